@@ -1,0 +1,1 @@
+"""Turn a partition's segments into sealed ones."""

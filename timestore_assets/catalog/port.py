@@ -1,0 +1,157 @@
+"""The catalog as the rest of the project sees it. `catalog.sql` implements it on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from timestore_assets.catalog.records import (
+    BuildCommit,
+    Counters,
+    DatasetRecord,
+    DeadLetterFile,
+    FileRecord,
+    FileState,
+    LandingCommit,
+    Lease,
+    OutboxEvent,
+    PartitionRecord,
+    SourcePartition,
+    SourceRecord,
+)
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import Segment
+from timestore_assets.model.window import Partition
+
+
+class Catalog(Protocol):
+    """Every method is one short transaction. Times are aware and UTC. Unknown ids raise KeyError (a bug, not an input)."""
+
+    # --- datasets and schemas
+    def register(self, dataset: Dataset, *, actor: str) -> DatasetRecord:
+        """Insert or update a declaration; idempotent (an unchanged one writes nothing).
+
+        Added nullable columns and widened declared types make the next schema version; a declared column that had been
+        inferred keeps its stored form. Anything else (removed column, narrowed type, other window, time, start moved
+        later than existing data, …) on a dataset that already has rows raises RefusedError saying what differs.
+        """
+
+    def dataset(self, name: str) -> DatasetRecord | None: ...
+    def datasets(self) -> list[DatasetRecord]: ...
+    def schema(self, dataset_id: int, version: int) -> Schema: ...
+    def schema_history(self, dataset_id: int) -> list[dict[str, Any]]:
+        """Per version, newest first: version, created_at, actor, changes [{kind, column, before, after}], columns."""
+
+    # --- sources and files
+    def source(self, dataset_id: int, kind: str, address: str) -> SourceRecord:
+        """The source of that address, made when it is new."""
+
+    def sources(self, dataset_id: int) -> list[SourceRecord]: ...
+    def source_partition(self, source_id: int, name: str) -> SourcePartition:
+        """The source partition of that name with its checkpoint, made at START when it is new."""
+
+    def files(self, source_id: int, *, states: Sequence[FileState] | None = None) -> list[FileRecord]:
+        """Newest record of each address, by address."""
+
+    def observe_file(self, source_id: int, *, address: str, sha256: str, etag: str, size: int, replace: bool) -> FileRecord:
+        """Decide what a content at an address is, in one transaction, and return its record (SEMANTICS §7).
+
+        The same content already landed, or landing, in this dataset at another address: `duplicate` (with the reason naming it). The
+        same content at this address: the existing record (etag refreshed), whatever its state, so that an unfinished one resumes.
+        Other content while this address has a landed or landing record: `rejected`, or with `replace` a new `pending` record. Otherwise a new
+        `pending` record. A `pending` record gets its source partition (named by sha256, plus the address when it replaces).
+        """
+
+    def settle_file(self, file_id: int, state: FileState, *, reason: str = "", counters: Counters = Counters()) -> None:
+        """Move a file to `quarantined`, `duplicate`, … outside a landing commit; audited, with an outbox event."""
+
+    # --- sessions, intents, leases
+    def begin_session(self, dataset_id: int, kind: str, *, holder: str, ttl: timedelta) -> int:
+        """A landing or build session with a heartbeat lease; its id rises with time (it is the `__session` of rows)."""
+
+    def heartbeat(self, session_id: int, *, ttl: timedelta) -> None: ...
+    def end_session(self, session_id: int) -> None: ...
+    def announce(self, session_id: int, names: Sequence[str]) -> None:
+        """Write intents for objects that are about to appear in the store."""
+
+    def acquire(self, resource: str, *, holder: str, ttl: timedelta) -> Lease | None:
+        """The lease, or None while somebody else's is alive. An expired one is taken over."""
+
+    def renew(self, lease: Lease, *, ttl: timedelta) -> Lease | None:
+        """None when it was lost."""
+
+    def release(self, lease: Lease) -> None: ...
+
+    # --- the transaction
+    def commit_landing(self, commit: LandingCommit) -> int:
+        """Commit a batch; returns the manifest version (unchanged when nothing became visible).
+
+        Raises:
+            ConflictError: the checkpoint, the base schema version, an intent or an idempotency key was not as expected.
+            UnknownOutcomeError: the connection broke during COMMIT and the checkpoint could not be read to settle it.
+        """
+
+    def commit_build(self, commit: BuildCommit) -> int:
+        """Swap segments; returns the manifest version. Errors as `commit_landing`."""
+
+    def known_keys(self, dataset_id: int, keys: Sequence[str]) -> dict[str, str]:
+        """Of these idempotency keys those already used, with their digests."""
+
+    # --- reading
+    def manifest_version(self, dataset_id: int) -> int: ...
+    def segments(
+        self,
+        dataset_id: int,
+        *,
+        version: int | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        partition: Partition | None = None,
+        with_stats: bool = True,
+    ) -> list[Segment]:
+        """Live segments at a version (None = newest) whose [min_time, max_time] meets `[start, end)`, by partition and id.
+
+        Fast: 10,000 segments without stats in about 20 ms on SQLite.
+        """
+
+    def retracted(self, dataset_id: int, *, version: int | None = None) -> frozenset[int]:
+        """Source partitions whose rows readers must leave out at that version."""
+
+    def pin(self, dataset_id: int, *, version: int | None, holder: str, ttl: timedelta) -> tuple[int, Lease]:
+        """Pin a version (None = newest) against collection; RefusedError when it has been collected or never was."""
+
+    def partitions(self, dataset_id: int) -> list[PartitionRecord]:
+        """In order of time."""
+
+    def partition(self, dataset_id: int, partition: Partition) -> PartitionRecord | None: ...
+    def pending_files(self, dataset_id: int) -> int:
+        """Files discovered and not settled (pending or landing)."""
+
+    def request_builds(self, dataset_id: int, partitions: Sequence[Partition], *, reason: str) -> None: ...
+    def requested_builds(self, dataset_id: int) -> dict[str, str]:
+        """Partition key to reason, for partitions somebody asked to build and that were not built since."""
+
+    def dead_letter_files(self, dataset_id: int) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]: ...
+    def audit(self, *, dataset_id: int | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
+    def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
+        """Landed rows per second by source id over the last so many seconds."""
+
+    # --- outbox
+    def claim_events(self, *, holder: str, limit: int, ttl: timedelta) -> list[OutboxEvent]:
+        """Undelivered events in order, claimed so that no two relays report the same."""
+
+    def delivered(self, event_ids: Iterable[int]) -> None: ...
+
+    # --- collection
+    def expired_intents(self, *, older_than: timedelta) -> list[str]:
+        """Remove intents of dead sessions in one transaction and return their object names (whose files may then go)."""
+
+    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[str]:
+        """Forget superseded segments that no rollback window, lease or session needs; return their object names."""
+
+    def known_objects(self) -> set[str]:
+        """Every object name the catalog knows (segments of any version, dead letters, intents), for `verify`."""
+
+    def close(self) -> None: ...

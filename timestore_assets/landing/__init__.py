@@ -1,0 +1,1 @@
+"""read → decode → validate → evolve → route → write delta segments → publish."""

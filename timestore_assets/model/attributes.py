@@ -1,0 +1,159 @@
+"""The shape of a declaration as pydantic models: keys, types and defaults. What they mean together is in `declared`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import Window, parse_duration, parse_time
+
+_SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB|GB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9}
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    return _or_value_error(parse_duration, str(value))
+
+
+def _size(value: Any) -> Any:
+    match = _SIZE.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError("write a size such as 256MB or 1GB")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return _or_value_error(parse_time, str(value))
+
+
+def _or_value_error(parse: Any, text: str) -> Any:
+    try:
+        return parse(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Size = Annotated[int, BeforeValidator(_size)]
+Time = Annotated[datetime, BeforeValidator(_time)]
+
+
+class Attributes(BaseModel):
+    """Base of all: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ColumnAttributes(Attributes):
+    """One column; `temp: double` is short for `temp: {type: double}`."""
+
+    type: str = Field(description="A type: string, bool, int32, int64, float, double, decimal(p,s), date, timestamp, …")
+    nullable: bool = Field(False, description="Whether values may be missing.")
+    description: str = Field("", description="Shown in the Dagster UI.")
+    unit: str = Field("", description="Unit of the values, for instance degF or m/s.")
+    allow_nan: bool = Field(False, description="Keep NaN and infinities instead of refusing the record (`non_finite`).")
+    isin: list[Any] | None = Field(None, description="The only values allowed.")
+    ge: Any = Field(None, description="Smallest value allowed.")
+    gt: Any = Field(None, description="Values must be greater than this.")
+    le: Any = Field(None, description="Largest value allowed.")
+    lt: Any = Field(None, description="Values must be less than this.")
+    matches: str | None = Field(None, description="Regular expression the whole text must match.")
+    min_length: int | None = Field(None, ge=0, description="Fewest characters.")
+    max_length: int | None = Field(None, ge=0, description="Most characters.")
+
+
+class DedupeAttributes(Attributes):
+    keys: list[str] = Field(
+        min_length=1, description="Columns that identify a row; the time and `partition_by` columns are among them."
+    )
+    keep: Literal["last", "first"] = Field("last", description="Which of the rows with equal keys stays.")
+    by: str | None = Field(None, description="Column that decides which row is last; without it the order of arrival does.")
+
+
+class FilesAttributes(Attributes):
+    prefix: str = Field(min_length=1, description="Watched folder; relative ones lie in TIMESTORE_HOME.")
+    glob: str = Field("**/*", description="Which files below it count.")
+    format: Literal["auto", "csv", "jsonl", "envelopes", "parquet"] = Field(
+        "auto", description="File format; compression is recognised."
+    )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV field separator.")
+    quote: str = Field('"', min_length=1, max_length=1, description="CSV quote character.")
+    nulls: list[str] = Field(default_factory=list, description="Unquoted CSV texts that mean null, beside the empty one.")
+    timezone: str | None = Field(None, description="IANA zone of times without one; UTC by default.")
+    on_change: Literal["reject", "replace"] = Field("reject", description="What a changed file at a landed address does.")
+    after: Literal["keep", "delete", "rename"] = Field("keep", description="What happens to a file once it is landed.")
+    max_record_bytes: Size = Field(1 << 20, description="Longer records become dead letters.")
+
+
+class SourceAttributes(Attributes):
+    """One source; exactly one key, the kind."""
+
+    files: FilesAttributes | None = Field(None, description="A watched prefix.")
+
+
+class EvolutionAttributes(Attributes):
+    new_columns: Literal["add", "ignore", "reject"] = Field("add", description="What a column nobody declared does.")
+    widen: bool = Field(True, description="Whether an inferred column's type may widen (bool, int64, double, string).")
+    max_new_columns: int = Field(50, ge=0, description="Most new columns a day; records with more become dead letters.")
+
+
+class LateAttributes(Attributes):
+    allowed: Duration = Field(timedelta(0), description="How long after its end a partition stays open.")
+    policy: Literal["drop", "hold", "correct"] = Field("correct", description="What a record for a closed partition does.")
+
+
+class SegmentsAttributes(Attributes):
+    format: Literal["auto", "duckdb", "parquet"] = Field("auto", description="Format of built segments; auto chooses by size.")
+    target_bytes: Size = Field(256_000_000, ge=1_000_000, description="Size at which a partition is split into several segments.")
+    sort_by: list[str] = Field(default_factory=list, description="Order of built rows; `partition_by` and the time by default.")
+
+
+class BuildAttributes(Attributes):
+    rows: int = Field(1_000_000, ge=1, description="Unbuilt rows that ask for a build.")
+    bytes: Size = Field(256_000_000, ge=1, description="Unbuilt bytes that ask for a build.")
+    deltas: int = Field(16, ge=1, description="Delta segments that ask for a build.")
+    age: Duration = Field(timedelta(minutes=5), description="Age of the oldest delta that asks for a build.")
+
+
+class RetentionAttributes(Attributes):
+    max_age: Duration | None = Field(None, description="How long partitions are kept; for ever by default.")
+
+
+class AccessAttributes(Attributes):
+    read: list[str] = Field(default_factory=list, description="Scopes that may read.")
+    write: list[str] = Field(default_factory=list, description="Scopes that may write.")
+
+
+class DatasetAttributes(Attributes):
+    """The `attributes` of a `timestore_assets.Dataset`."""
+
+    name: str = Field(description="Lower-case letters, digits and _, beginning with a letter; the asset's key.")
+    description: str = Field("", description="Shown in the Dagster UI.")
+    owners: list[str] = Field(default_factory=list, description="E-mail addresses or `team:name`.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Dagster tags of the asset.")
+    columns: dict[str, ColumnAttributes | str] | None = Field(None, description="The columns, in order.")
+    pandera: str | None = Field(None, alias="schema", description="Dotted path of a pandera model that stands in for `columns`.")
+    time: str = Field(description="The timestamp column that decides a row's partition.")
+    window: Window = Field(Window.DAY, description="Length of a partition: hour, day, week or month, in UTC.")
+    start: Time = Field(description="Start of the first partition; earlier rows are refused.")
+    end: Time | None = Field(None, description="Where a finished dataset ends; later rows are refused.")
+    partition_by: list[str] = Field(default_factory=list, description="Semantic key: built segments hold one value each.")
+    dedupe: DedupeAttributes | None = Field(None, description="Which rows are the same record.")
+    sources: list[SourceAttributes] = Field(default_factory=list, description="Where records come from.")
+    evolution: EvolutionAttributes = Field(default_factory=EvolutionAttributes)
+    late: LateAttributes = Field(default_factory=LateAttributes)
+    segments: SegmentsAttributes = Field(default_factory=SegmentsAttributes)
+    build: BuildAttributes = Field(default_factory=BuildAttributes)
+    retention: RetentionAttributes = Field(default_factory=RetentionAttributes)
+    access: AccessAttributes = Field(default_factory=AccessAttributes)
+    future_allowed: Duration = Field(timedelta(days=1), description="How far past the current window times may lie.")

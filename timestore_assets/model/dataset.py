@@ -1,0 +1,180 @@
+"""A declared dataset, as a frozen value. `model.declaration` makes it from YAML; the catalog remembers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.window import Partition, Window
+
+FileFormat = Literal["auto", "csv", "jsonl", "envelopes", "parquet"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CsvDialect:
+    """How a CSV file is written. `nulls`: unquoted texts that mean null, beside the empty one."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    nulls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSource:
+    """A watched prefix.
+
+    `prefix`: folder, relative to `TIMESTORE_HOME` or absolute; files below it that match `glob` are landed. `timezone`: IANA
+    name for naive times, UTC when None. `max_record_bytes`: longer records become dead letters.
+    """
+
+    prefix: str
+    glob: str = "**/*"
+    format: FileFormat = "auto"
+    csv: CsvDialect = CsvDialect()
+    timezone: str | None = None
+    on_change: Literal["reject", "replace"] = "reject"
+    after: Literal["keep", "delete", "rename"] = "keep"
+    max_record_bytes: int = 1 << 20
+
+    @property
+    def kind(self) -> str:
+        return "files"
+
+    @property
+    def address(self) -> str:
+        """What identifies this source inside its dataset."""
+        return f"{self.prefix.rstrip('/')}/{self.glob}"
+
+
+Source = FileSource
+"""Any source; a union once there are others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dedupe:
+    """Of rows with equal `keys` one is kept: the last or first by column `by`, or by arrival when `by` is None."""
+
+    keys: tuple[str, ...]
+    keep: Literal["last", "first"] = "last"
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evolution:
+    """What happens to columns nobody declared, and to values that need a wider type."""
+
+    new_columns: Literal["add", "ignore", "reject"] = "add"
+    widen: bool = True
+    max_new_columns: int = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Late:
+    """`allowed`: how long after its end a partition still counts as open."""
+
+    allowed: timedelta = timedelta(0)
+    policy: Literal["drop", "hold", "correct"] = "correct"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentPolicy:
+    """How sealed segments are made: `auto` is `.duckdb` from about a million rows up and Parquet below."""
+
+    format: Literal["auto", "duckdb", "parquet"] = "auto"
+    target_bytes: int = 256_000_000
+    sort_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildPolicy:
+    """When the build sensor asks for a partition: the first threshold that its deltas reach.
+
+    `age` counts from the oldest unbuilt delta; a closed partition is asked for at once.
+    """
+
+    rows: int = 1_000_000
+    bytes: int = 256_000_000
+    deltas: int = 16
+    age: timedelta = timedelta(minutes=5)
+    retries: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A declared time-series table.
+
+    `start`, `end`: aware UTC; rows before `start`, from `end` on, or later than the current window plus `future_allowed` are
+    dead letters `out_of_range`. `schema`: as declared (the catalog's may have evolved further). `pandera_model`: dotted
+    path of a person's own pandera model, from which the columns were derived and which also validates.
+    """
+
+    name: str
+    schema: Schema
+    time: str
+    start: datetime
+    window: Window = Window.DAY
+    end: datetime | None = None
+    description: str = ""
+    owners: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    pandera_model: str | None = None
+    partition_by: tuple[str, ...] = ()
+    dedupe: Dedupe | None = None
+    order: Literal["any", "strict"] = "any"
+    sources: tuple[Source, ...] = ()
+    evolution: Evolution = Evolution()
+    late: Late = Late()
+    segments: SegmentPolicy = SegmentPolicy()
+    build: BuildPolicy = BuildPolicy()
+    retention: Retention = Retention()
+    access: Access = Access()
+    storage: str = "default"
+    future_allowed: timedelta = timedelta(days=1)
+
+    @property
+    def sort_columns(self) -> tuple[str, ...]:
+        """Columns that sealed rows are sorted by: as declared, else `partition_by`, then the time."""
+        return self.segments.sort_by or tuple(dict.fromkeys((*self.partition_by, self.time)))
+
+    def upper_bound(self, now: datetime) -> datetime:
+        """Times from here on are out of range: the end of the current window plus `future_allowed`, or `end`."""
+        limit = self.window.after(self.window.start_of(now)) + self.future_allowed
+        return min(limit, self.end) if self.end else limit
+
+    def partitions_between(self, start: datetime | None, end: datetime | None, now: datetime) -> tuple[Partition, ...]:
+        """Partitions of this dataset that intersect `[start, end)`; None means its own bound."""
+        first = max(start or self.start, self.start)
+        last = min(end or self.upper_bound(now), self.upper_bound(now))
+        return tuple(self.window.between(first, last))
+
+    def partition(self, key: str) -> Partition:
+        """The partition a key names.
+
+        Raises:
+            InputError: no partition of this dataset has that key.
+        """
+        partition = self.window.parse_key(key)
+        if partition.end <= self.start or (self.end and partition.start >= self.end):
+            raise InputError(f"partition {key!r} is outside dataset {self.name!r}, which starts at {self.start:%Y-%m-%d}")
+        return partition
+
+    def definition(self) -> dict[str, Any]:
+        """The dataset as plain JSON values, for the catalog and for `describe --json`."""
+        from timestore_assets.model.definition import to_plain
+
+        plain: dict[str, Any] = to_plain(self)
+        return plain

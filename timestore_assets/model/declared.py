@@ -1,0 +1,238 @@
+"""From parsed attributes to a `Dataset`, refusing what can't be meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from timestore_assets.model.attributes import ColumnAttributes, DatasetAttributes, FilesAttributes
+from timestore_assets.model.dataset import (
+    Access,
+    BuildPolicy,
+    CsvDialect,
+    Dataset,
+    Dedupe,
+    Evolution,
+    FileSource,
+    Late,
+    Retention,
+    SegmentPolicy,
+)
+from timestore_assets.model.errors import DeclarationError, InputError
+from timestore_assets.model.schema import Checks, Column, Schema
+from timestore_assets.model.types import ColumnType, parse_type
+from timestore_assets.model.window import format_time, parse_time
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_KEY_KINDS = ("string", "int32", "int64", "bool", "date")
+
+
+def to_dataset(attributes: DatasetAttributes) -> Dataset:
+    """The dataset that the attributes describe.
+
+    Raises:
+        DeclarationError: with the key that is wrong and what to write instead.
+    """
+    if not _NAME.fullmatch(attributes.name):
+        raise DeclarationError(
+            f"is {attributes.name!r}; write lower-case letters, digits and _, beginning with a letter, at most 63", key="name"
+        )
+    schema = _schema(attributes)
+    _check_references(attributes, schema)
+    if attributes.end is not None and attributes.end <= attributes.start:
+        raise DeclarationError(f"is not after start ({format_time(attributes.start)})", key="end")
+    return Dataset(
+        name=attributes.name,
+        schema=schema,
+        time=attributes.time,
+        start=attributes.start,
+        end=attributes.end,
+        window=attributes.window,
+        description=attributes.description.strip(),
+        owners=tuple(attributes.owners),
+        tags=tuple(sorted(attributes.tags.items())),
+        pandera_model=attributes.pandera,
+        partition_by=tuple(attributes.partition_by),
+        dedupe=_dedupe(attributes, schema),
+        sources=_sources(attributes),
+        evolution=Evolution(**dict(attributes.evolution)),
+        late=Late(**dict(attributes.late)),
+        segments=_segments(attributes),
+        build=BuildPolicy(**dict(attributes.build)),
+        retention=Retention(**dict(attributes.retention)),
+        access=Access(read=tuple(attributes.access.read), write=tuple(attributes.access.write)),
+        future_allowed=attributes.future_allowed,
+    )
+
+
+def _schema(attributes: DatasetAttributes) -> Schema:
+    if (attributes.columns is None) == (attributes.pandera is None):
+        raise DeclarationError("write either `columns:` or `schema:` (a pandera model's dotted path), not both", key="columns")
+    if attributes.pandera is not None:
+        from timestore_assets.model.pandera_schema import columns_of_model
+
+        return Schema(columns=columns_of_model(attributes.pandera))
+    columns = tuple(_column(name, column) for name, column in (attributes.columns or {}).items())
+    if not columns:
+        raise DeclarationError("is empty; declare at least the time column", key="columns")
+    _refuse_case_twins(columns)
+    return Schema(columns=columns)
+
+
+def _refuse_case_twins(columns: Iterable[Column]) -> None:
+    seen: dict[str, str] = {}
+    for column in columns:
+        if other := seen.get(column.name.casefold()):
+            raise DeclarationError(f"differs from {other!r} only by case; rename one", key=f"columns.{column.name}")
+        seen[column.name.casefold()] = column.name
+
+
+def _column(name: str, attributes: ColumnAttributes | str) -> Column:
+    key = f"columns.{name}"
+    if not name or name.startswith("__") or not name.isprintable():
+        raise DeclarationError("is no column name: it is empty, begins with __ (reserved) or isn't printable", key=key)
+    if isinstance(attributes, str):
+        attributes = ColumnAttributes(type=attributes)
+    try:
+        kind = parse_type(attributes.type)
+    except DeclarationError as error:
+        raise DeclarationError(error.problem, key=f"{key}.type") from None
+    return Column(
+        name=name,
+        type=kind,
+        nullable=attributes.nullable,
+        description=attributes.description.strip(),
+        unit=attributes.unit,
+        allow_nan=attributes.allow_nan,
+        checks=_checks(key, kind, attributes),
+    )
+
+
+def _checks(key: str, kind: ColumnType, attributes: ColumnAttributes) -> Checks:
+    values: dict[str, Any] = {}
+    for name in ("ge", "gt", "le", "lt"):
+        bound = getattr(attributes, name)
+        if bound is not None:
+            if not (kind.is_numeric or kind.kind in ("date", "timestamp")):
+                raise DeclarationError(f"a {kind} column has no order to bound; use isin or matches", key=f"{key}.{name}")
+            values[name] = _value(bound, kind, f"{key}.{name}")
+    if attributes.isin is not None:
+        if not attributes.isin or kind.is_nested:
+            raise DeclarationError("needs at least one value, and a column that is no list or struct", key=f"{key}.isin")
+        values["isin"] = tuple(_value(value, kind, f"{key}.isin") for value in attributes.isin)
+    for name in ("matches", "min_length", "max_length"):
+        if getattr(attributes, name) is not None:
+            if kind.kind != "string":
+                raise DeclarationError(f"applies to string columns, this one is {kind}", key=f"{key}.{name}")
+            values[name] = getattr(attributes, name)
+    if attributes.matches is not None:
+        _check_pattern(attributes.matches, f"{key}.matches")
+    return Checks(**values)
+
+
+def _check_pattern(pattern: str, key: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise DeclarationError(f"is no regular expression: {error}", key=key) from None
+
+
+def _value(value: Any, kind: ColumnType, key: str) -> Any:
+    """A bound or choice in the form `Checks` documents for the column's type."""
+    try:
+        if kind.kind == "timestamp":
+            return format_time(parse_time(value.isoformat() if isinstance(value, date) else str(value)))
+        if kind.kind == "date":
+            day = value.date() if isinstance(value, datetime) else value
+            return day.isoformat() if isinstance(day, date) else date.fromisoformat(str(day)).isoformat()
+        if kind.kind == "decimal":
+            return str(Decimal(str(value)))
+    except (ValueError, InvalidOperation, InputError):
+        raise DeclarationError(f"is {value!r}, which is no {kind}", key=key) from None
+    fits = {"string": str, "bool": bool, "binary": str}.get(kind.kind, (int, float))
+    wrong_bool = isinstance(value, bool) and kind.kind != "bool"
+    fraction = kind.is_integer and isinstance(value, float)
+    if not isinstance(value, fits) or wrong_bool or fraction:
+        hint = "; quote it" if kind.kind == "string" else ""
+        raise DeclarationError(f"is {value!r}, which is no {kind}{hint}", key=key)
+    return value
+
+
+def _check_references(attributes: DatasetAttributes, schema: Schema) -> None:
+    time = _known(schema, attributes.time, "time")
+    if time.type.kind != "timestamp" or time.nullable:
+        raise DeclarationError(f"column {time.name!r} must be a timestamp that is not nullable", key="time")
+    for name in attributes.partition_by:
+        column = _known(schema, name, "partition_by")
+        if column.nullable or column.type.kind not in _KEY_KINDS or name == attributes.time:
+            kinds = ", ".join(_KEY_KINDS)
+            raise DeclarationError(f"column {name!r} must be one of {kinds}, not nullable, and not the time", key="partition_by")
+    for name in attributes.segments.sort_by:
+        _known(schema, name, "segments.sort_by")
+
+
+def _known(schema: Schema, name: str, key: str) -> Column:
+    column = schema.find(name)
+    if column is None:
+        raise DeclarationError(f"{name!r} is not a declared column; the columns are {', '.join(schema.names)}", key=key)
+    return column
+
+
+def _dedupe(attributes: DatasetAttributes, schema: Schema) -> Dedupe | None:
+    declared = attributes.dedupe
+    if declared is None:
+        return None
+    for name in declared.keys:
+        if _known(schema, name, "dedupe.keys").type.is_nested:
+            raise DeclarationError(f"{name!r} is a list or struct and can't be a key", key="dedupe.keys")
+    if declared.by is not None:
+        _known(schema, declared.by, "dedupe.by")
+    missing = [name for name in (attributes.time, *attributes.partition_by) if name not in declared.keys]
+    if missing:
+        raise DeclarationError(
+            f"must contain the time and partition_by columns, else equal rows would be kept apart; add {', '.join(missing)}",
+            key="dedupe.keys",
+        )
+    return Dedupe(keys=tuple(declared.keys), keep=declared.keep, by=declared.by)
+
+
+def _segments(attributes: DatasetAttributes) -> SegmentPolicy:
+    declared = attributes.segments
+    return SegmentPolicy(format=declared.format, target_bytes=declared.target_bytes, sort_by=tuple(declared.sort_by))
+
+
+def _sources(attributes: DatasetAttributes) -> tuple[FileSource, ...]:
+    sources: list[FileSource] = []
+    for i, declared in enumerate(attributes.sources):
+        if declared.files is None:
+            raise DeclarationError("names no kind of source; write `- files: {prefix: …}`", key=f"sources.{i}")
+        source = _file_source(declared.files, f"sources.{i}.files")
+        if any(source.address == other.address for other in sources):
+            raise DeclarationError("watches the same files as another source of this dataset", key=f"sources.{i}.files.prefix")
+        sources.append(source)
+    return tuple(sources)
+
+
+def _file_source(files: FilesAttributes, key: str) -> FileSource:
+    if ".." in files.prefix.replace("\\", "/").split("/"):
+        raise DeclarationError("must not contain '..'; write an absolute folder instead", key=f"{key}.prefix")
+    if files.timezone is not None:
+        try:
+            ZoneInfo(files.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            problem = f"{files.timezone!r} is no IANA zone; write for instance America/New_York"
+            raise DeclarationError(problem, key=f"{key}.timezone") from None
+    return FileSource(
+        prefix=files.prefix,
+        glob=files.glob,
+        format=files.format,
+        csv=CsvDialect(delimiter=files.delimiter, quote=files.quote, nulls=tuple(files.nulls)),
+        timezone=files.timezone,
+        on_change=files.on_change,
+        after=files.after,
+        max_record_bytes=files.max_record_bytes,
+    )

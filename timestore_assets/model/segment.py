@@ -1,0 +1,64 @@
+"""A segment: an immutable data file that holds rows of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+SegmentFormat = Literal["parquet", "duckdb"]
+SegmentKind = Literal["delta", "sealed"]
+TABLE_IN_DUCKDB = "segment"
+"""Name of the table inside a `.duckdb` segment. Beside it stands a view, named as the dataset, without the hidden columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnStats:
+    """Smallest and largest non-null value, as JSON-able scalars, and the number of nulls of a column in a segment.
+
+    `min`/`max` are None when unknown (then nothing may be pruned by them) or when all values are null. Timestamps and dates
+    are ISO text without zone (UTC); strings longer than 64 characters are left unknown; floats with NaN too; decimals are text.
+    """
+
+    min: Any = None
+    max: Any = None
+    nulls: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewSegment:
+    """A segment whose file is durable and whose catalog row is about to be committed.
+
+    `name`: object name in the store. `semantic_key`: value texts of the dataset's `partition_by` columns, None for deltas,
+    which may hold several keys. `level`: merge tier, 0 as landed. `sorted_by`: columns the rows are sorted by.
+    `source_ids`: source partitions that rows came from (for retraction); `deduplicated`: no two rows share the dedupe keys.
+    """
+
+    name: str
+    partition_start: datetime
+    kind: SegmentKind
+    format: SegmentFormat
+    rows: int
+    bytes: int
+    min_time: datetime
+    max_time: datetime
+    schema_version: int
+    semantic_key: tuple[str, ...] | None = None
+    level: int = 0
+    sorted_by: tuple[str, ...] = ()
+    deduplicated: bool = False
+    source_ids: tuple[int, ...] = ()
+    stats: Mapping[str, ColumnStats] = field(default_factory=dict)
+    content_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment(NewSegment):
+    """A segment the catalog knows. `added_version`: None while it waits for its replacement to be complete."""
+
+    id: int
+    dataset_id: int
+    storage: str = "default"
+    added_version: int | None = None
+    removed_version: int | None = None

@@ -1,0 +1,1 @@
+"""Everything that knows Dagster: component, assets, sensors, checks, IO manager, resources, outbox relay."""

@@ -1,0 +1,1 @@
+"""Plan which segments a question needs, read them, and render the answer."""

@@ -1,0 +1,112 @@
+"""The settings: environment variables `TIMESTORE_*`, with their reasons. `docs/configuration.md` is generated from here."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from timestore_assets.model.errors import InputError
+
+if TYPE_CHECKING:
+    from timestore_assets.storage.engine import EngineLimits
+
+PACKAGED_DEFS = Path(__file__).parent / "defs"
+
+
+def _default_home() -> Path:
+    """`.timestore/` in the checkout this package is installed from, else in the working directory."""
+    checkout = Path(__file__).parent.parent
+    return (checkout if (checkout / "workspace.yaml").exists() else Path.cwd()) / ".timestore"
+
+
+class Settings(BaseSettings):
+    """What a deployment sets. Every field is the environment variable `TIMESTORE_<NAME>`; nothing is read from files."""
+
+    model_config = SettingsConfigDict(env_prefix="TIMESTORE_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default_factory=_default_home,
+        description="Embedded catalog, local data, Dagster home and watched prefixes; nothing is written anywhere else.",
+    )
+    defs: str = Field("", description="More folders of declarations (each holding `*/defs.yaml`), separated as in PATH.")
+    database_url: SecretStr | None = Field(
+        None, description="Catalog database, `postgresql://…`; SQLite in TIMESTORE_HOME by default. May hold a password."
+    )
+    pg_schema: str = Field("timestore", pattern=r"^[a-z_][a-z0-9_]*$", description="PostgreSQL schema of the catalog's tables.")
+    storage_driver: Literal["local"] = Field("local", description="Where segments live.")
+    storage_root: Path | None = Field(None, description="Folder of the local driver; `data` in TIMESTORE_HOME by default.")
+    memory: int = Field(
+        1_000_000_000,
+        ge=64_000_000,
+        description="Bytes that DuckDB may use in one landing, build or query before it spills to disk.",
+    )
+    threads: int | None = Field(None, ge=1, description="Threads of one landing, build or query; the machine's cores by default.")
+    partition_build_attempts: int = Field(5, ge=1, description="How often Dagster tries a failing build.")
+    partition_build_backoff_ms: int = Field(15_000, ge=0, description="Pause before the next try of a build, doubled each time.")
+    partition_build_concurrency: int = Field(2, ge=1, description="Build runs at a time, over all datasets (Dagster pool).")
+    sensor_interval_seconds: int = Field(5, ge=1, description="How often the sensors look at watched prefixes and partitions.")
+    gc_grace_seconds: int = Field(3600, ge=0, description="Age at which files that no manifest names may be collected.")
+    keep_versions_seconds: int = Field(
+        7 * 86400, ge=0, description="How long superseded segments stay for `--as-of`, rollback and running readers."
+    )
+    sql_timeout_seconds: int = Field(60, ge=1, description="Time limit of a `timestore sql` statement.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Least level that is logged.")
+
+    @classmethod
+    def load(cls) -> Settings:
+        """The settings of this process's environment.
+
+        Raises:
+            InputError: naming the variable that is wrong and what it takes.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            finding = error.errors(include_input=False)[0]
+            name = "TIMESTORE_" + str(finding["loc"][0]).upper()
+            raise InputError(f"{name}: {finding['msg'][:1].lower()}{finding['msg'][1:]}") from None
+
+    @property
+    def home_folder(self) -> Path:
+        return self.home.expanduser().absolute()
+
+    @property
+    def data_folder(self) -> Path:
+        return (self.storage_root or self.home_folder / "data").expanduser().absolute()
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home_folder / "dagster"
+
+    @property
+    def catalog_url(self) -> str:
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home_folder / 'catalog.sqlite'}"
+
+    @property
+    def declaration_folders(self) -> tuple[Path, ...]:
+        """Folders with `*/defs.yaml`: the packaged ones, the home's, then those of TIMESTORE_DEFS."""
+        others = tuple(Path(part).expanduser() for part in self.defs.split(os.pathsep) if part)
+        return (PACKAGED_DEFS, self.home_folder / "defs", *others)
+
+    @property
+    def gc_grace(self) -> timedelta:
+        return timedelta(seconds=self.gc_grace_seconds)
+
+    @property
+    def keep_versions(self) -> timedelta:
+        return timedelta(seconds=self.keep_versions_seconds)
+
+    def engine_limits(self) -> EngineLimits:
+        """Limits of one DuckDB connection; spilled data goes below TIMESTORE_HOME."""
+        from timestore_assets.storage.engine import EngineLimits
+
+        return EngineLimits(
+            memory_bytes=self.memory, threads=self.threads or os.cpu_count() or 1, temp_dir=self.home_folder / "spill"
+        )

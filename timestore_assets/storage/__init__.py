@@ -1,0 +1,1 @@
+"""Object stores, segment files and the DuckDB engine that reads and writes them."""

@@ -1,0 +1,274 @@
+"""The composition root: settings become catalog, store and datasets; the verbs are methods."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from timestore_assets.declarations import read_declarations
+from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
+from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.model.window import Partition, format_time
+from timestore_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from timestore_assets.building.needs import Need
+    from timestore_assets.building.report import BuildReport
+    from timestore_assets.catalog.port import Catalog
+    from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, SourceRecord
+    from timestore_assets.landing.report import LandReport, Progress
+    from timestore_assets.querying.answer import Answer
+    from timestore_assets.querying.execute import Querier
+    from timestore_assets.querying.question import Question
+    from timestore_assets.storage.engine import EngineLimits
+    from timestore_assets.storage.port import ObjectStore
+    from timestore_assets.upkeep.collect import CollectReport
+    from timestore_assets.upkeep.verify import VerifyReport
+
+THROUGHPUT_SECONDS = 60.0
+
+
+class Warehouse:
+    """All of the project behind one object; close it, or use it as a context manager.
+
+    `datasets`: declared ones by name. A dataset is registered in the catalog when it is first used.
+    """
+
+    def __init__(self, settings: Settings, *, catalog: Catalog, store: ObjectStore, datasets: Mapping[str, Dataset]) -> None:
+        self.settings, self.catalog, self.store, self.datasets = settings, catalog, store, datasets
+        self.limits: EngineLimits = settings.engine_limits()
+        self.holder = f"{socket.gethostname()}:{os.getpid()}"
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> Self:
+        """Open the warehouse that the settings (default: the environment's) describe, making its folders.
+
+        Raises:
+            InputError: a setting or declaration is wrong.
+            UnavailableError: the home or the database can't be used.
+        """
+        from timestore_assets.catalog.sql import SqlCatalog
+        from timestore_assets.storage.local import LocalStore
+
+        settings = settings or Settings.load()
+        datasets = read_declarations(settings.declaration_folders)
+        try:
+            settings.home_folder.mkdir(parents=True, exist_ok=True)
+            settings.data_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"{error.filename} can't be made ({error.strerror})"
+            raise UnavailableError(f"{problem}; set TIMESTORE_HOME to another folder") from None
+        catalog = SqlCatalog.open(settings.catalog_url, schema=settings.pg_schema)
+        store = LocalStore(settings.data_folder, staging_root=settings.data_folder / ".staging")
+        return cls(settings, catalog=catalog, store=store, datasets=datasets)
+
+    def close(self) -> None:
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- datasets
+
+    def declared(self, name: str) -> Dataset:
+        """The declared dataset of that name; InputError with the nearest names when there is none."""
+        if name not in self.datasets:
+            close = difflib.get_close_matches(name, self.datasets, n=1)
+            known = ", ".join(sorted(self.datasets)) or "none"
+            hint = f"did you mean {close[0]!r}?" if close else f"declared are: {known}"
+            raise InputError(f"no dataset is named {name!r}; {hint}")
+        return self.datasets[name]
+
+    def resolve(self, name: str) -> tuple[Dataset, DatasetRecord]:
+        """The dataset and its catalog record; registers it, and applies an additive change of its declaration.
+
+        Raises:
+            InputError: no such dataset. RefusedError: the declaration changed in a way its rows don't allow.
+        """
+        dataset = self.declared(name)
+        record = self.catalog.register(dataset, actor=self.holder)
+        for source in dataset.sources:
+            self.catalog.source(record.id, source.kind, source.address)
+        return dataset, record
+
+    def prefix_folder(self, source: FileSource) -> Path:
+        """The watched folder; relative prefixes lie in TIMESTORE_HOME."""
+        return self.settings.home_folder / source.prefix
+
+    # --- landing
+
+    def land(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        *,
+        format: FileFormat | None = None,
+        chunk_rows: int | None = None,
+        progress: Progress | None = None,
+        actor: str = "command line",
+    ) -> LandReport:
+        """Land files by the path that the sensor takes, under the dataset's first file source.
+
+        A file below that source's prefix keeps its address there, any other is known by its absolute path.
+        """
+        dataset = self.declared(name)
+        source = next(iter(dataset.sources), FileSource(prefix=f"inbox/{name}/"))
+        return self.land_source(name, source, paths, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
+
+    def land_source(
+        self,
+        name: str,
+        source: FileSource,
+        paths: Sequence[Path],
+        *,
+        format: FileFormat | None = None,
+        chunk_rows: int | None = None,
+        progress: Progress | None = None,
+        actor: str = "sensor",
+    ) -> LandReport:
+        """Land files of one source of the dataset; see `landing.session.Lander.land_files`."""
+        from timestore_assets.landing.session import Lander
+
+        dataset, _ = self.resolve(name)
+        lander = Lander(self.catalog, self.store, self.limits, holder=self.holder)
+        base = self.prefix_folder(source)
+        return lander.land_files(
+            dataset, source, paths, base=base, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor
+        )
+
+    # --- building
+
+    def needed_builds(self, name: str, *, now: datetime | None = None) -> list[Need]:
+        """Partitions that should be built, with the reasons."""
+        from timestore_assets.building.needs import needed
+
+        dataset, record = self.resolve(name)
+        partitions = self.catalog.partitions(record.id)
+        return needed(
+            partitions,
+            dataset=dataset,
+            requested=self.catalog.requested_builds(record.id),
+            pending_files=self.catalog.pending_files(record.id),
+            newest=max((found.max_time for found in partitions if found.max_time), default=None),
+            now=now or datetime.now(UTC),
+        )
+
+    def build(
+        self, name: str, partitions: Sequence[Partition], *, close: bool, report: bool = True, actor: str = "command line"
+    ) -> Iterator[BuildReport]:
+        """Build partitions one by one, each committed before its report is given.
+
+        `close`: seal them even if they are still open. `report`: queue a Dagster event for each.
+        """
+        from timestore_assets.building.session import Builder
+
+        dataset, _ = self.resolve(name)
+        builder = Builder(self.catalog, self.store, self.limits, holder=self.holder)
+        for partition in partitions:
+            yield builder.build(dataset, partition, close=close, report=report, actor=actor)
+
+    # --- asking
+
+    @cached_property
+    def querier(self) -> Querier:
+        from timestore_assets.querying.execute import Querier
+
+        return Querier(self.catalog, self.store, self.limits, holder=self.holder)
+
+    def ask(self, question: Question) -> Answer:
+        """Answer a question; the answer is a context manager that holds its manifest version."""
+        dataset, record = self.resolve(question.dataset)
+        return self.querier.ask(dataset, record, question)
+
+    def sql(self, text: str) -> Answer:
+        """Answer one read-only SELECT in which every dataset is a view."""
+        from timestore_assets.querying.sandbox import run_sql
+
+        return run_sql(self.querier, text, {name: self.resolve(name) for name in self.datasets})
+
+    # --- looking
+
+    def partition_rows(self, name: str) -> list[dict[str, Any]]:
+        """The dataset's partitions in the shape of `timestore partitions --json`."""
+        _, record = self.resolve(name)
+        return [_partition_row(partition) for partition in self.catalog.partitions(record.id)]
+
+    def status(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Every dataset in the shape of `timestore status --json`."""
+        return {"datasets": [self._dataset_status(name) for name in (names or sorted(self.datasets))]}
+
+    def _dataset_status(self, name: str) -> dict[str, Any]:
+        _, record = self.resolve(name)
+        partitions = self.catalog.partitions(record.id)
+        rates = self.catalog.throughput(record.id, seconds=THROUGHPUT_SECONDS)
+        return {
+            "dataset": name,
+            "manifest_version": self.catalog.manifest_version(record.id),
+            "rows": sum(partition.rows for partition in partitions),
+            "bytes": sum(partition.bytes for partition in partitions),
+            "partitions": len(partitions),
+            "unbuilt_rows": sum(partition.unbuilt_rows for partition in partitions),
+            "pending_files": self.catalog.pending_files(record.id),
+            "sources": [_source_status(source, rates) for source in self.catalog.sources(record.id)],
+        }
+
+    # --- upkeep
+
+    def collect(self) -> CollectReport:
+        """Remove files that nothing needs any more."""
+        from timestore_assets.upkeep.collect import collect
+
+        return collect(self.catalog, self.store, intent_grace=self.settings.gc_grace, keep_versions=self.settings.keep_versions)
+
+    def verify(self, name: str) -> VerifyReport:
+        """Prove a dataset's catalog rows against its files."""
+        from timestore_assets.upkeep.verify import verify
+
+        _, record = self.resolve(name)
+        return verify(self.catalog, self.store, self.limits, record)
+
+
+def _partition_row(found: PartitionRecord) -> dict[str, Any]:
+    return {
+        "partition": found.partition.key,
+        "start": format_time(found.partition.start),
+        "end": format_time(found.partition.end),
+        "state": found.state,
+        "rows": found.rows,
+        "bytes": found.bytes,
+        "segments": found.segments,
+        "deltas": found.deltas,
+        "schema_version": found.schema_version,
+        "superseded_rows": found.superseded_rows,
+        "content_hash": found.content_hash,
+        "min_time": format_time(found.min_time) if found.min_time else None,
+        "max_time": format_time(found.max_time) if found.max_time else None,
+        "manifest_version": found.manifest_version,
+    }
+
+
+def _source_status(source: SourceRecord, rates: Mapping[int, float]) -> dict[str, Any]:
+    counters = source.counters
+    return {
+        "source": f"{source.kind}:{source.address}",
+        "read": counters.read,
+        "landed": counters.landed,
+        "duplicates": counters.duplicates,
+        "late_dropped": counters.late_dropped,
+        "held": counters.held,
+        "dead_letters": counters.dead_letters,
+        "lag": None,
+        "rows_per_second": round(rates.get(source.id, 0.0), 1),
+        "paused": False,
+        "watermark": None,
+    }

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import Window, format_time, parse_duration, parse_time, utc
+
+times = st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC))
+
+
+@given(times, st.sampled_from(Window))
+def test_a_time_lies_in_its_partition_and_the_key_leads_back(time: datetime, window: Window) -> None:
+    partition = window.partition(time)
+    assert partition.start <= time < partition.end
+    assert window.parse_key(partition.key) == partition
+    assert window.partition(partition.end).start == partition.end
+
+
+@given(times, st.sampled_from(Window))
+def test_partitions_between_are_contiguous_and_cover(time: datetime, window: Window) -> None:
+    found = list(window.between(time, time + timedelta(days=40)))
+    assert found[0].start <= time
+    assert found[-1].end >= time + timedelta(days=40)
+    assert all(a.end == b.start for a, b in zip(found, found[1:], strict=False))
+
+
+def test_weeks_start_on_monday_and_months_have_their_own_lengths() -> None:
+    assert Window.WEEK.partition(datetime(2013, 1, 6, tzinfo=UTC)).key == "2012-12-31"
+    lengths = [
+        (p.end - p.start).days for p in Window.MONTH.between(datetime(2016, 1, 1, tzinfo=UTC), datetime(2016, 4, 1, tzinfo=UTC))
+    ]
+    assert lengths == [31, 29, 31]
+
+
+@pytest.mark.parametrize(
+    ("window", "key", "says"),
+    [
+        (Window.DAY, "2013-1-1", "write it like"),
+        (Window.DAY, "2013-02-30", "write it like"),
+        (Window.HOUR, "2013-01-01", "write it like"),
+        (Window.WEEK, "2013-01-01", "2012-12-31"),
+        (Window.MONTH, "2013-01-02", "2013-01-01"),
+        (Window.DAY, "0000-00-00", "write it like"),
+    ],
+)
+def test_a_wrong_key_is_refused_with_the_right_one(window: Window, key: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        window.parse_key(key)
+
+
+def test_naive_times_are_refused() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        utc(datetime(2013, 1, 1))
+    with pytest.raises(ValueError, match="no time zone"):
+        Window.DAY.partition(datetime(2013, 1, 1))
+
+
+def test_a_zoned_time_counts_in_utc() -> None:
+    eastern = datetime(2013, 1, 1, 22, tzinfo=timezone(timedelta(hours=-5)))
+    assert Window.DAY.partition(eastern).key == "2013-01-02"
+    assert format_time(eastern) == "2013-01-02T03:00:00Z"
+
+
+def test_durations_and_times() -> None:
+    assert parse_duration("90m") == timedelta(minutes=90)
+    assert parse_time("2013-01-01") == datetime(2013, 1, 1, tzinfo=UTC)
+    assert parse_time("2013-01-01T01:00:00+01:00") == datetime(2013, 1, 1, tzinfo=UTC)
+    for wrong in ("", "1x", "-1d", "1.5h"):
+        with pytest.raises(InputError):
+            parse_duration(wrong)
+    with pytest.raises(InputError):
+        parse_time("yesterday")
