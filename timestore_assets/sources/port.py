@@ -1,10 +1,13 @@
-"""What a source hands to landing: batches of raw records with the positions they span. Nothing behind this knows files from topics."""
+"""What a source hands to landing: batches of raw records with the positions they span.
+
+Nothing behind this knows files from topics.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from timestore_assets.model.position import Position
 
@@ -48,8 +51,8 @@ class Batch:
     last: bool
     encoding: Encoding
     records: pa.Table
-    positions: pa.Array
-    lines: pa.Array | None
+    positions: pa.Array[Any]
+    lines: pa.Array[Any] | None
     bad: tuple[BadRecord, ...]
     raw: RawRows
 

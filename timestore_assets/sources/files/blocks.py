@@ -1,0 +1,131 @@
+"""The loop every text format shares: fill a buffer, cut it into records, hand on blocks that a position can be given for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from timestore_assets.model.position import Position
+from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.quoting import line_end
+from timestore_assets.sources.files.records import MAX_RAW_BYTES, Bytes, Cut, Cutter, Stretch, merge, too_long
+from timestore_assets.sources.port import BadRecord
+
+_PIECE_BYTES = 4 << 20
+"""Cut at a time: the arrays of a piece stay in the processor's cache and are small beside the buffer."""
+_MAX_RECORDS = 1_000_000
+"""Records of a block, so that a file of one-byte lines can't fill the memory with their offsets."""
+_MAX_BAD = 50_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Records cut from one buffer. `origin`: decoded offset of `buffer[0]`; `last`: the content ends at `end`."""
+
+    buffer: Bytes
+    origin: int
+    cut: Cut
+    start: Position
+    end: Position
+    last: bool
+
+    def position(self, index: int) -> Position:
+        """Where record `index` begins, as a position to resume at; the block's end behind the last one."""
+        if index >= len(self.cut):
+            return self.end
+        return Position(offset=self.origin + int(self.cut.starts[index]), line=int(self.cut.lines[index]) - 1)
+
+
+class _Window:
+    """A buffer over the stream. Each fill makes a new one, since blocks refer to the old without copying."""
+
+    def __init__(self, stream: DecodedStream, capacity: int) -> None:
+        self._stream, self._capacity = stream, capacity
+        self.at, self._carry = 0, np.empty(0, np.uint8)
+        self.origin = stream.offset
+        self.buffer = self._carry
+        self.final = False
+        self.refill()
+
+    @property
+    def done(self) -> bool:
+        return self.final and self.at >= self.buffer.size
+
+    def refill(self) -> None:
+        """Move what is not consumed to the beginning of a new buffer and read on behind it."""
+        carry = self.buffer[self.at :]
+        self.origin += self.at
+        buffer = np.empty(self._capacity, np.uint8)
+        buffer[: carry.size] = carry
+        filled = carry.size + self._stream.fill(buffer.data[carry.size :])
+        self.buffer, self.at = buffer[:filled], 0
+        self.final = filled < self._capacity or self._stream.at_end()
+
+    def skip_line(self) -> bytes:
+        """Consume everything up to and including the next line feed, in constant memory; returns the line's beginning."""
+        line = b""
+        while True:
+            end = line_end(self.buffer.data, self.at, self.buffer.size)
+            until = self.buffer.size if end < 0 else end
+            # one byte more than is kept tells whether the line is complete
+            line += self.buffer[self.at : min(until, self.at + MAX_RAW_BYTES + 1 - len(line))].tobytes()
+            self.at = until if end < 0 else end + 1
+            if end >= 0 or self.final:
+                return (line.removesuffix(b"\r") if len(line) <= MAX_RAW_BYTES else line)[:MAX_RAW_BYTES]
+            self.refill()
+
+
+def blocks(
+    stream: DecodedStream, start: Position, cutter: Cutter, *, block_bytes: int, limit: int, max_records: int | None = None
+) -> Iterator[Block]:
+    """Cut everything from the stream's offset on into blocks; at least one comes, and the final one is `last`.
+
+    Args:
+        stream: stands at the first record; may be past `start`, which is then the first block's start all the same.
+        start: where the reader was asked to begin.
+        cutter: finds the records of a stretch.
+        block_bytes: about how much text a block holds.
+        limit: longest record in bytes; longer ones are refused `too_long`.
+        max_records: at most about so many records a block.
+    """
+    # room for the longest record and some more, or nothing would ever be complete
+    window = _Window(stream, max(block_bytes, 2 * limit + 16))
+    piece, enough = max(_PIECE_BYTES, 2 * limit + 16), min(max_records or _MAX_RECORDS, _MAX_RECORDS)
+    line, begin = start.line, start
+    cuts: list[Cut] = []
+    while True:
+        buffer, origin = window.buffer, window.origin
+        stop = min(window.at + piece, buffer.size)
+        final = window.final and stop == buffer.size
+        cut = cutter(Stretch(buffer=buffer, start=window.at, stop=stop, origin=origin, line=line, final=final))
+        progress = cut.next > window.at
+        window.at, line = cut.next, cut.line
+        if cut.stuck:
+            position = origin + cut.next
+            raw, line = window.skip_line(), line + 1
+            cuts.append(_with_long_line(cut, raw, position, line, limit))
+        else:
+            cuts.append(cut)
+        whole = not progress or window.at >= buffer.size or cut.stuck
+        if not (whole or _enough(cuts, enough)):
+            continue
+        merged, end = merge(cuts), Position(offset=window.origin + window.at, line=line)
+        if len(merged) or merged.bad or window.done:
+            yield Block(buffer=buffer, origin=origin, cut=merged, start=begin, end=end, last=window.done)
+            begin = end
+        if window.done:
+            return
+        cuts = []
+        if whole and not cut.stuck:
+            window.refill()
+
+
+def _enough(cuts: list[Cut], records: int) -> bool:
+    return sum(map(len, cuts)) >= records or sum(len(cut.bad) for cut in cuts) >= _MAX_BAD
+
+
+def _with_long_line(cut: Cut, raw: bytes, position: int, line: int, limit: int) -> Cut:
+    refused = BadRecord(code="too_long", reason=too_long(limit), raw=raw, position=position, line=line)
+    return replace(cut, bad=[*cut.bad, refused])

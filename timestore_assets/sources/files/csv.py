@@ -1,0 +1,94 @@
+"""CSV files: every field as text, null where it is empty and unquoted, and the refused records with their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from timestore_assets.model.dataset import FileSource
+from timestore_assets.model.errors import BadFileError
+from timestore_assets.model.position import START, Position
+from timestore_assets.sources.files.blocks import Block, blocks
+from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.csv_fields import FieldParser, find_faults
+from timestore_assets.sources.files.csv_records import cut_csv
+from timestore_assets.sources.files.header import Header, read_header
+from timestore_assets.sources.files.records import Cut, Offsets, Stretch, TextRows, bad_between
+from timestore_assets.sources.port import BadRecord, Batch
+
+
+@dataclass(kw_only=True)
+class CsvReader:
+    """Reads one CSV file as `text` batches; making one reads and checks the header.
+
+    `block_bytes`: about how much text a batch holds; `chunk_rows`: at most so many rows. `bytes_read`: of the stored file.
+
+    Raises:
+        BadFileError: the header is unusable.
+    """
+
+    path: Path
+    source: FileSource
+    block_bytes: int
+    chunk_rows: int | None = None
+    header: Header = field(init=False)
+    bytes_read: int = field(init=False, default=0)
+    _parser: FieldParser = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        with DecodedStream(self.path) as stream:
+            self.header = read_header(stream, self.source.csv, name=self.path.name)
+        self._parser = FieldParser(names=self.header.names, dialect=self.source.csv)
+
+    def batches(self, start: Position = START) -> Iterator[Batch]:
+        """See `BatchReader.batches`."""
+        begin = max(start, self.header.end)
+        limit, rows = self.source.max_record_bytes, self.chunk_rows
+        with DecodedStream(self.path) as stream:
+            stream.skip_to(begin.offset)
+            for block in blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows):
+                self.bytes_read = stream.stored_bytes_read
+                for batch in self._batches_of(block):
+                    yield replace(batch, start=start)
+                    start = batch.end
+
+    def _cut(self, stretch: Stretch) -> Cut:
+        return cut_csv(stretch, limit=self.source.max_record_bytes, dialect=self.source.csv)
+
+    def _batches_of(self, block: Block) -> Iterator[Batch]:
+        cut, start, first = block.cut, block.start, 0
+        while True:
+            until = min(first + (self.chunk_rows or len(cut)), len(cut))
+            kept, table, faults, until = self._parsed(block, first, until)
+            end = block.position(until)
+            bad = sorted((*bad_between(cut.bad, start, end), *faults), key=lambda record: record.position)
+            yield Batch(
+                start=start,
+                end=end,
+                last=block.last and until == len(cut),
+                encoding="text",
+                records=table,
+                positions=pa.array(cut.starts[kept] + block.origin),
+                lines=pa.array(cut.lines[kept]),
+                bad=tuple(bad),
+                raw=TextRows(buffer=block.buffer.data, starts=cut.starts[kept], ends=cut.ends[kept]),
+            )
+            if until == len(cut):
+                return
+            first, start = until, end
+
+    def _parsed(self, block: Block, first: int, until: int) -> tuple[Offsets, pa.Table, list[BadRecord], int]:
+        """Records `first` to `until` of a block: indices of the good ones, their fields, the others, and where it ended."""
+        index = np.arange(first, until, dtype=np.int64)
+        table, faults = self._parser.parse(block, index), list[BadRecord]()
+        if table is None:
+            index, faults, until = find_faults(block, first, until, fields=len(self.header.names), dialect=self.source.csv)
+            table = self._parser.parse(block, index)
+        if table is None:
+            offset = block.position(first).offset
+            raise BadFileError("not_parsed", f"{self.path.name} cannot be parsed as CSV after byte {offset}")
+        return index, table, faults, until

@@ -1,0 +1,96 @@
+"""JSON lines: one document a line, handed on as its bytes without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from timestore_assets.model.dataset import FileSource
+from timestore_assets.model.position import START, Position
+from timestore_assets.sources.files.blocks import Block, blocks
+from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.records import Cut, Stretch, TextRows, bad_between, cut_lines
+from timestore_assets.sources.files.sniff import BOM
+from timestore_assets.sources.port import Batch
+
+VALUE_COLUMN = "value"
+KEY_COLUMN = "idempotency_key"
+
+
+@dataclass(kw_only=True)
+class JsonLinesReader:
+    """Reads one file of JSON lines as `json` batches.
+
+    A `value` is the line's bytes with its line end and blank lines behind it, which are white space in JSON; `raw` gives
+    the bytes without them. Nothing is parsed here: what is wrong inside a line is found by landing. Blank lines are no
+    records. `block_bytes`: about how much text a batch holds; `chunk_rows`: at most so many rows.
+    """
+
+    path: Path
+    source: FileSource
+    block_bytes: int
+    chunk_rows: int | None = None
+    bytes_read: int = field(init=False, default=0)
+
+    def batches(self, start: Position = START) -> Iterator[Batch]:
+        """See `BatchReader.batches`."""
+        limit, rows = self.source.max_record_bytes, self.chunk_rows
+        with DecodedStream(self.path) as stream:
+            begin = begin_text(stream, start)
+            for block in blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows):
+                self.bytes_read = stream.stored_bytes_read
+                for batch in self._batches_of(block):
+                    yield replace(batch, start=start)
+                    start = batch.end
+
+    def _cut(self, stretch: Stretch) -> Cut:
+        return cut_lines(stretch, limit=self.source.max_record_bytes)
+
+    def _batches_of(self, block: Block) -> Iterator[Batch]:
+        cut, start, first = block.cut, block.start, 0
+        while True:
+            until = min(first + (self.chunk_rows or len(cut)), len(cut))
+            end = block.position(until)
+            yield Batch(
+                start=start,
+                end=end,
+                last=block.last and until == len(cut),
+                encoding="json",
+                records=pa.Table.from_arrays([_values(block, first, until)], names=[VALUE_COLUMN]),
+                positions=pa.array(cut.starts[first:until] + block.origin),
+                lines=pa.array(cut.lines[first:until]),
+                bad=tuple(bad_between(cut.bad, start, end)),
+                raw=TextRows(buffer=block.buffer.data, starts=cut.starts[first:until], ends=cut.ends[first:until]),
+            )
+            if until == len(cut):
+                return
+            first, start = until, end
+
+
+def begin_text(stream: DecodedStream, start: Position) -> Position:
+    """Go to `start`, or behind a byte order mark when that is the beginning."""
+    offset = start.offset or (len(BOM) if stream.peek(len(BOM)) == BOM else 0)
+    stream.skip_to(offset)
+    return Position(offset=offset, line=start.line)
+
+
+def _values(block: Block, first: int, until: int) -> pa.ChunkedArray[Any]:
+    """A binary array over the block's own bytes: each value reaches to the next one's beginning."""
+    cut, chunks = block.cut, []
+    refused = np.array([bad.position - block.origin for bad in cut.bad], dtype=np.int64)
+    borders = np.unique(np.searchsorted(cut.starts, refused))
+    data = pa.py_buffer(block.buffer.data) if block.buffer.size else None
+    edges = [first, *(int(at) for at in borders if first < at < until), until]
+    for begin, end in pairwise(edges):
+        if begin == end:
+            continue
+        offsets = np.empty(end - begin + 1, np.int32)
+        offsets[:-1], offsets[-1] = cut.starts[begin:end], cut.ends[end - 1]
+        chunks.append(pa.Array.from_buffers(pa.binary(), end - begin, [None, pa.py_buffer(offsets.data), data]))
+    return pa.chunked_array(chunks, type=pa.binary())

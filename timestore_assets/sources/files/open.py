@@ -1,0 +1,137 @@
+"""From a path to a reader: which format it is, the reader for it, and the check that the file keeps still meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timestore_assets.model.dataset import CsvDialect, FileFormat, FileSource
+from timestore_assets.model.errors import BadFileError, InputError
+from timestore_assets.model.position import START, Position
+from timestore_assets.sources.files.csv import CsvReader
+from timestore_assets.sources.files.envelopes import EnvelopesReader
+from timestore_assets.sources.files.identity import changed, etag_of, regular_file
+from timestore_assets.sources.files.jsonl import JsonLinesReader
+from timestore_assets.sources.files.parquet import ParquetReader
+from timestore_assets.sources.files.sniff import KnownFormat, sniff
+from timestore_assets.sources.port import Batch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULT_MEMORY_BYTES = 192_000_000
+"""Arrow data of a batch. Larger batches make fewer delta segments."""
+_TEXT_BYTES = (1 << 20, 64 << 20)
+"""Least and most text of a batch; parsed, it takes about three times as much."""
+
+Reader = CsvReader | JsonLinesReader | EnvelopesReader | ParquetReader
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileReader:
+    """Reads one file as batches, and refuses to go on when it changes meanwhile. Implements `port.BatchReader`.
+
+    `etag`: the file's looks when it was opened. `size`: stored bytes.
+    """
+
+    path: Path
+    format: KnownFormat
+    etag: str
+    size: int
+    reader: Reader
+
+    @property
+    def header(self) -> tuple[str, ...] | None:
+        """Field names of a CSV file, None for other formats."""
+        return self.reader.header.names if isinstance(self.reader, CsvReader) else None
+
+    @property
+    def arrow_schema(self) -> pa.Schema | None:
+        """Columns of a Parquet file, None for other formats."""
+        return self.reader.schema if isinstance(self.reader, ParquetReader) else None
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the stored file has been read, for progress."""
+        return min(self.reader.bytes_read, self.size)
+
+    def batches(self, start: Position = START) -> Iterator[Batch]:
+        """Batches from `start` to the end; at least one comes, and the final one is `last`.
+
+        Raises:
+            BadFileError: see `port.BatchReader`; `changed_while_reading` when the file is no longer what was opened.
+        """
+        self.check_unchanged()
+        try:
+            for batch in self.reader.batches(start):
+                self.check_unchanged()
+                yield batch
+        except BadFileError:
+            self.check_unchanged()  # a file that is being rewritten looks damaged, but is not
+            raise
+
+    def check_unchanged(self) -> None:
+        """Raise BadFileError `changed_while_reading` unless the file is what was opened."""
+        try:
+            same = etag_of(regular_file(self.path)) == self.etag
+        except BadFileError:
+            same = False
+        if not same:
+            raise changed(self.path)
+
+
+def open_reader(
+    path: Path,
+    source: FileSource,
+    *,
+    format: FileFormat | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    chunk_rows: int | None = None,
+    etag: str | None = None,
+) -> FileReader:
+    """Open a file for reading.
+
+    Args:
+        path: a local file, plain or compressed.
+        source: dialect, format and limits.
+        format: overrides the source's.
+        memory_bytes: about how much Arrow data a batch may hold.
+        chunk_rows: at most so many rows (envelopes: lines) a batch.
+        etag: what the file looked like when it was identified.
+
+    Raises:
+        BadFileError: the file as a whole can't be read; `changed_while_reading` when its etag is another than `etag`.
+        InputError: `chunk_rows` or the CSV dialect makes no sense.
+    """
+    _check(source.csv, chunk_rows)
+    status = regular_file(path)
+    if etag is not None and etag_of(status) != etag:
+        raise changed(path)
+    known = sniff(path, format or source.format)
+    reader = _reader(path, source, known, memory_bytes, chunk_rows)
+    opened = FileReader(path=path, format=known, etag=etag_of(status), size=status.st_size, reader=reader)
+    opened.check_unchanged()
+    return opened
+
+
+def _reader(path: Path, source: FileSource, known: KnownFormat, memory_bytes: int, chunk_rows: int | None) -> Reader:
+    if known == "parquet":
+        return ParquetReader(path=path, memory_bytes=memory_bytes, chunk_rows=chunk_rows)
+    least, most = _TEXT_BYTES
+    block_bytes = max(least, min(most, memory_bytes // 4))
+    if known == "csv":
+        return CsvReader(path=path, source=source, block_bytes=block_bytes, chunk_rows=chunk_rows)
+    kind = JsonLinesReader if known == "jsonl" else EnvelopesReader
+    return kind(path=path, source=source, block_bytes=block_bytes, chunk_rows=chunk_rows)
+
+
+def _check(dialect: CsvDialect, chunk_rows: int | None) -> None:
+    if chunk_rows is not None and chunk_rows < 1:
+        raise InputError(f"chunk rows must be at least 1, not {chunk_rows}")
+    for what, text, least in (("delimiter", dialect.delimiter, 1), ("quote", dialect.quote, 0)):
+        if not least <= len(text) <= 1 or not text.isascii() or text in ("\r", "\n"):
+            raise InputError(f"the CSV {what} must be one ASCII character, not {text!r}")
+    if dialect.delimiter == dialect.quote:
+        raise InputError(f"the CSV delimiter and quote are both {dialect.quote!r}; they must differ")
