@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from timestore_assets.catalog.records import (
+    NO_COUNTS,
     BuildCommit,
     Counters,
     DatasetRecord,
@@ -58,13 +59,20 @@ class Catalog(Protocol):
     def observe_file(self, source_id: int, *, address: str, sha256: str, etag: str, size: int, replace: bool) -> FileRecord:
         """Decide what a content at an address is, in one transaction, and return its record (SEMANTICS §7).
 
-        The same content already landed, or landing, in this dataset at another address: `duplicate` (with the reason naming it). The
-        same content at this address: the existing record (etag refreshed), whatever its state, so that an unfinished one resumes.
-        Other content while this address has a landed or landing record: `rejected`, or with `replace` a new `pending` record. Otherwise a new
-        `pending` record. A `pending` record gets its source partition (named by sha256, plus the address when it replaces).
+        * The same content has landed, or is landing, in this dataset at another address: `duplicate`, with the reason naming
+          that one, and its records counted as duplicates.
+        * The same content at this address: the existing record (etag refreshed), whatever its state, so that an unfinished
+          one resumes.
+        * Other content while this address has a landed or landing record: `rejected`, or with `replace` a new `pending` one.
+        * Otherwise a new `pending` record.
+
+        A `pending` record gets its source partition (named by sha256, plus the address when it replaces) and `replaces`, which
+        also names what landed before a quarantine at its address. A content that waits at two addresses has one source
+        partition, so it lands once; when it has, the other record becomes a `duplicate`. What a dead session left half landed
+        may be resumed from another address (the first may be gone). A file without a single record can still be filled.
         """
 
-    def settle_file(self, file_id: int, state: FileState, *, reason: str = "", counters: Counters = Counters()) -> None:
+    def settle_file(self, file_id: int, state: FileState, *, reason: str = "", counters: Counters = NO_COUNTS) -> None:
         """Move a file to `quarantined`, `duplicate`, … outside a landing commit; audited, with an outbox event."""
 
     # --- sessions, intents, leases
@@ -115,6 +123,9 @@ class Catalog(Protocol):
 
         Fast: 10,000 segments without stats in about 20 ms on SQLite.
         """
+
+    def segment_count(self, dataset_id: int, *, version: int | None = None) -> int:
+        """How many live segments a version (None = newest) has."""
 
     def retracted(self, dataset_id: int, *, version: int | None = None) -> frozenset[int]:
         """Source partitions whose rows readers must leave out at that version."""

@@ -13,8 +13,9 @@ from timestore_assets.model.segment import NewSegment
 from timestore_assets.model.window import Partition
 
 FileState = Literal["pending", "landing", "landed", "duplicate", "rejected", "quarantined", "replaced"]
-"""pending: seen, not begun · landing: some batches committed · landed · duplicate: same content landed under another address ·
-rejected: changed content at a landed address under `on_change: reject` · quarantined: can't be read · replaced: its rows were retracted."""
+"""pending: seen, not begun · landing: some batches committed · landed · duplicate: same content landed under another
+address · rejected: changed content at a landed address under `on_change: reject` · quarantined: can't be read · replaced:
+its rows were retracted."""
 
 PartitionState = Literal["open", "sealed", "stale", "expired"]
 
@@ -49,6 +50,9 @@ class Counters:
         return self.read == self.landed + self.duplicates + self.late_dropped + self.held + self.dead_letters
 
 
+NO_COUNTS = Counters()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceRecord:
     """A declared source of a dataset, with what became of its records."""
@@ -57,7 +61,7 @@ class SourceRecord:
     dataset_id: int
     kind: str
     address: str
-    counters: Counters = Counters()
+    counters: Counters = NO_COUNTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +93,7 @@ class FileRecord:
     state: FileState
     source_partition_id: int | None = None
     position: Position = START
-    counters: Counters = Counters()
+    counters: Counters = NO_COUNTS
     reason: str = ""
     updated_at: datetime | None = None
     replaces: tuple[int, ...] = ()
@@ -153,6 +157,8 @@ class LandingCommit:
     file_id: int | None = None
     file_state: FileState | None = None
     actor: str = "timestore"
+    ignored_columns: Mapping[str, int] = field(default_factory=dict)
+    """Values left out by `new_columns: ignore`, by column; kept in the audit (I7)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +189,7 @@ class PartitionRecord:
     """A partition that ever held rows. `rows`/`bytes` over live segments (`rows` before deduplication of unbuilt ones).
 
     `unbuilt_rows`, `unbuilt_bytes`, `deltas`: of live delta segments. `oldest_delta_at`: when the oldest of them was published.
+    `fresh_deltas`: how many of them are as landed (level 0), so that a build of an open partition has something to merge.
     `retracted`: live segments hold rows of retracted source partitions (a build will drop them).
     `content_hash`: of the logical rows, set when sealed.
     """
@@ -204,6 +211,7 @@ class PartitionRecord:
     content_hash: str | None
     manifest_version: int
     """Version at which it last changed."""
+    fresh_deltas: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,67 @@
+"""The audit log: one row for every commit that changed something, and the proof that a commit happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from timestore_assets.catalog import tables
+from timestore_assets.catalog.instants import from_micros
+from timestore_assets.model.window import format_time
+
+
+def record(
+    connection: Connection,
+    dataset_id: int | None,
+    *,
+    actor: str,
+    action: str,
+    details: Mapping[str, Any],
+    now: int,
+    token: str | None = None,
+    manifest_version: int | None = None,
+) -> None:
+    """Write a row; `token` names the commit it belongs to, see `committed`."""
+    connection.execute(
+        tables.audit.insert(),
+        {
+            "at": now,
+            "dataset_id": dataset_id,
+            "actor": actor,
+            "action": action,
+            "details": json.dumps(details, separators=(",", ":")),
+            "token": token,
+            "manifest_version": manifest_version,
+        },
+    )
+
+
+def committed(connection: Connection, token: str) -> int | None:
+    """The manifest version that the commit of that token left, None when it was not committed."""
+    version: int | None = connection.execute(
+        select(tables.audit.c.manifest_version).where(tables.audit.c.token == token)
+    ).scalar_one_or_none()
+    return version
+
+
+def newest(connection: Connection, *, dataset_id: int | None, limit: int) -> list[dict[str, Any]]:
+    """The newest rows first, with their dataset's name."""
+    log = tables.audit.c
+    statement = select(tables.audit, tables.datasets.c.name).outerjoin_from(tables.audit, tables.datasets)
+    if dataset_id is not None:
+        statement = statement.where(log.dataset_id == dataset_id)
+    return [
+        {
+            "id": row.id,
+            "at": format_time(from_micros(row.at)),
+            "dataset": row.name,
+            "actor": row.actor,
+            "action": row.action,
+            "manifest_version": row.manifest_version,
+            "details": json.loads(row.details),
+        }
+        for row in connection.execute(statement.order_by(log.id.desc()).limit(limit))
+    ]

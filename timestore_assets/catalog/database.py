@@ -1,0 +1,159 @@
+"""Transactions on the catalog's database: short ones, retried when that is safe, and settled when their end is not known."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from timestore_assets.catalog.failures import Failure, classify, translate
+from timestore_assets.catalog.instants import wall_clock
+from timestore_assets.catalog.postgres import postgres_engine
+from timestore_assets.catalog.sqlite import WRITES, sqlite_engine
+from timestore_assets.model.errors import InputError, UnavailableError, UnknownOutcomeError
+
+T = TypeVar("T")
+ATTEMPTS = 6
+PATIENCE_SECONDS = 30.0
+_FIRST_PAUSE_SECONDS = 0.02
+
+
+class Database:
+    """One catalog database.
+
+    Attributes: `place`, what error messages call it (no password in it); `schema`, PostgreSQL's, else None.
+    """
+
+    def __init__(self, engine: Engine, *, place: str, schema: str | None) -> None:
+        self.engine, self.place, self.schema = engine, place, schema
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        event.listen(engine, "connect", _remember_process)
+        event.listen(engine, "checkout", _refuse_after_fork)
+        writes: dict[str, Any] = {WRITES: True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
+        reads: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._writing = engine.execution_options(**writes)
+        self._reading = engine.execution_options(**reads)
+
+    @classmethod
+    def open(cls, url: str, *, schema: str, patience: float = PATIENCE_SECONDS) -> Database:
+        """The database behind a URL; nothing is connected yet.
+
+        Raises:
+            InputError: the URL is none, or of a database that is not supported.
+        """
+        try:
+            parsed = make_url(url)
+        except (ArgumentError, ValueError):
+            raise InputError("TIMESTORE_DATABASE_URL is not a database URL; write sqlite:////path or postgresql://…") from None
+        kind = parsed.get_backend_name()
+        if kind == "sqlite":
+            return cls(sqlite_engine(parsed, patience=patience), place=f"catalog {parsed.database}", schema=None)
+        if kind == "postgresql":
+            return cls(postgres_engine(parsed, schema=schema, patience=patience), place=_postgres_place(parsed), schema=schema)
+        raise InputError(f"the catalog can't live in {kind!r}; use a sqlite: or postgresql: URL in TIMESTORE_DATABASE_URL")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def now(self, connection: Connection) -> int:
+        """Now in microseconds, by the one clock that all users of this database share."""
+        if self.is_sqlite:
+            return wall_clock()
+        micros: int = connection.execute(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")).scalar_one()
+        return micros
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on one unchanging snapshot."""
+
+        def once() -> T:
+            with self._reading.connect() as connection, connection.begin():
+                return work(connection)
+
+        return self._persist(once)
+
+    def write(
+        self, work: Callable[[Connection], T], *, settle: Callable[[Connection], T | None] | None = None, repeatable: bool = True
+    ) -> T:
+        """Run `work` in a transaction of its own and commit it.
+
+        `work` may run several times: after a deadlock, or when the connection broke before COMMIT. When it breaks *during*
+        COMMIT, `settle` is asked on a new connection for the result, None meaning that it was not committed; without
+        `settle`, a `repeatable` work is done again.
+
+        Raises:
+            UnavailableError: the database is locked, full or gone.
+            UnknownOutcomeError: it broke during COMMIT and could not be settled.
+        """
+
+        def once() -> T:
+            with self._writing.connect() as connection, connection.begin() as transaction:
+                result = work(connection)
+                try:
+                    transaction.commit()
+                    return result
+                except DBAPIError as error:
+                    if not _outcome_unknown(error):
+                        raise
+                    failure = error
+            return self._settled(failure, settle, repeatable=repeatable)
+
+        return self._persist(once)
+
+    def _settled(self, error: DBAPIError, settle: Callable[[Connection], T | None] | None, *, repeatable: bool) -> T:
+        if settle is not None:
+            # a write transaction: it waits for the locks of the one in doubt, so that one has ended when this one reads
+            try:
+                with self._writing.connect() as connection, connection.begin():
+                    found = settle(connection)
+            except DBAPIError as second:
+                raise self._unknown(second) from error
+            if found is not None:
+                return found
+        elif not repeatable:
+            raise self._unknown(error) from error
+        raise error
+
+    def _unknown(self, error: DBAPIError) -> UnknownOutcomeError:
+        return UnknownOutcomeError(
+            f"{self.place} broke off during a commit, which may or may not have happened ({classify(error).value})"
+        )
+
+    def _persist(self, once: Callable[[], T]) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return once()
+            except PoolTimeoutError as error:
+                raise UnavailableError(f"{self.place}: too many connections are in use at once in this process") from error
+            except DBAPIError as error:
+                if attempt == ATTEMPTS or classify(error) not in (Failure.CONFLICT, Failure.LOST):
+                    raise translate(error, self.place) from error
+            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _outcome_unknown(error: DBAPIError) -> bool:
+    return classify(error) in (Failure.LOST, Failure.UNREACHABLE, Failure.OTHER)
+
+
+def _postgres_place(url: URL) -> str:
+    host = url.host or url.query.get("host") or "localhost"
+    where = host if isinstance(host, str) else ",".join(host)
+    return f"catalog {url.database or 'postgres'} on PostgreSQL at {where}{f':{url.port}' if url.port else ''}"
+
+
+def _remember_process(_connection: object, entry: ConnectionPoolEntry) -> None:
+    entry.info["process"] = os.getpid()
+
+
+def _refuse_after_fork(_connection: object, entry: Any, fairy: Any) -> None:
+    # a connection that two processes share after a fork corrupts a SQLite file and confuses PostgreSQL: open another
+    if entry.info["process"] != os.getpid():
+        entry.dbapi_connection = fairy.dbapi_connection = None
+        raise DisconnectionError("the connection belongs to the parent process")

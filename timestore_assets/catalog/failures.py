@@ -1,0 +1,77 @@
+"""What a database error means for the caller: retry, wait, free some space, or correct the address."""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import Enum
+
+from sqlalchemy.exc import DBAPIError
+
+from timestore_assets.model.errors import InputError, StorageFullError, TimestoreError, UnavailableError
+
+
+class Failure(Enum):
+    CONFLICT = "conflict"  # deadlock or serialisation: run the transaction again
+    LOST = "lost"  # the connection is gone
+    LOCKED = "locked"
+    FULL = "full"
+    UNREACHABLE = "unreachable"
+    WRONG = "wrong"  # the address, the credentials or the database behind it
+    OTHER = "other"
+
+
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: Failure.LOCKED,
+    sqlite3.SQLITE_LOCKED: Failure.LOCKED,
+    sqlite3.SQLITE_FULL: Failure.FULL,
+    sqlite3.SQLITE_IOERR: Failure.UNREACHABLE,
+    sqlite3.SQLITE_CANTOPEN: Failure.UNREACHABLE,
+    sqlite3.SQLITE_READONLY: Failure.UNREACHABLE,
+    sqlite3.SQLITE_PERM: Failure.UNREACHABLE,
+    sqlite3.SQLITE_NOTADB: Failure.WRONG,
+    sqlite3.SQLITE_CORRUPT: Failure.WRONG,
+}
+_POSTGRES = {"40001": Failure.CONFLICT, "40P01": Failure.CONFLICT, "55P03": Failure.LOCKED, "53100": Failure.FULL}
+_POSTGRES_CLASSES = {
+    "08": Failure.LOST,
+    "53": Failure.UNREACHABLE,
+    "57": Failure.LOST,
+    "28": Failure.WRONG,
+    "3D": Failure.WRONG,
+}
+
+
+def classify(error: DBAPIError) -> Failure:
+    """The kind of failure behind SQLAlchemy's wrapper."""
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        # the low byte is the primary code; the rest refines it
+        return _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, Failure.OTHER)
+    state = getattr(cause, "sqlstate", None)
+    if state:
+        return _POSTGRES.get(state) or _POSTGRES_CLASSES.get(state[:2], Failure.OTHER)
+    # psycopg gives no state when there was no server to give one
+    return Failure.LOST if error.connection_invalidated else Failure.UNREACHABLE
+
+
+def translate(error: DBAPIError, place: str) -> TimestoreError | DBAPIError:
+    """The project's error for a database error; `place` is where the catalog is, without any password.
+
+    An error that can only be a bug (a broken constraint, wrong SQL) comes back as it is.
+    """
+    reason = _first_line(error)
+    match classify(error):
+        case Failure.LOCKED | Failure.CONFLICT:
+            return UnavailableError(f"{place} stayed locked by another process; try again when that one is done ({reason})")
+        case Failure.FULL:
+            return StorageFullError(f"no room left for {place}; free some space and try again")
+        case Failure.WRONG:
+            return InputError(f"{place} can't be used: {reason}; check TIMESTORE_DATABASE_URL")
+        case Failure.UNREACHABLE | Failure.LOST:
+            return UnavailableError(f"{place} can't be reached: {reason}")
+    return error
+
+
+def _first_line(error: DBAPIError) -> str:
+    lines = str(error.orig).strip().splitlines()
+    return lines[0].removesuffix(".") if lines else type(error.orig).__name__

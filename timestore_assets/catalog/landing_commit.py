@@ -1,0 +1,218 @@
+"""The landing transaction: checkpoint, keys, segments, schema, dead letters, counters, audit and events, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from timestore_assets.catalog import audit, datasets, files, manifest, outbox, partitions, sessions, sources
+from timestore_assets.catalog.instants import from_micros, to_micros
+from timestore_assets.catalog.portable import chunked, insert_ignore
+from timestore_assets.catalog.records import Counters, LandingCommit
+from timestore_assets.catalog.tables import dead_letter_files, idempotency_keys
+from timestore_assets.catalog.tables import files as files_table
+from timestore_assets.catalog.tables import sources as sources_table
+from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.window import Window
+
+ADDRESSES_IN_EVENT = 20
+
+
+def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int) -> int:
+    """See `Catalog.commit_landing`. Whatever is refused raises before anything of the batch stays."""
+    _check(batch)
+    dataset = datasets.lock(connection, batch.dataset_id)
+    _advance(connection, batch)
+    sessions.fulfil(connection, batch.session_id, batch.intents)
+    _use_keys(connection, batch, now=now)
+    _evolve(connection, batch, dataset, now=now)
+    if batch.file_id is not None:
+        files.take_up(connection, batch.file_id)
+    starts = _publish(connection, batch, dataset, now=now)
+    version: int = dataset.manifest_version + bool(starts is not None)
+    if starts is not None:
+        manifest.set_version(connection, dataset.id, version, now=now)
+    _keep_dead_letters(connection, batch, now=now)
+    _count(connection, batch, now=now)
+    if batch.file_id is not None:
+        _move_file(connection, batch, batch.file_id, now=now)
+    _tell(connection, batch, dataset, starts or (), token=token, version=version, now=now)
+    return version
+
+
+def known_keys(connection: Connection, dataset_id: int, keys: Sequence[str]) -> dict[str, str]:
+    """Of these idempotency keys those already used, with the digests of what they stood for."""
+    c = idempotency_keys.c
+    found: dict[str, str] = {}
+    for chunk in chunked(dict.fromkeys(keys)):
+        rows = connection.execute(select(c.key, c.digest).where(c.dataset_id == dataset_id, c.key.in_(chunk)))
+        found.update((row.key, row.digest) for row in rows)
+    return found
+
+
+def _check(batch: LandingCommit) -> None:
+    """What only a bug can get wrong."""
+    names = {segment.name for segment in batch.segments} | {file.name for file in batch.dead_letter_files}
+    if not names <= set(batch.intents):
+        raise ValueError(f"objects without an intent: {sorted(names - set(batch.intents))}")
+    if not batch.counters.balanced or min(asdict(batch.counters).values()) < 0:
+        raise ValueError(f"counters do not add up: {batch.counters}")
+    if batch.end < batch.start or (batch.end == batch.start and batch.counters.read):
+        raise ValueError(f"records were read without moving the checkpoint from {batch.start} to {batch.end}")
+
+
+def _advance(connection: Connection, batch: LandingCommit) -> None:
+    moved = sources.advance(connection, batch.source_partition_id, dataset_id=batch.dataset_id, start=batch.start, end=batch.end)
+    if not moved:
+        raise ConflictError(
+            f"source partition {batch.source_partition_id} is no longer at offset {batch.start.offset}: "
+            "another session has landed from there, or its content was replaced; read its checkpoint again"
+        )
+
+
+def _use_keys(connection: Connection, batch: LandingCommit, *, now: int) -> None:
+    keys = [
+        {"dataset_id": batch.dataset_id, "key": key.key, "digest": key.digest, "created_at": now}
+        for key in batch.idempotency_keys
+    ]
+    if insert_ignore(connection, idempotency_keys, *keys) < len(keys):
+        raise ConflictError("an idempotency key of this batch has been used since it was looked up; look the keys up again")
+
+
+def _evolve(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now: int) -> None:
+    if batch.base_schema_version not in (None, dataset.schema_version):
+        raise ConflictError(
+            f"the schema of {dataset.name!r} went from version {batch.base_schema_version} "
+            f"to {dataset.schema_version}; decode again"
+        )
+    if batch.schema is None:
+        return
+    if batch.schema.version != dataset.schema_version + 1:
+        raise ConflictError(
+            f"the next schema of {dataset.name!r} is version {dataset.schema_version + 1}, not {batch.schema.version}"
+        )
+    changes = batch.schema_changes
+    datasets.add_schema_version(connection, dataset, batch.schema, changes=changes, actor=batch.actor, now=now)
+
+
+def _publish(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now: int) -> tuple[int, ...] | None:
+    """Add segments and retract what they replace; returns the changed partition starts, None when nothing became visible."""
+    version = dataset.manifest_version + 1
+    if not batch.publish:
+        manifest.add(connection, dataset, batch.segments, version=None, waiting_for=batch.source_partition_id, now=now)
+        if batch.retract:
+            raise ValueError("a batch that is not published can't retract anything yet")
+        return None
+    closed = sources.retract(connection, batch.retract, version=version)
+    manifest.retract(connection, dataset.id, closed, version=version)
+    manifest.abandon_waiting(connection, closed, version=version, now=now)
+    waiting = manifest.publish_waiting(connection, batch.source_partition_id, version=version, now=now)
+    manifest.add(connection, dataset, batch.segments, version=version, waiting_for=None, now=now)
+    starts = {*waiting, *(to_micros(segment.partition_start) for segment in batch.segments)}
+    partitions.changed(connection, dataset.id, starts, version=version)
+    lost = manifest.holding(connection, dataset.id, closed)
+    partitions.lost_rows(connection, dataset.id, lost.keys(), version=version)
+    changed = tuple(sorted(starts | lost.keys()))
+    return changed if changed or closed else None
+
+
+def _keep_dead_letters(connection: Connection, batch: LandingCommit, *, now: int) -> None:
+    rows = [
+        {
+            "dataset_id": batch.dataset_id,
+            "source_id": batch.source_id,
+            "name": file.name,
+            "rows": file.rows,
+            "bytes": file.bytes,
+            "reasons": json.dumps(dict(file.reasons)),
+            "created_at": now,
+        }
+        for file in batch.dead_letter_files
+    ]
+    if rows:
+        connection.execute(dead_letter_files.insert(), rows)
+
+
+def _count(connection: Connection, batch: LandingCommit, *, now: int) -> None:
+    sources.add_counters(connection, sources_table, batch.source_id, batch.counters)
+    if batch.counters.landed:
+        sources.note_landed(connection, batch.source_id, batch.counters.landed, now=now)
+
+
+def _move_file(connection: Connection, batch: LandingCommit, file_id: int, *, now: int) -> None:
+    c = files_table.c
+    values = {"state": batch.file_state or "landing", "session_id": batch.session_id, "reason": "", "updated_at": now}
+    own = files_table.update().where(c.id == file_id, c.source_partition_id == batch.source_partition_id)
+    if connection.execute(own.values(values)).rowcount == 0:
+        raise ValueError(f"file {file_id} is not read as source partition {batch.source_partition_id}")
+    sources.add_counters(connection, files_table, file_id, batch.counters)
+    if batch.file_state == "landed":
+        files.settle_copies(connection, file_id, now=now)
+    if batch.retract:
+        states = ("landed", "landing", "quarantined")
+        former = files_table.update().where(c.source_partition_id.in_(batch.retract), c.state.in_(states))
+        connection.execute(former.values(state="replaced", reason="a newer content at its address replaced it", updated_at=now))
+
+
+def _tell(
+    connection: Connection, batch: LandingCommit, dataset: Row[Any], starts: Iterable[int], *, token: str, version: int, now: int
+) -> None:
+    window = Window(dataset.window)
+    keys = [window.key_of(from_micros(start)) for start in starts]
+    file = (
+        None
+        if batch.file_id is None
+        else connection.execute(select(files_table.c.address).where(files_table.c.id == batch.file_id)).scalar()
+    )
+    source = sources.owner(connection, batch.source_id)
+    details = {
+        "source": source.address,
+        "file": file,
+        "start": batch.start.offset,
+        "end": batch.end.offset,
+        "counters": asdict(batch.counters),
+        "segments": len(batch.segments),
+        "partitions": keys,
+        "retracted": list(batch.retract),
+        "ignored_columns": dict(batch.ignored_columns),
+    }
+    audit.record(
+        connection,
+        dataset.id,
+        actor=batch.actor,
+        action="landed",
+        details=details,
+        now=now,
+        token=token,
+        manifest_version=version,
+    )
+    finished = [file] if batch.file_state == "landed" else []
+    payload = {
+        "source": source.address,
+        "source_kind": source.kind,
+        "counters": asdict(batch.counters),
+        "batches": 1,
+        "files": len(finished),
+        "addresses": finished,
+        "partitions": keys,
+        "manifest_version": version,
+    }
+    by = f"landed:{source.id}"
+    outbox.coalesce(connection, dataset.id, "files_landed", payload, by=by, merge=_merge, now=now)
+
+
+def _merge(before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
+    counters = Counters(**before["counters"]) + Counters(**after["counters"])
+    addresses = dict.fromkeys((*before["addresses"], *after["addresses"]))
+    return {
+        **after,
+        "counters": asdict(counters),
+        "batches": before["batches"] + after["batches"],
+        "files": before["files"] + after["files"],
+        "addresses": list(addresses)[-ADDRESSES_IN_EVENT:],
+        "partitions": sorted({*before["partitions"], *after["partitions"]}),
+    }

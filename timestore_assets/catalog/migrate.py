@@ -1,0 +1,76 @@
+"""Bring a catalog database to the newest revision, once, however many processes open it at the same time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
+from timestore_assets.catalog.sqlite import use_wal
+from timestore_assets.catalog.tables import HEAD
+from timestore_assets.model.errors import RefusedError, UnavailableError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK = 0x74696D6573746F72  # "timestor"
+
+
+def ensure_current(database: Database) -> None:
+    """Run the migrations that are missing; quick and without importing Alembic when there are none.
+
+    Raises:
+        RefusedError: the catalog was made by a newer version of this package.
+    """
+    if database.read(revision) == HEAD:
+        return
+    if database.is_sqlite:
+        _wal(database)
+    database.write(lambda connection: _upgrade(connection, database.schema))
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision a database is stamped with; None for a fresh one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
+
+
+def _wal(database: Database) -> None:
+    # switching needs the file to itself for a moment, and SQLite does not wait for that by its busy timeout
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with database.engine.connect() as connection:
+                use_wal(connection)
+            return
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise UnavailableError(f"{database.place} can't be switched to WAL: {error}") from error
+            time.sleep(0.02)
+
+
+def _upgrade(connection: Connection, schema: str | None) -> None:
+    if schema is not None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        if not inspect(connection).has_schema(schema):
+            connection.execute(text(f'CREATE SCHEMA "{schema}"'))
+    found = revision(connection)
+    if found == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        if found is None:
+            raise
+        raise RefusedError(
+            f"the catalog is at revision {found}, which this version of timestore doesn't know: update timestore"
+        ) from error

@@ -1,0 +1,80 @@
+"""Events for Dagster, queued by the transaction they tell about and reported by whichever relay claims them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, or_, select
+
+from timestore_assets.catalog.portable import chunked
+from timestore_assets.catalog.records import OutboxEvent
+from timestore_assets.catalog.tables import datasets, outbox
+
+Payload = Mapping[str, Any]
+
+
+def queue(connection: Connection, dataset_id: int, kind: str, payload: Payload, *, now: int) -> None:
+    """Queue an event of its own."""
+    _insert(connection, dataset_id, kind, payload, coalesce_by=None, now=now)
+
+
+def coalesce(
+    connection: Connection,
+    dataset_id: int,
+    kind: str,
+    payload: Payload,
+    *,
+    by: str,
+    merge: Callable[[Payload, Payload], Payload],
+    now: int,
+) -> None:
+    """Merge into the event of the same `by` that no relay has claimed yet, or queue a new one."""
+    waiting = connection.execute(
+        select(outbox.c.id, outbox.c.payload)
+        .where(outbox.c.dataset_id == dataset_id, outbox.c.coalesce_by == by, outbox.c.claimed_until.is_(None))
+        .with_for_update()
+    ).first()
+    if waiting is None:
+        _insert(connection, dataset_id, kind, payload, coalesce_by=by, now=now)
+        return
+    merged = merge(json.loads(waiting.payload), payload)
+    connection.execute(outbox.update().where(outbox.c.id == waiting.id).values(payload=json.dumps(merged)))
+
+
+def claim(connection: Connection, *, holder: str, limit: int, until: int, now: int) -> list[OutboxEvent]:
+    """The oldest events nobody holds; rows that another relay is claiming at this moment are passed over."""
+    free = or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now)
+    statement = (
+        select(outbox.c.id, datasets.c.name, outbox.c.kind, outbox.c.payload)
+        .join_from(outbox, datasets)
+        .where(free)
+        .order_by(outbox.c.id)
+        .limit(limit)
+        .with_for_update(of=outbox, skip_locked=True)
+    )
+    events = [
+        OutboxEvent(id=row.id, dataset=row.name, kind=row.kind, payload=json.loads(row.payload))
+        for row in connection.execute(statement)
+    ]
+    for ids in chunked(event.id for event in events):
+        connection.execute(outbox.update().where(outbox.c.id.in_(ids)).values(claimed_by=holder, claimed_until=until))
+    return events
+
+
+def forget(connection: Connection, event_ids: Iterable[int]) -> None:
+    """Delivered events leave."""
+    for ids in chunked(event_ids):
+        connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
+
+
+def _insert(connection: Connection, dataset_id: int, kind: str, payload: Payload, *, coalesce_by: str | None, now: int) -> None:
+    row = {
+        "dataset_id": dataset_id,
+        "kind": kind,
+        "coalesce_by": coalesce_by,
+        "payload": json.dumps(payload),
+        "created_at": now,
+    }
+    connection.execute(outbox.insert(), row)

@@ -1,0 +1,188 @@
+"""Partition states, what live segments say about each partition, and the builds somebody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, Row, Subquery, case, cast, delete, func, select
+
+from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
+from timestore_assets.catalog.manifest import live
+from timestore_assets.catalog.portable import chunked, upsert
+from timestore_assets.catalog.records import PartitionRecord, PartitionState
+from timestore_assets.catalog.tables import build_requests, datasets, partitions, segments
+from timestore_assets.model.window import Partition, Window
+
+OPEN: Final = "open"
+SEALED: Final = "sealed"
+STALE: Final = "stale"
+
+
+def listed(connection: Connection, dataset_id: int, *, start: datetime | None = None) -> list[PartitionRecord]:
+    """All partitions in order of time, or the one that starts at `start`."""
+    p = partitions.c
+    begin = None if start is None else to_micros(start)
+    totals = _totals(dataset_id, begin)
+    statement = (
+        select(partitions, totals, datasets.c.window, datasets.c.schema_version.label("current_schema"))
+        .join_from(partitions, datasets)
+        .outerjoin(totals, totals.c.partition_start == p.start)
+        .where(p.dataset_id == dataset_id)
+        .order_by(p.start)
+    )
+    if begin is not None:
+        statement = statement.where(p.start == begin)
+    return [_record(row) for row in connection.execute(statement)]
+
+
+def changed(connection: Connection, dataset_id: int, starts: Iterable[int], *, version: int) -> None:
+    """Rows landed in these partitions: new ones are open, sealed ones become stale."""
+    rows = [
+        {
+            "dataset_id": dataset_id,
+            "start": start,
+            "state": OPEN,
+            "superseded_rows": 0,
+            "retracted": False,
+            "content_hash": None,
+            "manifest_version": version,
+        }
+        for start in sorted(set(starts))
+    ]
+    upsert(
+        connection,
+        partitions,
+        rows,
+        keys=("dataset_id", "start"),
+        set_={
+            "state": lambda old, _: case((old.state == SEALED, STALE), else_=old.state),
+            "content_hash": lambda _, new: new.content_hash,
+            "manifest_version": lambda _, new: new.manifest_version,
+        },
+    )
+
+
+def lost_rows(connection: Connection, dataset_id: int, starts: Collection[int], *, version: int) -> None:
+    """Rows of these partitions were retracted: they need a build."""
+    changed(connection, dataset_id, starts, version=version)
+    for chunk in chunked(sorted(starts)):
+        here = partitions.update().where(partitions.c.dataset_id == dataset_id, partitions.c.start.in_(chunk))
+        connection.execute(here.values(retracted=True))
+
+
+def find(connection: Connection, dataset_id: int, start: int) -> Row[Any] | None:
+    p = partitions.c
+    return connection.execute(select(partitions).where(p.dataset_id == dataset_id, p.start == start)).one_or_none()
+
+
+def has_unbuilt(connection: Connection, dataset_id: int, start: int) -> bool:
+    c = segments.c
+    statement = select(c.id).where(c.dataset_id == dataset_id, c.partition_start == start, c.kind == "delta", live(None))
+    return connection.execute(statement.limit(1)).first() is not None
+
+
+def next_state(before: PartitionState, *, seal: bool, unbuilt: bool, retracted: bool) -> PartitionState:
+    """State after a build: sealed only if it should be and nothing is left to build; a lost seal stays visible as stale."""
+    if unbuilt or retracted:
+        return STALE if before == SEALED else before
+    return SEALED if seal else before
+
+
+def built(
+    connection: Connection,
+    dataset_id: int,
+    start: int,
+    *,
+    state: PartitionState,
+    superseded_rows: int,
+    retracted: bool,
+    content_hash: str | None,
+    version: int,
+) -> None:
+    p = partitions.c
+    here = partitions.update().where(p.dataset_id == dataset_id, p.start == start)
+    values = {
+        "state": state,
+        "superseded_rows": p.superseded_rows + superseded_rows,
+        "retracted": retracted,
+        "content_hash": content_hash,
+        "manifest_version": version,
+    }
+    connection.execute(here.values(values))
+
+
+def request(connection: Connection, dataset_id: int, wanted: Sequence[Partition], *, reason: str, now: int) -> None:
+    rows = [
+        {"dataset_id": dataset_id, "partition_start": to_micros(one.start), "reason": reason, "requested_at": now}
+        for one in wanted
+    ]
+    upsert(connection, build_requests, rows, keys=("dataset_id", "partition_start"), set_={"reason": lambda _, new: new.reason})
+
+
+def requested(connection: Connection, dataset_id: int) -> dict[str, str]:
+    r = build_requests.c
+    rows = connection.execute(
+        select(r.partition_start, r.reason, datasets.c.window)
+        .join_from(build_requests, datasets)
+        .where(r.dataset_id == dataset_id)
+        .order_by(r.partition_start)
+    )
+    return {Window(row.window).key_of(from_micros(row.partition_start)): row.reason for row in rows}
+
+
+def fulfil_request(connection: Connection, dataset_id: int, start: int) -> bool:
+    r = build_requests.c
+    return connection.execute(delete(build_requests).where(r.dataset_id == dataset_id, r.partition_start == start)).rowcount > 0
+
+
+def _totals(dataset_id: int, start: int | None) -> Subquery:
+    c = segments.c
+    delta = c.kind == "delta"
+    statement = (
+        select(
+            c.partition_start,
+            _sum(c.rows).label("rows"),
+            _sum(c.bytes).label("bytes"),
+            func.count().label("segments"),
+            _sum(case((delta, 1), else_=0)).label("deltas"),
+            _sum(case((delta & (c.level == 0), 1), else_=0)).label("fresh_deltas"),
+            _sum(case((delta, c.rows), else_=0)).label("unbuilt_rows"),
+            _sum(case((delta, c.bytes), else_=0)).label("unbuilt_bytes"),
+            func.min(case((delta, c.added_at))).label("oldest_delta_at"),
+            func.min(c.min_time).label("min_time"),
+            func.max(c.max_time).label("max_time"),
+            func.max(c.schema_version).label("schema_version"),
+        )
+        .where(c.dataset_id == dataset_id, live(None))
+        .group_by(c.partition_start)
+    )
+    return (statement if start is None else statement.where(c.partition_start == start)).subquery()
+
+
+def _sum(expression: Any) -> Any:
+    # PostgreSQL's sum of bigint is numeric, which would arrive as Decimal
+    return cast(func.sum(expression), BigInteger)
+
+
+def _record(row: Row[Any]) -> PartitionRecord:
+    return PartitionRecord(
+        partition=Partition(window=Window(row.window), start=from_micros(row.start)),
+        state=row.state,
+        rows=row.rows or 0,
+        bytes=row.bytes or 0,
+        segments=row.segments or 0,
+        deltas=row.deltas or 0,
+        fresh_deltas=row.fresh_deltas or 0,
+        unbuilt_rows=row.unbuilt_rows or 0,
+        unbuilt_bytes=row.unbuilt_bytes or 0,
+        oldest_delta_at=optional_time(row.oldest_delta_at),
+        min_time=optional_time(row.min_time),
+        max_time=optional_time(row.max_time),
+        schema_version=row.schema_version or row.current_schema,
+        superseded_rows=row.superseded_rows,
+        retracted=row.retracted,
+        content_hash=row.content_hash,
+        manifest_version=row.manifest_version,
+    )

@@ -1,0 +1,49 @@
+"""The few statements that SQLite and PostgreSQL spell differently, or bound differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+T = TypeVar("T")
+PARAMETERS = 500
+"""Values in one IN list: far below both databases' limits, and few statement texts to compile."""
+
+
+def insert_ignore(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> int:
+    """Insert the rows whose keys are new; returns how many were."""
+    if not rows:
+        return 0
+    # counted by what comes back, since drivers don't agree on the row count of many rows at once
+    key, *_ = table.primary_key
+    return len(connection.execute(_insert(connection, table).on_conflict_do_nothing().returning(key), rows).all())
+
+
+Change = Callable[[Any, Any], Any]
+"""A column's new value from the old row's columns and the new row's."""
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, keys: Sequence[str], set_: Mapping[str, Change]
+) -> None:
+    """Insert rows or, where `keys` exist, change the columns named in `set_`."""
+    if not rows:
+        return
+    statement = _insert(connection, table)
+    changed = {name: make(table.c, statement.excluded) for name, make in set_.items()}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), rows)
+
+
+def chunked(values: Iterable[T], size: int = PARAMETERS) -> Iterator[list[T]]:
+    """Lists of at most `size`, in order."""
+    rest = iter(values)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

@@ -1,0 +1,139 @@
+"""Sources, their partitions with the checkpoints, and the counters of what became of their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, select
+
+from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
+from timestore_assets.catalog.records import Counters, SourcePartition, SourceRecord
+from timestore_assets.catalog.tables import COUNTERS, landed_rows, source_partitions, sources
+from timestore_assets.model.position import START, Position
+
+KEPT_SECONDS = 3600
+"""How far back `throughput` can look."""
+
+
+def find(connection: Connection, dataset_id: int, kind: str, address: str) -> SourceRecord | None:
+    row = connection.execute(_at(dataset_id, kind, address)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def ensure(connection: Connection, dataset_id: int, kind: str, address: str) -> SourceRecord:
+    insert_ignore(connection, sources, {"dataset_id": dataset_id, "kind": kind, "address": address})
+    return _record(connection.execute(_at(dataset_id, kind, address)).one())
+
+
+def listed(connection: Connection, dataset_id: int) -> list[SourceRecord]:
+    rows = connection.execute(select(sources).where(sources.c.dataset_id == dataset_id).order_by(sources.c.id))
+    return [_record(row) for row in rows]
+
+
+def owner(connection: Connection, source_id: int) -> Row[Any]:
+    """The source's row; KeyError when there is none."""
+    row = connection.execute(select(sources).where(sources.c.id == source_id)).one_or_none()
+    if row is None:
+        raise KeyError(f"source {source_id}")
+    return row
+
+
+def find_partition(connection: Connection, source_id: int, name: str) -> SourcePartition | None:
+    row = connection.execute(_named(source_id, name)).one_or_none()
+    return None if row is None else _partition(row)
+
+
+def ensure_partition(connection: Connection, source_id: int, name: str) -> SourcePartition:
+    owner(connection, source_id)
+    start = {"position_offset": START.offset, "position_line": START.line}
+    insert_ignore(connection, source_partitions, {"source_id": source_id, "name": name, **start})
+    return _partition(connection.execute(_named(source_id, name)).one())
+
+
+def advance(connection: Connection, partition_id: int, *, dataset_id: int, start: Position, end: Position) -> bool:
+    """Compare and set the checkpoint; False when it was not at `start`, or its rows have been retracted since."""
+    c = source_partitions.c
+    # two sources of a dataset may offer the same content, which then has one source partition
+    own = select(sources.c.id).where(sources.c.dataset_id == dataset_id)
+    moved = connection.execute(
+        source_partitions.update()
+        .where(
+            c.id == partition_id,
+            c.source_id.in_(own),
+            c.position_offset == start.offset,
+            c.position_line == start.line,
+            c.retracted_version.is_(None),
+        )
+        .values(position_offset=end.offset, position_line=end.line)
+    )
+    return moved.rowcount == 1
+
+
+def is_retracted(connection: Connection, partition_id: int) -> bool:
+    c = source_partitions.c
+    return connection.execute(select(c.retracted_version).where(c.id == partition_id)).scalar_one() is not None
+
+
+def retract(connection: Connection, partition_ids: Iterable[int], *, version: int) -> list[int]:
+    """Close source partitions for ever; returns those that were not closed before."""
+    closed: list[int] = []
+    for ids in chunked(sorted(set(partition_ids))):
+        statement = source_partitions.update().where(
+            source_partitions.c.id.in_(ids), source_partitions.c.retracted_version.is_(None)
+        )
+        closed += connection.execute(statement.values(retracted_version=version).returning(source_partitions.c.id)).scalars()
+    return closed
+
+
+def add_counters(connection: Connection, table: Table, row_id: int, counters: Counters) -> None:
+    """Add to the counters of a source or a file."""
+    added = {name: table.c[name] + getattr(counters, name) for name in COUNTERS if getattr(counters, name)}
+    if added:
+        connection.execute(table.update().where(table.c.id == row_id).values(added))
+
+
+def counters_of(row: Row[Any]) -> Counters:
+    return Counters(**{name: getattr(row, name) for name in COUNTERS})
+
+
+def note_landed(connection: Connection, source_id: int, rows: int, *, now: int) -> None:
+    """Count rows in the second they landed in, and forget seconds that nobody asks about any more."""
+    second = now // 1_000_000
+    stale = (landed_rows.c.source_id == source_id) & (landed_rows.c.second < second - KEPT_SECONDS)
+    connection.execute(landed_rows.delete().where(stale))
+    values = [{"source_id": source_id, "second": second, "rows": rows}]
+    upsert(connection, landed_rows, values, keys=("source_id", "second"), set_={"rows": lambda old, new: old.rows + new.rows})
+
+
+def throughput(connection: Connection, dataset_id: int, *, seconds: float, now: int) -> dict[int, float]:
+    """Landed rows per second by source over the last `seconds` (an hour at most)."""
+    window = min(seconds, KEPT_SECONDS)
+    totals = dict.fromkeys(connection.execute(select(sources.c.id).where(sources.c.dataset_id == dataset_id)).scalars(), 0)
+    rows = connection.execute(
+        select(landed_rows.c.source_id, landed_rows.c.rows)
+        .join_from(landed_rows, sources)
+        .where(sources.c.dataset_id == dataset_id, landed_rows.c.second > now / 1_000_000 - window)
+    )
+    for source_id, landed in rows:
+        totals[source_id] += landed
+    return {source_id: total / window for source_id, total in totals.items()}
+
+
+def _at(dataset_id: int, kind: str, address: str) -> Select[Any]:
+    c = sources.c
+    return select(sources).where(c.dataset_id == dataset_id, c.kind == kind, c.address == address)
+
+
+def _named(source_id: int, name: str) -> Select[Any]:
+    c = source_partitions.c
+    return select(source_partitions).where(c.source_id == source_id, c.name == name)
+
+
+def _partition(row: Row[Any]) -> SourcePartition:
+    position = Position(offset=row.position_offset, line=row.position_line)
+    return SourcePartition(id=row.id, source_id=row.source_id, name=row.name, position=position)
+
+
+def _record(row: Row[Any]) -> SourceRecord:
+    return SourceRecord(id=row.id, dataset_id=row.dataset_id, kind=row.kind, address=row.address, counters=counters_of(row))

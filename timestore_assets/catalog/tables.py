@@ -1,0 +1,270 @@
+"""The catalog's tables, the same on SQLite and PostgreSQL. `migrations/` makes them; a test keeps the two equal.
+
+Times are microseconds since 1970 (`catalog.instants`); lists and mappings are JSON text that nothing but this package reads.
+Ids never come back after a delete (AUTOINCREMENT, identity), because a file name, a `__source` or a lease may outlive its row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
+from sqlalchemy.schema import SchemaItem
+
+HEAD = "0001"
+"""The newest migration. A catalog that is stamped with it opens without importing Alembic."""
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+Id = BigInteger().with_variant(Integer(), "sqlite")
+COUNTERS = ("read", "landed", "duplicates", "late_dropped", "held", "dead_letters")
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, primary_key=True, autoincrement=True)
+
+
+def _of(table: str, *, primary_key: bool = False, nullable: bool = False) -> Column[int]:
+    name = {"datasets": "dataset_id", "sources": "source_id", "sessions": "session_id", "segments": "segment_id"}
+    return Column(name[table], Id, ForeignKey(f"{table}.id"), primary_key=primary_key, nullable=nullable)
+
+
+def _whole(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[int]:
+    # SQLite would make a lone integer key generate itself; these keys always come from us
+    return Column(name, BigInteger, nullable=nullable, primary_key=primary_key, autoincrement=False)
+
+
+def _text(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, primary_key=primary_key)
+
+
+def _counters() -> list[Column[int]]:
+    return [Column(name, BigInteger, nullable=False, server_default=text("0")) for name in COUNTERS]
+
+
+def _table(name: str, *parts: SchemaItem) -> Table:
+    has_id = any(isinstance(part, Column) and part.name == "id" for part in parts)
+    return Table(name, metadata, *parts, sqlite_autoincrement=has_id)
+
+
+datasets = _table(
+    "datasets",
+    _id(),
+    _text("name"),
+    _text("window"),
+    _text("storage"),
+    _text("definition"),
+    _whole("manifest_version"),
+    _whole("schema_version"),
+    _whole("collected_version"),  # versions below it can no longer be read whole
+    _whole("created_at"),
+    _whole("updated_at"),
+    UniqueConstraint("name"),
+)
+
+dataset_schemas = _table(
+    "dataset_schemas",
+    _of("datasets", primary_key=True),
+    _whole("version", primary_key=True),
+    _text("columns"),
+    _text("changes"),
+    _text("actor"),
+    _whole("created_at"),
+)
+
+sources = _table(
+    "sources",
+    _id(),
+    _of("datasets"),
+    _text("kind"),
+    _text("address"),
+    *_counters(),
+    UniqueConstraint("dataset_id", "kind", "address"),
+)
+
+source_partitions = _table(
+    "source_partitions",
+    _id(),
+    _of("sources"),
+    _text("name"),
+    _whole("position_offset"),
+    _whole("position_line"),
+    _whole("retracted_version", nullable=True),  # set once its rows have been replaced: nothing lands here any more
+    UniqueConstraint("source_id", "name"),
+)
+
+files = _table(
+    "files",
+    _id(),
+    _of("datasets"),
+    _of("sources"),
+    _text("address"),
+    _text("sha256"),
+    _text("etag"),
+    _whole("bytes"),
+    _text("state"),
+    _text("reason"),
+    Column("source_partition_id", Id, ForeignKey("source_partitions.id"), nullable=True),
+    _text("replaces"),
+    _of("sessions", nullable=True),  # that landed its newest batch
+    Column("newest", Boolean(create_constraint=False), nullable=False),  # the record that stands for its address now
+    *_counters(),
+    _whole("created_at"),
+    _whole("updated_at"),
+    Index(None, "source_id", "address"),
+    Index(None, "dataset_id", "sha256"),
+    Index(None, "source_partition_id"),
+)
+
+sessions = _table(
+    "sessions",
+    _id(),
+    _of("datasets"),
+    _text("kind"),
+    _text("holder"),
+    _whole("started_at"),
+    _whole("expires_at"),
+    _whole("ended_at", nullable=True),
+    Index(None, "dataset_id", "ended_at"),
+)
+
+intents = _table(
+    "intents",
+    _text("name", primary_key=True),
+    _of("sessions"),
+    _whole("created_at"),
+    Index(None, "session_id"),
+)
+
+leases = _table(
+    "leases",
+    _id(),
+    _text("resource"),
+    _text("holder"),
+    _whole("expires_at"),
+    _of("datasets", nullable=True),
+    _whole("version", nullable=True),  # a manifest version that this lease pins
+    UniqueConstraint("resource"),
+    Index(None, "dataset_id"),
+)
+
+segments = _table(
+    "segments",
+    _id(),
+    _of("datasets"),
+    _whole("partition_start"),
+    _text("name"),
+    _text("kind"),
+    _text("format"),
+    _text("storage"),
+    _whole("rows"),
+    _whole("bytes"),
+    _whole("min_time"),
+    _whole("max_time"),
+    _whole("schema_version"),
+    _whole("level"),
+    _text("semantic_key", nullable=True),
+    _text("sorted_by"),
+    Column("deduplicated", Boolean(create_constraint=False), nullable=False),
+    _text("source_ids"),
+    _text("content_hash", nullable=True),
+    Column("waiting_for", Id, ForeignKey("source_partitions.id"), nullable=True),  # whose last batch publishes it
+    _whole("added_version", nullable=True),
+    _whole("added_at", nullable=True),
+    _whole("removed_version", nullable=True),
+    _whole("removed_at", nullable=True),
+    UniqueConstraint("name"),
+    # all that finding a version's segments needs, so that planning reads this index and not the table
+    Index("ix_segments_live", "dataset_id", "removed_version", "partition_start", "id", "added_version", "min_time", "max_time"),
+    Index(None, "dataset_id", "partition_start"),
+    Index(None, "waiting_for"),
+)
+
+# apart from `segments`, so that planning over thousands of them does not page through their statistics
+segment_stats = _table("segment_stats", _of("segments", primary_key=True), _text("stats"))
+
+retractions = _table(
+    "retractions",
+    _of("datasets", primary_key=True),
+    Column("source_partition_id", Id, ForeignKey("source_partitions.id"), primary_key=True),
+    _whole("added_version"),
+    _whole("removed_version", nullable=True),  # builds have dropped all its rows
+)
+
+partitions = _table(
+    "partitions",
+    _of("datasets", primary_key=True),
+    _whole("start", primary_key=True),
+    _text("state"),
+    _whole("superseded_rows"),
+    Column("retracted", Boolean(create_constraint=False), nullable=False),
+    _text("content_hash", nullable=True),
+    _whole("manifest_version"),
+)
+
+build_requests = _table(
+    "build_requests",
+    _of("datasets", primary_key=True),
+    _whole("partition_start", primary_key=True),
+    _text("reason"),
+    _whole("requested_at"),
+)
+
+dead_letter_files = _table(
+    "dead_letter_files",
+    _id(),
+    _of("datasets"),
+    _of("sources"),
+    _text("name"),
+    _whole("rows"),
+    _whole("bytes"),
+    _text("reasons"),
+    _whole("created_at"),
+    UniqueConstraint("name"),
+    Index(None, "dataset_id"),
+)
+
+idempotency_keys = _table(
+    "idempotency_keys",
+    _of("datasets", primary_key=True),
+    _text("key", primary_key=True),
+    _text("digest"),
+    _whole("created_at"),
+)
+
+landed_rows = _table(
+    "landed_rows",
+    _of("sources", primary_key=True),
+    _whole("second", primary_key=True),
+    _whole("rows"),
+)
+
+audit = _table(
+    "audit",
+    _id(),
+    _whole("at"),
+    _of("datasets", nullable=True),
+    _text("actor"),
+    _text("action"),
+    _text("details"),
+    _text("token", nullable=True),  # of the commit that wrote it, to settle a commit whose outcome is unknown
+    _whole("manifest_version", nullable=True),
+    UniqueConstraint("token"),
+    Index(None, "dataset_id"),
+)
+
+outbox = _table(
+    "outbox",
+    _id(),
+    _of("datasets"),
+    _text("kind"),
+    _text("coalesce_by", nullable=True),
+    _text("payload"),
+    _whole("created_at"),
+    _text("claimed_by", nullable=True),
+    _whole("claimed_until", nullable=True),
+    Index(None, "dataset_id", "coalesce_by"),
+)

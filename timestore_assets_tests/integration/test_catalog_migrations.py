@@ -1,0 +1,77 @@
+"""Migrations make exactly the declared tables, once, and an up-to-date catalog opens without Alembic."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.migrate import MIGRATIONS, ensure_current, revision
+from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.tables import HEAD, metadata
+from timestore_assets.model.errors import InputError, RefusedError
+from timestore_assets_tests.catalog_ground import WEATHER
+from timestore_assets_tests.catalogs import PostgresServer, fresh_database
+
+
+@pytest.fixture
+def database(catalog_url: str) -> Iterator[Database]:
+    opened = Database.open(catalog_url, schema="timestore")
+    yield opened
+    opened.close()
+
+
+def test_the_tables_equal_the_sum_of_the_migrations(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    ensure_current(database)
+    assert database.read(revision) == HEAD
+
+
+def test_a_catalog_of_a_newer_version_is_refused(database: Database, catalog_url: str) -> None:
+    database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    with pytest.raises(RefusedError, match=r"revision 9999.*update timestore"):
+        SqlCatalog.open(catalog_url)
+
+
+def test_opening_a_current_catalog_does_not_import_alembic(sqlite_catalog_url: str) -> None:
+    script = (
+        "import sys; from timestore_assets.catalog.sql import SqlCatalog; "
+        f"SqlCatalog.open({sqlite_catalog_url!r}).datasets(); "
+        "print([name for name in ('alembic', 'psycopg', 'pyarrow', 'duckdb') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_two_catalogs_in_one_postgresql_database(postgres: PostgresServer) -> None:
+    with fresh_database(postgres) as url:
+        first, second = SqlCatalog.open(url, schema="one"), SqlCatalog.open(url, schema="two")
+        first.register(WEATHER, actor="test")
+        assert [record.name for record in first.datasets()] == ["weather"]
+        assert second.datasets() == []
+        first.close()
+        second.close()
+
+
+def test_a_schema_name_is_not_sql(postgres: PostgresServer) -> None:
+    with pytest.raises(InputError, match="lower-case"):
+        SqlCatalog.open(postgres.url("postgres"), schema='x"; DROP SCHEMA public; --')
