@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredObject:
-    """An object as the store lists it. `name`: path inside the store, `/`-separated. `bytes`: its size."""
+    """An object as the store lists it. `name`: path inside the store, `/`-separated. `bytes`: its size.
+
+    `modified`: when its content was written (aware, UTC), by the store's clock.
+    """
 
     name: str
     bytes: int
+    modified: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

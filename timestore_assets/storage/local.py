@@ -1,0 +1,156 @@
+"""An object store in a local folder. Objects appear whole, durable and under a new name, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from timestore_assets.model.errors import ConflictError, StorageFullError, TimestoreError, UnavailableError
+from timestore_assets.storage.names import checked
+from timestore_assets.storage.port import StoredObject, Upload
+from timestore_assets.storage.staging import StagingArea
+
+_SYNC_THREADS = 8  # a sync waits for the disk, not for a core; the file system batches those that wait together
+_ATTEMPTS = 100
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class LocalStore:
+    """`storage.port.ObjectStore` on a local file system.
+
+    Staging has to lie on the same file system as the root, because an object appears by a hard link to its staged file:
+    that is atomic and, unlike a rename, fails when the name is taken.
+    """
+
+    def __init__(self, root: Path, *, staging_root: Path) -> None:
+        self.root = root
+        self._staging = StagingArea(staging_root)
+        with _failures(root):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def staging(self, label: str) -> Path:
+        """A new empty folder for files that `promote` will take."""
+        with _failures(self.root):
+            return self._staging.folder(label)
+
+    def promote(self, uploads: Sequence[Upload]) -> None:
+        """Sync the staged files, link them under their names, and sync the folders they appeared in."""
+        targets = [(upload.staged, self.root / checked(upload.name)) for upload in uploads]
+        if not targets:
+            return
+        needed = sum(staged.stat().st_size for staged, _ in targets)
+        with _failures(self.root, needed=needed), ThreadPoolExecutor(min(_SYNC_THREADS, len(targets))) as pool:
+            list(pool.map(_seal, [staged for staged, _ in targets]))
+            for staged, target in targets:
+                self._place(staged, target)
+            list(pool.map(_sync, self._folders_of(target for _, target in targets)))
+        for staged, _ in targets:
+            staged.unlink(missing_ok=True)
+
+    def local_path(self, name: str) -> Path:
+        """The object's own file."""
+        path = self.root / checked(name)
+        with _failures(self.root):
+            if not path.is_file():
+                raise UnavailableError(f"object {name} is missing from {self.root}; run `timestore verify` to see what else is")
+        return path
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Objects in order of their names; hidden files and folders (the staging area among them) are none."""
+        with _failures(self.root):
+            yield from _walk(self.root, "", prefix)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects, and folders that become empty by it."""
+        with _failures(self.root):
+            for name in names:
+                path = self.root / checked(name)
+                path.unlink(missing_ok=True)
+                _prune(path.parent, self.root)
+
+    def sweep_staging(self, older_than_seconds: float) -> int:
+        """Remove staging folders of processes that are gone."""
+        with _failures(self.root):
+            return self._staging.sweep(older_than_seconds)
+
+    def _place(self, staged: Path, target: Path) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(staged, target)
+                return
+            except FileExistsError:
+                raise ConflictError(
+                    f"object {target.relative_to(self.root)} exists already; objects are never overwritten"
+                ) from None
+            except FileNotFoundError:
+                # `delete` pruned the folder between the two calls
+                if attempt == _ATTEMPTS - 1 or not staged.exists():
+                    raise
+
+    def _folders_of(self, targets: Iterable[Path]) -> set[Path]:
+        """All folders from the root down to these files: a new entry lasts once the folder that lists it is synced."""
+        below = {folder for target in targets for folder in target.parents if folder.is_relative_to(self.root)}
+        return below | {self.root}
+
+
+def _seal(path: Path) -> None:
+    # read-only, so that a DuckDB shell opened on a segment can neither change it nor lock out the readers
+    path.chmod(0o444)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _walk(folder: Path, at: str, prefix: str) -> Iterator[StoredObject]:
+    try:
+        entries = [(entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return
+    # with the slash the order of a folder among its neighbours is that of the whole names below it
+    for key, entry in sorted(entries, key=lambda pair: pair[0]):
+        name = at + key
+        shared = min(len(name), len(prefix))
+        if key.startswith(".") or name[:shared] != prefix[:shared]:
+            continue
+        if key.endswith("/"):
+            yield from _walk(Path(entry.path), name, prefix)
+        elif len(name) >= len(prefix) and entry.is_file(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            yield StoredObject(name=name, bytes=status.st_size, modified=datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _prune(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
+@contextmanager
+def _failures(root: Path, *, needed: int = 0) -> Iterator[None]:
+    """Turn the operating system's refusals into errors of this project that name the folder and what to do."""
+    try:
+        yield
+    except TimestoreError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            bytes_needed = f"{needed:,} bytes are needed; " if needed else ""
+            raise StorageFullError(f"no room left in {root}: {bytes_needed}free some and run it again") from error
+        if error.errno == errno.EXDEV:
+            raise UnavailableError(f"staging and storage must be on one file system, and {root} is on another") from error
+        raise UnavailableError(f"storage {root} can't be used: {error.strerror or error} ({error.filename})") from error

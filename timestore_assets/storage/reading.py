@@ -1,0 +1,151 @@
+"""Segments of both formats and of any schema version as one SQL table expression."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import duckdb
+
+from timestore_assets.model.schema import PROVENANCE_COLUMNS, SOURCE_COLUMN, Column, Schema
+from timestore_assets.model.segment import TABLE_IN_DUCKDB, Segment, SegmentFormat
+from timestore_assets.model.types import duckdb_type, literal, quote
+from timestore_assets.storage.engine import unreadable
+from timestore_assets.storage.port import ObjectStore
+
+
+@dataclass(slots=True)
+class _Attached:
+    """The segment files a connection has attached: path to alias, and how many readers use each."""
+
+    aliases: dict[Path, str] = field(default_factory=dict)
+    readers: dict[Path, int] = field(default_factory=lambda: defaultdict(int))
+    made: int = 0
+
+
+_attached: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Attached] = WeakKeyDictionary()
+
+
+@contextmanager
+def opened(
+    con: duckdb.DuckDBPyConnection,
+    segments: Sequence[Segment],
+    *,
+    store: ObjectStore,
+    schema: Schema,
+    schema_of: Callable[[int], Schema],
+    retracted: frozenset[int] = frozenset(),
+    columns: Sequence[str] | None = None,
+    stored: bool = False,
+) -> Iterator[str]:
+    """The rows of segments as a SQL table expression that stands after FROM, valid inside the `with`.
+
+    Its columns are those of `columns` (all visible ones when None) in the form of `schema`, then the three provenance
+    columns. `schema_of`: schema of a version, for segments written under another. `retracted`: source partitions whose rows
+    are left out. `stored`: give inferred columns as the raw text that the files hold.
+
+    Raises:
+        KeyError: `columns` names one that `schema` doesn't have.
+        UnavailableError: a file is missing or locked. BadFileError: a file is no segment (found now for `.duckdb` files,
+        for Parquet ones when the expression is used).
+    """
+    wanted = tuple(schema.columns if columns is None else (schema.column(name) for name in columns))
+    files = [(segment, store.local_path(segment.name)) for segment in segments]
+    databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
+    aliases = _attach(con, databases)
+    try:
+        groups: dict[tuple[SegmentFormat, int, bool], list[Path]] = defaultdict(list)
+        for segment, path in files:
+            groups[segment.format, segment.schema_version, _may_hold(segment, retracted)].append(path)
+        selects = []
+        for (kind, version, filtered), paths in groups.items():
+            selected = _select(wanted, schema if version == schema.version else schema_of(version), stored)
+            condition = _without(retracted) if filtered else ""
+            selects += [f"{selected} FROM {source}{condition}" for source in _sources(kind, paths, aliases)]
+        yield "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored)) + ")"
+    finally:
+        _detach(con, databases)
+
+
+def _may_hold(segment: Segment, retracted: frozenset[int]) -> bool:
+    return bool(retracted) and (not segment.source_ids or not retracted.isdisjoint(segment.source_ids))
+
+
+def _without(retracted: frozenset[int]) -> str:
+    return f" WHERE {SOURCE_COLUMN} NOT IN ({', '.join(map(str, sorted(retracted)))})"
+
+
+def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, str]) -> list[str]:
+    if kind == "duckdb":
+        return [f"{aliases[path]}.{TABLE_IN_DUCKDB}" for path in paths]
+    names = ", ".join(literal(str(path)) for path in paths)
+    # names hold `=` and the like for other reasons than hive's; the list is exact, so nothing is to be guessed from it
+    return [f"read_parquet([{names}], hive_partitioning=false, union_by_name=false)"]
+
+
+def _select(wanted: Sequence[Column], written: Schema, stored: bool) -> str:
+    parts = [f"{_value(column, written.find(column.name), stored)} AS {quote(column.name)}" for column in wanted]
+    return "SELECT " + ", ".join([*parts, *PROVENANCE_COLUMNS])
+
+
+def _value(column: Column, written: Column | None, stored: bool) -> str:
+    """SQL that turns a column as a file holds it into the asked form."""
+    kind = _type(column, stored)
+    if written is None:
+        return f"CAST(NULL AS {kind})"
+    if written.origin == column.origin:
+        if column.origin == "inferred" and not stored:
+            return column.read_expression
+        return quote(column.name) if written.stored_type == kind else f"CAST({quote(column.name)} AS {kind})"
+    # once inferred and now declared, or the reverse: the raw text of a value may not fit, and then it reads as null
+    return f"try_cast({quote(column.name)} AS {kind})"
+
+
+def _type(column: Column, stored: bool) -> str:
+    return column.stored_type if stored else duckdb_type(column.type)
+
+
+def _nothing(wanted: Sequence[Column], stored: bool) -> str:
+    parts = [f"CAST(NULL AS {_type(column, stored)}) AS {quote(column.name)}" for column in wanted]
+    hidden = [f"CAST(NULL AS BIGINT) AS {name}" for name in PROVENANCE_COLUMNS]
+    return f"SELECT {', '.join([*parts, *hidden])} WHERE false"
+
+
+def _attach(con: duckdb.DuckDBPyConnection, files: Mapping[Path, str]) -> dict[Path, str]:
+    """Attach what is not attached yet and count a reader on each file; all or nothing."""
+    known = _attached.setdefault(con, _Attached())
+    new = {}
+    for path in files:
+        known.readers[path] += 1
+        if path not in known.aliases:
+            known.made += 1
+            new[path] = known.aliases[path] = f"segment_{known.made}"
+    done: list[Path] = []
+    try:
+        for path, alias in new.items():
+            con.execute(f"ATTACH {literal(str(path))} AS {alias} (READ_ONLY)")
+            done.append(path)
+    except duckdb.Error as error:
+        failed = list(new)[len(done)]
+        for path in list(new)[len(done) :]:
+            del known.aliases[path]
+        _detach(con, files)
+        raise unreadable(files[failed], error) from error
+    return {path: known.aliases[path] for path in files}
+
+
+def _detach(con: duckdb.DuckDBPyConnection, files: Mapping[Path, str]) -> None:
+    known = _attached[con]
+    unused = []
+    for path in files:
+        known.readers[path] -= 1
+        if known.readers[path] == 0:
+            del known.readers[path]
+            if alias := known.aliases.pop(path, None):
+                unused.append(f"DETACH {alias}")
+    if unused:
+        con.execute(";".join(unused))

@@ -1,0 +1,208 @@
+"""The content hash depends on the values of a set of rows and on nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from timestore_assets.model.arrow_schema import arrow_type
+from timestore_assets.model.content_hash import EMPTY, combined, hash_sql, row_text
+from timestore_assets.model.schema import Schema
+from timestore_assets_tests.storage_ground import StorageGround, schema_of, storage_ground
+
+SCHEMA = schema_of(
+    i="int32",
+    l="int64",
+    d="double",
+    f="float",
+    s="string",
+    b="bool",
+    e="decimal(10,2)",
+    day="date",
+    t="timestamp",
+    bin="binary",
+    list="list<double>",
+    nested="struct<x: list<struct<y: string>>, z: int64>",
+    raw="?int64",
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+FLOATS = st.sampled_from([0.0, -0.0, 1.5, -1e300, 1e-7, 0.1, float("nan"), float("inf")])
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "i": st.integers(-5, 5),
+    "l": st.integers(-(2**63), 2**63 - 1),
+    "d": FLOATS,
+    "f": st.floats(width=32),
+    "s": TEXTS,
+    "b": st.booleans(),
+    "e": st.sampled_from([Decimal("0.00"), Decimal("1.50"), Decimal("-100.00"), Decimal("0.01")]),
+    "day": st.dates(date(1, 1, 1)),
+    "t": st.datetimes(datetime(1, 1, 1)),
+    "bin": st.binary(max_size=3),
+    "list": st.lists(st.none() | FLOATS, max_size=3),
+    "nested": st.fixed_dictionaries(
+        {
+            "x": st.none() | st.lists(st.none() | st.fixed_dictionaries({"y": st.none() | TEXTS}), max_size=2),
+            "z": st.none() | st.integers(0, 3),
+        }
+    ),
+    "raw": st.sampled_from(["1", "01", ""]),
+}
+ROWS = st.lists(st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), max_size=6)
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[StorageGround]:
+    with tempfile.TemporaryDirectory() as folder, storage_ground(Path(folder)) as made:
+        yield made
+
+
+def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pa.Table:
+    fields = [
+        pa.field(column.name, pa.string() if column.origin == "inferred" else arrow_type(column.type, zone=None))
+        for column in schema
+    ]
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
+
+
+def digest(ground: StorageGround, rows: Sequence[dict[str, Any]], schema: Schema = SCHEMA) -> str:
+    ground.con.register("hashed", table(rows, schema))
+    try:
+        [(found,)] = ground.con.execute(hash_sql(schema, "hashed")).fetchall()
+    finally:
+        ground.con.unregister("hashed")
+    assert isinstance(found, str)
+    return found
+
+
+@SETTINGS
+@given(rows=ROWS, data=st.data())
+def test_neither_order_nor_split_matter(ground: StorageGround, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(rows))
+    cut = data.draw(st.integers(0, len(rows)))
+    parts = [digest(ground, shuffled[:cut]), digest(ground, shuffled[cut:])]
+    assert digest(ground, rows) == digest(ground, shuffled) == combined(parts)
+
+
+@SETTINGS
+@given(rows=ROWS.filter(bool), data=st.data())
+def test_one_changed_cell_changes_it(ground: StorageGround, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    row = data.draw(st.integers(0, len(rows) - 1))
+    name = data.draw(st.sampled_from(SCHEMA.names))
+    before = rows[row][name]
+    after = data.draw((st.none() | VALUES[name]).filter(lambda value: canonical(value) != canonical(before)))
+    changed = [row_values | {name: after} if at == row else row_values for at, row_values in enumerate(rows)]
+    assert digest(ground, rows) != digest(ground, changed)
+
+
+@SETTINGS
+@given(rows=ROWS.filter(bool))
+def test_how_often_a_row_is_there_matters(ground: StorageGround, rows: list[dict[str, Any]]) -> None:
+    assert digest(ground, rows) != digest(ground, [*rows, rows[0]])
+
+
+@settings(SETTINGS, max_examples=15)
+@given(rows=ROWS.filter(bool))
+def test_the_file_format_does_not_matter(ground: StorageGround, rows: list[dict[str, Any]]) -> None:
+    ground.con.register("written", table(rows, SCHEMA))
+    found = set()
+    for format in ("parquet", "duckdb"):
+        segment = ground.segment("SELECT * FROM written", format=format)
+        options = {"store": ground.store, "schema": SCHEMA, "schema_of": lambda _: SCHEMA, "stored": True}
+        from timestore_assets.storage.reading import opened
+
+        with opened(ground.con, [segment], **options) as source:
+            found |= set(ground.con.execute(hash_sql(SCHEMA, source)).fetchall())
+    ground.con.unregister("written")
+    assert found == {(digest(ground, rows),)}
+
+
+@SETTINGS
+@given(rows=ROWS)
+def test_a_column_without_values_changes_nothing(ground: StorageGround, rows: list[dict[str, Any]]) -> None:
+    wider = schema_of(
+        a_first="string", **{name: ("?" * (column.origin == "inferred")) + str(column.type) for name, column in columns()}
+    )
+    assert digest(ground, rows) == digest(ground, [{**row, "a_first": None} for row in rows], wider)
+
+
+def columns() -> list[tuple[str, Any]]:
+    return [(column.name, column) for column in SCHEMA]
+
+
+def canonical(value: Any) -> Any:
+    """Python's idea of which values are the same: 0.0 and -0.0 are, NaN is itself; True is not 1."""
+    if isinstance(value, float):
+        return ("float", "nan" if value != value else value + 0.0)
+    if isinstance(value, list):
+        return ("list", tuple(canonical(item) for item in value))
+    if isinstance(value, dict):
+        return ("dict", tuple((name, canonical(item)) for name, item in sorted(value.items())))
+    return (type(value).__name__, value)
+
+
+def test_the_hash_of_no_rows(ground: StorageGround) -> None:
+    assert digest(ground, []) == EMPTY == combined([])
+
+
+def test_null_differs_from_what_looks_like_nothing(ground: StorageGround) -> None:
+    rows: list[dict[str, Any]] = [
+        {"s": None},
+        {"s": ""},
+        {"bin": b""},
+        {"list": []},
+        {"list": [None]},
+        {"nested": {"x": None, "z": None}},
+    ]
+    assert len({digest(ground, [row]) for row in rows}) == len(rows)
+
+
+def test_values_do_not_run_into_each_other(ground: StorageGround) -> None:
+    schema = schema_of(a="string", b="string", l="list<string>")
+    rows: list[dict[str, Any]] = [
+        {"a": "x", "b": "y"},
+        {"a": "x1:b=1:y", "b": None},
+        {"a": "x;1:b=1:y"},
+        {"l": ["a", "b"]},
+        {"l": ["a1:b"]},
+        {"l": ["_"]},
+        {"l": [None]},
+    ]
+    assert len({digest(ground, [row], schema) for row in rows}) == len(rows)
+
+
+def test_the_canonical_text_is_pinned(ground: StorageGround) -> None:
+    """Hashes are stored: changing the text would make every sealed partition look changed."""
+    rows: list[dict[str, Any]] = [
+        {
+            "i": 1,
+            "d": -0.0,
+            "f": 0.1,
+            "s": "é",
+            "b": True,
+            "e": Decimal("1.50"),
+            "day": date(2024, 2, 29),
+            "t": datetime(1970, 1, 1, 0, 0, 1),
+            "bin": b"\xff",
+            "list": [1.0, None],
+            "nested": {"x": [{"y": "q"}, None], "z": 2},
+            "raw": "07",
+        }
+    ]
+    ground.con.register("pinned", table(rows, SCHEMA))
+    [(text,)] = ground.con.execute(f"SELECT {row_text(SCHEMA)} FROM pinned").fetchall()
+    ground.con.unregister("pinned")
+    assert text == (
+        "1:b=true;3:bin=FF;1:d=0.0;3:day=2024-02-29;1:e=1.5;1:f=0.1;1:i=1;4:list=[1.0;_]"
+        "6:nested={1:x=[{1:y=1:q}_]1:z=2;}3:raw=2:071:s=2:é1:t=1000000;"
+    )
+    assert digest(ground, rows) == "f22c342e9036c5e4d95c0f9fd9df87c4"
