@@ -1,0 +1,48 @@
+"""Rows that no partition takes: without a time or a required value, or outside the dataset's time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from timestore_assets.landing.cells import quoted
+from timestore_assets.landing.sieve import Sieve
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.window import format_time
+
+
+def refuse_missing(table: pa.Table, dataset: Dataset, sieve: Sieve) -> None:
+    """Refuse rows without a time (`missing_time`) or without a value that the declaration requires (`missing_value`)."""
+    for column in dataset.schema:
+        if column.nullable or column.name not in table.column_names:
+            continue
+        values = table.column(column.name)
+        if values.null_count:
+            code = "missing_time" if column.name == dataset.time else "missing_value"
+            rows = np.flatnonzero(pc.is_null(values).to_numpy())
+            sieve.refuse(rows, code=code, column=column.name, reason=f"column {column.name} is required and has no value")
+
+
+def refuse_out_of_range(
+    con: duckdb.DuckDBPyConnection, table: pa.Table, dataset: Dataset, sieve: Sieve, *, now: datetime
+) -> None:
+    """Refuse rows before the dataset's start or from its upper bound on (`out_of_range`)."""
+    times = table.column(dataset.time)
+    lower, upper = _naive(dataset.start), _naive(dataset.upper_bound(now))
+    ends = pc.min_max(times)
+    first, last = ends["min"], ends["max"]
+    if not first.is_valid or (pc.greater_equal(first, lower).as_py() and pc.less(last, upper).as_py()):
+        return
+    outside = pc.or_(pc.less(times, lower), pc.greater_equal(times, upper))
+    rows = np.flatnonzero(pc.fill_null(outside, False).to_numpy())
+    bounds = f"{format_time(dataset.start)} up to {format_time(dataset.upper_bound(now))}"
+    ending = f" in column {dataset.time} is not in the dataset's time, {bounds}"
+    sieve.refuse(rows, code="out_of_range", column=dataset.time, reason=quoted(con, times.take(pa.array(rows)), ending))
+
+
+def _naive(time: datetime) -> pa.Scalar:
+    return pa.scalar(time.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))

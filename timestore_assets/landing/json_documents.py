@@ -1,0 +1,226 @@
+"""JSON documents of a batch: what makes one refusable as a whole, and the raw text of each column's value.
+
+DuckDB's reader lets pass what JSON does not allow (trailing commas) and keeps silent about what would be lost (the second of two
+equal keys, unknown keys), so both are looked for here. NaN and infinities, which it also reads, are left to the columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from timestore_assets.landing.coercion import text_of_json
+from timestore_assets.landing.extras import RawColumn, Shape
+from timestore_assets.landing.header import case_twin, name_problem
+from timestore_assets.landing.sieve import Rows, Sieve
+from timestore_assets.model.types import literal
+
+_NULL, _NOT_UTF8, _NOT_JSON, _NOT_OBJECT, _SUSPICIOUS = 1, 2, 3, 4, 5
+_WIDE = 200  # undeclared keys beyond which a batch is not laid out as columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Documents:
+    """The raw text of each asked column (null for a missing key or a JSON null), and the other keys.
+
+    `columns`: one VARCHAR array for each asked name, with a value for each row of the batch.
+    """
+
+    columns: list[pa.ChunkedArray]
+    extras: JsonExtras
+
+
+def read_documents(
+    con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, names: Sequence[str], inferred: Sequence[str], sieve: Sieve
+) -> Documents:
+    """Parse a batch of documents; refuse in the sieve those that are none.
+
+    `names`: declared columns, whose raw values are wanted. `inferred`: other columns of the schema.
+
+    Codes: `null_value`, `invalid_utf8`, `bad_json`, `not_an_object`, `duplicate_keys`, `ambiguous_column`, `bad_column_name`.
+    """
+    table = pa.table({"value": values})
+    con.register("landing_documents", table)
+    try:
+        found = con.sql(_parse_sql(names)).to_arrow_table()
+        _refuse_broken(found.column("state"), values, sieve)
+        shapes = _key_shapes(con, found.column("shape"))
+    finally:
+        con.unregister("landing_documents")
+    others = _refuse_bad_keys(shapes, names, inferred, sieve)
+    return Documents(columns=found.columns[: len(names)], extras=JsonExtras(con, table, others))
+
+
+def _parse_sql(names: Sequence[str]) -> str:
+    structure = literal(json.dumps(dict.fromkeys(names, "JSON"), ensure_ascii=False))
+    columns = "".join(f"s[{literal(name)}]::VARCHAR AS r{index}, " for index, name in enumerate(names))
+    state = f"""CASE WHEN value IS NULL THEN {_NULL} WHEN d IS NULL THEN {_NOT_UTF8}
+        WHEN s IS NULL OR NOT starts_with(d, '{{') THEN
+            CASE WHEN NOT json_valid(d) THEN {_NOT_JSON} WHEN NOT starts_with(ltrim(d, ' \t\r\n'), '{{') THEN {_NOT_OBJECT} END
+        WHEN regexp_matches(d, ',\\s*[}}\\]]') THEN {_SUSPICIOUS} END"""
+    decoded = "SELECT value, try(decode(value)) AS d FROM landing_documents"
+    parsed = f"SELECT value, d, try(from_json(d, {structure})) AS s, hash(try(json_keys(d))) AS shape FROM ({decoded})"
+    return f"SELECT {columns}{state} AS state, shape FROM ({parsed})"
+
+
+def _refuse_broken(states: pa.ChunkedArray, values: pa.ChunkedArray, sieve: Sieve) -> None:
+    if states.null_count == len(states):
+        return
+    state = pc.fill_null(states, 0).to_numpy()
+    suspicious = np.flatnonzero(state == _SUSPICIOUS)
+    broken = [row for row in suspicious if not _strictly_valid(values[int(row)].as_py())]
+    sieve.refuse(np.flatnonzero(state == _NULL), code="null_value", reason="the record has no value (a tombstone)")
+    sieve.refuse(np.flatnonzero(state == _NOT_UTF8), code="invalid_utf8", reason="the record is not valid UTF-8")
+    not_json = np.union1d(np.flatnonzero(state == _NOT_JSON), np.array(broken, dtype=np.int64)).astype(np.int64)
+    sieve.refuse(not_json, code="bad_json", reason="the record is not valid JSON")
+    sieve.refuse(np.flatnonzero(state == _NOT_OBJECT), code="not_an_object", reason="the record is JSON, but no object")
+
+
+def _strictly_valid(document: bytes) -> bool:
+    try:
+        json.loads(document)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _KeyShape:
+    keys: tuple[str, ...]
+    rows: Rows
+
+
+def _key_shapes(con: duckdb.DuckDBPyConnection, shape: pa.ChunkedArray) -> list[_KeyShape]:
+    """The distinct lists of keys with the rows that have them, by first row. Needs `landing_documents`."""
+    hashes = pc.fill_null(shape, 0).to_numpy()
+    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    ends = np.cumsum(np.bincount(inverse, minlength=len(distinct)))
+    documents = con.table("landing_documents").to_arrow_table().column(0).take(pa.array(first))
+    con.register("landing_shapes", pa.table({"value": documents}))
+    try:
+        keys = con.sql("SELECT try(json_keys(try(decode(value)))) FROM landing_shapes").to_arrow_table().column(0).to_pylist()
+    finally:
+        con.unregister("landing_shapes")
+    rows = np.split(order, ends[:-1])
+    return [_KeyShape(keys=tuple(keys[i] or ()), rows=rows[i]) for i in np.argsort(first)]
+
+
+def _refuse_bad_keys(
+    shapes: Sequence[_KeyShape], names: Sequence[str], inferred: Sequence[str], sieve: Sieve
+) -> dict[str, list[Rows]]:
+    """Refuse rows with keys that can't be told apart or can't name a column; give the other undeclared keys with their rows."""
+    known = set(names)
+    columns = (*names, *inferred)
+    others: dict[str, list[Rows]] = {}
+    for shape in shapes:
+        unknown = [key for key in shape.keys if key not in known]
+        if refusal := _key_problem(shape.keys, unknown, columns):
+            sieve.refuse(shape.rows, code=refusal[0], column=refusal[1], reason=refusal[2])
+            continue
+        for key in unknown:
+            others.setdefault(key, []).append(shape.rows)
+    return others
+
+
+def _key_problem(keys: Sequence[str], unknown: Sequence[str], names: Sequence[str]) -> tuple[str, str, str] | None:
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        return "duplicate_keys", twice, f"key {twice[:60]!r} occurs more than once"
+    if not unknown:
+        return None
+    folded = {key.casefold() for key in keys}
+    if len(folded) < len(keys):
+        twin = next(key for key in keys if case_twin(key, keys))
+        return "ambiguous_column", twin, f"keys {twin[:60]!r} and {case_twin(twin, keys)!r} differ only by case"
+    for key in unknown:
+        if column := case_twin(key, names):
+            return "ambiguous_column", key, f"key {key[:60]!r} differs from column {column!r} only by case"
+        if problem := name_problem(key):
+            return "bad_column_name", key[:60], f"key {key[:60]!r} {problem}"
+    return None
+
+
+class JsonExtras:
+    """Keys that are no columns of the schema. Implements `extras.Extras`."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, documents: pa.Table, others: dict[str, list[Rows]]) -> None:
+        self._con, self._documents, self._others = con, documents, others
+        self._columns: dict[str, pa.ChunkedArray] = {}
+
+    def names(self) -> tuple[str, ...]:
+        if len(self._others) > _WIDE:
+            return tuple(self._others)
+        self._extract(list(self._others))
+        return tuple(name for name in self._others if self._columns[name].null_count < self._documents.num_rows)
+
+    def column(self, name: str) -> RawColumn:
+        self._extract([name])
+        raw = self._columns[name]
+        self._con.register("landing_raw", pa.table({"r": raw}))
+        text = text_of_json("r")
+        try:
+            found = self._con.sql(f"SELECT {text} AS t, r[1] IN ('\"', '{{', '[') AS s FROM landing_raw").to_arrow_table()
+        finally:
+            self._con.unregister("landing_raw")
+        return RawColumn(values=found.column(0), is_string=found.column(1))
+
+    def shapes(self, good: Rows) -> Iterator[Shape]:
+        is_good = np.zeros(self._documents.num_rows, dtype=bool)
+        is_good[good] = True
+        keys_of: dict[int, list[str]] = {}
+        for name, parts in self._others.items():
+            for row in np.concatenate(parts):
+                if is_good[row]:
+                    keys_of.setdefault(int(row), []).append(name)
+        filled = self._without_nulls(keys_of)
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for row in sorted(filled):
+            groups.setdefault(tuple(filled[row]), []).append(row)
+        for names, rows in groups.items():
+            yield Shape(names=names, rows=np.array(rows, dtype=np.int64))
+
+    def _without_nulls(self, keys_of: dict[int, list[str]]) -> dict[int, list[str]]:
+        """Leave out keys whose value is null: they say nothing about a column."""
+        rows = [row for row, keys in keys_of.items() for _ in keys]
+        keys = [key for keys in keys_of.values() for key in keys]
+        pairs = pa.table({"n": pa.array(rows, pa.int64()), "k": pa.array([_pointer(key) for key in keys], pa.string())})
+        documents = self._documents.column(0).take(pairs.column("n"))
+        self._con.register("landing_pairs", pairs.append_column("value", documents))
+        try:
+            test = "json_extract(decode(value), k)::VARCHAR <> 'null'"
+            filled = (
+                self._con.sql(f"SELECT coalesce({test}, false) AS f FROM landing_pairs").to_arrow_table().column(0).to_pylist()
+            )
+        finally:
+            self._con.unregister("landing_pairs")
+        found: dict[int, list[str]] = {}
+        for row, key, has_value in zip(rows, keys, filled, strict=True):
+            if has_value:
+                found.setdefault(row, []).append(key)
+        return found
+
+    def _extract(self, names: Sequence[str]) -> None:
+        wanted = [name for name in names if name not in self._columns]
+        if not wanted:
+            return
+        paths = ", ".join(literal(_pointer(name)) for name in wanted)
+        picked = ", ".join(f"nullif(l[{index + 1}]::VARCHAR, 'null') AS c{index}" for index in range(len(wanted)))
+        self._con.register("landing_documents", self._documents)
+        try:
+            lists = f"SELECT try(json_extract(try(decode(value)), [{paths}])) AS l FROM landing_documents"
+            found = self._con.sql(f"SELECT {picked} FROM ({lists})").to_arrow_table()
+        finally:
+            self._con.unregister("landing_documents")
+        self._columns.update(zip(wanted, found.columns, strict=True))
+
+
+def _pointer(key: str) -> str:
+    """The JSON pointer (RFC 6901) of a top-level key."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,294 @@
+"""A landing session over files: identify, claim, land from the stored position, settle; a bad file stops nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import Counters, FileRecord, SourceRecord
+from timestore_assets.landing.aftermath import put_away
+from timestore_assets.landing.file_landing import FileLanding, LostFileError, Tally
+from timestore_assets.landing.header import check_header
+from timestore_assets.landing.keep_alive import TTL, Heart, kept_alive
+from timestore_assets.landing.patience import patiently
+from timestore_assets.landing.read_ahead import read_ahead
+from timestore_assets.landing.report import FileReport, LandReport, Progress
+from timestore_assets.landing.validate import Validator
+from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
+from timestore_assets.model.errors import BadFileError, RefusedError, TimestoreError
+from timestore_assets.sources.files.identity import FileIdentity, etag_of, identify
+from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
+from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.storage.port import ObjectStore
+
+_CHANGED = "changed_while_reading"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Call:
+    """What stays the same during one call of `land_files`."""
+
+    dataset: Dataset
+    source: FileSource
+    record: SourceRecord
+    session_id: int
+    heart: Heart
+    con: duckdb.DuckDBPyConnection
+    validator: Validator
+    format: FileFormat | None
+    chunk_rows: int | None
+    progress: Progress | None
+    actor: str
+
+
+class Lander:
+    """Lands files into datasets. `holder`: who does it, for leases; `clock`: what time it is, for bounds and records."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ObjectStore,
+        limits: EngineLimits,
+        *,
+        holder: str,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._catalog, self._store, self._limits = catalog, store, limits
+        self._holder, self._clock = holder, clock
+
+    def land_files(
+        self,
+        dataset: Dataset,
+        source: FileSource,
+        paths: Sequence[Path],
+        *,
+        base: Path,
+        format: FileFormat | None = None,
+        chunk_rows: int | None = None,
+        progress: Progress | None = None,
+        actor: str,
+    ) -> LandReport:
+        """Land files, each from the position where it stands, in the given order.
+
+        Args:
+            dataset: registered in the catalog if it is not yet.
+            source: the source the files are counted under; its format, dialect and policies hold.
+            paths: local files. One below `base` is known by its path relative to it, any other by its absolute path.
+            base: folder of the source.
+            format: overrides the source's.
+            chunk_rows: at most so many records a commit; by memory when None.
+            progress: told about files and batches.
+            actor: who asked, for the audit.
+
+        Raises:
+            RefusedError: the dataset asks for what files can't give (`order: strict`).
+            StorageFullError, UnavailableError: landing stopped; what is committed stays and the rest goes on from there.
+        """
+        if dataset.order == "strict":
+            raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which file sources can't keep; write `order: any`")
+        started, reports, tally = time.monotonic(), [], Tally()
+        with self._session(dataset, source, format, chunk_rows, progress, actor) as call:
+            for path in paths:
+                report, one = self._land_path(call, path, base)
+                reports.append(report)
+                tally.add(one)
+                if progress is not None:
+                    progress.file_done(report)
+        return LandReport(
+            dataset=dataset.name,
+            files=tuple(reports),
+            counters=sum((report.counters for report in reports), Counters()),
+            manifest_version=self._catalog.manifest_version(call.record.dataset_id),
+            partitions=tuple(key for _, key in sorted(tally.partitions)),
+            schema_changes=tuple(tally.changes),
+            seconds=time.monotonic() - started,
+            dead_letter_reasons=dict(tally.reasons),
+            ignored_columns=dict(tally.ignored),
+        )
+
+    @contextmanager
+    def _session(
+        self,
+        dataset: Dataset,
+        source: FileSource,
+        format: FileFormat | None,
+        chunk_rows: int | None,
+        progress: Progress | None,
+        actor: str,
+    ) -> Iterator[_Call]:
+        registered = self._catalog.register(dataset, actor=actor)
+        record = self._catalog.source(registered.id, source.kind, source.address)
+        session_id = self._catalog.begin_session(registered.id, "landing", holder=self._holder, ttl=TTL)
+        self._limits.temp_dir.mkdir(parents=True, exist_ok=True)
+        with self._ended(session_id), kept_alive(self._catalog, session_id) as heart, closing(connect(self._limits)) as con:
+            yield _Call(
+                dataset=dataset,
+                source=source,
+                record=record,
+                session_id=session_id,
+                heart=heart,
+                con=con,
+                validator=Validator(dataset),
+                format=format,
+                chunk_rows=chunk_rows,
+                progress=progress,
+                actor=actor,
+            )
+
+    @contextmanager
+    def _ended(self, session_id: int) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            # an error that is under way matters more than this, and a session that is not ended expires
+            with suppress(TimestoreError):
+                self._catalog.end_session(session_id)
+
+    def _land_path(self, call: _Call, path: Path, base: Path) -> tuple[FileReport, Tally]:
+        address = address_of(path, base)
+        try:
+            identity = identify(path)
+        except BadFileError as error:
+            return self._unidentified(call, path, address, error), Tally()
+        if call.progress is not None:
+            call.progress.file_started(address, identity.size)
+        asked = utc_now()
+        file = self._observe(call, address, identity)
+        report = FileReport(address=address, state=file.state, reason=file.reason, bytes=identity.size)
+        if file.state in ("landed", "duplicate"):
+            put_away(call.source, path, identity.etag)
+            return _known(report, file, asked), Tally()
+        if file.state == "rejected":
+            return report, Tally()
+        return self._claim(call, path, identity, file, report)
+
+    def _observe(self, call: _Call, address: str, identity: FileIdentity) -> FileRecord:
+        replaces = call.source.on_change == "replace"
+        seen = {"address": address, "sha256": identity.sha256, "etag": identity.etag}
+        return patiently(lambda: self._catalog.observe_file(call.record.id, **seen, size=identity.size, replace=replaces))
+
+    def _claim(
+        self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, report: FileReport
+    ) -> tuple[FileReport, Tally]:
+        """Land a file that nobody else is landing."""
+        # the session's id sets apart two sessions of one process, which have the same holder
+        holder = f"{self._holder}#{call.session_id}"
+        lease = patiently(lambda: self._catalog.acquire(f"source_partition:{file.source_partition_id}", holder=holder, ttl=TTL))
+        if lease is None:
+            return replace(report, state="landing", reason="another session is landing it"), Tally()
+        tally = Tally()
+        with call.heart.holding(lease):
+            # what is known of it may be older than the lease
+            asked = utc_now()
+            file = self._observe(call, report.address, identity)
+            if file.state not in ("pending", "landing", "quarantined"):
+                return _known(replace(report, state=file.state, reason=file.reason), file, asked), tally
+            outcome = self._land_claimed(call, path, identity, file, report, tally)
+        if outcome.state == "landed":
+            put_away(call.source, path, identity.etag)
+        return replace(outcome, counters=tally.counters), tally
+
+    def _land_claimed(
+        self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, report: FileReport, tally: Tally
+    ) -> FileReport:
+        try:
+            self._land_batches(call, path, identity, file, tally)
+        except BadFileError as error:
+            if error.code == _CHANGED:
+                return replace(report, state="landing" if file.position.offset else "pending", reason=error.reason)
+            reason = error.reason
+            patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=reason))
+            return replace(report, state="quarantined", reason=reason)
+        except LostFileError:
+            return replace(report, state="landing", reason="another session is landing it")
+        return replace(report, state="landed", reason="")
+
+    def _land_batches(self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, tally: Tally) -> None:
+        reader = open_reader(
+            path,
+            call.source,
+            format=call.format,
+            memory_bytes=min(DEFAULT_MEMORY_BYTES, self._limits.memory_bytes // 4),
+            chunk_rows=call.chunk_rows,
+            etag=identity.etag,
+        )
+        landing = FileLanding(
+            catalog=self._catalog,
+            store=self._store,
+            con=call.con,
+            threads=self._limits.threads,
+            dataset=call.dataset,
+            source=call.source,
+            validator=call.validator,
+            file=file,
+            session_id=call.session_id,
+            clock=self._clock,
+            actor=call.actor,
+            tally=tally,
+        )
+        _check_columns(reader, landing)
+        rows = file.counters.read
+        with read_ahead(reader.batches(file.position)) as batches:
+            for batch in batches:
+                rows += landing.land(batch).read
+                del batch
+                if call.progress is not None:
+                    call.progress.advanced(file.address, reader.bytes_read, rows)
+
+    def _unidentified(self, call: _Call, path: Path, address: str, error: BadFileError) -> FileReport:
+        """Report a file without a content; one that is there but can't be read is recorded by its looks, so that it is seen."""
+        if error.code == _CHANGED:
+            return FileReport(address=address, state="pending", reason=error.reason)
+        identity = _looks(path, address)
+        if identity is not None:
+            file = self._observe(call, address, identity)
+            if file.state != "quarantined":
+                patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=error.reason))
+        return FileReport(address=address, state="quarantined", reason=error.reason)
+
+
+def address_of(path: Path, base: Path) -> str:
+    """What a file is known by: its path below the base, or its absolute path; `/`-separated."""
+    # not resolved: a link is known by its own name
+    absolute, root = (Path(os.path.abspath(one)) for one in (path, base))  # noqa: PTH100
+    return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()
+
+
+def _looks(path: Path, address: str) -> FileIdentity | None:
+    """Stands for the identity of a file whose content can't be had: where it is and what it looks like from outside."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    etag = etag_of(status)
+    digest = hashlib.sha256(f"unreadable\0{address}\0{etag}".encode()).hexdigest()
+    return FileIdentity(sha256=digest, etag=etag, size=status.st_size)
+
+
+def _check_columns(reader: FileReader, landing: FileLanding) -> None:
+    """Refuse a file by its header before any row is read; a file without rows would never be asked."""
+    schema = reader.arrow_schema
+    names = reader.header if schema is None else tuple(schema.names)
+    if names is not None:
+        check_header(names, landing.columns)
+
+
+def _known(report: FileReport, file: FileRecord, asked: datetime) -> FileReport:
+    """What a file whose content was known counts for in this call: its records, if it was this call that found a copy."""
+    if file.state == "landed":
+        return replace(report, state="duplicate", reason="the same content has landed from this address before")
+    decided_now = file.updated_at is not None and file.updated_at >= asked
+    return replace(report, counters=file.counters) if decided_now else report

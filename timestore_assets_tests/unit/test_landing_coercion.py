@@ -1,0 +1,158 @@
+"""The coercion table, value by value, for texts and JSON values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+
+from timestore_assets.landing.coercion import not_finite, value_of_json, value_of_text
+from timestore_assets.model.types import parse_type
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        opened.execute("SET TimeZone='UTC'")
+        yield opened
+
+
+def evaluate(con: duckdb.DuckDBPyConnection, sql: str, raw: str) -> Any:
+    found = con.execute(f"SELECT {sql} FROM (SELECT ?::VARCHAR AS t)", [raw]).fetchone()
+    assert found is not None
+    return found[0]
+
+
+NONE = None
+TEXTS: list[tuple[str, str, Any]] = [
+    *[("int64", text, int(text)) for text in ("0", "+5", "-7", "9223372036854775807", "-9223372036854775808", "007")],
+    *[("int64", text, NONE) for text in ("9223372036854775808", "1.0", "1e3", "0x1F", "1_000", " 1", "1 ", "", "abc", "true")],
+    ("int32", "2147483647", 2147483647),
+    ("int32", "2147483648", NONE),
+    *[("double", text, value) for text, value in (("1", 1.0), ("1.5", 1.5), (".5", 0.5), ("5.", 5.0), ("-1e-3", -0.001))],
+    *[("double", text, math.inf) for text in ("inf", "Infinity", "+INF", "1e400")],
+    *[("double", text, NONE) for text in ("1_0", " 1", "0x1", "e5", ".", "1,5", "", "none")],
+    ("decimal(10,2)", "1.5", Decimal("1.50")),
+    ("decimal(10,2)", "1.500", Decimal("1.50")),
+    ("decimal(10,2)", "-.5", Decimal("-0.50")),
+    *[("decimal(10,2)", text, NONE) for text in ("1.501", ".", "100000000", "1e2", "nan")],
+    ("decimal(5,0)", "7.", Decimal(7)),
+    ("decimal(5,0)", "7.1", NONE),
+    *[("bool", text, text.lower() == "true") for text in ("true", "FALSE", "True")],
+    *[("bool", text, NONE) for text in ("1", "0", "t", "yes", "")],
+    ("date", "2013-01-31", date(2013, 1, 31)),
+    ("date", "2013-01-31T00:00:00.000", date(2013, 1, 31)),
+    *[("date", text, NONE) for text in ("2013-02-30", "2013-01-31 05:00", "2013-1-31", "0000-01-01", "31.01.2013")],
+    ("timestamp", "2013-01-31", datetime(2013, 1, 31)),
+    ("timestamp", "2013-01-31 06:07", datetime(2013, 1, 31, 6, 7)),
+    ("timestamp", "2013-01-31T06:07:08.1234569Z", datetime(2013, 1, 31, 6, 7, 8, 123456)),
+    ("timestamp", "1969-12-31T23:59:59.9999999", datetime(1969, 12, 31, 23, 59, 59, 999999)),
+    ("timestamp", "2013-01-31T06:00:00+05:30", datetime(2013, 1, 31, 0, 30)),
+    ("timestamp", "2013-01-31T06:00:00-0800", datetime(2013, 1, 31, 14)),
+    ("timestamp", "2013-01-31T06:00:00+02", datetime(2013, 1, 31, 4)),
+    ("timestamp", "0001-01-01T00:00:00", datetime(1, 1, 1)),
+    ("timestamp", "9999-12-31T23:59:59.999999Z", datetime(9999, 12, 31, 23, 59, 59, 999999)),
+    *[
+        ("timestamp", text, NONE)
+        for text in (
+            "2013-02-30T00:00:00",
+            "2013-01-31T25:00:00",
+            "2013-01-31T23:59:60",
+            "1357000000",
+            "epoch",
+            "infinity",
+            "2013-01-31T06:00:00 America/New_York",
+            "2013-01-31T06:00:00+99",
+            "0001-01-01T00:00:00+05:00",
+            "9999-12-31T23:00:00-05:00",
+            "0000-06-01T00:00:00",
+            "2013-01-31T06",
+            "",
+        )
+    ],
+    ("string", "", ""),
+    ("string", " x\x00y ", " x\x00y "),
+    ("binary", "é", "é".encode()),
+    ("list<int64>", "[1, 2, null]", [1, 2, None]),
+    ("list<int64>", "[]", []),
+    *[("list<int64>", text, NONE) for text in ("[1.5]", '["x"]', "{}", "[1", "1", "")],
+    ("struct<a: int64, b: list<double>>", '{"a": 1, "b": [1, 2.5]}', {"a": 1, "b": [1.0, 2.5]}),
+    ("struct<a: int64, b: list<double>>", '{"b": null}', {"a": None, "b": None}),
+    *[("struct<a: int64>", text, NONE) for text in ('{"a": "x"}', '{"a": 1, "c": 2}', "[]", "5")],
+    ("list<struct<t: timestamp>>", '[{"t": "2013-01-31T06:00:00+01:00"}]', [{"t": datetime(2013, 1, 31, 5)}]),
+    ("list<list<int64>>", "[[1], [], null]", [[1], [], None]),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "expected"), TEXTS)
+def test_text(con: duckdb.DuckDBPyConnection, kind: str, text: str, expected: Any) -> None:
+    assert evaluate(con, value_of_text("t", parse_type(kind), zone=None), text) == expected
+
+
+JSON: list[tuple[str, str, Any]] = [
+    ("int64", "5", 5),
+    ("int64", '"5"', 5),
+    *[("int64", raw, NONE) for raw in ("1.5", "5.0", "true", '"abc"', "9223372036854775808", "[1]", '{"a":1}', '""')],
+    ("double", "9223372036854775808", 2.0**63),
+    *[("double", raw, NONE) for raw in ("true", '"abc"', "[]")],
+    ("bool", "true", True),
+    *[("bool", raw, NONE) for raw in ("1", "0", '"yes"')],
+    ("string", r'"a\"\u00e9\n"', 'a"é\n'),
+    ("string", "1.5", "1.5"),
+    ("string", "true", "true"),
+    *[("string", raw, NONE) for raw in ('{"a":1}', "[1]")],
+    ("timestamp", '"2013-01-31T06:00:00Z"', datetime(2013, 1, 31, 6)),
+    *[("timestamp", raw, NONE) for raw in ("1357000000", '"2013-02-30"', "true")],
+    ("binary", '"x"', b"x"),
+    ("binary", "5", NONE),
+]
+
+
+@pytest.mark.parametrize(("kind", "raw", "expected"), JSON)
+def test_json(con: duckdb.DuckDBPyConnection, kind: str, raw: str, expected: Any) -> None:
+    assert evaluate(con, value_of_json("t", parse_type(kind), zone=None), raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "local", "expected"),
+    [
+        ("America/New_York", "2013-01-31T06:00:00", datetime(2013, 1, 31, 11)),
+        ("America/New_York", "2013-11-03T01:30:00", datetime(2013, 11, 3, 5, 30)),  # ambiguous: the first
+        ("America/New_York", "2013-03-10T02:30:00", None),  # never was
+        ("America/New_York", "2013-03-10T02:30:00Z", datetime(2013, 3, 10, 2, 30)),  # its own zone wins
+        ("Australia/Lord_Howe", "2013-04-07T01:45:00", datetime(2013, 4, 6, 14, 45)),  # half an hour twice
+        ("Australia/Lord_Howe", "2013-10-06T02:15:00", None),
+        ("Pacific/Apia", "2011-12-30T12:00:00", None),  # a whole day that never was
+        ("Europe/Berlin", "2013-07-01", datetime(2013, 6, 30, 22)),
+        ("Etc/UTC", "2013-07-01T00:00:00", datetime(2013, 7, 1)),
+    ],
+)
+def test_local_times(con: duckdb.DuckDBPyConnection, zone: str, local: str, expected: datetime | None) -> None:
+    assert evaluate(con, value_of_text("t", parse_type("timestamp"), zone=zone), local) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("double", "nan", True),
+        ("float", "1e300", True),
+        ("double", "1.5", False),
+        ("list<double>", "[1, NaN]", True),
+        ("struct<a: list<double>>", '{"a": [1]}', False),
+        ("struct<a: list<double>>", '{"a": [-Infinity]}', True),
+    ],
+)
+def test_not_finite_is_found_at_any_depth(con: duckdb.DuckDBPyConnection, kind: str, text: str, expected: bool) -> None:
+    test = not_finite("v", parse_type(kind))
+    value = value_of_text("t", parse_type(kind), zone=None)
+    found = con.execute(f"SELECT {test} FROM (SELECT {value} AS v FROM (SELECT ?::VARCHAR AS t))", [text]).fetchone()
+    assert found == (expected,)
+
+
+def test_types_without_floats_are_not_searched() -> None:
+    assert not_finite("v", parse_type("struct<a: list<int64>>")) is None
