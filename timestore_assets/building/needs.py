@@ -1,0 +1,136 @@
+"""Which partitions should be built now, and why: what the build sensor and the command line ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from timestore_assets.catalog.records import PartitionRecord
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.window import Partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """A partition to build. `reason`: one plain phrase. `closes`: the build should seal it."""
+
+    partition: Partition
+    reason: str
+    closes: bool
+
+
+def needed(
+    records: Sequence[PartitionRecord],
+    *,
+    dataset: Dataset,
+    requested: Mapping[str, str],
+    pending_files: int,
+    newest: datetime | None,
+    now: datetime,
+) -> list[Need]:
+    """The partitions that a build would change, in order of time.
+
+    A closed partition is needed as soon as it holds anything unbuilt; an open one when its deltas reach a threshold of
+    `dataset.build` and some of them were never merged; a requested one always, unless it is built already.
+
+    Args:
+        requested: partition key to reason, for partitions that somebody asked to build. pending_files: files discovered and not
+            settled. newest: newest time of any landed row of the dataset.
+    """
+    needs = (
+        _need(record, dataset, requested.get(record.partition.key), pending_files=pending_files, newest=newest, now=now)
+        for record in sorted(records, key=lambda record: record.partition.start)
+    )
+    return [need for need in needs if need is not None]
+
+
+def is_closed(
+    partition: Partition,
+    record: PartitionRecord | None,
+    *,
+    dataset: Dataset,
+    pending_files: int,
+    newest: datetime | None,
+    now: datetime,
+) -> bool:
+    """Whether no more rows are expected in a partition (late ones may come all the same).
+
+    It is closed once it was sealed. Otherwise nothing discovered may be pending, and its end and `late.allowed` must lie
+    below the newest landed time; or the whole dataset has an `end` that lies as far behind us, since newer rows than that are
+    refused and could never close its last partitions.
+    """
+    if record is not None and (record.state != "open" or record.segments > record.deltas):
+        return True
+    if pending_files:
+        return False
+    if dataset.end is not None and dataset.end + dataset.late.allowed < now:
+        return True
+    return newest is not None and partition.end + dataset.late.allowed < newest
+
+
+def _need(
+    record: PartitionRecord,
+    dataset: Dataset,
+    request: str | None,
+    *,
+    pending_files: int,
+    newest: datetime | None,
+    now: datetime,
+) -> Need | None:
+    unbuilt = record.deltas > 0 or record.retracted
+    if record.state == "expired" or not unbuilt:
+        return None
+    if request is not None:
+        return Need(partition=record.partition, reason=f"{request}: {_described(record, now)}", closes=True)
+    if is_closed(record.partition, record, dataset=dataset, pending_files=pending_files, newest=newest, now=now):
+        kind = "late or replaced rows" if record.state == "stale" else "closed"
+        return Need(partition=record.partition, reason=f"{kind}: {_described(record, now)}", closes=True)
+    if record.retracted or (_has_fresh(record) and _reached(record, dataset, now)):
+        return Need(partition=record.partition, reason=_described(record, now), closes=False)
+    return None
+
+
+def _has_fresh(record: PartitionRecord) -> bool:
+    """Whether a build by level would merge anything: deltas that were merged before wait until the partition closes."""
+    return record.fresh_deltas > 0
+
+
+def _reached(record: PartitionRecord, dataset: Dataset, now: datetime) -> bool:
+    policy = dataset.build
+    return (
+        record.deltas >= policy.deltas
+        or record.unbuilt_rows >= policy.rows
+        or record.unbuilt_bytes >= policy.bytes
+        or _age(record, now) >= policy.age
+    )
+
+
+def _age(record: PartitionRecord, now: datetime) -> timedelta:
+    return now - record.oldest_delta_at if record.oldest_delta_at else timedelta(0)
+
+
+def _described(record: PartitionRecord, now: datetime) -> str:
+    """For instance `3 deltas, 120,000 unbuilt rows, oldest 6 min`."""
+    parts = []
+    if record.deltas:
+        parts += [
+            _count(record.deltas, "delta"),
+            _count(record.unbuilt_rows, "unbuilt row"),
+            f"oldest {_short(_age(record, now))}",
+        ]
+    if record.retracted:
+        parts.append("rows of a replaced file to remove")
+    return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _short(age: timedelta) -> str:
+    seconds = max(0, int(age.total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,274 @@
+"""Building a partition: claim it, merge its segments, publish the result in one transaction. Nothing here knows Dagster."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from timestore_assets.building.claim import Claim, Claims
+from timestore_assets.building.merge import Merged, MergeJob, merge
+from timestore_assets.building.needs import is_closed
+from timestore_assets.building.plan import BuildPlan, plan_build
+from timestore_assets.building.report import BuildReport, Outcome
+from timestore_assets.building.sessions import BuildSessions
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import BuildCommit, DatasetRecord, PartitionRecord
+from timestore_assets.model.content_hash import EMPTY
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import ConflictError, InputError
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import Segment, SegmentFormat
+from timestore_assets.model.window import Partition
+from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.storage.port import ObjectStore
+
+LEASE = timedelta(seconds=30)
+"""How long a build that died blocks its partition. A living one renews it three times as often."""
+
+ATTEMPTS = 5
+"""How often a build plans again because a landing or another build changed what it had read."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _State:
+    """What the catalog says about a partition now, and what follows from it."""
+
+    dataset: Dataset
+    record: DatasetRecord
+    partition: Partition
+    known: PartitionRecord | None
+    segments: tuple[Segment, ...]
+    retracted: frozenset[int]
+    plan: BuildPlan
+
+
+class Builder:
+    """Builds partitions one after the other, with one DuckDB connection and one session a dataset.
+
+    Close it, or use it as a context manager; it belongs to one thread. `holder` names the process in leases. `clock` gives the
+    time (aware) by which a dataset's declared end has passed.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ObjectStore,
+        limits: EngineLimits,
+        *,
+        holder: str,
+        lease: timedelta = LEASE,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._catalog, self._store, self._limits, self._clock = catalog, store, limits, clock
+        # two builders of one process are rivals too
+        self._holder = f"{holder}:{token_hex(4)}"
+        self._sessions = BuildSessions(catalog, holder=self._holder, ttl=lease)
+        self._claims = Claims(catalog, holder=self._holder, ttl=lease)
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._newest: dict[int, datetime] = {}
+
+    def build(self, dataset: Dataset, partition: Partition, *, close: bool, report: bool = True, actor: str) -> BuildReport:
+        """Merge a partition's segments and publish the result; returns when it is committed.
+
+        An open partition's deltas are merged and it stays open; a closed one becomes sealed segments. Doing it again changes
+        nothing. Rows that land meanwhile stay as deltas beside the result.
+
+        Args:
+            close: seal the partition even if more rows are expected. report: queue an event for Dagster (False when Dagster runs
+                the build and reports it itself). actor: who asked, for the audit.
+
+        Raises:
+            InputError: the catalog knows no dataset of that name. ConflictError: somebody else is building the partition, or
+                changed it again and again. UnavailableError, StorageFullError: nothing was published; try again later.
+        """
+        started = time.perf_counter()
+        state = self._read(dataset, partition, close)
+        if state.plan.nothing:
+            return _report(state.record, partition, state.known, None, started)
+        merged = self._build_claimed(state, close=close, report=report, actor=actor)
+        return _report(state.record, partition, self._catalog.partition(state.record.id, partition), merged, started)
+
+    def close(self) -> None:
+        """End the sessions and give back DuckDB's memory."""
+        self._claims.close()
+        self._sessions.end()
+        self._disconnect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- reading
+
+    def _read(self, dataset: Dataset, partition: Partition, close: bool) -> _State:
+        record = self._catalog.dataset(dataset.name)
+        if record is None:
+            raise InputError(f"dataset {dataset.name!r} is not in the catalog yet; land something in it first")
+        known = self._catalog.partition(record.id, partition)
+        segments: tuple[Segment, ...] = ()
+        retracted: frozenset[int] = frozenset()
+        plan = BuildPlan()
+        if known is not None and known.state != "expired":
+            segments = tuple(self._catalog.segments(record.id, partition=partition, with_stats=False))
+            retracted = self._catalog.retracted(record.id) if known.retracted else retracted
+            closed = close or self._closed(dataset, record, partition, known)
+            plan = plan_build(segments, dataset=dataset, closed=closed, sealed=known.state == "sealed", retracted=retracted)
+        return _State(
+            dataset=dataset,
+            record=record,
+            partition=partition,
+            known=known,
+            segments=segments,
+            retracted=retracted,
+            plan=plan,
+        )
+
+    def _closed(self, dataset: Dataset, record: DatasetRecord, partition: Partition, known: PartitionRecord) -> bool:
+        rule = partial(is_closed, partition, known, dataset=dataset, now=self._clock())
+        pending = self._catalog.pending_files(record.id)
+        if rule(pending_files=pending, newest=self._newest.get(record.id)):
+            return True
+        if pending:
+            return False
+        # the newest time only grows, so the list of all partitions is read only when the last known one does not settle it
+        times = [found.max_time for found in self._catalog.partitions(record.id) if found.max_time]
+        if not times:
+            return False
+        self._newest[record.id] = max(times)
+        return rule(pending_files=pending, newest=max(times))
+
+    # --- building
+
+    def _build_claimed(self, state: _State, *, close: bool, report: bool, actor: str) -> Merged | None:
+        where = f"partition {state.partition.key} of {state.dataset.name}"
+        resource = f"build:{state.record.id}:{state.partition.key}"
+        with self._claims.held(resource, beat=partial(self._sessions.beat, state.record.id)) as claim:
+            if claim is None:
+                raise ConflictError(f"{where} is being built by somebody else; wait for it, or try again in half a minute")
+            for _ in range(ATTEMPTS):
+                merged = self._attempt(state, claim, report=report, actor=actor)
+                if merged is not None:
+                    return merged
+                # a landing or another build came first
+                state = self._read(state.dataset, state.partition, close)
+                if state.plan.nothing:
+                    return None
+        raise ConflictError(f"{where} changed {ATTEMPTS} times while it was being built; try again when less is landing in it")
+
+    def _attempt(self, state: _State, claim: Claim, *, report: bool, actor: str) -> Merged | None:
+        """Merge and commit; None when the catalog had moved on, so that the plan no longer holds."""
+        session_id = self._sessions.of(state.record.id)
+        try:
+            merged = self._merge(state, session_id) if state.plan.merge else Merged(content_hash=EMPTY)
+            self._catalog.commit_build(_commit(state, merged, session_id, report=report, actor=actor))
+        except ConflictError:
+            claim.renew()
+            self._sessions.end(state.record.id)
+            return None
+        return merged
+
+    def _merge(self, state: _State, session_id: int) -> Merged:
+        folder = self._store.staging("build")
+        finished = False
+        try:
+            merged = merge(self._connection(), self._job(state, session_id, folder))
+            finished = True
+            names = [upload.name for upload in merged.uploads]
+            if names:
+                self._catalog.announce(session_id, names)
+                self._store.promote(merged.uploads)
+        finally:
+            if not finished:
+                # a connection that failed or was interrupted half-way may hold tables, files and memory
+                self._disconnect()
+            shutil.rmtree(folder, ignore_errors=True)
+        return merged
+
+    def _job(self, state: _State, session_id: int, folder: Path) -> MergeJob:
+        attempt = token_hex(4)
+        kind = "sealed" if state.plan.kind == "sealed" else "merged"
+        place = f"{state.dataset.name}/{state.partition.path_name}"
+
+        def name(n: int, format: SegmentFormat) -> str:
+            return f"{place}/{kind}-{session_id}-{n}-{attempt}.{format}"
+
+        def schema_of(version: int) -> Schema:
+            return self._catalog.schema(state.record.id, version)
+
+        return MergeJob(
+            dataset=state.dataset,
+            partition=state.partition,
+            plan=state.plan,
+            schema=state.record.schema,
+            schema_of=schema_of,
+            retracted=state.retracted,
+            store=self._store,
+            folder=folder,
+            temp_dir=self._limits.temp_dir,
+            name=name,
+        )
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._con is None:
+            self._con = connect(self._limits)
+        return self._con
+
+    def _disconnect(self) -> None:
+        if self._con is not None:
+            self._con.close()
+            self._con = None
+
+
+def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, actor: str) -> BuildCommit:
+    return BuildCommit(
+        dataset_id=state.record.id,
+        session_id=session_id,
+        partition=state.partition,
+        replaces=tuple(segment.id for segment in state.plan.merge),
+        segments=merged.segments,
+        seal=state.plan.seal,
+        superseded_rows=merged.superseded_rows,
+        retracted_rows=merged.retracted_rows,
+        content_hash=merged.content_hash,
+        intents=tuple(upload.name for upload in merged.uploads),
+        report=report,
+        actor=actor,
+    )
+
+
+def _report(
+    record: DatasetRecord, partition: Partition, known: PartitionRecord | None, merged: Merged | None, started: float
+) -> BuildReport:
+    """The partition as the catalog has it after the build."""
+    outcome: Outcome = "built" if merged is not None else "unchanged"
+    return BuildReport(
+        partition=partition,
+        outcome=outcome if known is not None and known.segments else "empty",
+        state=known.state if known else "open",
+        rows=known.rows if known else 0,
+        bytes=known.bytes if known else 0,
+        segments=known.segments if known else 0,
+        superseded_rows=merged.superseded_rows if merged else 0,
+        content_hash=known.content_hash if known else None,
+        min_time=known.min_time if known else None,
+        max_time=known.max_time if known else None,
+        manifest_version=known.manifest_version if known else record.manifest_version,
+        schema_version=known.schema_version if known else record.schema.version,
+        seconds=time.perf_counter() - started,
+    )

@@ -1,0 +1,143 @@
+"""Builders that are killed or come back from the dead: the next build ends in the same content, nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from timestore_assets.upkeep.collect import collect
+from timestore_assets_tests.building_ground import READINGS, Ground, ground_in, reading
+
+ROOT = Path(__file__).parents[2]
+DAYS = 2
+LEASE = 0.8
+DEADLINE = 60
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "6"))
+POINTS = [
+    "after:acquire:1",
+    "after:begin_session:1",
+    "before:announce:1",
+    "after:announce:1",
+    "after:promote:1",
+    "before:commit_build:2",
+    "after:commit_build:1",
+    "after:commit_build:2",
+]
+
+
+@contextmanager
+def child(ground_folder: Path, point: str, *, marker: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    arguments = [str(ground_folder), str(DAYS), str(LEASE), point, *([str(marker)] if marker else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "timestore_assets_tests.building_child", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE)
+
+
+def landed(folder: Path) -> Ground:
+    ground = ground_in(folder)
+    for rev in range(1, 4):
+        ground.land(
+            [reading(device, minute, rev * 1.5, rev, day=day) for device in "ab" for minute in (1, rev, 30) for day in (1, 2)]
+        )
+    return ground
+
+
+def built(ground: Ground) -> list[str | None]:
+    with ground.builder() as builder:
+        return [
+            builder.build(READINGS, ground.partition(day), close=True, actor="test").content_hash for day in range(1, DAYS + 1)
+        ]
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> list[str | None]:
+    ground = landed(tmp_path_factory.mktemp("clean"))
+    hashes = built(ground)
+    ground.catalog.close()
+    return hashes
+
+
+def wait_for_the_lease() -> None:
+    # the dead builder's claim has to expire; there is nothing to be notified of
+    time.sleep(LEASE + 0.1)
+
+
+def check_finished(ground: Ground, clean: list[str | None]) -> None:
+    wait_for_the_lease()
+    assert built(ground) == clean == [ground.content_hash(day) for day in range(1, DAYS + 1)]
+    assert all(ground.known(day).state == "sealed" for day in range(1, DAYS + 1))
+    none = timedelta(0)
+    collect(ground.catalog, ground.store, intent_grace=none, keep_versions=none)
+    live = {segment.name for segment in ground.catalog.segments(ground.dataset_id)}
+    assert {found.name for found in ground.store.list()} == live
+    assert built(ground) == clean
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_builder_killed_at_any_step_leaves_nothing_that_the_next_one_cannot_finish(
+    tmp_path: Path, clean: list[str | None], point: str
+) -> None:
+    ground = landed(tmp_path)
+    with child(tmp_path, point) as process:
+        assert process.wait(DEADLINE) == -signal.SIGKILL
+    check_finished(ground, clean)
+    ground.catalog.close()
+
+
+def test_builders_killed_at_random_times(tmp_path: Path, clean: list[str | None]) -> None:
+    random = Random(11)
+    for run in range(RUNS):
+        folder = tmp_path / str(run)
+        ground = landed(folder)
+        with child(folder, "none") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(random.uniform(0, 0.25))
+            process.kill()
+            process.wait(DEADLINE)
+        check_finished(ground, clean)
+        ground.catalog.close()
+
+
+@pytest.mark.parametrize("point", ["before:promote:1", "before:commit_build:1"])
+def test_a_builder_that_comes_back_from_the_dead_changes_nothing(tmp_path: Path, clean: list[str | None], point: str) -> None:
+    folder, marker = tmp_path / "ground", tmp_path / "reached"
+    ground = landed(folder)
+    with child(folder, point, marker=marker) as zombie:
+        deadline = time.monotonic() + DEADLINE
+        while not marker.exists():
+            assert time.monotonic() < deadline and zombie.poll() is None
+            time.sleep(0.01)
+        zombie.send_signal(signal.SIGSTOP)
+        wait_for_the_lease()
+        assert built(ground) == clean
+        version = ground.catalog.manifest_version(ground.dataset_id)
+        marker.with_suffix(".go").touch()
+        zombie.send_signal(signal.SIGCONT)
+        output, errors = zombie.communicate(timeout=DEADLINE)
+    assert zombie.returncode == 0, errors
+    outcomes = output.splitlines()[1:]
+    assert outcomes[0].startswith("conflict: the claim build:") or outcomes[0] == "unchanged"
+    assert outcomes[1] == "unchanged"
+    assert ground.catalog.manifest_version(ground.dataset_id) == version
+    check_finished(ground, clean)
+    ground.catalog.close()
