@@ -1,0 +1,184 @@
+"""Answering a question: pin a manifest version, plan, read the segments, stream Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack
+from datetime import datetime
+from functools import lru_cache
+
+import duckdb
+import pyarrow as pa
+
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.schema import Schema
+from timestore_assets.querying.answer import Answer, in_utc, typed
+from timestore_assets.querying.claim import Claim
+from timestore_assets.querying.failures import explained
+from timestore_assets.querying.plan import OPEN_FILES, Plan, Step, narrowed, plan
+from timestore_assets.querying.pool import Pool, Pooled
+from timestore_assets.querying.question import Question
+from timestore_assets.querying.recent import Recent
+from timestore_assets.querying.rows import EVERYTHING, Pinned, attached, rows_of
+from timestore_assets.querying.statement import Statement, no_rows, prepare
+from timestore_assets.querying.where import Where
+from timestore_assets.storage.engine import EngineLimits
+from timestore_assets.storage.port import ObjectStore
+
+BATCH_ROWS = 65_536
+_REMEMBERED_PLANS = 16
+
+
+class Querier:
+    """Answers questions from a catalog and a store. `holder`: whom leases on manifest versions belong to. Thread-safe."""
+
+    def __init__(self, catalog: Catalog, store: ObjectStore, limits: EngineLimits, *, holder: str) -> None:
+        self.catalog, self.store, self.limits, self.holder = catalog, store, limits, holder
+        self._pool = Pool(limits)
+        # what a version holds never changes, so a plan stays right for as long as the version can be pinned
+        self._plans: Recent[Plan] = Recent(_REMEMBERED_PLANS)
+
+    def close(self) -> None:
+        """Close idle connections; answers that are being read stay good."""
+        self._pool.close()
+
+    def claim(self, record: DatasetRecord, version: int | None = None) -> Claim:
+        """Pin a manifest version (None = newest). RefusedError when it has been collected or never was."""
+        return Claim(self.catalog, record.id, version=version, holder=self.holder)
+
+    def plan(self, dataset: Dataset, record: DatasetRecord, question: Question) -> Plan:
+        """What `ask` would read now. Errors as `ask`."""
+        pooled = self._pool.take()
+        claim = self.claim(record, question.as_of)
+        try:
+            statement = prepare(pooled.con, question, dataset, record.schema)
+            return self._planned(dataset, record, statement, claim.version)
+        finally:
+            claim.release()
+            self._pool.give(pooled)
+
+    def _planned(self, dataset: Dataset, record: DatasetRecord, statement: Statement, version: int) -> Plan:
+        return self.planned(dataset, record, version=version, where=statement.where, start=statement.start, end=statement.end)
+
+    def planned(
+        self,
+        dataset: Dataset,
+        record: DatasetRecord,
+        *,
+        version: int,
+        where: Where = EVERYTHING,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Plan:
+        """The segments of a version that can hold rows which the filter lets through."""
+        start, end = narrowed(start, end, *where.bounds(dataset.time))
+        predicates = [one for one in where.predicates if one.column != dataset.time]
+        key = (record.id, version, dataset.dedupe, start, end, tuple(predicates))
+        known = self._plans.get(key)
+        if known is None:
+            found = self.catalog.segments(record.id, version=version, start=start, end=end, with_stats=bool(predicates))
+            live = self.catalog.segment_count(record.id, version=version)
+            known = plan(found, dataset=dataset, version=version, live=live, start=start, end=end, predicates=predicates)
+            self._plans.put(key, known)
+        return known
+
+    def ask(self, dataset: Dataset, record: DatasetRecord, question: Question) -> Answer:
+        """Answer a question.
+
+        Raises:
+            InputError: the question makes no sense. RefusedError: the version asked for is gone or never was.
+            UnavailableError: a segment file can't be read.
+        """
+        with ExitStack() as stack:
+            pooled = self._pool.take()
+            stack.callback(self._pool.give, pooled)
+            statement = prepare(pooled.con, question, dataset, record.schema)
+            claim = self.claim(record, question.as_of)
+            stack.callback(claim.release)
+            chosen = self._planned(dataset, record, statement, claim.version)
+            if newest := self.newer(record, chosen):
+                record, statement = newest, prepare(pooled.con, question, dataset, newest.schema)
+                chosen = self._planned(dataset, record, statement, claim.version)
+            schema = _schema(pooled.con, statement, record.schema)
+            pinned = self.pinned(dataset, record, version=claim.version)
+            source = _stream(pooled, pinned, statement, chosen, schema=schema, limit=question.limit, claim=claim)
+            stack.callback(source.close)
+            return Answer(
+                schema=schema,
+                batches=source,
+                close=stack.pop_all().close,
+                manifest_versions={dataset.name: claim.version},
+                scanned=chosen.scanned,
+                pruned=chosen.pruned,
+                series=statement.series if question.every else None,
+            )
+
+    def newer(self, record: DatasetRecord, chosen: Plan) -> DatasetRecord | None:
+        """The record read again, when segments were written under a schema that it does not know yet."""
+        written = max((segment.schema_version for segment in chosen.whole.segments), default=0)
+        return self.catalog.dataset(record.name) if written > record.schema.version else None
+
+    def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
+        """What it takes to read the dataset's segments at a version."""
+        schema_of = lru_cache(maxsize=None)(lambda wanted: self.catalog.schema(record.id, wanted))
+        retracted = self.catalog.retracted(record.id, version=version)
+        return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, store=self.store)
+
+    def everything(
+        self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan
+    ) -> AbstractContextManager[str]:
+        """All visible columns of all rows in the chosen segments, as a table expression in a connection."""
+        pinned = self.pinned(dataset, record, version=chosen.version)
+        return rows_of(con, chosen.whole, pinned, needed=record.schema.names)
+
+
+def _schema(con: duckdb.DuckDBPyConnection, statement: Statement, schema: Schema) -> pa.Schema:
+    """The answer's Arrow schema, by binding the question to a table without rows: type errors show before anything is read."""
+    conditions = " AND ".join(statement.where.conditions()) or "true"
+    rows = f"(SELECT * FROM {no_rows(schema, statement.needed)} WHERE {conditions})"
+    with explained("reading the question"):
+        fields = con.sql(statement.over(rows)).to_arrow_reader(1).schema
+    made = []
+    for field, output in zip(fields, statement.outputs, strict=True):
+        notes = {key: value for key, value in (("unit", output.unit), ("description", output.description)) if value}
+        made.append(pa.field(output.name, in_utc(field.type), metadata=notes or None))
+    return pa.schema(made)
+
+
+def _stream(
+    pooled: Pooled, pinned: Pinned, statement: Statement, chosen: Plan, *, schema: pa.Schema, limit: int | None, claim: Claim
+) -> Generator[pa.RecordBatch, None, None]:
+    """Batches of the answer: an aggregate over everything at once, rows step by step in order of time."""
+    whole = chosen.whole
+    at_once = statement.aggregated or (limit is None and whole.open_files <= OPEN_FILES)
+    if at_once:
+        _attach(pooled, pinned, whole)
+    left = limit
+    for step in iter([whole]) if statement.aggregated else chosen.steps(selective=bool(statement.where.conjuncts)):
+        if left is not None and left <= 0:
+            return
+        if not at_once:
+            _attach(pooled, pinned, step)
+        with ExitStack() as stack, explained("answering"):
+            rows = stack.enter_context(_rows(pooled.con, pinned, step, statement, chosen))
+            reader = pooled.con.sql(statement.over(rows, limit=left)).to_arrow_reader(BATCH_ROWS)
+            stack.callback(reader.close)
+            for batch in reader:
+                claim.keep()
+                left = None if left is None else left - batch.num_rows
+                yield typed(batch, schema)
+
+
+def _attach(pooled: Pooled, pinned: Pinned, step: Step) -> None:
+    """Open a step's `.duckdb` files and keep them for who asks about the same time again, in place of those of before."""
+    with ExitStack() as stack:
+        stack.enter_context(attached(pooled.con, step, pinned))
+        pooled.hold(stack.pop_all())
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection, pinned: Pinned, step: Step, statement: Statement, chosen: Plan
+) -> AbstractContextManager[str]:
+    return rows_of(con, step, pinned, needed=statement.needed, where=statement.where, start=chosen.start, end=chosen.end)

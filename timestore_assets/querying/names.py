@@ -1,0 +1,36 @@
+"""Column names as people type them: found whatever their case, and the closest ones named when there is none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.schema import Column, Schema
+
+
+def find_column(schema: Schema, name: str, *, dataset: str) -> Column:
+    """The visible column of that name; as in DuckDB case does not matter.
+
+    Raises:
+        InputError: there is none; names the closest ones.
+    """
+    found = schema.find(name) or next((column for column in schema if column.name.lower() == name.lower()), None)
+    if found is None:
+        raise InputError(f"dataset {dataset!r} has no column {name!r}; {suggestion(name, schema.names)}")
+    return found
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """`did you mean …?` with the closest names, or all of them when none is close and they are few."""
+    by_folded = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), by_folded, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(by_folded[one] for one in close)}?"
+    shown = ", ".join(known[:12])
+    return f"there are {shown}{', …' if len(known) > 12 else ''}" if known else "there are none"
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in order, each once."""
+    return tuple(dict.fromkeys(names))

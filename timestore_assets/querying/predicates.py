@@ -1,0 +1,134 @@
+"""From a condition's syntax tree to what it says about a column: `column operator literal`, when it is of that kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from timestore_assets.model.schema import Column, Schema
+from timestore_assets.model.types import ColumnType
+from timestore_assets.model.window import parse_time
+from timestore_assets.querying import syntax
+from timestore_assets.querying.prune import Operator, Predicate
+from timestore_assets.querying.syntax import Tree
+
+_OPERATORS: dict[str, Operator] = {
+    "COMPARE_EQUAL": "=",
+    "COMPARE_LESSTHAN": "<",
+    "COMPARE_LESSTHANOREQUALTO": "<=",
+    "COMPARE_GREATERTHAN": ">",
+    "COMPARE_GREATERTHANOREQUALTO": ">=",
+}
+_MIRRORED: dict[Operator, Operator] = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+# beyond this many digits, or with an exponent, DuckDB compares as double, where neighbouring integers are equal
+_EXACT = re.compile(r"-?\d{1,30}(\.\d{1,8})?")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def of_expression(tree: Tree, schema: Schema) -> tuple[Predicate, ...]:
+    """What a condition says, `()` when it is not simple: a comparison with a literal, BETWEEN, IN, IS [NOT] NULL."""
+    kind, children = tree.get("type"), tree.get("children") or []
+    if kind in _OPERATORS:
+        return _comparison(tree, _OPERATORS[str(kind)], schema)
+    if kind == "COMPARE_BETWEEN":
+        lower = _predicate(schema, tree["input"], ">=", [tree["lower"]])
+        return lower + _predicate(schema, tree["input"], "<=", [tree["upper"]])
+    if kind == "COMPARE_IN":
+        return _predicate(schema, children[0], "in", children[1:])
+    if kind == "OPERATOR_IS_NULL":
+        return _predicate(schema, children[0], "is_null", [])
+    if kind == "OPERATOR_IS_NOT_NULL":
+        return _predicate(schema, children[0], "is_not_null", [])
+    return ()
+
+
+def _comparison(tree: Tree, operator: Operator, schema: Schema) -> tuple[Predicate, ...]:
+    left, right = tree["left"], tree["right"]
+    if left.get("class") == "COLUMN_REF":
+        return _predicate(schema, left, operator, [right])
+    return _predicate(schema, right, _MIRRORED[operator], [left])
+
+
+def _predicate(schema: Schema, reference: Tree, operator: Operator, literals: list[Tree]) -> tuple[Predicate, ...]:
+    column = _column(reference, schema)
+    if column is None or (column.origin == "inferred" and column.type.kind != "string"):
+        # statistics of an inferred column are those of its values' texts
+        return ()
+    values = [_value(column.type, literal) for literal in literals]
+    if any(value is None for value in values):
+        return ()
+    return (Predicate(column=column.name, type=column.type, operator=operator, values=tuple(values)),)
+
+
+def _column(node: Tree, schema: Schema) -> Column | None:
+    if node.get("class") != "COLUMN_REF" or len(node["column_names"]) != 1:
+        return None
+    return schema.find(node["column_names"][0])
+
+
+def _value(kind: ColumnType, node: Tree) -> Any:
+    """The literal as a value comparable with the column's, None when DuckDB might compare it as another type."""
+    found = syntax.constant(node)
+    if found is None:
+        return None
+    form, text = found
+    cast = str(node.get("type_expr", {}).get("type_name", "")).lower()
+    if form == "STRING":
+        return _from_text(kind, text, cast)
+    if form == "BOOLEAN" and kind.kind == "bool":
+        return text == "true"
+    if form in ("INTEGER", "NUMERIC") and kind.is_numeric and _EXACT.fullmatch(text):
+        return float(text) if kind.kind == "double" else None if kind.kind == "float" else Decimal(text)
+    return None
+
+
+def _from_text(kind: ColumnType, text: str, cast: str) -> Any:
+    try:
+        if kind.kind == "string" and not cast:
+            return text
+        if kind.kind == "date" and cast in ("", "date") and _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+        if kind.kind == "timestamp" and (cast != "date" or _DATE.fullmatch(text)):
+            return datetime.fromisoformat(text) if not datetime.fromisoformat(text).tzinfo else None
+    except ValueError:
+        return None
+    return None
+
+
+def read_times(tree: Tree, schema: Schema) -> None:
+    """Put every text that is compared with a timestamp column into UTC without a zone, in place.
+
+    DuckDB's cast to TIMESTAMP would drop an offset silently, and so ask about another instant.
+
+    Raises:
+        InputError: such a text is no time.
+    """
+    for node in syntax.nodes(tree):
+        for literal in _time_literals(node, schema):
+            found = syntax.constant(literal)
+            if found and found[0] == "STRING":
+                inner = literal["child"] if literal.get("class") == "CAST" else literal
+                inner["literal"]["text"] = parse_time(found[1]).replace(tzinfo=None).isoformat(sep=" ")
+
+
+def _time_literals(node: Tree, schema: Schema) -> Iterator[Tree]:
+    """Operands that are read as TIMESTAMP because of what they are compared with or cast to."""
+    operands: list[Tree] = []
+    if node.get("class") == "COMPARISON":
+        operands = [node["left"], node["right"]]
+    elif node.get("type") == "COMPARE_BETWEEN":
+        operands = [node["input"], node["lower"], node["upper"]]
+    elif node.get("type") == "COMPARE_IN":
+        operands = node["children"]
+    elif node.get("class") == "CAST" and syntax.function_path(node["type_expr"])[-1] in ("timestamp", "datetime"):
+        operands = [node]
+    columns = [_column(operand, schema) for operand in operands]
+    if node.get("class") == "CAST" or any(column and column.type.kind == "timestamp" for column in columns):
+        yield from (operand for operand in operands if _is_timestamp(operand))
+
+
+def _is_timestamp(node: Tree) -> bool:
+    return node.get("class") == "CONSTANT" or syntax.function_path(node.get("type_expr") or {})[-1] in ("timestamp", "datetime")

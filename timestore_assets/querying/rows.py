@@ -1,0 +1,127 @@
+"""The rows that a step of a plan stands for, as one table expression: filtered, deduplicated, in the current schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from timestore_assets.model.dataset import Dataset, Dedupe
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import Segment
+from timestore_assets.model.types import quote
+from timestore_assets.querying.deduplicate import deduplicated
+from timestore_assets.querying.plan import Step
+from timestore_assets.querying.pool import allow_open_files
+from timestore_assets.querying.statement import no_rows
+from timestore_assets.querying.where import Where
+from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.reading import opened
+
+EVERYTHING = Where()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pinned:
+    """A dataset at a pinned version, with what it takes to read its segments.
+
+    `schema`: the current one, in which rows are given. `schema_of`: schema of a version. `retracted`: source partitions whose
+    rows are left out.
+    """
+
+    dataset: Dataset
+    schema: Schema
+    schema_of: Callable[[int], Schema]
+    retracted: frozenset[int]
+    store: ObjectStore
+
+
+@contextmanager
+def rows_of(
+    con: duckdb.DuckDBPyConnection,
+    step: Step,
+    pinned: Pinned,
+    *,
+    needed: Sequence[str],
+    where: Where = EVERYTHING,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Iterator[str]:
+    """A table expression with the `needed` columns of the rows that match, valid inside the `with`.
+
+    `start`, `end`: rows outside are left out; None where all segments lie inside anyway.
+    """
+    time = time_conditions(pinned.dataset.time, start, end)
+    names = ", ".join(quote(name) for name in needed)
+    dedupe = pinned.dataset.dedupe
+    with ExitStack() as stack:
+        parts = []
+        allow_open_files(step.open_files)
+        if step.unique:
+            found = stack.enter_context(_opened(con, step.unique, pinned, columns=needed, stored=False))
+            parts.append(f"SELECT {names} FROM {found}{_where([*time, *where.conditions()])}")
+        if step.overlapping and dedupe:
+            on_keys = [*time, *_on_keys(pinned, dedupe, where)]
+            newest = stack.enter_context(_newest(con, step.overlapping, pinned, dedupe, on_keys))
+            visible = ", ".join(f"{pinned.schema.column(name).read_expression} AS {quote(name)}" for name in pinned.schema.names)
+            parts.append(f"SELECT {names} FROM (SELECT {visible} FROM {newest}){_where(where.conditions())}")
+        yield "(" + " UNION ALL ".join(parts) + ")" if parts else no_rows(pinned.schema, needed)
+
+
+@contextmanager
+def attached(con: duckdb.DuckDBPyConnection, step: Step, pinned: Pinned) -> Iterator[None]:
+    """Keep a step's `.duckdb` files attached, so that opening them again inside the `with` costs nothing."""
+    allow_open_files(step.open_files)
+    databases = [segment for segment in step.segments if segment.format == "duckdb"]
+    with _opened(con, databases, pinned, columns=(), stored=False):
+        yield
+
+
+@contextmanager
+def _newest(
+    con: duckdb.DuckDBPyConnection, segments: Sequence[Segment], pinned: Pinned, dedupe: Dedupe, conditions: Sequence[str]
+) -> Iterator[str]:
+    """Rows of overlapping segments that nothing supersedes; `conditions` must be on keys alone."""
+    with _opened(con, segments, pinned, columns=None, stored=True) as found:
+        source = f"(SELECT * FROM {found}{_where(conditions)})"
+        rows = sum(segment.rows for segment in segments)
+        with deduplicated(con, source, dedupe=dedupe, schema=pinned.schema, rows=rows) as kept:
+            yield kept
+
+
+def _opened(
+    con: duckdb.DuckDBPyConnection, segments: Sequence[Segment], pinned: Pinned, *, columns: Sequence[str] | None, stored: bool
+) -> AbstractContextManager[str]:
+    return opened(
+        con,
+        segments,
+        store=pinned.store,
+        schema=pinned.schema,
+        schema_of=pinned.schema_of,
+        retracted=pinned.retracted,
+        columns=columns,
+        stored=stored,
+    )
+
+
+def _on_keys(pinned: Pinned, dedupe: Dedupe, where: Where) -> list[str]:
+    """Conditions on keys, which rows that supersede each other fulfil or fail together (not on keys stored as raw text)."""
+    declared = frozenset(name for name in dedupe.keys if pinned.schema.column(name).origin == "declared")
+    return where.conditions(only=declared)
+
+
+def time_conditions(time: str, start: datetime | None, end: datetime | None) -> list[str]:
+    """SQL conditions that leave in the times of `[start, end)`."""
+    bounds = ((">=", start), ("<", end))
+    return [f"{quote(time)} {operator} TIMESTAMP '{_naive(bound)}'" for operator, bound in bounds if bound is not None]
+
+
+def _naive(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat(sep=" ")
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
