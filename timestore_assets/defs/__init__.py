@@ -1,0 +1,1 @@
+"""The packaged datasets, one folder each with its `defs.yaml`."""

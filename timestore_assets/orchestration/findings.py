@@ -1,0 +1,202 @@
+"""What an operator has to know about a dataset, read from the catalog: the outcomes of its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.window import format_time
+
+if TYPE_CHECKING:
+    from timestore_assets.catalog.records import DatasetRecord, FileRecord
+    from timestore_assets.warehouse import Warehouse
+
+_SHOWN = 20
+_WARN = dg.AssetCheckSeverity.WARN
+_ERROR = dg.AssetCheckSeverity.ERROR
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A check's outcome, before it becomes one of Dagster's two kinds of event."""
+
+    check: str
+    passed: bool
+    summary: str
+    severity: dg.AssetCheckSeverity = _WARN
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def findings(warehouse: Warehouse, dataset: Dataset, *, now: datetime | None = None) -> Iterator[Finding]:
+    """Evaluate every check of a dataset."""
+    _, record = warehouse.resolve(dataset.name)
+    checks: tuple[Callable[[], Finding], ...] = (
+        lambda: schema_finding(warehouse, dataset, record),
+        lambda: accounting_finding(warehouse, record),
+        lambda: freshness_finding(warehouse, dataset, record, now or datetime.now(UTC)),
+        lambda: files_finding(warehouse, dataset, record),
+        lambda: dead_letters_finding(warehouse, dataset, record),
+    )
+    for check in checks:
+        yield check()
+
+
+def schema_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord) -> Finding:
+    """Compare the columns in use with the declared ones; declaring a column is how a person acknowledges it."""
+    rows: list[dict[str, str]] = []
+    for column in record.schema:
+        declared = dataset.schema.find(column.name)
+        if declared is None:
+            rows.append({"change": "column_added", "column": column.name, "before": "", "after": str(column.type)})
+        elif declared.type != column.type:
+            rows.append(
+                {"change": "type_widened", "column": column.name, "before": str(declared.type), "after": str(column.type)}
+            )
+    if not rows:
+        return Finding(
+            check="schema",
+            passed=True,
+            summary=f"{len(record.schema.columns)} columns, all as declared",
+            metadata={"schema_version": record.schema.version},
+        )
+    write = "\n".join(f"  {row['column']}: {{type: {row['after']}, nullable: true}}" for row in rows)
+    names = ", ".join(row["column"] for row in rows[:5]) + (" …" if len(rows) > 5 else "")
+    return Finding(
+        check="schema",
+        passed=False,
+        summary=f"{len(rows)} columns are not as declared: {names}. Their values are kept; declare them to acknowledge.",
+        metadata={
+            "schema_version": record.schema.version,
+            "changes": _table(rows),
+            "history": _table(_history(warehouse, record)),
+            "what_to_do": dg.MetadataValue.md(f"Write them below `columns:` in the declaration:\n```yaml\n{write}\n```"),
+        },
+    )
+
+
+def _history(warehouse: Warehouse, record: DatasetRecord) -> list[dict[str, str]]:
+    rows = [
+        {
+            "version": str(version["version"]),
+            "at": _text(version["created_at"]),
+            "change": str(change["kind"]),
+            "column": str(change["column"]),
+            "after": str(change["after"]),
+        }
+        for version in warehouse.catalog.schema_history(record.id)
+        for change in version["changes"]
+    ]
+    return rows[:_SHOWN]
+
+
+def accounting_finding(warehouse: Warehouse, record: DatasetRecord) -> Finding:
+    """I2: nothing that was read is unaccounted for, per source."""
+    rows, unaccounted = [], 0
+    for source in warehouse.catalog.sources(record.id):
+        counters = source.counters
+        settled = counters.landed + counters.duplicates + counters.late_dropped + counters.held + counters.dead_letters
+        unaccounted += abs(counters.read - settled)
+        rows.append(
+            {
+                "source": source.address,
+                "read": counters.read,
+                "landed": counters.landed,
+                "duplicates": counters.duplicates,
+                "late_dropped": counters.late_dropped,
+                "held": counters.held,
+                "dead_letters": counters.dead_letters,
+                "unaccounted": counters.read - settled,
+            }
+        )
+    read = sum(row["read"] for row in rows if isinstance(row["read"], int))
+    summary = (
+        f"{unaccounted:,} of {read:,} records are unaccounted for" if unaccounted else f"all {read:,} records are accounted for"
+    )
+    return Finding(
+        check="accounting",
+        passed=unaccounted == 0,
+        severity=_ERROR,
+        summary=summary,
+        metadata={"unaccounted": unaccounted, "sources": _table(rows)},
+    )
+
+
+def freshness_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord, now: datetime) -> Finding:
+    """The newest row against the clock; a dataset whose `end` has passed is complete, not stale."""
+    newest = max((found.max_time for found in warehouse.catalog.partitions(record.id) if found.max_time), default=None)
+    if newest is None:
+        return Finding(check="freshness", passed=False, summary="nothing has landed yet")
+    metadata = {"newest": dg.MetadataValue.timestamp(newest)}
+    if dataset.end is not None and dataset.end <= now:
+        text = f"ended {dataset.end:%Y-%m-%d}; its newest row is of {format_time(newest)}"
+        return Finding(check="freshness", passed=True, summary=text, metadata=metadata)
+    start = dataset.window.start_of(now)
+    allowed = 2 * (dataset.window.after(start) - start) + dataset.late.allowed
+    fresh = now - newest <= allowed
+    text = f"the newest row is of {format_time(newest)}"
+    if not fresh:
+        text += f", older than the {_span(allowed)} allowed; is its source still delivering?"
+    return Finding(check="freshness", passed=fresh, summary=text, metadata=metadata)
+
+
+def _span(time: timedelta) -> str:
+    hours = round(time.total_seconds() / 3600)
+    return f"{hours} hours" if hours < 48 else f"{round(hours / 24)} days"
+
+
+def files_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord) -> Finding:
+    """I7: files that were not landed are visible, with the reason."""
+    refused: list[FileRecord] = []
+    for source in warehouse.catalog.sources(record.id):
+        refused += warehouse.catalog.files(source.id, states=("quarantined", "rejected"))
+    if not refused:
+        return Finding(check="files", passed=True, summary="every file seen was landed or is a duplicate")
+    rows = [{"file": file.address, "state": file.state, "reason": file.reason} for file in refused[:_SHOWN]]
+    first = refused[0]
+    return Finding(
+        check="files",
+        passed=False,
+        summary=f"{len(refused)} files were not landed, for instance {first.address}: {first.reason}",
+        metadata={"files": len(refused), "refused": _table(rows), "what_to_do": _FILES_HELP.format(dataset=dataset.name)},
+    )
+
+
+_FILES_HELP = (
+    "Correct a quarantined file and put it in its place again: it is looked at anew. A rejected one changed after it was landed: "
+    "give it another name, or declare `on_change: replace` on the source of {dataset}."
+)
+
+
+def dead_letters_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord) -> Finding:
+    """Refused records by reason, and where to look at them."""
+    reasons: dict[str, int] = {}
+    for _, file, _ in warehouse.catalog.dead_letter_files(record.id):
+        for code, rows in file.reasons.items():
+            reasons[code] = reasons.get(code, 0) + rows
+    if not reasons:
+        return Finding(check="dead_letters", passed=True, summary="no record was refused")
+    total = sum(reasons.values())
+    by_count = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return Finding(
+        check="dead_letters",
+        passed=False,
+        summary=f"{total:,} records were refused, most for {by_count[0][0]}",
+        metadata={
+            "dead_letters": total,
+            "reasons": _table([{"reason": code, "records": rows} for code, rows in by_count[:_SHOWN]]),
+            "look_inside": dg.MetadataValue.md(f"`timestore deadletters list {dataset.name}`"),
+        },
+    )
+
+
+def _table(rows: list[Any]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=None if rows else dg.TableSchema(columns=[]))
+
+
+def _text(value: Any) -> str:
+    return format_time(value) if isinstance(value, datetime) else str(value)

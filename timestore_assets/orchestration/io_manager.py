@@ -1,0 +1,99 @@
+"""The IO manager for people's own assets: a dataset's partitions come in as frames, frames go out as rows of a dataset.
+
+What reads and writes frames is imported when it is used: no landing or build run needs it, and each would wait for it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from timestore_assets.model.errors import TimestoreError
+from timestore_assets.orchestration.failures import as_failure
+from timestore_assets.orchestration.names import DATASET_METADATA, safe
+from timestore_assets.orchestration.resources import WarehouseResource
+
+if TYPE_CHECKING:
+    from timestore_assets.orchestration.storing import Slot
+    from timestore_assets.warehouse import Warehouse
+
+
+class TimestoreIOManager(dg.ConfigurableIOManager):
+    """Reads and writes datasets by annotation.
+
+    An input annotated `pl.LazyFrame` (also what an unannotated one gets), `pl.DataFrame`, `pa.Table` or
+    `duckdb.DuckDBPyRelation` holds the rows of exactly the partitions asked for. An output of any of these kinds replaces
+    what the same asset stored for the same partitions before. The dataset is the asset of that name; an asset of another
+    name says `metadata={"timestore/dataset": "…"}`.
+    """
+
+    warehouse: WarehouseResource
+    _stack: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _opened: Any = PrivateAttr(default=None)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
+        """Frames and relations stay readable, at the version they were made of, until the run's end."""
+        self._opened = None
+        self._stack.close()
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """The rows of the partitions asked for, in the annotated kind of frame."""
+        from timestore_assets.orchestration.loading import ALL, load, spans
+
+        try:
+            warehouse = self._warehouse()
+            dataset, record = warehouse.resolve(_dataset_name(context))
+            wanted = list(spans(map(dataset.partition, context.asset_partition_keys))) if context.has_asset_partitions else [ALL]
+            return load(warehouse, dataset, record, wanted, context.dagster_type.typing_type, stack=self._stack)
+        except TimestoreError as error:
+            raise as_failure([error], doing=f"reading {context.asset_key.to_user_string()}") from error
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Store a frame as rows of the dataset that the asset stands for."""
+        from timestore_assets.orchestration.storing import store
+
+        name = _dataset_name(context)
+        try:
+            report = store(self._warehouse(), name, obj, _slots(context), actor=f"dagster run {context.run_id}")
+        except TimestoreError as error:
+            raise as_failure([error], doing=f"storing into {name}") from error
+        if report.dead_letters:
+            context.log.warning(f"{report.dead_letters:,} rows were refused; see them with: timestore deadletters list {name}")
+        context.add_output_metadata(
+            {
+                "dagster/row_count": report.landed,
+                "dead_letters": report.dead_letters,
+                "dataset": name,
+                "manifest_version": report.manifest_version,
+            }
+        )
+
+    def _warehouse(self) -> Warehouse:
+        if self._opened is None:
+            self._opened = self._stack.enter_context(self.warehouse.opened())
+        opened: Warehouse = self._opened
+        return opened
+
+
+def _dataset_name(context: dg.InputContext | dg.OutputContext) -> str:
+    """The dataset that an asset stands for: as its metadata says, else by its name."""
+    holder = context.upstream_output if isinstance(context, dg.InputContext) else context
+    named = (holder.definition_metadata or {}).get(DATASET_METADATA) if holder is not None else None
+    return str(getattr(named, "value", named) or context.asset_key.path[-1])
+
+
+def _slots(context: dg.OutputContext) -> list[Slot]:
+    """What the output replaces, a slot a partition."""
+    from timestore_assets.orchestration.storing import Slot
+
+    asset = "_".join(safe(part) for part in context.asset_key.path)
+    if not context.has_asset_partitions:
+        return [Slot(asset=asset)]
+    definition = context.asset_partitions_def
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        return [Slot(asset=asset, partition=key) for key in context.asset_partition_keys]
+    windows = [(key, definition.time_window_for_partition_key(key)) for key in context.asset_partition_keys]
+    return [Slot(asset=asset, partition=key, start=window.start, end=window.end) for key, window in windows]

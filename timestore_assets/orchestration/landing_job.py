@@ -1,0 +1,118 @@
+"""The job that lands files: one bounded session, many commits, then the outbox is drained."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of what it decorates and takes no strings.
+
+import time
+
+import dagster as dg
+from pydantic import Field
+
+from timestore_assets.landing.report import FileReport, LandReport
+from timestore_assets.model.dataset import Dataset, Source
+from timestore_assets.model.errors import InputError, TimestoreError
+from timestore_assets.orchestration.failures import as_failure
+from timestore_assets.orchestration.liveness import run_lease
+from timestore_assets.orchestration.names import DATASET_TAG, LANDING_POOL, landing_job, landing_op
+from timestore_assets.orchestration.relay import drain
+from timestore_assets.orchestration.resources import WarehouseResource
+
+_LOG_SECONDS = 5.0
+
+
+class LandConfig(dg.Config):
+    """What one landing run takes."""
+
+    source: str = Field(description="Address of the source, as the dataset declares it.")
+    files: list[str] = Field(description="Files to land, relative to the source's watched folder.")
+
+
+def landing_job_of(dataset: Dataset) -> dg.JobDefinition:
+    """The job that lands files of a dataset; the watching sensor starts it, a person can too."""
+
+    @dg.op(name=landing_op(dataset.name), pool=LANDING_POOL, description=f"Land files into {dataset.name}.")
+    def land(context: dg.OpExecutionContext, config: LandConfig, warehouse: WarehouseResource) -> None:
+        land_files(context, dataset, config, warehouse)
+
+    @dg.job(
+        name=landing_job(dataset.name),
+        description=f"Lands files into {dataset.name}: decode, validate, route, publish. Interrupted, it goes on where it was.",
+        executor_def=dg.in_process_executor,
+        tags={DATASET_TAG: dataset.name},
+    )
+    def job() -> None:
+        land()
+
+    return job
+
+
+def land_files(context: dg.OpExecutionContext, dataset: Dataset, config: LandConfig, resource: WarehouseResource) -> None:
+    """Land the files of one run and report what became of them.
+
+    Raises:
+        dagster.Failure: the session could not do its work; a file that can't be read is no failure, it is quarantined.
+    """
+    with resource.opened(dataset) as warehouse, run_lease(warehouse.catalog, context.run_id):
+        try:
+            source = _source(dataset, config.source)
+            folder = warehouse.prefix_folder(source)
+            report = warehouse.land_source(
+                dataset.name,
+                source,
+                [folder / name for name in config.files],
+                progress=_LoggedProgress(context.log),
+                actor=f"dagster run {context.run_id}",
+            )
+        except TimestoreError as error:
+            raise as_failure([error], doing=f"landing into {dataset.name}") from error
+        _summarise(context, report)
+        drain(warehouse, context.instance)
+
+
+def _source(dataset: Dataset, address: str) -> Source:
+    for source in dataset.sources:
+        if source.address == address:
+            return source
+    known = ", ".join(source.address for source in dataset.sources) or "none"
+    raise InputError(f"dataset {dataset.name!r} has no source {address!r}; its sources are: {known}")
+
+
+def _summarise(context: dg.OpExecutionContext, report: LandReport) -> None:
+    for file in report.files:
+        if file.state in ("quarantined", "rejected"):
+            context.log.warning(f"{file.address} was {file.state}: {file.reason}")
+    counters = report.counters
+    context.add_output_metadata(
+        {
+            "files": len(report.files),
+            "read": counters.read,
+            "landed": counters.landed,
+            "duplicates": counters.duplicates,
+            "dead_letters": counters.dead_letters,
+            "partitions": len(report.partitions),
+            "manifest_version": report.manifest_version,
+            "seconds": round(report.seconds, 3),
+        }
+    )
+
+
+class _LoggedProgress:
+    """Landing's progress as log lines: one at a file's end, and one every few seconds in between."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self._said = time.monotonic()
+
+    def file_started(self, address: str, size_bytes: int) -> None:
+        self._log.info(f"landing {address} ({size_bytes:,} bytes)")
+
+    def advanced(self, address: str, bytes_read: int, rows: int) -> None:
+        if time.monotonic() - self._said >= _LOG_SECONDS:
+            self._said = time.monotonic()
+            self._log.info(f"{address}: {rows:,} records, {bytes_read:,} bytes so far")
+
+    def file_done(self, report: FileReport) -> None:
+        counters = report.counters
+        self._log.info(
+            f"{report.address}: {report.state}; read {counters.read:,}, landed {counters.landed:,}, "
+            f"duplicates {counters.duplicates:,}, dead letters {counters.dead_letters:,}"
+        )

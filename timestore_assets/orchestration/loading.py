@@ -1,0 +1,59 @@
+"""Gives a person's own asset the rows of a dataset's partitions, in the kind of frame it annotates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from timestore_assets.model.window import Partition
+from timestore_assets.querying.frames import arrow_table, polars_frame, relation
+from timestore_assets.storage.engine import connect
+
+if TYPE_CHECKING:
+    from timestore_assets.catalog.records import DatasetRecord
+    from timestore_assets.model.dataset import Dataset
+    from timestore_assets.warehouse import Warehouse
+
+Span = tuple[datetime | None, datetime | None]
+ALL: Span = (None, None)
+
+
+def spans(partitions: Iterable[Partition]) -> Iterator[Span]:
+    """The times of partitions, those that follow each other as one."""
+    first: datetime | None = None
+    last: datetime | None = None
+    for partition in sorted(partitions):
+        if last is not None and partition.start != last:
+            yield first, last
+            first = None
+        first, last = first or partition.start, partition.end
+    if last is not None:
+        yield first, last
+
+
+def load(
+    warehouse: Warehouse, dataset: Dataset, record: DatasetRecord, wanted: Sequence[Span], kind: object, *, stack: ExitStack
+) -> Any:
+    """The rows within the wanted times as `kind`; whatever has to stay open for them is closed with `stack`."""
+    wanted = wanted or [(dataset.start, dataset.start)]  # no partition: a frame with the columns and no rows
+    querier = warehouse.querier
+    if kind is pa.Table:
+        return pa.concat_tables([arrow_table(querier, dataset, record, start=start, end=end) for start, end in wanted])
+    if kind is duckdb.DuckDBPyRelation:
+        connection = stack.enter_context(connect(warehouse.limits))
+        return _union([stack.enter_context(relation(connection, querier, dataset, record, start=a, end=b)) for a, b in wanted])
+    frame = pl.concat([polars_frame(querier, dataset, record, start=start, end=end) for start, end in wanted])
+    return frame.collect() if kind is pl.DataFrame else frame
+
+
+def _union(relations: Sequence[duckdb.DuckDBPyRelation]) -> duckdb.DuckDBPyRelation:
+    whole = relations[0]
+    for other in relations[1:]:
+        whole = whole.union(other)
+    return whole

@@ -1,0 +1,74 @@
+"""What things are called in Dagster: asset keys, jobs, sensors, pools and run tags, in one place so that nobody guesses."""
+
+from __future__ import annotations
+
+import re
+
+import dagster as dg
+
+from timestore_assets.model.dataset import Dataset, Source
+
+BUILD_POOL = "timestore_build"
+LANDING_POOL = "timestore_landing"
+IO_MANAGER = "timestore_io"
+SOURCES_GROUP = "sources"
+DATASETS_GROUP = "datasets"
+
+DATASET_TAG = "timestore/dataset"
+# The UI hides tags of this prefix; these three are for the sensors alone.
+SOURCE_TAG = ".dagster/timestore_source"
+FILES_TAG = ".dagster/timestore_files"
+"""Digest of the files a landing run was asked for."""
+NEED_TAG = ".dagster/timestore_need"
+"""Digest of the partitions, at their versions, that a build run was asked for."""
+REASON_TAG = "timestore/reason"
+CLOSE_TAG = "timestore/close"
+"""`no` on builds that leave their partitions open; an explicit materialisation has no such tag and seals."""
+DATASET_METADATA = "timestore/dataset"
+"""Asset metadata that names the dataset behind an asset, where the key does not."""
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
+
+
+def dataset_key(dataset: str) -> dg.AssetKey:
+    """The asset of a dataset."""
+    return dg.AssetKey(dataset)
+
+
+def source_key(dataset: Dataset, source: Source) -> dg.AssetKey:
+    """The external asset of a source: the dataset's name, then the watched folder (and the glob, when there is one).
+
+    The dataset's name comes first because two datasets may watch the same folder; the graph shows the last part only.
+    """
+    parts = [part for part in source.prefix.split("/") if part.strip(".")]
+    if source.glob != "**/*":
+        parts.append(source.glob)
+    return dg.AssetKey([dataset.name, safe("_".join(parts)) if parts else "files"])
+
+
+def landing_job(dataset: str) -> str:
+    return f"land_{dataset}"
+
+
+def landing_op(dataset: str) -> str:
+    """The job's only step; Dagster wants other names for it than for the job, and for each dataset."""
+    return f"land_{dataset}_files"
+
+
+def source_sensor(dataset: Dataset, source: Source) -> str:
+    """Name of the sensor that watches a source; numbered from the second source on."""
+    index = dataset.sources.index(source)
+    return f"watch_{dataset.name}" + (f"_{index + 1}" if index else "")
+
+
+def build_sensor(dataset: str) -> str:
+    return f"build_{dataset}"
+
+
+def safe(text: str) -> str:
+    """A text as letters, digits and underscores."""
+    return _UNSAFE.sub("_", text).strip("_") or "all"

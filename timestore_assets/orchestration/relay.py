@@ -1,0 +1,137 @@
+"""Reports what the catalog's transactions queued to Dagster: claim, report, mark as delivered.
+
+An event is reported at least once; one that was reported already, by a relay that died before it could say so, is recognised
+and not reported again. The sensor drains the outbox, and so does every landing run when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from timestore_assets.catalog.records import OutboxEvent
+from timestore_assets.model.dataset import Dataset, Source
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import Window
+from timestore_assets.orchestration.checks import evaluations
+from timestore_assets.orchestration.metadata import partition_metadata
+from timestore_assets.orchestration.names import dataset_key, source_key
+
+if TYPE_CHECKING:
+    from timestore_assets.warehouse import Warehouse
+
+BATCH = 25
+"""Events claimed at a time: about half a second of reporting, so that a killed relay leaves little behind."""
+MOST = 1000
+"""Events one call reports at most; the rest waits for the next tick."""
+_TTL = timedelta(seconds=60)
+_EVENT = "outbox_event"
+_RECENT = 25
+_LISTED = 6
+
+Event = dg.AssetMaterialization | dg.AssetObservation
+
+
+def drain(warehouse: Warehouse, instance: dg.DagsterInstance, *, most: int = MOST) -> int:
+    """Report queued events, and the checks of the datasets they concern; returns how many were delivered."""
+    done, touched = 0, set[str]()
+    while done < most:
+        events = warehouse.catalog.claim_events(holder=warehouse.holder, limit=min(BATCH, most - done), ttl=_TTL)
+        if not events:
+            break
+        for event in _latest(events):
+            _report(warehouse, instance, event)
+        warehouse.catalog.delivered([event.id for event in events])
+        done += len(events)
+        touched.update(event.dataset for event in events)
+    for name in sorted(touched & warehouse.datasets.keys()):
+        for evaluation in evaluations(warehouse, warehouse.datasets[name]):
+            instance.report_runless_asset_event(evaluation)
+    return done
+
+
+def _latest(events: Sequence[OutboxEvent]) -> Iterator[OutboxEvent]:
+    """Of builds of the same partition the last one; its metadata is read from the catalog and would be the same for all."""
+    last = {(event.dataset, event.payload.get("partition")): event.id for event in events if event.kind == "partition_built"}
+    for event in events:
+        if event.kind != "partition_built" or last[event.dataset, event.payload.get("partition")] == event.id:
+            yield event
+
+
+def _report(warehouse: Warehouse, instance: dg.DagsterInstance, event: OutboxEvent) -> None:
+    found = _built(warehouse, event) if event.kind == "partition_built" else _observed(warehouse, event)
+    if found is not None and not _known(instance, found):
+        instance.report_runless_asset_event(found)
+
+
+def _built(warehouse: Warehouse, event: OutboxEvent) -> Event | None:
+    """None when the key is no partition (Dagster would record any text) or holds nothing any more."""
+    record = warehouse.catalog.dataset(event.dataset)
+    if record is None:
+        return None
+    try:
+        partition = Window(record.definition["window"]).parse_key(str(event.payload.get("partition", "")))
+    except InputError:
+        return None
+    # A dataset of another code location, or one whose declaration was removed, has no declared schema here.
+    declared = warehouse.datasets.get(event.dataset)
+    metadata = partition_metadata(warehouse, record, partition, declared.schema if declared else None)
+    if not metadata:
+        return None
+    return dg.AssetMaterialization(
+        dataset_key(event.dataset), partition=partition.key, metadata=metadata, description="built outside Dagster"
+    )
+
+
+def _observed(warehouse: Warehouse, event: OutboxEvent) -> Event:
+    """Anything else is an observation: of its source when it names one, else of the dataset."""
+    dataset = warehouse.datasets.get(event.dataset)
+    source = _source(dataset, event.payload) if dataset else None
+    return dg.AssetObservation(
+        source_key(dataset, source) if dataset and source else dataset_key(event.dataset),
+        description=str(event.payload.get("reason") or event.kind.replace("_", " ")),
+        metadata={**_shown(event.payload), "event": event.kind, _EVENT: event.id},
+    )
+
+
+def _source(dataset: Dataset, payload: Mapping[str, Any]) -> Source | None:
+    return next((source for source in dataset.sources if source.address == payload.get("source")), None)
+
+
+def _shown(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers stay numbers, so that the UI can plot them; a mapping of numbers is laid out flat."""
+    shown: dict[str, Any] = {}
+    for name, value in payload.items():
+        if isinstance(value, Mapping):
+            shown |= _shown(value)
+        elif isinstance(value, list):
+            shown[name] = _listed([str(item) for item in value])
+        elif value is not None and value != "":
+            shown[name] = value
+    return shown
+
+
+def _listed(values: list[str]) -> str:
+    """A short list whole, a long one by its ends."""
+    return ", ".join(values) if len(values) <= _LISTED else f"{len(values)}, from {values[0]} to {values[-1]}"
+
+
+def _known(instance: dg.DagsterInstance, event: Event) -> bool:
+    """Whether Dagster holds this event already."""
+    if isinstance(event, dg.AssetMaterialization):
+        found = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=event.asset_key, asset_partitions=[str(event.partition)]), limit=1
+        )
+        return any(
+            _value(record.asset_materialization, "manifest_version") == _value(event, "manifest_version")
+            for record in found.records
+        )
+    seen = instance.fetch_observations(event.asset_key, limit=_RECENT)
+    return any(_value(record.asset_observation, _EVENT) == _value(event, _EVENT) for record in seen.records)
+
+
+def _value(event: Event | None, name: str) -> object:
+    return event.metadata[name].value if event is not None and name in event.metadata else None

@@ -1,0 +1,111 @@
+"""The whole of it in Dagster's own processes: drop a file, launch a backfill, kill a run, look at the UI."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from timestore_assets_tests.end_to_end.dagster_platform import Platform, platform
+from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET
+
+pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(600)]
+# Its partitions stay open and below every threshold, so that only a person's backfill builds them.
+BY_HAND = (
+    DECLARATION.replace("name: readings", "name: history")
+    .replace("inbox/readings/", "inbox/history/")
+    .replace("age: 1h", "age: 5y")
+    + "  late: {allowed: 90y}\n"
+)
+DAYS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(60)]
+ROWS = [f"d{device},{day:%Y-%m-%d}T{hour:02d}:00:00Z,{hour}" for day in DAYS for hour in range(24) for device in range(4)]
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    home = tmp_path_factory.mktemp("platform")
+    for name, text in (("readings", DECLARATION), ("history", BY_HAND)):
+        path = home / "defs" / name / "defs.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
+    with platform(home, {"TIMESTORE_THREADS": "1"}) as made:
+        yield made
+
+
+def drop(there: Platform, folder: str, name: str, rows: list[str]) -> None:
+    target = there.home / "inbox" / folder
+    target.mkdir(parents=True, exist_ok=True)
+    (target / f".{name}").write_text("\n".join(["device,at,value", *rows]) + "\n", encoding="utf-8")
+    (target / f".{name}").rename(target / name)
+
+
+def hashes(there: Platform, name: str) -> dict[str, str | None]:
+    """Content hash of each partition, None where it is not sealed."""
+    with there.warehouse() as warehouse:
+        return {row["partition"]: row["content_hash"] for row in warehouse.partition_rows(name)}
+
+
+def green(there: Platform, name: str) -> set[str]:
+    with there.instance() as instance:
+        return instance.get_materialized_partitions(dg.AssetKey(name))
+
+
+def test_a_dropped_file_is_landed_and_built_by_itself(there: Platform) -> None:
+    drop(there, "readings", "a.csv", ROWS[: 4 * 96])
+    closed = {f"2024-01-0{day}" for day in (1, 2, 3)}
+    there.wait(120, "the closed partitions are green", lambda: closed <= green(there, "readings"))
+    assert green(there, "readings") == closed, "the newest day is still open"
+    drop(there, "readings", "b.csv", ["x,2024-01-05T06:00:00Z,1"])
+    there.wait(120, "the next day closes too", lambda: "2024-01-04" in green(there, "readings"))
+
+
+def test_a_backfill_killed_half_way_is_finished_with_the_same_content(there: Platform, tmp_path: Path) -> None:
+    drop(there, "history", "a.csv", ROWS)
+    keys = [f"{day:%Y-%m-%d}" for day in DAYS]
+    there.wait(120, "all days have landed", lambda: len(hashes(there, "history")) == len(keys))
+    assert set(hashes(there, "history").values()) == {None}
+    there.backfill("history", keys[:31])
+    there.wait(180, "a run has built some", lambda: any(hashes(there, "history").values()))
+    killed = _kill_run(there)
+    done = sum(value is not None for value in hashes(there, "history").values())
+    assert killed is not None
+    assert 0 < done < 31, "the run was to be killed half way"
+    second = there.backfill("history", keys)
+    there.wait(240, "the second backfill is complete", lambda: there.backfill_status(second) == "COMPLETED_SUCCESS")
+    found = hashes(there, "history")
+    assert found == _clean_hashes(tmp_path, ROWS)
+    assert green(there, "history") == set(keys)
+    with there.warehouse() as warehouse:
+        assert warehouse.verify("history").ok
+
+
+def _kill_run(there: Platform) -> int | None:
+    """kill -9 the process of the run that builds `history`; its pid, or None when there was none."""
+    with there.instance() as instance:
+        runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        for run in runs:
+            if dg.AssetKey("history") in (run.asset_selection or ()):
+                for entry in instance.all_logs(run.run_id):
+                    if match := re.search(r"Started process for run \(pid: (\d+)\)", entry.get_dagster_event().message or ""):
+                        os.kill(int(match[1]), signal.SIGKILL)
+                        return int(match[1])
+    return None
+
+
+def _clean_hashes(folder: Path, rows: list[str]) -> dict[str, str | None]:
+    """What one undisturbed landing and build of the same rows gives."""
+    home = folder / "clean"
+    made = Platform(home=home, port=0, log=folder / "none")
+    (home / "defs" / "history").mkdir(parents=True)
+    (home / "defs" / "history" / "defs.yaml").write_text(BY_HAND, encoding="utf-8")
+    drop(made, "history", "a.csv", rows)
+    with made.warehouse() as warehouse:
+        warehouse.land("history", [home / "inbox" / "history" / "a.csv"])
+        partitions = [warehouse.datasets["history"].partition(f"{day:%Y-%m-%d}") for day in DAYS]
+        return {report.partition.key: report.content_hash for report in warehouse.build("history", partitions, close=True)}

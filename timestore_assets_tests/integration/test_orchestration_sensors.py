@@ -1,0 +1,206 @@
+"""Sensors ticked on a real ephemeral instance: what they ask for, when they wait, and when they give up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from timestore_assets.orchestration.liveness import run_lease
+from timestore_assets_tests.orchestration_ground import QUIET, Ground, ground
+
+pytestmark = QUIET
+WATCH, BUILD, LAND = "watch_readings", "build_readings", "land_readings"
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Ground]:
+    with ground(tmp_path) as made:
+        yield made
+
+
+def days(*numbers: int, device: str = "a", value: float = 1.0) -> list[str]:
+    return [f"{device},2024-01-{day:02d}T{hour:02d}:00:00Z,{value}" for day in numbers for hour in range(3)]
+
+
+def seen_twice(there: Ground) -> dg.RunRequest:
+    """Two observations of what is there; the landing run they ask for."""
+    first = there.tick(WATCH)
+    second = there.tick(WATCH, first.cursor)
+    assert second.run_requests is not None
+    (request,) = second.run_requests
+    return request
+
+
+def test_a_file_is_landed_after_two_equal_observations(there: Ground) -> None:
+    assert there.tick(WATCH).skip_message == "no file is below inbox/readings/ yet"
+    there.drop("a.csv", days(1))
+    first = there.tick(WATCH)
+    assert (first.run_requests, first.skip_message) == (
+        [],
+        "1 file seen for the first time; landed once they look the same at the next tick",
+    )
+    second = there.tick(WATCH, first.cursor)
+    assert second.run_requests is not None
+    config = second.run_requests[0].run_config["ops"]["land_readings_files"]["config"]
+    assert config == {"source": "inbox/readings/**/*", "files": ["a.csv"]}
+    assert there.run(second.run_requests[0], LAND).success
+    assert there.tick(WATCH, second.cursor).skip_message == "nothing new among 1 file below inbox/readings/"
+    with there.warehouse() as warehouse:
+        assert [row["rows"] for row in warehouse.partition_rows("readings")] == [3]
+
+
+def test_a_file_that_still_grows_is_left_alone(there: Ground) -> None:
+    there.drop("a.csv", days(1))
+    first = there.tick(WATCH)
+    there.drop("a.csv", days(1, 2))
+    second = there.tick(WATCH, first.cursor)
+    assert second.run_requests == []
+    third = there.tick(WATCH, second.cursor)
+    assert third.run_requests is not None
+    assert len(third.run_requests) == 1
+
+
+def test_the_run_key_depends_on_nothing_but_the_files(there: Ground) -> None:
+    there.drop("a.csv", days(1))
+    assert seen_twice(there).run_key == seen_twice(there).run_key
+
+
+def test_a_bad_file_is_quarantined_and_stops_nothing(there: Ground) -> None:
+    there.drop("bad.csv", ["1,2"], header="x,y")
+    there.drop("good.csv", days(1))
+    assert there.run(seen_twice(there), LAND).success
+    after = there.tick(WATCH)
+    assert after.skip_message == "nothing new among 2 files below inbox/readings/"
+    with there.warehouse() as warehouse:
+        assert [row["rows"] for row in warehouse.partition_rows("readings")] == [3]
+
+
+def test_files_wait_for_the_run_that_is_at_work(there: Ground) -> None:
+    there.drop("a.csv", days(1))
+    request = seen_twice(there)
+    job = there.definitions.resolve_job_def(LAND)
+    run = there.instance.create_run_for_job(job, run_config=request.run_config, tags=request.tags)
+    cursor = there.tick(WATCH).cursor
+    waiting = there.tick(WATCH, cursor)
+    assert waiting.skip_message == f"1 file wait for landing run {run.run_id[:8]}, which is still at work"
+
+
+def test_a_run_whose_machine_died_blocks_nothing(there: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    there.drop("a.csv", days(1))
+    request = seen_twice(there)
+    job = there.definitions.resolve_job_def(LAND)
+    run = there.instance.create_run_for_job(job, run_config=request.run_config, tags=request.tags)
+    there.instance.report_engine_event("started", run)
+    there.instance.handle_new_event(_started(run, job.name))
+    cursor = there.tick(WATCH).cursor
+    assert there.tick(WATCH, cursor).run_requests == [], "a run that has just started may not hold its lease yet"
+    monkeypatch.setattr("timestore_assets.orchestration.liveness.GRACE", timedelta(0))
+    with there.warehouse() as warehouse, run_lease(warehouse.catalog, run.run_id):
+        assert there.tick(WATCH, cursor).run_requests == []
+    again = there.tick(WATCH, cursor).run_requests
+    assert again is not None
+    assert [found.run_key for found in again] == [str(request.run_key).removesuffix(":0") + ":1"]
+
+
+def test_a_landing_that_fails_is_tried_again_and_not_for_ever(there: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_ATTEMPTS", "2")
+    there.drop("a.csv", days(1))
+    data = there.home / "data"
+    keys = []
+    for _ in range(2):
+        request = seen_twice(there)
+        keys.append(request.run_key)
+        data.rename(there.home / "away")
+        data.write_text("a file where the folder should be")
+        assert not there.run(request, LAND).success
+        data.unlink()
+        (there.home / "away").rename(data)
+    assert len(set(keys)) == 2
+    last = there.tick(WATCH, there.tick(WATCH).cursor)
+    assert last.run_requests == []
+    assert last.skip_message is not None
+    assert last.skip_message.startswith("landing 1 file failed 2 times, last in run ")
+
+
+def test_a_failed_landing_pauses_before_the_next_try(there: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    there.drop("a.csv", days(1))
+    request = seen_twice(there)
+    data = there.home / "data"
+    data.rename(there.home / "away")
+    data.write_text("")
+    assert not there.run(request, LAND).success
+    data.unlink()
+    (there.home / "away").rename(data)
+    monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_BACKOFF_MS", "600000")
+    last = there.tick(WATCH, there.tick(WATCH).cursor)
+    assert last.run_requests == []
+    assert last.skip_message is not None
+    assert "tried again at" in last.skip_message
+
+
+def test_closed_partitions_are_asked_for_in_ranges_without_gaps(there: Ground) -> None:
+    there.drop("a.csv", days(1, 2, 3, 5, 6, 9))
+    assert there.run(seen_twice(there), LAND).success
+    requests = there.tick(BUILD).run_requests
+    assert requests is not None
+    spans = [
+        (found.tags["dagster/asset_partition_range_start"], found.tags["dagster/asset_partition_range_end"]) for found in requests
+    ]
+    assert spans == [("2024-01-01", "2024-01-03"), ("2024-01-05", "2024-01-06")], "the newest day may still get rows"
+    assert [found.run_key for found in requests] == [found.run_key for found in there.tick(BUILD).run_requests or ()]
+    for request in requests:
+        assert there.run(request, "__ASSET_JOB").success
+    assert there.tick(BUILD).skip_message == "every partition is built, or is open and below its thresholds"
+    assert there.instance.get_materialized_partitions(dg.AssetKey("readings")) == {
+        "2024-01-01", "2024-01-02", "2024-01-03", "2024-01-05", "2024-01-06",
+    }  # fmt: skip
+
+
+def test_an_open_partition_is_merged_and_stays_open(there: Ground) -> None:
+    for number in range(16):
+        there.drop(f"{number}.csv", days(1, device=f"d{number}"))
+    assert there.run(seen_twice(there), LAND).success
+    (request,) = there.tick(BUILD).run_requests or ()
+    assert request.tags["timestore/close"] == "no"
+    assert "16 deltas" in request.tags["timestore/reason"]
+    assert there.run(request, "__ASSET_JOB").success
+    with there.warehouse() as warehouse:
+        (row,) = warehouse.partition_rows("readings")
+    assert (row["state"], row["rows"]) == ("open", 48)
+    assert row["deltas"] < 16
+
+
+def test_partitions_that_a_run_is_building_are_not_asked_for_again(there: Ground) -> None:
+    there.drop("a.csv", days(1, 2, 3, 5))
+    assert there.run(seen_twice(there), LAND).success
+    job = there.definitions.resolve_implicit_global_asset_job_def()
+    by_hand = {"dagster/asset_partition_range_start": "2024-01-02", "dagster/asset_partition_range_end": "2024-01-03"}
+    there.instance.create_run_for_job(job, tags=by_hand, asset_selection=frozenset({dg.AssetKey("readings")}))
+    (request,) = there.tick(BUILD).run_requests or ()
+    assert (
+        request.tags["dagster/asset_partition_range_start"] == request.tags["dagster/asset_partition_range_end"] == "2024-01-01"
+    )
+
+
+def test_a_partition_of_a_later_day_than_today_waits(there: Ground) -> None:
+    with there.warehouse() as warehouse:
+        tomorrow = warehouse.datasets["readings"].upper_bound(datetime.now(UTC)) - timedelta(hours=2)
+    there.drop("a.csv", [f"a,{tomorrow:%Y-%m-%dT%H:%M:%SZ},1"])
+    assert there.run(seen_twice(there), LAND).success
+    with there.warehouse() as warehouse:
+        _, record = warehouse.resolve("readings")
+        partition = warehouse.datasets["readings"].window.partition(tomorrow)
+        warehouse.catalog.request_builds(record.id, [partition], reason="test")
+    assert there.tick(BUILD).run_requests == [], "Dagster has no such partition yet"
+
+
+def _started(run: dg.DagsterRun, job: str) -> dg.EventLogEntry:
+    event = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name=job)
+    return dg.EventLogEntry(
+        error_info=None, level=10, user_message="", run_id=run.run_id, timestamp=time.time(), job_name=job, dagster_event=event
+    )

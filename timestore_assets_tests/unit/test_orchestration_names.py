@@ -1,0 +1,45 @@
+"""Names in Dagster are made of what people declare, and can't clash within a code location."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+from timestore_assets.model.dataset import Dataset, FileSource
+from timestore_assets.model.schema import Column, Schema
+from timestore_assets.model.types import TIMESTAMP
+from timestore_assets.orchestration.names import source_key, source_sensor
+
+SOURCES = (
+    FileSource(prefix="inbox/weather/"),
+    FileSource(prefix="inbox/weather", glob="late-*.csv"),
+    FileSource(prefix="/srv/in.d"),
+)
+DATASET = Dataset(
+    name="weather",
+    schema=Schema(columns=(Column(name="at", type=TIMESTAMP),)),
+    time="at",
+    start=datetime(2024, 1, 1, tzinfo=UTC),
+    sources=SOURCES,
+)
+
+
+def test_a_source_is_named_by_dataset_folder_and_glob() -> None:
+    assert [source_key(DATASET, source).path for source in SOURCES] == [
+        ["weather", "inbox_weather"],
+        ["weather", "inbox_weather_late_csv"],
+        ["weather", "srv_in_d"],
+    ]
+
+
+def test_two_datasets_may_watch_the_same_folder() -> None:
+    other = dataclasses.replace(DATASET, name="flights")
+    assert source_key(DATASET, SOURCES[0]) != source_key(other, SOURCES[0])
+
+
+def test_each_source_has_its_own_sensor() -> None:
+    assert [source_sensor(DATASET, source) for source in SOURCES] == ["watch_weather", "watch_weather_2", "watch_weather_3"]
+
+
+def test_a_prefix_that_is_the_home_itself_has_a_name() -> None:
+    assert source_key(DATASET, FileSource(prefix="./")).path == ["weather", "files"]
