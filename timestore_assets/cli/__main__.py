@@ -1,0 +1,10 @@
+"""`python -m timestore_assets.cli`, the same as `timestore`."""
+
+from __future__ import annotations
+
+import sys
+
+from timestore_assets.cli.main import run
+
+if __name__ == "__main__":
+    sys.exit(run())

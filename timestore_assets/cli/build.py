@@ -1,0 +1,123 @@
+"""`build`: turn a dataset's deltas into sealed segments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from timestore_assets.cli.numbers import count, counted, duration, size
+from timestore_assets.cli.options import AsJson, DatasetName
+from timestore_assets.cli.output import make_table, print_json, stderr, stdout
+from timestore_assets.cli.session import actor, open_warehouse
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import parse_time
+
+if TYPE_CHECKING:
+    from timestore_assets.building.report import BuildReport
+    from timestore_assets.model.window import Partition
+    from timestore_assets.warehouse import Warehouse
+
+HELP = """Build partitions: merge, deduplicate, sort and publish.
+
+Without options every partition that is not sealed, or has rows that are not built. What is built here is sealed; a row
+that arrives later makes the partition stale until the next build."""
+
+Keys = Annotated[list[str] | None, typer.Option("--partition", metavar="KEY", help="Build this partition; repeatable.")]
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Build partitions from this time on.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Build partitions before this time.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("build", help=HELP)(build)
+
+
+def build(dataset: DatasetName, partition: Keys = None, start: From = None, end: To = None, json: AsJson = False) -> None:
+    with open_warehouse() as warehouse:
+        chosen = choose(warehouse, dataset, keys=partition or [], start=start, end=end)
+        reports = _counted(warehouse.build(dataset, chosen, close=True, actor=actor()), total=len(chosen), shown=not json)
+    if json:
+        print_json(_as_json(dataset, reports))
+    elif reports:
+        _print_reports(reports)
+    else:
+        stdout().print(f"Nothing to build: no partition of {dataset} that was asked for holds unbuilt rows.")
+
+
+def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | None, end: str | None) -> list[Partition]:
+    """The partitions that the options name, or all with something unbuilt.
+
+    Raises:
+        InputError: no partition has such a key, the times are none, or both kinds of option are given.
+    """
+    declared, record = warehouse.resolve(dataset)
+    if keys and (start or end):
+        raise InputError("give either --partition or --from/--to, not both")
+    if keys:
+        return [declared.partition(key) for key in dict.fromkeys(keys)]
+    known = warehouse.catalog.partitions(record.id)
+    if start or end:
+        first, last = parse_time(start) if start else None, parse_time(end) if end else None
+        if first and last and first >= last:
+            raise InputError(f"--from {start} is not before --to {end}")
+        wanted = set(declared.partitions_between(first, last, datetime.now(UTC)))
+        return [found.partition for found in known if found.partition in wanted]
+    return [found.partition for found in known if found.state not in ("sealed", "expired") or found.deltas or found.retracted]
+
+
+def _counted(reports: Iterator[BuildReport], *, total: int, shown: bool) -> list[BuildReport]:
+    """The reports, with a bar on a terminal while they come in."""
+    from rich.progress import track
+
+    console = stderr()
+    hidden = not (shown and console.is_terminal)
+    return list(track(reports, "building", total=total, console=console, transient=True, disable=hidden))
+
+
+def _as_json(dataset: str, reports: Iterable[BuildReport]) -> dict[str, Any]:
+    from timestore_assets.model.definition import to_plain
+
+    built = list(reports)
+    return {
+        "dataset": dataset,
+        **{outcome: sum(report.outcome == outcome for report in built) for outcome in ("built", "unchanged", "empty")},
+        "rows": sum(report.rows for report in built),
+        "bytes": sum(report.bytes for report in built),
+        "superseded_rows": sum(report.superseded_rows for report in built),
+        "seconds": round(sum(report.seconds for report in built), 3),
+        "partitions": [{**to_plain(report), "partition": report.partition.key} for report in built],
+    }
+
+
+def _print_reports(reports: list[BuildReport]) -> None:
+    outcomes = Counter(report.outcome for report in reports)
+    table = make_table(
+        ["partition", "outcome", "state", ">rows", ">bytes", ">segments", ">superseded", ">time"],
+        (
+            [
+                report.partition.key,
+                report.outcome,
+                str(report.state),
+                count(report.rows),
+                size(report.bytes),
+                count(report.segments),
+                count(report.superseded_rows),
+                duration(report.seconds),
+            ]
+            for report in reports
+        ),
+        total=[
+            counted(len(reports), "partition"),
+            ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items()),
+            "",
+            count(sum(report.rows for report in reports)),
+            size(sum(report.bytes for report in reports)),
+            count(sum(report.segments for report in reports)),
+            count(sum(report.superseded_rows for report in reports)),
+            duration(sum(report.seconds for report in reports)),
+        ],
+    )
+    stdout().print(table)

@@ -1,0 +1,185 @@
+"""`demo`: the main job end to end on real data; the sensors and the daemon do the work, this command only watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from timestore_assets.cli.invocation import timestore
+from timestore_assets.cli.numbers import count, duration
+from timestore_assets.cli.options import AsJson
+from timestore_assets.cli.output import print_json, print_table, stderr, stdout
+from timestore_assets.cli.session import open_warehouse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+    from timestore_assets.cli.daemon import Child
+    from timestore_assets.cli.demonstration.accounting import Account
+    from timestore_assets.cli.demonstration.inputs import Input
+    from timestore_assets.cli.demonstration.watch import Progress
+    from timestore_assets.warehouse import Warehouse
+
+HELP = """Show the main job on real data: a year of New York weather and flights.
+
+Drops two files into watched prefixes, lets Dagster's sensors and daemon land them and build every partition, accounts
+for every record, asks three questions and draws a picture. Safe to run again."""
+TIMEOUT_SECONDS = 600
+SECONDS_BETWEEN_LINES = 10.0
+PLOT = Path("demo") / "new-york-2013.png"
+
+Timeout = Annotated[int, typer.Option("--timeout", min=1, help="Seconds after which the daemon is given up on.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("demo", help=HELP)(demo)
+
+
+def demo(timeout: Timeout = TIMEOUT_SECONDS, json: AsJson = False) -> None:
+    from timestore_assets.cli.demonstration.accounting import account
+    from timestore_assets.cli.demonstration.inputs import drop, inputs
+    from timestore_assets.cli.demonstration.watch import DemoFailedError
+
+    began = time.monotonic()
+    with open_warehouse() as warehouse:
+        files = inputs(warehouse)
+        dropped = [file for file in files if drop(file)]
+        _announce(files, dropped)
+        worked = _let_the_daemon_work(warehouse, files, timeout=timeout)
+        accounts = account(warehouse, files)
+        if json:
+            print_json(_as_json(accounts, seconds=time.monotonic() - began, worked=worked))
+        else:
+            _print_accounts(accounts)
+            _show_results(warehouse)
+            _print_further(warehouse, seconds=time.monotonic() - began)
+    if not all(one.balanced for one in accounts):
+        raise DemoFailedError("the books do not balance: records are missing or were counted twice")
+
+
+def _announce(files: Sequence[Input], dropped: Sequence[Input]) -> None:
+    console = stderr()
+    for file in files:
+        verb = "dropped" if file in dropped else "already there:"
+        console.print(f"{verb} {file.dropped}", markup=False, soft_wrap=True)
+
+
+def _let_the_daemon_work(warehouse: Warehouse, files: Sequence[Input], *, timeout: float) -> bool:
+    """Run sensors and daemon until all is built; False when there was nothing for them to do."""
+    from timestore_assets.cli.daemon import Child, dagster_command, prepare_home, project_folder, running
+    from timestore_assets.cli.demonstration.watch import look
+
+    if all(look(warehouse, file).done for file in files):
+        stderr().print("Nothing is new: both files are landed and every partition is built.")
+        return False
+    project = project_folder()
+    environment = prepare_home(warehouse.settings, project)
+    log = warehouse.settings.dagster_home / "demo-daemon.log"
+    command = dagster_command("dagster-daemon", "run", "-w", str(project / "workspace.yaml"))
+    daemon = Child("dagster-daemon", command, environment=environment, folder=project, log=log)
+    began = time.monotonic()
+    with running(daemon):
+        progress = _watch(warehouse, files, daemon, timeout=timeout)
+    for one in progress:
+        stderr().print(f"[green]✓[/green] {one.dataset}: {one.rows:,} rows landed, {one.built} partitions built by the daemon")
+    stderr().print(f"  sensors and daemon took {duration(time.monotonic() - began)}")
+    return True
+
+
+def _watch(warehouse: Warehouse, files: Sequence[Input], daemon: Child, *, timeout: float) -> list[Progress]:
+    from rich.status import Status
+
+    from timestore_assets.cli.demonstration.watch import wait_until_built
+    from timestore_assets.model.errors import TimestoreError
+
+    console = stderr()
+    console.print("Dagster's daemon is starting; from here on the sensors decide what to do.")
+    with Status("", console=console) as status:
+        try:
+            return wait_until_built(warehouse, files, daemon=daemon, timeout=timeout, show=_shower(console, status))
+        except TimestoreError:
+            status.stop()
+            console.print(f"Last lines of {daemon.log}:\n{daemon.log_tail()}", markup=False, style="dim", soft_wrap=True)
+            raise
+
+
+def _shower(console: Console, status: Status) -> Callable[[list[Progress]], None]:
+    """Shows progress: live on a terminal, else as a line now and then."""
+    from timestore_assets.cli.demonstration.watch import sentence
+
+    began = said = time.monotonic()
+
+    def show(progress: list[Progress]) -> None:
+        nonlocal said
+        now = time.monotonic()
+        sentences = [sentence(one) for one in progress]
+        if console.is_terminal:
+            status.update(f"{duration(now - began)}\n  " + "\n  ".join(sentences))
+        elif now - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            console.print(f"{duration(now - began)}: {'; '.join(sentences)}", markup=False, soft_wrap=True)
+
+    return show
+
+
+def _as_json(accounts: Sequence[Account], *, seconds: float, worked: bool) -> dict[str, Any]:
+    from timestore_assets.model.definition import to_plain
+
+    rows = [{**to_plain(one), **to_plain(one.counters), "balanced": one.balanced} for one in accounts]
+    for row in rows:
+        row.pop("counters")
+    return {"datasets": rows, "nothing_new": not worked, "seconds": round(seconds, 1)}
+
+
+def _print_accounts(accounts: Sequence[Account]) -> None:
+    print_table(
+        ["dataset", ">in the file", ">read", ">landed", ">duplicates", ">dead letters", ">superseded", ">stored", ""],
+        (
+            [
+                one.dataset,
+                count(one.in_file),
+                count(one.counters.read),
+                count(one.counters.landed),
+                count(one.counters.duplicates),
+                count(one.counters.dead_letters),
+                count(one.superseded),
+                count(one.stored),
+                "balanced ✓" if one.balanced else "DOES NOT BALANCE",
+            ]
+            for one in accounts
+        ),
+        title="Every record accounted for",
+    )
+
+
+def _show_results(warehouse: Warehouse) -> None:
+    from timestore_assets.cli.demonstration.plot import draw
+    from timestore_assets.cli.demonstration.questions import ask_all
+
+    ask_all(warehouse)
+    picture = warehouse.settings.home_folder / PLOT
+    draw(warehouse, picture)
+    stdout().print(f"\nPicture: {picture}", markup=False, soft_wrap=True)
+
+
+def _print_further(warehouse: Warehouse, *, seconds: float) -> None:
+    console = stdout()
+    console.print(f"\nDone in {duration(seconds)}. To look further:")
+    lines = ["make dev          # lineage, partitions, checks in the Dagster UI on http://127.0.0.1:3000"]
+    lines.append(timestore("query", "nyc_weather", "--every", "week", "--agg", "min:temp,avg:temp,max:temp"))
+    lines.append(timestore("partitions", "nyc_flights"))
+    if segment := _partition_file(warehouse):
+        lines.append(f"duckdb -readonly {segment} -c 'FROM nyc_flights LIMIT 5'   # a partition is a plain DuckDB file")
+    for line in lines:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _partition_file(warehouse: Warehouse) -> Path | None:
+    _, record = warehouse.resolve("nyc_flights")
+    segments = warehouse.catalog.segments(record.id, with_stats=False)
+    return next((warehouse.store.local_path(segment.name) for segment in segments if segment.format == "duckdb"), None)

@@ -1,0 +1,1 @@
+"""The demo's steps: drop real files, watch the daemon work, account, ask, plot."""

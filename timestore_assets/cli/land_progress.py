@@ -1,0 +1,77 @@
+"""The progress bar of `land`: bytes read of all bytes, rows a second, the file at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timestore_assets.cli.output import stderr
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from timestore_assets.landing.report import FileReport, Progress
+
+
+@contextmanager
+def progress_bar(paths: Sequence[Path], *, shown: bool) -> Iterator[Progress | None]:
+    """What `land` reports its progress to; None when nobody looks."""
+    if not shown:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rows]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("landing", total=sum(_size(path) for path in paths), rows="")
+        yield LandProgress(bar, task, files=len(paths))
+
+
+class LandProgress:
+    """Adds up what `landing` says about each file; implements `landing.report.Progress`."""
+
+    def __init__(self, bar: Bar, task: TaskID, *, files: int) -> None:
+        self._bar, self._task, self._files = bar, task, files
+        self._sizes: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
+        self._done = 0
+
+    def file_started(self, address: str, size_bytes: int) -> None:
+        self._sizes[address] = size_bytes
+        self._show(address)
+
+    def advanced(self, address: str, bytes_read: int, rows: int) -> None:
+        """`bytes_read` and `rows` so far in this file; a compressed one may have read more than its size says."""
+        self._read[address] = min(bytes_read, self._sizes.get(address, bytes_read))
+        self._rows[address] = rows
+        self._show(address)
+
+    def file_done(self, report: FileReport) -> None:
+        self._read[report.address] = self._sizes.get(report.address, report.bytes)
+        self._done += 1
+        self._show(report.address)
+
+    def _show(self, address: str) -> None:
+        rows, seconds = sum(self._rows.values()), self._bar.tasks[0].elapsed or 0.0
+        speed = f"{rows:,} rows, {rows / seconds:,.0f}/s" if rows and seconds else ""
+        name = address.rsplit("/", 1)[-1]
+        label = name if self._files == 1 else f"{name} ({min(self._done + 1, self._files)}/{self._files})"
+        self._bar.update(self._task, completed=sum(self._read.values()), description=label, rows=speed)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

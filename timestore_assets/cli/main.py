@@ -1,0 +1,65 @@
+"""The command tree and the process around it: exit codes, error lines, interrupts, broken pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from timestore_assets.cli import build, datasets, deadletters, demo, dev, init, land, query, schema, status, upkeep, version
+from timestore_assets.cli.failures import BROKEN_PIPE, INTERRUPTED, explain, is_broken_pipe
+
+app = typer.Typer(
+    name="timestore",
+    help="A time-series warehouse: land files, build DuckDB partitions, query them.",
+    epilog="Exit codes: 0 done, 2 bad usage or input, 3 refused, 1 unexpected.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (demo, init, datasets, land, build, query, status, deadletters, schema, upkeep, dev, version):
+    module.add_to(app)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the `timestore` script: run one command line and return its exit code.
+
+    Every failure becomes one line on stderr; `TIMESTORE_DEBUG=1` shows where an unexpected one came from.
+    """
+    try:
+        code = _invoke(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except Exception as error:  # the process boundary: whatever it was becomes a line and an exit code
+        if is_broken_pipe(error):
+            _silence_stdout()
+            return BROKEN_PIPE
+        if os.environ.get("TIMESTORE_DEBUG"):
+            traceback.print_exc()
+        line, code = explain(error)
+        sys.stderr.write(f"{line}\n")
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    command = get_command(app)
+    try:
+        # not `command.main`: it turns a broken pipe into exit code 1 and prints errors in boxes of several lines
+        with command.make_context("timestore", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def _silence_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Look at a person's own file and propose a declaration for it."""

@@ -1,0 +1,35 @@
+"""`timestore --help` answers at once because nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+# not pydantic: typer itself brings it to convert arguments, in a few milliseconds
+HEAVY = ("alembic", "dagster", "duckdb", "matplotlib", "numpy", "pandas", "pandera", "polars", "pyarrow", "sqlalchemy", "yaml")
+SCRIPT = """
+import sys
+from timestore_assets.cli.main import run
+code = run({arguments!r})
+heavy = sorted({heavy!r} & {{name.partition('.')[0] for name in sys.modules}})
+sys.stderr.write(' '.join(heavy))
+sys.exit(code)
+"""
+
+
+def modules_imported_by(*arguments: str) -> str:
+    script = SCRIPT.format(arguments=list(arguments), heavy=set(HEAVY))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert modules_imported_by("--help") == ""
+
+
+def test_help_of_a_command_imports_nothing_heavy() -> None:
+    assert modules_imported_by("land", "--help") == ""
+
+
+def test_version_imports_nothing_heavy() -> None:
+    assert modules_imported_by("version") == ""
