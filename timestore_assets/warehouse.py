@@ -173,9 +173,9 @@ class Warehouse:
         from timestore_assets.building.session import Builder
 
         dataset, _ = self.resolve(name)
-        builder = Builder(self.catalog, self.store, self.limits, holder=self.holder)
-        for partition in partitions:
-            yield builder.build(dataset, partition, close=close, report=report, actor=actor)
+        with Builder(self.catalog, self.store, self.limits, holder=self.holder) as builder:
+            for partition in partitions:
+                yield builder.build(dataset, partition, close=close, report=report, actor=actor)
 
     # --- asking
 

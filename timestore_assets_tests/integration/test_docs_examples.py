@@ -1,0 +1,53 @@
+"""The examples of the docs run: shell blocks in order in an empty folder, declarations through the parser, Python as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from timestore_assets.model.declaration import parse_declaration
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+def declarations() -> list[tuple[str, str]]:
+    return [(page.name, text) for page in sorted(DOCS.glob("*.md")) for text in blocks(page, "yaml") if "type: timestore" in text]
+
+
+@pytest.mark.parametrize(("page", "text"), declarations())
+def test_declarations_in_the_docs_are_accepted(page: str, text: str) -> None:
+    assert parse_declaration(text, file=page).name
+
+
+def test_the_first_dataset_page_works_as_written(tmp_path: Path) -> None:
+    page = DOCS / "first-dataset.md"
+    folder = tmp_path / "my-warehouse" / "defs" / "readings"
+    folder.mkdir(parents=True)
+    (folder / "defs.yaml").write_text(blocks(page, "yaml")[0])
+    script = "set -eu\n" + "\n".join(blocks(page, "sh"))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "warm" in done.stdout
+    assert "sealed" in done.stdout
+
+
+def test_generated_pages_are_current() -> None:
+    sys.path.insert(0, str(DOCS.parent / "scripts"))
+    try:
+        import reference
+    finally:
+        sys.path.pop(0)
+    assert (DOCS / "configuration.md").read_text() == reference.configuration(), "run `make docs`"
+    assert (DOCS / "dataset-reference.md").read_text() == reference.dataset_reference(), "run `make docs`"
