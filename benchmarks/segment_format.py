@@ -4,7 +4,7 @@ Writes the same sorted rows as segments of both formats, with fewer and larger s
 a time-bucket aggregate over everything and a scan for one key. `first` opens the segments with a new connection and asks once, as
 a command does; `again` is the best of some more on the same connection with the segments still open, as a service does.
 
-    python benchmarks/segment_format.py [--rows 8000000] [--folder DIR]
+    python benchmarks/segment_format.py [--rows 8000000] [--sort sensor,ts] [--sizes 119000 1000000] [--folder DIR]
 
 Prints one line for each segment size; the constant `DUCKDB_FROM_ROWS` in `timestore_assets/building/formats.py` was read off it.
 """
@@ -62,22 +62,24 @@ class Measured:
     again: dict[str, float]
 
 
-def rows_sql(first: int, count: int) -> str:
+def rows_sql(first: int, count: int, sort: str) -> str:
     """A segment's rows: 100 sensors, 200 rows a second in all, sorted as a build sorts them."""
     return f"""SELECT TIMESTAMP '2024-01-01' + to_microseconds(i * 5000) AS ts, 'sensor_' || (hash(i) % 100) AS sensor,
         (hash(i + 1) % 10000) / 100.0 AS temp, (hash(i + 2) % 100)::BIGINT AS hum,
         CASE WHEN i % 20 > 0 THEN (hash(i + 3) % 1000) / 7.0 END AS load,
         1::BIGINT AS __source, (i * 120)::BIGINT AS __position, 1::BIGINT AS __session
-        FROM range({first}, {first + count}) r(i) ORDER BY sensor, ts"""
+        FROM range({first}, {first + count}) r(i) ORDER BY {sort}"""
 
 
-def write(con: duckdb.DuckDBPyConnection, store: LocalStore, format: SegmentFormat, size: int, number: int) -> list[Segment]:
+def write(
+    con: duckdb.DuckDBPyConnection, store: LocalStore, format: SegmentFormat, size: int, number: int, sort: str = "ts"
+) -> list[Segment]:
     """Write `number` segments of `size` rows and give them their names."""
     segments = []
     folder = store.staging("benchmark")
     for i in range(number):
         path = folder / f"{i}.{format}"
-        query = rows_sql(i * size, size)
+        query = rows_sql(i * size, size, sort)
         if format == "parquet":
             written = write_parquet(con, query, path)
         else:
@@ -114,11 +116,11 @@ def ask(con: duckdb.DuckDBPyConnection, question: str, source: str) -> None:
     con.execute(QUESTIONS[question].format(source=source)).fetchall()
 
 
-def measure(limits: EngineLimits, folder: Path, format: SegmentFormat, size: int, number: int) -> Measured:
+def measure(limits: EngineLimits, folder: Path, format: SegmentFormat, size: int, number: int, sort: str) -> Measured:
     store = LocalStore(folder, staging_root=folder / ".staging")
     written: list[float] = []
     with connect(limits) as con, timed(written):
-        segments = write(con, store, format, size, number)
+        segments = write(con, store, format, size, number, sort)
     first, again = {}, {}
     for question in QUESTIONS:
         once: list[float] = []
@@ -139,6 +141,8 @@ def measure(limits: EngineLimits, folder: Path, format: SegmentFormat, size: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=8_000_000, help="rows in all, as far as 1,000 segments hold them")
+    parser.add_argument("--sort", default="sensor,ts", help="columns that the rows of a segment are sorted by")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows of a segment")
     parser.add_argument("--folder", type=Path, default=None, help="where to write; a temporary folder by default")
     arguments = parser.parse_args()
     root = Path(tempfile.mkdtemp(dir=arguments.folder))
@@ -146,9 +150,9 @@ def main() -> None:
     columns = "first bucket   first key     again bucket   again key      write s     bytes a row"
     print(f"seconds, parquet | duckdb\n{'rows':>9} {'segments':>8}   {columns}")
     try:
-        for size in SIZES:
+        for size in arguments.sizes:
             number = max(1, min(MOST_SEGMENTS, arguments.rows // size))
-            found = {format: measure(limits, root / str(size), format, size, number) for format in FORMATS}
+            found = {format: measure(limits, root / str(size), format, size, number, arguments.sort) for format in FORMATS}
             print(f"{size:>9,} {number:>8,}   {cells(found, size * number)}", flush=True)
             shutil.rmtree(root / str(size))
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,6 +73,17 @@ class Ground:
 
     def segment(self, number: int = 0, rows: int = 10, **changes: Any) -> NewSegment:
         """A new segment in the `number`th day, announced."""
+        segment = self.unannounced(number, rows, **changes)
+        self.catalog.announce(self.session, [segment.name])
+        return segment
+
+    def many(self, numbers: Iterable[int], rows: int = 10, **changes: Any) -> list[NewSegment]:
+        """A segment in each of these days, announced together."""
+        made = [self.unannounced(number, rows, **changes) for number in numbers]
+        self.catalog.announce(self.session, [segment.name for segment in made])
+        return made
+
+    def unannounced(self, number: int = 0, rows: int = 10, **changes: Any) -> NewSegment:
         name = f"weather/{self.session}/{next(self.numbers)}.parquet"
         start = day(number).start
         segment = NewSegment(
@@ -86,7 +98,6 @@ class Ground:
             schema_version=1,
             stats={"temp": ColumnStats(min=-1.5, max=30.25, nulls=1)},
         )
-        self.catalog.announce(self.session, [name])
         return replace(segment, **changes)
 
     def batch(self, partition: SourcePartition, *segments: NewSegment, rows: int | None = None, **changes: Any) -> LandingCommit:

@@ -1,7 +1,9 @@
-"""Running the `timestore` command in a process of its own, with a home of its own."""
+"""Running the `timestore` command with a home of its own: in a process of its own, or quicker in this one."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 TIMEOUT = 120
 
@@ -40,22 +43,33 @@ class CommandLine:
         path = f"{bin_folder}{os.pathsep}{kept.get('PATH', '')}"
         self.environment = {**kept, "TIMESTORE_HOME": str(self.home), "PATH": path, "PYTHONPATH": str(root)}
 
-    def run(self, *arguments: str, **more: str) -> Result:
+    def run(self, *arguments: str, timeout: float = TIMEOUT, **more: str) -> Result:
         """Run `timestore` with these arguments; `more` are environment variables."""
-        return self._run([str(self.folder / "bin" / "timestore"), *arguments], more)
+        return self._run([str(self.folder / "bin" / "timestore"), *arguments], more, timeout)
+
+    def inside(self, *arguments: str) -> Result:
+        """Run `timestore` in this process, which spares a second of imports."""
+        from timestore_assets.cli.main import run
+
+        out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+        changed = patch.dict(os.environ, self.environment, clear=True)
+        with changed, contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(arguments)
+        out.seek(0)
+        return Result(code, out.read(), err.getvalue())
 
     def shell(self, command: str, **more: str) -> Result:
         """Run a line of shell, as a person who pastes it."""
-        return self._run(["sh", "-c", command], more)
+        return self._run(["sh", "-c", command], more, TIMEOUT)
 
-    def _run(self, command: list[str], more: dict[str, str]) -> Result:
+    def _run(self, command: list[str], more: dict[str, str], timeout: float) -> Result:
         done = subprocess.run(
             command,
             cwd=self.folder,
             env={**self.environment, **more},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=timeout,
             stdin=subprocess.DEVNULL,
             check=False,
         )

@@ -26,6 +26,12 @@ def postgres_template(postgres: catalogs.PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgres_catalog_url(postgres: catalogs.PostgresServer, postgres_template: str) -> Iterator[str]:
+    with catalogs.fresh_database(postgres, template=postgres_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return catalogs.sqlite_template(tmp_path_factory.mktemp("catalog"))
 
@@ -37,13 +43,12 @@ def sqlite_catalog_url(tmp_path: Path, sqlite_template: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def catalog_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a fresh, migrated catalog: every test that takes it runs on both databases."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_catalog_url")
-    else:
-        server, template = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
-        with catalogs.fresh_database(server, template=template) as url:
-            yield url
+    """The URL of an empty, migrated catalog: every test that takes it runs on both databases."""
+    url: str = request.getfixturevalue(f"{'postgres' if request.param == 'postgresql' else 'sqlite'}_catalog_url")
+    yield url
+    if request.param == "postgresql":
+        # ten times quicker than a database for each test
+        catalogs.empty(url)
 
 
 @pytest.fixture

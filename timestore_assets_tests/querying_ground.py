@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,7 +38,7 @@ TYPES = {
     "n": "int64",
     "amount": "decimal(12,2)",
     "flag": "bool",
-    "day": "date",
+    "date": "date",
     "note": "string",
     "rev": "int64",
 }
@@ -103,12 +103,34 @@ class Ground:
 
     def land(self, rows: Sequence[Row], *, version: int = 1, retract: Sequence[int] = ()) -> int:
         """Commit rows as one delta a partition, written under a schema version; returns the source partition's id."""
-        record, schema = self.record, self.evolve(version)
-        newer = schema if version > record.schema.version else None
+        schema = self.evolve(version)
+        part = self._commit(lambda source, session: self._deltas(rows, schema, source, session), len(rows), schema, retract)
+        self.sources[part] = [dict(one) for one in rows]
+        for gone in retract:
+            self.sources.pop(gone, None)
+        self.logical = [one for held in self.sources.values() for one in held]
+        return part
+
+    def land_query(self, query: str, *, day: int = 1) -> None:
+        """Commit the rows of a query (visible columns in order) as one delta of a day; `logical` does not know of them."""
+
+        def written(source: int, session: int) -> list[NewSegment]:
+            hidden = f"{source} AS __source, row_number() OVER () AS __position, {session} AS __session"
+            with connect(self.limits) as con:
+                path = self.store.staging("test") / "rows.parquet"
+                file = write_parquet(con, f"SELECT *, {hidden} FROM ({query})", path)
+                ((low, high),) = con.execute(f"SELECT min(ts), max(ts) FROM '{path}'").fetchall()
+            return self._published([(self.partition(day), file, low, high)], self.dataset.schema, source, session)
+
+        self._commit(written, 1, self.dataset.schema, ())
+
+    def _commit(self, write: Callable[[int, int], list[NewSegment]], count: int, schema: Schema, retract: Sequence[int]) -> int:
+        record = self.record
+        newer = schema if schema.version > record.schema.version else None
         kind = self.catalog.source(record.id, "files", "inbox")
         part = self.catalog.source_partition(kind.id, token_hex(8))
         session = self.catalog.begin_session(record.id, "land", holder="test", ttl=TTL)
-        segments = self._deltas(rows, schema, part.id, session)
+        segments = write(part.id, session)
         self.catalog.commit_landing(
             LandingCommit(
                 dataset_id=record.id,
@@ -116,8 +138,8 @@ class Ground:
                 source_id=kind.id,
                 source_partition_id=part.id,
                 start=part.position,
-                end=Position(offset=len(rows)),
-                counters=Counters(read=len(rows), landed=len(rows)),
+                end=Position(offset=count),
+                counters=Counters(read=count, landed=count),
                 segments=tuple(segments),
                 intents=tuple(segment.name for segment in segments),
                 schema=newer,
@@ -126,10 +148,6 @@ class Ground:
             )
         )
         self.catalog.end_session(session)
-        self.sources[part.id] = [dict(one) for one in rows]
-        for gone in retract:
-            self.sources.pop(gone, None)
-        self.logical = [one for held in self.sources.values() for one in held]
         return part.id
 
     def build(self, *days: int, close: bool = True) -> None:
@@ -147,28 +165,36 @@ class Ground:
             partition = self.dataset.window.partition(one[self.dataset.time].replace(tzinfo=UTC))
             by_day.setdefault(partition, []).append((*stored, source, position, session))
         place = schema.names.index(self.dataset.time)
-        segments, uploads = [], []
+        files = []
         with connect(self.limits) as con:
             for partition, held in by_day.items():
                 file = write_rows(con, held, schema, self.store.staging("test") / "rows.parquet")
-                name = f"{self.dataset.name}/{partition.path_name}/delta-{source}-{token_hex(4)}.parquet"
-                uploads.append(Upload(staged=file.path, name=name))
-                times = [one[place].replace(tzinfo=UTC) for one in held]
-                segments.append(
-                    NewSegment(
-                        name=name,
-                        partition_start=partition.start,
-                        kind="delta",
-                        format="parquet",
-                        rows=file.rows,
-                        bytes=file.bytes,
-                        min_time=min(times),
-                        max_time=max(times),
-                        schema_version=schema.version,
-                        source_ids=(source,),
-                        stats=file.stats,
-                    )
+                times = [one[place] for one in held]
+                files.append((partition, file, min(times), max(times)))
+        return self._published(files, schema, source, session)
+
+    def _published(
+        self, files: Sequence[tuple[Partition, WrittenFile, datetime, datetime]], schema: Schema, source: int, session: int
+    ) -> list[NewSegment]:
+        segments, uploads = [], []
+        for partition, file, low, high in files:
+            name = f"{self.dataset.name}/{partition.path_name}/delta-{source}-{token_hex(4)}.parquet"
+            uploads.append(Upload(staged=file.path, name=name))
+            segments.append(
+                NewSegment(
+                    name=name,
+                    partition_start=partition.start,
+                    kind="delta",
+                    format="parquet",
+                    rows=file.rows,
+                    bytes=file.bytes,
+                    min_time=low.replace(tzinfo=UTC),
+                    max_time=high.replace(tzinfo=UTC),
+                    schema_version=schema.version,
+                    source_ids=(source,),
+                    stats=file.stats,
                 )
+            )
         self.catalog.announce(session, [upload.name for upload in uploads])
         self.store.promote(uploads)
         return segments
@@ -218,13 +244,13 @@ def kept(rows: Sequence[Row], dataset: Dataset) -> list[Row]:
 
 
 def ground_in(folder: Path, dataset: Dataset = METER, *, format: str = "auto", memory_bytes: int = 500_000_000) -> Ground:
-    """A ground in a folder; the caller closes it."""
+    """A ground in a folder; the caller closes it. `memory_bytes`: what a question may use."""
     (folder / "spill").mkdir(parents=True, exist_ok=True)
     dataset = replace(dataset, segments=SegmentPolicy(format=format))  # type: ignore[arg-type]
-    limits = EngineLimits(memory_bytes=memory_bytes, threads=2, temp_dir=folder / "spill")
+    limits = EngineLimits(memory_bytes=500_000_000, threads=2, temp_dir=folder / "spill")
     catalog = SqlCatalog.open(f"sqlite:///{folder / 'catalog.sqlite'}")
     store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
-    querier = Querier(catalog, store, limits, holder="test")
+    querier = Querier(catalog, store, replace(limits, memory_bytes=memory_bytes), holder="test")
     return Ground(folder=folder, catalog=catalog, store=store, limits=limits, dataset=dataset, querier=querier)
 
 

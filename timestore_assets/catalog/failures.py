@@ -17,6 +17,7 @@ class Failure(Enum):
     FULL = "full"
     UNREACHABLE = "unreachable"
     WRONG = "wrong"  # the address, the credentials or the database behind it
+    UNKNOWN_ID = "unknown id"
     OTHER = "other"
 
 
@@ -31,7 +32,13 @@ _SQLITE = {
     sqlite3.SQLITE_NOTADB: Failure.WRONG,
     sqlite3.SQLITE_CORRUPT: Failure.WRONG,
 }
-_POSTGRES = {"40001": Failure.CONFLICT, "40P01": Failure.CONFLICT, "55P03": Failure.LOCKED, "53100": Failure.FULL}
+_POSTGRES = {
+    "40001": Failure.CONFLICT,
+    "40P01": Failure.CONFLICT,
+    "55P03": Failure.LOCKED,
+    "53100": Failure.FULL,
+    "23503": Failure.UNKNOWN_ID,
+}
 _POSTGRES_CLASSES = {
     "08": Failure.LOST,
     "53": Failure.UNREACHABLE,
@@ -45,8 +52,9 @@ def classify(error: DBAPIError) -> Failure:
     """The kind of failure behind SQLAlchemy's wrapper."""
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0)
         # the low byte is the primary code; the rest refines it
-        return _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, Failure.OTHER)
+        return Failure.UNKNOWN_ID if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY else _SQLITE.get(code & 0xFF, Failure.OTHER)
     state = getattr(cause, "sqlstate", None)
     if state:
         return _POSTGRES.get(state) or _POSTGRES_CLASSES.get(state[:2], Failure.OTHER)
@@ -54,7 +62,7 @@ def classify(error: DBAPIError) -> Failure:
     return Failure.LOST if error.connection_invalidated else Failure.UNREACHABLE
 
 
-def translate(error: DBAPIError, place: str) -> TimestoreError | DBAPIError:
+def translate(error: DBAPIError, place: str) -> TimestoreError | KeyError | DBAPIError:
     """The project's error for a database error; `place` is where the catalog is, without any password.
 
     An error that can only be a bug (a broken constraint, wrong SQL) comes back as it is.
@@ -69,6 +77,8 @@ def translate(error: DBAPIError, place: str) -> TimestoreError | DBAPIError:
             return InputError(f"{place} can't be used: {reason}; check TIMESTORE_DATABASE_URL")
         case Failure.UNREACHABLE | Failure.LOST:
             return UnavailableError(f"{place} can't be reached: {reason}")
+        case Failure.UNKNOWN_ID:
+            return KeyError(f"an id that {place} doesn't know: {reason}")
     return error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -22,11 +23,11 @@ def ensure_current(database: Database) -> None:
     Raises:
         RefusedError: the catalog was made by a newer version of this package.
     """
-    if database.read(revision) == HEAD:
-        return
+    stamped = database.read(revision)
     if database.is_sqlite:
         _wal(database)
-    database.write(lambda connection: _upgrade(connection, database.schema))
+    if stamped != HEAD:
+        database.write(lambda connection: _upgrade(connection, database.schema))
 
 
 def revision(connection: Connection) -> str | None:
@@ -38,15 +39,16 @@ def revision(connection: Connection) -> str | None:
 
 
 def _wal(database: Database) -> None:
-    # switching needs the file to itself for a moment, and SQLite does not wait for that by its busy timeout
+    """Switch the file to WAL if it is not: a new one, or one restored from a backup, which SQLite writes without it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             with database.engine.connect() as connection:
                 use_wal(connection)
             return
-        except Exception as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            # switching needs the file to itself for a moment, and SQLite does not wait for that by its busy timeout
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise UnavailableError(f"{database.place} can't be switched to WAL: {error}") from error
             time.sleep(0.02)
 

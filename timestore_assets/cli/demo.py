@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+    from timestore_assets.catalog.port import Catalog
     from timestore_assets.cli.daemon import Child
     from timestore_assets.cli.demonstration.accounting import Account
     from timestore_assets.cli.demonstration.inputs import Input
-    from timestore_assets.cli.demonstration.watch import Progress
+    from timestore_assets.cli.demonstration.watch import Progress, Watched
     from timestore_assets.warehouse import Warehouse
 
 HELP = """Show the main job on real data: a year of New York weather and flights.
@@ -72,9 +73,10 @@ def _announce(files: Sequence[Input], dropped: Sequence[Input]) -> None:
 def _let_the_daemon_work(warehouse: Warehouse, files: Sequence[Input], *, timeout: float) -> bool:
     """Run sensors and daemon until all is built; False when there was nothing for them to do."""
     from timestore_assets.cli.daemon import Child, dagster_command, prepare_home, project_folder, running
-    from timestore_assets.cli.demonstration.watch import look
+    from timestore_assets.cli.demonstration.watch import look, watched
 
-    if all(look(warehouse, file).done for file in files):
+    watches = [watched(warehouse, file) for file in files]
+    if all(look(warehouse.catalog, watch).done for watch in watches):
         stderr().print("Nothing is new: both files are landed and every partition is built.")
         return False
     project = project_folder()
@@ -84,14 +86,14 @@ def _let_the_daemon_work(warehouse: Warehouse, files: Sequence[Input], *, timeou
     daemon = Child("dagster-daemon", command, environment=environment, folder=project, log=log)
     began = time.monotonic()
     with running(daemon):
-        progress = _watch(warehouse, files, daemon, timeout=timeout)
+        progress = _watch(warehouse.catalog, watches, daemon, timeout=timeout)
     for one in progress:
         stderr().print(f"[green]✓[/green] {one.dataset}: {one.rows:,} rows landed, {one.built} partitions built by the daemon")
     stderr().print(f"  sensors and daemon took {duration(time.monotonic() - began)}")
     return True
 
 
-def _watch(warehouse: Warehouse, files: Sequence[Input], daemon: Child, *, timeout: float) -> list[Progress]:
+def _watch(catalog: Catalog, watches: Sequence[Watched], daemon: Child, *, timeout: float) -> list[Progress]:
     from rich.status import Status
 
     from timestore_assets.cli.demonstration.watch import wait_until_built
@@ -101,7 +103,7 @@ def _watch(warehouse: Warehouse, files: Sequence[Input], daemon: Child, *, timeo
     console.print("Dagster's daemon is starting; from here on the sensors decide what to do.")
     with Status("", console=console) as status:
         try:
-            return wait_until_built(warehouse, files, daemon=daemon, timeout=timeout, show=_shower(console, status))
+            return wait_until_built(catalog, watches, daemon=daemon, timeout=timeout, show=_shower(console, status))
         except TimestoreError:
             status.stop()
             console.print(f"Last lines of {daemon.log}:\n{daemon.log_tail()}", markup=False, style="dim", soft_wrap=True)

@@ -54,7 +54,13 @@ def write_delta_files(
 
 def _write(table: pa.Table, path: Path, encodings: dict[str, Any], unprunable: Sequence[str]) -> WrittenFile:
     collected: list[pq.FileMetaData] = []
-    pq.write_table(table, path, row_group_size=_ROW_GROUP_ROWS, metadata_collector=collected, **encodings)
+    try:
+        pq.write_table(table, path, row_group_size=_ROW_GROUP_ROWS, metadata_collector=collected, **encodings)
+    except RuntimeError as error:
+        # the writer, asked for its metadata after a failed write, hides the failure itself
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     stats = {name: _stats(collected[0], index, name in unprunable) for index, name in _leaves(table.schema)}
     return WrittenFile(path=path, rows=table.num_rows, bytes=path.stat().st_size, stats=stats)
 

@@ -54,7 +54,7 @@ def read_documents(
     finally:
         con.unregister("landing_documents")
     others = _refuse_bad_keys(shapes, names, inferred, sieve)
-    return Documents(columns=found.columns[: len(names)], extras=JsonExtras(con, table, others))
+    return Documents(columns=found.columns[: len(names)], extras=JsonExtras(con, table, names, others))
 
 
 def _parse_sql(names: Sequence[str]) -> str:
@@ -150,8 +150,10 @@ def _key_problem(keys: Sequence[str], unknown: Sequence[str], names: Sequence[st
 class JsonExtras:
     """Keys that are no columns of the schema. Implements `extras.Extras`."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, documents: pa.Table, others: dict[str, list[Rows]]) -> None:
-        self._con, self._documents, self._others = con, documents, others
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, documents: pa.Table, names: Sequence[str], others: dict[str, list[Rows]]
+    ) -> None:
+        self._con, self._documents, self._names, self._others = con, documents, names, others
         self._columns: dict[str, pa.ChunkedArray] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -172,39 +174,21 @@ class JsonExtras:
         return RawColumn(values=found.column(0), is_string=found.column(1))
 
     def shapes(self, good: Rows) -> Iterator[Shape]:
-        is_good = np.zeros(self._documents.num_rows, dtype=bool)
-        is_good[good] = True
-        keys_of: dict[int, list[str]] = {}
-        for name, parts in self._others.items():
-            for row in np.concatenate(parts):
-                if is_good[row]:
-                    keys_of.setdefault(int(row), []).append(name)
-        filled = self._without_nulls(keys_of)
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for row in sorted(filled):
-            groups.setdefault(tuple(filled[row]), []).append(row)
-        for names, rows in groups.items():
-            yield Shape(names=names, rows=np.array(rows, dtype=np.int64))
-
-    def _without_nulls(self, keys_of: dict[int, list[str]]) -> dict[int, list[str]]:
-        """Leave out keys whose value is null: they say nothing about a column."""
-        rows = [row for row, keys in keys_of.items() for _ in keys]
-        keys = [key for keys in keys_of.values() for key in keys]
-        pairs = pa.table({"n": pa.array(rows, pa.int64()), "k": pa.array([_pointer(key) for key in keys], pa.string())})
-        documents = self._documents.column(0).take(pairs.column("n"))
-        self._con.register("landing_pairs", pairs.append_column("value", documents))
+        # each row may hold keys of its own, so each document is asked for its keys instead of trying every key on all
+        holders = np.unique(np.concatenate([rows for parts in self._others.values() for rows in parts]))
+        rows = pa.array(np.intersect1d(holders, good))
+        self._con.register("landing_holders", pa.table({"n": rows, "value": self._documents.column(0).take(rows)}))
+        known = ", ".join(literal(name) for name in self._names)
+        members = """SELECT n, unnest(json_keys(d)) AS k, unnest(json_extract(d, '$.*'))::VARCHAR AS v,
+            generate_subscripts(json_keys(d), 1) AS i FROM (SELECT n, decode(value) AS d FROM landing_holders)"""
+        keys = f"SELECT n, list(k ORDER BY i) AS keys FROM ({members}) WHERE v <> 'null' AND k NOT IN ({known}) GROUP BY n"
+        grouped = f"SELECT first(keys) AS keys, list(n ORDER BY n) AS rows FROM ({keys}) GROUP BY hash(keys) ORDER BY min(n)"
         try:
-            test = "json_extract(decode(value), k)::VARCHAR <> 'null'"
-            filled = (
-                self._con.sql(f"SELECT coalesce({test}, false) AS f FROM landing_pairs").to_arrow_table().column(0).to_pylist()
-            )
+            found = self._con.sql(grouped).to_arrow_table()
         finally:
-            self._con.unregister("landing_pairs")
-        found: dict[int, list[str]] = {}
-        for row, key, has_value in zip(rows, keys, filled, strict=True):
-            if has_value:
-                found.setdefault(row, []).append(key)
-        return found
+            self._con.unregister("landing_holders")
+        for names, holding in zip(found.column("keys"), found.column("rows"), strict=True):
+            yield Shape(names=tuple(names.as_py()), rows=holding.values.to_numpy())
 
     def _extract(self, names: Sequence[str]) -> None:
         wanted = [name for name in names if name not in self._columns]

@@ -11,15 +11,16 @@ from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import Lease
 from timestore_assets.model.errors import TimestoreError
 
-TTL = timedelta(seconds=60)
+TTL = timedelta(seconds=20)
+"""How long files and intents of a session that died stay with it."""
 _BEATS_PER_TTL = 4
 _LONGEST_BEAT_SECONDS = 30.0
 
 
 @contextmanager
-def kept_alive(catalog: Catalog, session_id: int) -> Iterator[Heart]:
+def kept_alive(catalog: Catalog, session_id: int, *, ttl: timedelta = TTL) -> Iterator[Heart]:
     """Keep a session, and leases handed to the heart, alive until the block ends."""
-    heart = Heart(catalog, session_id)
+    heart = Heart(catalog, session_id, ttl)
     thread = threading.Thread(target=heart.run, name="landing-heartbeat", daemon=True)
     thread.start()
     try:
@@ -32,8 +33,8 @@ def kept_alive(catalog: Catalog, session_id: int) -> Iterator[Heart]:
 class Heart:
     """Beats until it is stopped. A missed beat is made up by the next; a lost lease is found out by the commit's comparison."""
 
-    def __init__(self, catalog: Catalog, session_id: int) -> None:
-        self._catalog, self._session_id = catalog, session_id
+    def __init__(self, catalog: Catalog, session_id: int, ttl: timedelta) -> None:
+        self._catalog, self._session_id, self._ttl = catalog, session_id, ttl
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._lease: Lease | None = None
@@ -51,7 +52,7 @@ class Heart:
             self._catalog.release(held or lease)
 
     def run(self) -> None:
-        while not self._stopped.wait(TTL.total_seconds() / _BEATS_PER_TTL):
+        while not self._stopped.wait(self._ttl.total_seconds() / _BEATS_PER_TTL):
             self._beat()
 
     def stop(self) -> None:
@@ -59,9 +60,9 @@ class Heart:
 
     def _beat(self) -> None:
         try:
-            self._catalog.heartbeat(self._session_id, ttl=TTL)
+            self._catalog.heartbeat(self._session_id, ttl=self._ttl)
             with self._lock:
                 if self._lease is not None:
-                    self._lease = self._catalog.renew(self._lease, ttl=TTL) or self._lease
+                    self._lease = self._catalog.renew(self._lease, ttl=self._ttl) or self._lease
         except TimestoreError:
             return  # the catalog is away for now; the next beat tries again, and a commit will say so if it stays away

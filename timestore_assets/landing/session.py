@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import Counters, FileRecord, SourceRecord
+from timestore_assets.landing.addresses import address_of, outside_identity
 from timestore_assets.landing.aftermath import put_away
 from timestore_assets.landing.file_landing import FileLanding, LostFileError, Tally
 from timestore_assets.landing.header import check_header
@@ -25,12 +24,14 @@ from timestore_assets.landing.report import FileReport, LandReport, Progress
 from timestore_assets.landing.validate import Validator
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
 from timestore_assets.model.errors import BadFileError, RefusedError, TimestoreError
-from timestore_assets.sources.files.identity import FileIdentity, etag_of, identify
+from timestore_assets.sources.files.identity import FileIdentity, identify
 from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
 from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.port import ObjectStore
 
 _CHANGED = "changed_while_reading"
+_BUSY = "another session is landing it"
+_LOOK_AGAIN_SECONDS = 0.25
 
 
 def utc_now() -> datetime:
@@ -55,7 +56,11 @@ class _Call:
 
 
 class Lander:
-    """Lands files into datasets. `holder`: who does it, for leases; `clock`: what time it is, for bounds and records."""
+    """Lands files into datasets.
+
+    `holder`: who does it, for leases. `ttl`: how long a lease of ours outlives us. `clock`: what time it is, for bounds and
+    records.
+    """
 
     def __init__(
         self,
@@ -64,10 +69,11 @@ class Lander:
         limits: EngineLimits,
         *,
         holder: str,
+        ttl: timedelta = TTL,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._catalog, self._store, self._limits = catalog, store, limits
-        self._holder, self._clock = holder, clock
+        self._holder, self._ttl, self._clock = holder, ttl, clock
 
     def land_files(
         self,
@@ -99,17 +105,15 @@ class Lander:
         """
         if dataset.order == "strict":
             raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which file sources can't keep; write `order: any`")
-        started, reports, tally = time.monotonic(), [], Tally()
+        started, tally = time.monotonic(), Tally()
         with self._session(dataset, source, format, chunk_rows, progress, actor) as call:
-            for path in paths:
-                report, one = self._land_path(call, path, base)
-                reports.append(report)
-                tally.add(one)
-                if progress is not None:
-                    progress.file_done(report)
+            outcomes = self._land_all(call, paths, base)
+        for _, one in outcomes:
+            tally.add(one)
+        reports = tuple(report for report, _ in outcomes)
         return LandReport(
             dataset=dataset.name,
-            files=tuple(reports),
+            files=reports,
             counters=sum((report.counters for report in reports), Counters()),
             manifest_version=self._catalog.manifest_version(call.record.dataset_id),
             partitions=tuple(key for _, key in sorted(tally.partitions)),
@@ -131,9 +135,13 @@ class Lander:
     ) -> Iterator[_Call]:
         registered = self._catalog.register(dataset, actor=actor)
         record = self._catalog.source(registered.id, source.kind, source.address)
-        session_id = self._catalog.begin_session(registered.id, "landing", holder=self._holder, ttl=TTL)
+        session_id = self._catalog.begin_session(registered.id, "landing", holder=self._holder, ttl=self._ttl)
         self._limits.temp_dir.mkdir(parents=True, exist_ok=True)
-        with self._ended(session_id), kept_alive(self._catalog, session_id) as heart, closing(connect(self._limits)) as con:
+        with (
+            self._ended(session_id),
+            kept_alive(self._catalog, session_id, ttl=self._ttl) as heart,
+            closing(connect(self._limits)) as con,
+        ):
             yield _Call(
                 dataset=dataset,
                 source=source,
@@ -157,7 +165,26 @@ class Lander:
             with suppress(TimestoreError):
                 self._catalog.end_session(session_id)
 
+    def _land_all(self, call: _Call, paths: Sequence[Path], base: Path) -> list[tuple[FileReport, Tally]]:
+        """Land every file; those that somebody holds again at the end, until a dead holder's lease would have expired."""
+        outcomes = [self._land_path(call, path, base) for path in paths]
+        patience = time.monotonic() + self._ttl.total_seconds() + 4 * _LOOK_AGAIN_SECONDS
+        while time.monotonic() < patience:
+            busy = [index for index, (report, _) in enumerate(outcomes) if report.reason == _BUSY]
+            if not busy:
+                break
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            for index in busy:
+                outcomes[index] = self._land_path(call, paths[index], base)
+        return outcomes
+
     def _land_path(self, call: _Call, path: Path, base: Path) -> tuple[FileReport, Tally]:
+        report, tally = self._land_one(call, path, base)
+        if call.progress is not None:
+            call.progress.file_done(report)
+        return report, tally
+
+    def _land_one(self, call: _Call, path: Path, base: Path) -> tuple[FileReport, Tally]:
         address = address_of(path, base)
         try:
             identity = identify(path)
@@ -186,9 +213,11 @@ class Lander:
         """Land a file that nobody else is landing."""
         # the session's id sets apart two sessions of one process, which have the same holder
         holder = f"{self._holder}#{call.session_id}"
-        lease = patiently(lambda: self._catalog.acquire(f"source_partition:{file.source_partition_id}", holder=holder, ttl=TTL))
+        lease = patiently(
+            lambda: self._catalog.acquire(f"source_partition:{file.source_partition_id}", holder=holder, ttl=self._ttl)
+        )
         if lease is None:
-            return replace(report, state="landing", reason="another session is landing it"), Tally()
+            return replace(report, state="landing", reason=_BUSY), Tally()
         tally = Tally()
         with call.heart.holding(lease):
             # what is known of it may be older than the lease
@@ -213,7 +242,7 @@ class Lander:
             patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=reason))
             return replace(report, state="quarantined", reason=reason)
         except LostFileError:
-            return replace(report, state="landing", reason="another session is landing it")
+            return replace(report, state="landing", reason="another session has gone on with it")
         return replace(report, state="landed", reason="")
 
     def _land_batches(self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, tally: Tally) -> None:
@@ -252,30 +281,12 @@ class Lander:
         """Report a file without a content; one that is there but can't be read is recorded by its looks, so that it is seen."""
         if error.code == _CHANGED:
             return FileReport(address=address, state="pending", reason=error.reason)
-        identity = _looks(path, address)
+        identity = outside_identity(path, address)
         if identity is not None:
             file = self._observe(call, address, identity)
             if file.state != "quarantined":
                 patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=error.reason))
         return FileReport(address=address, state="quarantined", reason=error.reason)
-
-
-def address_of(path: Path, base: Path) -> str:
-    """What a file is known by: its path below the base, or its absolute path; `/`-separated."""
-    # not resolved: a link is known by its own name
-    absolute, root = (Path(os.path.abspath(one)) for one in (path, base))  # noqa: PTH100
-    return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()
-
-
-def _looks(path: Path, address: str) -> FileIdentity | None:
-    """Stands for the identity of a file whose content can't be had: where it is and what it looks like from outside."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    etag = etag_of(status)
-    digest = hashlib.sha256(f"unreadable\0{address}\0{etag}".encode()).hexdigest()
-    return FileIdentity(sha256=digest, etag=etag, size=status.st_size)
 
 
 def _check_columns(reader: FileReader, landing: FileLanding) -> None:

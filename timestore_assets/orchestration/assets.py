@@ -12,7 +12,7 @@ from timestore_assets.model.dataset import Dataset, FileSource, Source
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import Partition
 from timestore_assets.orchestration.checks import check_specs, results
-from timestore_assets.orchestration.failures import as_failure
+from timestore_assets.orchestration.failures import as_failure, failing
 from timestore_assets.orchestration.liveness import run_lease
 from timestore_assets.orchestration.metadata import build_metadata
 from timestore_assets.orchestration.names import (
@@ -85,7 +85,11 @@ def build_asset(dataset: Dataset, settings: Settings) -> dg.AssetsDefinition:
         op_tags={DATASET_TAG: dataset.name},
     )
     def build(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[Event]:
-        with warehouse.opened(dataset) as opened, run_lease(opened.catalog, context.run.run_id):
+        with (
+            failing(f"building {dataset.name}"),
+            warehouse.opened(dataset) as opened,
+            run_lease(opened.catalog, context.run.run_id),
+        ):
             if dataset_key(dataset.name) in context.selected_asset_keys:
                 yield from build_partitions(context, opened, dataset)
             yield from results(opened, dataset, context.selected_asset_check_keys)

@@ -24,6 +24,7 @@ from timestore_assets.orchestration.names import (
     dataset_key,
 )
 from timestore_assets.orchestration.partitions import PARTITIONS_PER_RUN, known_partition, reached
+from timestore_assets.orchestration.pools import set_build_limit
 from timestore_assets.orchestration.resources import WarehouseResource
 from timestore_assets.settings import Settings
 
@@ -59,6 +60,7 @@ def look(instance: dg.DagsterInstance, warehouse: Warehouse, dataset: Dataset) -
         return dg.SensorResult(skip_reason="every partition is built, or is open and below its thresholds")
     key = dataset_key(dataset.name)
     runs = live_runs(instance, warehouse.catalog, lambda run: key in (run.asset_selection or ()))
+    set_build_limit(instance, warehouse.settings)
     free = [need for need in needs if not any(_takes(run, need, dataset) for run in runs)]
     if not free:
         return dg.SensorResult(skip_reason=f"{_count(len(needs))} being built in {len(runs)} runs")

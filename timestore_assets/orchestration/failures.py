@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import dagster as dg
 
 from timestore_assets.model.errors import ConflictError, TimestoreError, UnavailableError, UnknownOutcomeError
 
 _PASSING = (ConflictError, UnavailableError, UnknownOutcomeError)
+
+
+@contextmanager
+def failing(doing: str) -> Iterator[None]:
+    """Turn an error of ours into Dagster's failure, whose message is one sentence."""
+    try:
+        yield
+    except TimestoreError as error:
+        raise as_failure([error], doing=doing) from error
 
 
 def as_failure(errors: list[TimestoreError], *, doing: str) -> dg.Failure:

@@ -114,9 +114,8 @@ def accounting_finding(warehouse: Warehouse, record: DatasetRecord) -> Finding:
             }
         )
     read = sum(row["read"] for row in rows if isinstance(row["read"], int))
-    summary = (
-        f"{unaccounted:,} of {read:,} records are unaccounted for" if unaccounted else f"all {read:,} records are accounted for"
-    )
+    of_all = f"{unaccounted:,} of {read:,}" if unaccounted else f"all {read:,}"
+    summary = f"{of_all} records are {'un' if unaccounted else ''}accounted for"
     return Finding(
         check="accounting",
         passed=unaccounted == 0,
@@ -185,13 +184,17 @@ def dead_letters_finding(warehouse: Warehouse, dataset: Dataset, record: Dataset
     return Finding(
         check="dead_letters",
         passed=False,
-        summary=f"{total:,} records were refused, most for {by_count[0][0]}",
+        summary=f"{_records(total)} refused, most for {by_count[0][0]}",
         metadata={
             "dead_letters": total,
             "reasons": _table([{"reason": code, "records": rows} for code, rows in by_count[:_SHOWN]]),
             "look_inside": dg.MetadataValue.md(f"`timestore deadletters list {dataset.name}`"),
         },
     )
+
+
+def _records(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count:,} records were"
 
 
 def _table(rows: list[Any]) -> dg.TableMetadataValue:

@@ -6,13 +6,14 @@ What reads and writes frames is imported when it is used: no landing or build ru
 from __future__ import annotations
 
 from contextlib import ExitStack
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import PrivateAttr
 
-from timestore_assets.model.errors import TimestoreError
-from timestore_assets.orchestration.failures import as_failure
+from timestore_assets.model.errors import InputError
+from timestore_assets.orchestration.failures import failing
 from timestore_assets.orchestration.names import DATASET_METADATA, safe
 from timestore_assets.orchestration.resources import WarehouseResource
 
@@ -43,23 +44,19 @@ class TimestoreIOManager(dg.ConfigurableIOManager):
         """The rows of the partitions asked for, in the annotated kind of frame."""
         from timestore_assets.orchestration.loading import ALL, load, spans
 
-        try:
+        with failing(f"reading {context.asset_key.to_user_string()}"):
             warehouse = self._warehouse()
             dataset, record = warehouse.resolve(_dataset_name(context))
-            wanted = list(spans(map(dataset.partition, context.asset_partition_keys))) if context.has_asset_partitions else [ALL]
+            wanted = list(spans(window for _, window in _windows(context))) if context.has_asset_partitions else [ALL]
             return load(warehouse, dataset, record, wanted, context.dagster_type.typing_type, stack=self._stack)
-        except TimestoreError as error:
-            raise as_failure([error], doing=f"reading {context.asset_key.to_user_string()}") from error
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Store a frame as rows of the dataset that the asset stands for."""
         from timestore_assets.orchestration.storing import store
 
         name = _dataset_name(context)
-        try:
+        with failing(f"storing into {name}"):
             report = store(self._warehouse(), name, obj, _slots(context), actor=f"dagster run {context.run_id}")
-        except TimestoreError as error:
-            raise as_failure([error], doing=f"storing into {name}") from error
         if report.dead_letters:
             context.log.warning(f"{report.dead_letters:,} rows were refused; see them with: timestore deadletters list {name}")
         context.add_output_metadata(
@@ -92,8 +89,17 @@ def _slots(context: dg.OutputContext) -> list[Slot]:
     asset = "_".join(safe(part) for part in context.asset_key.path)
     if not context.has_asset_partitions:
         return [Slot(asset=asset)]
+    if not isinstance(context.asset_partitions_def, dg.TimeWindowPartitionsDefinition):
+        return [Slot(asset=asset, partition=key) for key in context.asset_partition_keys]
+    return [Slot(asset=asset, partition=key, start=start, end=end) for key, (start, end) in _windows(context)]
+
+
+def _windows(context: dg.InputContext | dg.OutputContext) -> list[tuple[str, tuple[datetime, datetime]]]:
+    """The partitions at hand with their times, which need not be the dataset's own: a daily asset may store into a monthly one."""
     definition = context.asset_partitions_def
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return [Slot(asset=asset, partition=key) for key in context.asset_partition_keys]
-    windows = [(key, definition.time_window_for_partition_key(key)) for key in context.asset_partition_keys]
-    return [Slot(asset=asset, partition=key, start=window.start, end=window.end) for key, window in windows]
+        raise InputError(
+            f"the partitions of {context.asset_key.to_user_string()} are no times, so its rows can't be told apart by them"
+        )
+    windows = ((key, definition.time_window_for_partition_key(key)) for key in context.asset_partition_keys)
+    return [(key, (window.start, window.end)) for key, window in windows]

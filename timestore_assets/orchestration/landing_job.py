@@ -9,8 +9,8 @@ from pydantic import Field
 
 from timestore_assets.landing.report import FileReport, LandReport
 from timestore_assets.model.dataset import Dataset, Source
-from timestore_assets.model.errors import InputError, TimestoreError
-from timestore_assets.orchestration.failures import as_failure
+from timestore_assets.model.errors import InputError
+from timestore_assets.orchestration.failures import failing
 from timestore_assets.orchestration.liveness import run_lease
 from timestore_assets.orchestration.names import DATASET_TAG, LANDING_POOL, landing_job, landing_op
 from timestore_assets.orchestration.relay import drain
@@ -51,19 +51,20 @@ def land_files(context: dg.OpExecutionContext, dataset: Dataset, config: LandCon
     Raises:
         dagster.Failure: the session could not do its work; a file that can't be read is no failure, it is quarantined.
     """
-    with resource.opened(dataset) as warehouse, run_lease(warehouse.catalog, context.run_id):
-        try:
-            source = _source(dataset, config.source)
-            folder = warehouse.prefix_folder(source)
-            report = warehouse.land_source(
-                dataset.name,
-                source,
-                [folder / name for name in config.files],
-                progress=_LoggedProgress(context.log),
-                actor=f"dagster run {context.run_id}",
-            )
-        except TimestoreError as error:
-            raise as_failure([error], doing=f"landing into {dataset.name}") from error
+    with (
+        failing(f"landing into {dataset.name}"),
+        resource.opened(dataset) as warehouse,
+        run_lease(warehouse.catalog, context.run_id),
+    ):
+        source = _source(dataset, config.source)
+        folder = warehouse.prefix_folder(source)
+        report = warehouse.land_source(
+            dataset.name,
+            source,
+            [folder / name for name in config.files],
+            progress=_LoggedProgress(context.log),
+            actor=f"dagster run {context.run_id}",
+        )
         _summarise(context, report)
         drain(warehouse, context.instance)
 

@@ -11,7 +11,6 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from timestore_assets.model.window import Partition
 from timestore_assets.querying.frames import arrow_table, polars_frame, relation
 from timestore_assets.storage.engine import connect
 
@@ -24,15 +23,15 @@ Span = tuple[datetime | None, datetime | None]
 ALL: Span = (None, None)
 
 
-def spans(partitions: Iterable[Partition]) -> Iterator[Span]:
-    """The times of partitions, those that follow each other as one."""
+def spans(windows: Iterable[tuple[datetime, datetime]]) -> Iterator[Span]:
+    """Partitions' times, those that follow each other as one."""
     first: datetime | None = None
     last: datetime | None = None
-    for partition in sorted(partitions):
-        if last is not None and partition.start != last:
+    for start, end in sorted(windows):
+        if last is not None and start != last:
             yield first, last
             first = None
-        first, last = first or partition.start, partition.end
+        first, last = first or start, end
     if last is not None:
         yield first, last
 

@@ -66,6 +66,7 @@ def file_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partit
     paths = [warehouse.store.local_path(segment.name) for segment in segments[:_SHOWN_FILES]]
     return {
         "dagster/uri": paths[0].as_uri(),
+        "open_with": _open_with(record.name, segments[0], paths[0]),  # as text too: the UI hides Markdown behind a click
         "look_inside": dg.MetadataValue.md(_look_inside(record.name, partition, segments, paths)),
     }
 
@@ -81,6 +82,12 @@ def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment]
         lines.append(f"# and {len(segments) - _SHOWN_FILES} more files")
     query = f"timestore query {dataset} --from {_bound(partition.start)} --to {_bound(partition.end)} --limit 5"
     return "\n".join(["```", *lines, query, "```"])
+
+
+def _open_with(dataset: str, segment: Segment, path: Path) -> str:
+    if segment.format == "duckdb":
+        return f'duckdb {_shell(path)} -c "FROM {dataset} LIMIT 5"'
+    return f'duckdb -c "FROM {literal(str(path))} LIMIT 5"'
 
 
 def _shell(path: Path) -> str:

@@ -92,9 +92,16 @@ def _observed(warehouse: Warehouse, event: OutboxEvent) -> Event:
     source = _source(dataset, event.payload) if dataset else None
     return dg.AssetObservation(
         source_key(dataset, source) if dataset and source else dataset_key(event.dataset),
-        description=str(event.payload.get("reason") or event.kind.replace("_", " ")),
+        description=_description(event),
         metadata={**_shown(event.payload), "event": event.kind, _EVENT: event.id},
     )
+
+
+def _description(event: OutboxEvent) -> str:
+    if event.kind == "files_landed":
+        counters = event.payload["counters"]
+        return f"{counters['landed']:,} of {counters['read']:,} records landed"
+    return str(event.payload.get("reason") or event.kind.replace("_", " "))
 
 
 def _source(dataset: Dataset, payload: Mapping[str, Any]) -> Source | None:

@@ -27,7 +27,7 @@ from timestore_assets.querying.where import Where
 from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.port import ObjectStore
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
 _REMEMBERED_PLANS = 16
 
 

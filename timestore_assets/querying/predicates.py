@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import ColumnType
 from timestore_assets.model.window import parse_time
@@ -111,7 +112,14 @@ def read_times(tree: Tree, schema: Schema) -> None:
             found = syntax.constant(literal)
             if found and found[0] == "STRING":
                 inner = literal["child"] if literal.get("class") == "CAST" else literal
-                inner["literal"]["text"] = parse_time(found[1]).replace(tzinfo=None).isoformat(sep=" ")
+                inner["literal"]["text"] = _in_utc(found[1])
+
+
+def _in_utc(text: str) -> str:
+    try:
+        return parse_time(text).replace(tzinfo=None).isoformat(sep=" ")
+    except OverflowError:
+        raise InputError(f"{text!r} is outside the years 1 to 9999 in UTC") from None
 
 
 def _time_literals(node: Tree, schema: Schema) -> Iterator[Tree]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
@@ -26,6 +26,7 @@ _REFUSED = {
     "POSITIONAL_REFERENCE": "a column number",
     "DEFAULT": "DEFAULT",
 }
+_TICK = timedelta(microseconds=1)  # no time is finer
 _PARTS = ("modifiers", "group_expressions", "having", "qualify", "sample")
 
 
@@ -61,10 +62,19 @@ class Where:
         lows, highs = [], []
         for predicate in self.predicates:
             if predicate.column == time and predicate.values:
-                times = [value.replace(tzinfo=UTC) for value in predicate.values]
-                lows += [min(times)] if predicate.operator in ("=", "in", ">", ">=") else []
-                highs += [max(times)] if predicate.operator in ("=", "in", "<", "<=") else []
+                first, last = min(predicate.values).replace(tzinfo=UTC), max(predicate.values).replace(tzinfo=UTC)
+                if predicate.operator not in ("<", "<="):
+                    lows.append(_moved(first, _TICK) if predicate.operator == ">" else first)
+                if predicate.operator not in (">", ">="):
+                    highs.append(_moved(last, -_TICK) if predicate.operator == "<" else last)
         return max(lows, default=None), min(highs, default=None)
+
+
+def _moved(time: datetime, by: timedelta) -> datetime:
+    try:
+        return time + by
+    except OverflowError:
+        return time
 
 
 def parse_where(con: duckdb.DuckDBPyConnection, text: str, schema: Schema, *, dataset: str) -> Where:

@@ -78,7 +78,7 @@ class Platform:
             found = look()
             if found:
                 return found
-            time.sleep(0.2)
+            time.sleep(0.5)
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
         raise AssertionError(f"{what}: not within {seconds:.0f} s\n" + "\n".join(lines))
 
@@ -91,7 +91,16 @@ def platform(home: Path, environment: Mapping[str, str]) -> Iterator[Platform]:
     (dagster_home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     port, log = _free_port(), home / "dagster.log"
     given = {**os.environ, "TIMESTORE_HOME": str(home), "DAGSTER_HOME": str(dagster_home), "DO_NOT_TRACK": "1", **environment}
-    command = [Path(sys.executable).parent / "dagster", "dev", "-w", PROJECT / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    command = [
+        Path(sys.executable).parent / "dagster",
+        "dev",
+        "-w",
+        PROJECT / "workspace.yaml",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=given, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True)
     try:

@@ -13,9 +13,10 @@ import dagster as dg
 import pytest
 
 from timestore_assets_tests.end_to_end.dagster_platform import Platform, platform
+from timestore_assets_tests.end_to_end.screenshots import browser_page, chromium, take
 from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET
 
-pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900)]
 # Its partitions stay open and below every threshold, so that only a person's backfill builds them.
 BY_HAND = (
     DECLARATION.replace("name: readings", "name: history")
@@ -59,16 +60,16 @@ def green(there: Platform, name: str) -> set[str]:
 def test_a_dropped_file_is_landed_and_built_by_itself(there: Platform) -> None:
     drop(there, "readings", "a.csv", ROWS[: 4 * 96])
     closed = {f"2024-01-0{day}" for day in (1, 2, 3)}
-    there.wait(120, "the closed partitions are green", lambda: closed <= green(there, "readings"))
+    there.wait(180, "the closed partitions are green", lambda: closed <= green(there, "readings"))
     assert green(there, "readings") == closed, "the newest day is still open"
     drop(there, "readings", "b.csv", ["x,2024-01-05T06:00:00Z,1"])
-    there.wait(120, "the next day closes too", lambda: "2024-01-04" in green(there, "readings"))
+    there.wait(180, "the next day closes too", lambda: "2024-01-04" in green(there, "readings"))
 
 
 def test_a_backfill_killed_half_way_is_finished_with_the_same_content(there: Platform, tmp_path: Path) -> None:
     drop(there, "history", "a.csv", ROWS)
     keys = [f"{day:%Y-%m-%d}" for day in DAYS]
-    there.wait(120, "all days have landed", lambda: len(hashes(there, "history")) == len(keys))
+    there.wait(180, "all days have landed", lambda: len(hashes(there, "history")) == len(keys))
     assert set(hashes(there, "history").values()) == {None}
     there.backfill("history", keys[:31])
     there.wait(180, "a run has built some", lambda: any(hashes(there, "history").values()))
@@ -77,12 +78,33 @@ def test_a_backfill_killed_half_way_is_finished_with_the_same_content(there: Pla
     assert killed is not None
     assert 0 < done < 31, "the run was to be killed half way"
     second = there.backfill("history", keys)
-    there.wait(240, "the second backfill is complete", lambda: there.backfill_status(second) == "COMPLETED_SUCCESS")
+    there.wait(420, "the second backfill is complete", lambda: there.backfill_status(second) == "COMPLETED_SUCCESS")
     found = hashes(there, "history")
     assert found == _clean_hashes(tmp_path, ROWS)
     assert green(there, "history") == set(keys)
     with there.warehouse() as warehouse:
         assert warehouse.verify("history").ok
+
+
+@pytest.mark.browser
+def test_the_ui_shows_it(there: Platform, tmp_path: Path) -> None:
+    executable = chromium()
+    if executable is None:
+        pytest.skip("no chromium on this machine")
+    drop(there, "readings", "browser.csv", [*ROWS[:4], "y,2024-01-20T00:00:00Z,1", "y,2024-01-20T00:00:00Z,1000"])
+    there.wait(180, "the first day is green", lambda: "2024-01-01" in green(there, "readings"))
+    pages = {
+        "lineage": ("/assets/readings?view=lineage", "inbox_readings"),
+        "partitions": ("/assets/readings?view=partitions&partition=2024-01-01", "content_hash"),
+        "columns": ("/assets/readings?view=overview", "unit: degC"),
+        "letters": ("/assets/readings?view=checks&checkDetail=dead_letters", "record was refused"),
+        "accounting": ("/assets/readings?view=checks&checkDetail=accounting", "records are accounted for"),
+        "source": ("/assets/readings/inbox_readings?view=events", "5 of 6 records landed"),
+        "sensors": ("/automation", "watch_readings"),
+    }
+    with browser_page(executable) as page:
+        take(page, f"http://127.0.0.1:{there.port}", tmp_path, pages)
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(pages)
 
 
 def _kill_run(there: Platform) -> int | None:

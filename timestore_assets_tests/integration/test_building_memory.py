@@ -16,7 +16,6 @@ MEMORY = 300_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_five_million_rows_are_deduplicated_and_sorted_in_little_memory(tmp_path: Path) -> None:
     ground = ground_in(tmp_path, memory_bytes=MEMORY)
     query = (

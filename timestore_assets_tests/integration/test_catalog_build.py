@@ -208,7 +208,7 @@ def test_only_asked_statistics_are_read(ground: Ground) -> None:
 
 
 def test_a_huge_build_replaces_more_than_one_statement_can_name(ground: Ground) -> None:
-    ground.land("a", *(ground.segment(0, rows=1) for _ in range(1201)))
+    ground.land("a", *ground.many([0] * 1201, rows=1))
     assert ground.build(0, ground.live(), ground.sealed(rows=1201)) == 2
     assert len(ground.live()) == 1
 

@@ -49,7 +49,7 @@ def test_a_full_disk_publishes_nothing(sqlite_catalog_url: str) -> None:
     ground = Ground.of(catalog)
     ground.land()
     wide = {f"column {i}": ColumnStats(min="a" * 60, max="z" * 60) for i in range(100)}
-    segments = [ground.segment(stats=wide) for _ in range(50)]
+    segments = ground.many([0] * 50, stats=wide)
     # SQLite reports a file at its page limit as it reports a full disk
     with engine(ground).connect() as connection:
         pages = connection.execute(text("PRAGMA page_count")).scalar_one()

@@ -219,7 +219,7 @@ def test_throughput_counts_what_just_landed(ground: Ground) -> None:
 
 
 def test_many_segments_in_one_commit(ground: Ground) -> None:
-    segments = [ground.segment(number % 50) for number in range(700)]
+    segments = ground.many(number % 50 for number in range(700))
     ground.land("a", *segments)
     found = ground.live()
     assert {segment.name: segment.stats for segment in found} == {segment.name: segment.stats for segment in segments}
@@ -228,12 +228,16 @@ def test_many_segments_in_one_commit(ground: Ground) -> None:
 
 def test_unknown_ids_are_bugs(ground: Ground) -> None:
     for call in (
-        lambda: ground.catalog.manifest_version(99),
+        lambda: ground.catalog.manifest_version(99999),
         lambda: ground.catalog.schema(ground.id, 9),
-        lambda: ground.catalog.announce(99, ["x"]),
-        lambda: ground.catalog.heartbeat(99, ttl=HOUR),
-        lambda: ground.catalog.source_partition(99, "x"),
-        lambda: ground.catalog.settle_file(99, "quarantined"),
+        lambda: ground.catalog.announce(99999, ["x"]),
+        lambda: ground.catalog.heartbeat(99999, ttl=HOUR),
+        lambda: ground.catalog.source_partition(99999, "x"),
+        lambda: ground.catalog.settle_file(99999, "quarantined"),
+        lambda: ground.catalog.source(99999, "files", "x"),
+        lambda: ground.catalog.begin_session(99999, "landing", holder="x", ttl=HOUR),
+        lambda: ground.catalog.request_builds(99999, [day(0)], reason="x"),
+        lambda: ground.catalog.pin(99999, version=None, holder="x", ttl=HOUR),
     ):
         with pytest.raises(KeyError):
             call()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -19,7 +22,7 @@ from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.catalog.tables import HEAD, metadata
 from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets_tests.catalog_ground import WEATHER
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database
+from timestore_assets_tests.catalogs import PostgresServer, fresh_database, sqlite_url
 
 
 @pytest.fixture
@@ -48,8 +51,11 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
 
 def test_a_catalog_of_a_newer_version_is_refused(database: Database, catalog_url: str) -> None:
     database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    with pytest.raises(RefusedError, match=r"revision 9999.*update timestore"):
-        SqlCatalog.open(catalog_url)
+    try:
+        with pytest.raises(RefusedError, match=r"revision 9999.*update timestore"):
+            SqlCatalog.open(catalog_url)
+    finally:
+        database.write(lambda connection: connection.execute(text(f"UPDATE alembic_version SET version_num = '{HEAD}'")))
 
 
 def test_opening_a_current_catalog_does_not_import_alembic(sqlite_catalog_url: str) -> None:
@@ -75,3 +81,11 @@ def test_two_catalogs_in_one_postgresql_database(postgres: PostgresServer) -> No
 def test_a_schema_name_is_not_sql(postgres: PostgresServer) -> None:
     with pytest.raises(InputError, match="lower-case"):
         SqlCatalog.open(postgres.url("postgres"), schema='x"; DROP SCHEMA public; --')
+
+
+def test_a_restored_backup_is_in_wal_mode_again(sqlite_catalog_url: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as original:
+        original.execute("VACUUM INTO ?", [str(tmp_path / "backup.sqlite")])
+    SqlCatalog.open(sqlite_url(tmp_path / "backup.sqlite")).close()
+    with closing(sqlite3.connect(tmp_path / "backup.sqlite")) as restored:
+        assert restored.execute("PRAGMA journal_mode").fetchone() == ("wal",)

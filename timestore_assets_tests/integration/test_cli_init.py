@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,15 +91,28 @@ def parquet(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [plain_csv, gzipped_semicolons, zipped_tabs, json_lines, parquet])
+@pytest.mark.parametrize("make", [plain_csv, json_lines])
 def test_what_it_prints_works_when_pasted(shell: CommandLine, make: Callable[[Path], Path]) -> None:
-    file = make(shell.folder)
-    proposed = shell.run("init", str(file), "--yes", "--json").json
-    assert proposed["records"] == ROWS
+    proposed = shell.run("init", str(make(shell.folder)), "--yes", "--json").json
     for command in proposed["next"]:
         done = shell.shell(command)
         assert (done.code, done.err) == (0, ""), command
-    (status,) = [entry for entry in shell.run("status", "--json").json["datasets"] if entry["dataset"] == proposed["dataset"]]
+    check_landed(shell, proposed)
+
+
+@pytest.mark.parametrize("make", [gzipped_semicolons, zipped_tabs, parquet])
+def test_what_it_proposes_for_other_formats_works_too(shell: CommandLine, make: Callable[[Path], Path]) -> None:
+    proposed = shell.inside("init", str(make(shell.folder)), "--json").json
+    for command in proposed["next"]:
+        name, *arguments = shlex.split(command)
+        done = shell.inside(*arguments)
+        assert (name, done.code, done.err) == ("timestore", 0, ""), command
+    check_landed(shell, proposed)
+
+
+def check_landed(shell: CommandLine, proposed: dict[str, Any]) -> None:
+    assert proposed["records"] == ROWS
+    (status,) = [entry for entry in shell.inside("status", "--json").json["datasets"] if entry["dataset"] == proposed["dataset"]]
     (source,) = status["sources"]
     assert (source["read"], source["landed"], source["dead_letters"]) == (ROWS, ROWS, 0)
     assert status["unbuilt_rows"] == 0
@@ -105,16 +120,16 @@ def test_what_it_prints_works_when_pasted(shell: CommandLine, make: Callable[[Pa
 
 def test_the_commands_for_people_are_those_of_the_json(shell: CommandLine) -> None:
     file = plain_csv(shell.folder)
-    printed = shell.run("init", str(file))
+    printed = shell.inside("init", str(file))
     assert printed.code == 0
     commands = [line.strip() for line in printed.out.splitlines() if line.startswith("  timestore ")]
-    again = shell.run("init", str(file), "--force", "--json").json
+    again = shell.inside("init", str(file), "--force", "--json").json
     assert commands == again["next"]
     assert commands[0] == f"timestore land wind '{file}'"
 
 
 def test_nulls_and_separators_are_written_down(shell: CommandLine) -> None:
-    proposed = shell.run("init", str(gzipped_semicolons(shell.folder)), "--json").json
+    proposed = shell.inside("init", str(gzipped_semicolons(shell.folder)), "--json").json
     assert "nulls: [NA]" in proposed["declaration"]
     assert 'delimiter: ";"' in proposed["declaration"]
     assert "wind speed: {type: double, nullable: true}" in proposed["declaration"]
@@ -123,14 +138,14 @@ def test_nulls_and_separators_are_written_down(shell: CommandLine) -> None:
 
 
 def test_a_column_of_several_types_is_left_to_evolution(shell: CommandLine) -> None:
-    proposed = shell.run("init", str(json_lines(shell.folder)), "--json").json
+    proposed = shell.inside("init", str(json_lines(shell.folder)), "--json").json
     assert "# odd: values of several types; taken as it comes" in proposed["declaration"]
     assert "at: {type: 'struct<x: int64, y: double>'}" in proposed["declaration"]
 
 
 def test_a_folder_of_its_own_is_announced_to_the_shell(shell: CommandLine) -> None:
     file = plain_csv(shell.folder)
-    proposed = shell.run("init", str(file), "--defs", "my defs", "--json").json
+    proposed = shell.inside("init", str(file), "--defs", "my defs", "--json").json
     export, land = proposed["next"][:2]
     assert export == f"export TIMESTORE_DEFS='{shell.folder}/my defs'"
     assert (shell.folder / "my defs" / "wind" / "defs.yaml").is_file()
@@ -140,20 +155,20 @@ def test_a_folder_of_its_own_is_announced_to_the_shell(shell: CommandLine) -> No
 
 def test_an_existing_declaration_is_not_overwritten(shell: CommandLine) -> None:
     file = plain_csv(shell.folder)
-    assert shell.run("init", str(file)).code == 0
-    again = shell.run("init", str(file))
+    assert shell.inside("init", str(file)).code == 0
+    again = shell.inside("init", str(file))
     assert again.code == 3
     assert "--force" in again.err
     assert again.err.count("\n") == 1
-    assert shell.run("init", str(file), "--force").code == 0
+    assert shell.inside("init", str(file), "--force").code == 0
 
 
 def test_a_declared_name_is_not_taken_twice_and_no_prefix_is_shared(shell: CommandLine) -> None:
     file = plain_csv(shell.folder)
-    refused = shell.run("init", str(file), "--name", "nyc_weather")
+    refused = shell.inside("init", str(file), "--name", "nyc_weather")
     assert refused.code == 3
     assert "already declared" in refused.err
-    proposed = shell.run("init", str(file), "--name", "weather", "--json").json
+    proposed = shell.inside("init", str(file), "--name", "weather", "--json").json
     assert "prefix: inbox/weather/," not in proposed["declaration"]
 
 
@@ -176,7 +191,7 @@ def test_a_declared_name_is_not_taken_twice_and_no_prefix_is_shared(shell: Comma
 def test_what_is_no_table_with_a_time_is_refused_in_one_line(shell: CommandLine, content: bytes, part: str) -> None:
     file = shell.folder / "file.csv"
     file.write_bytes(content)
-    done = shell.run("init", str(file))
+    done = shell.inside("init", str(file))
     assert done.code == 2
     assert part in done.err
     assert done.err.count("\n") == 1
@@ -185,10 +200,10 @@ def test_what_is_no_table_with_a_time_is_refused_in_one_line(shell: CommandLine,
 
 
 def test_missing_files_and_folders_are_refused(shell: CommandLine) -> None:
-    assert "there is no file" in shell.run("init", "nowhere.csv").err
-    assert "is a folder" in shell.run("init", ".").err
-    assert "--window 'year' is not known" in shell.run("init", str(plain_csv(shell.folder)), "--window", "year").err
-    assert "--name is 'A b'" in shell.run("init", str(plain_csv(shell.folder)), "--name", "A b").err
+    assert "there is no file" in shell.inside("init", "nowhere.csv").err
+    assert "is a folder" in shell.inside("init", ".").err
+    assert "--window 'year' is not known" in shell.inside("init", str(plain_csv(shell.folder)), "--window", "year").err
+    assert "--name is 'A b'" in shell.inside("init", str(plain_csv(shell.folder)), "--name", "A b").err
 
 
 def test_only_the_beginning_of_a_long_file_is_looked_at(shell: CommandLine) -> None:
@@ -196,7 +211,7 @@ def test_only_the_beginning_of_a_long_file_is_looked_at(shell: CommandLine) -> N
     with file.open("w") as text:
         text.write("time,value\n")
         text.writelines(f"2024-01-01T00:00:{i % 60:02d}Z,{i}\n" for i in range(600_000))
-    proposed = shell.run("init", str(file), "--json").json
+    proposed = shell.inside("init", str(file), "--json").json
     assert not proposed["complete"]
     assert "value: {type: int64, nullable: true}" in proposed["declaration"]
     assert "start: 2023-01-01" in proposed["declaration"]

@@ -63,6 +63,7 @@ def test_each_partition_is_reported_with_its_figures(there: Ground) -> None:
     assert first["dagster/uri"].startswith("file:///")
     assert Path(first["dagster/uri"].removeprefix("file://")).exists()
     assert "LIMIT 5;" in first["look_inside"]
+    assert first["open_with"] == f"duckdb -c \"FROM '{first['dagster/uri'].removeprefix('file://')}' LIMIT 5\""
     assert "timestore query readings --from 2024-01-01 --to 2024-01-02 --limit 5" in first["look_inside"]
     assert "dagster/column_schema" not in first, "the columns are those of the definition"
 

@@ -128,6 +128,26 @@ def test_an_output_of_any_kind_becomes_rows_of_the_dataset(there: Ground) -> Non
     assert event.materialization.metadata["dataset"].value == "daily"
 
 
+def test_what_was_stored_is_read_by_the_partitions_of_its_own_asset(there: Ground) -> None:
+    got: list[list[float]] = []
+
+    @dg.asset(partitions_def=DAYS, io_manager_key=IO_MANAGER, metadata={"timestore/dataset": "daily"})
+    def summary(readings: pl.LazyFrame) -> pl.LazyFrame:
+        return means(readings)
+
+    @dg.asset(partitions_def=DAYS)
+    def seen(summary: pl.DataFrame) -> None:
+        got.append(summary["mean"].to_list())
+
+    both = dg.Definitions.merge(there.definitions, dg.Definitions(assets=[summary, seen]))
+    job = both.resolve_implicit_global_asset_job_def()
+    for day in (2, 3):
+        assert job.execute_in_process(
+            instance=there.instance, asset_selection=[summary.key, seen.key], partition_key=f"2024-01-{day:02d}"
+        ).success
+    assert got == [[2.0, 2.0], [3.0, 3.0]]
+
+
 def test_storing_again_replaces_what_that_partition_held(there: Ground) -> None:
     factor = [1.0]
 

@@ -151,7 +151,7 @@ def test_refused_records_and_files_are_visible(there: Ground) -> None:
     land(there, "a.csv", [*rows(1), "a,2024-01-01T06:00:00Z,1"])
     land(there, "empty.csv", [], header="")
     letters, files = outcome(there, "dead_letters"), outcome(there, "files")
-    assert letters.summary == "1 records were refused, most for failed_check"
+    assert letters.summary == "1 record was refused, most for failed_check"
     assert not files.passed
     assert {row.data["file"]: row.data["state"] for row in files.metadata["refused"].records}["a.csv"] == "rejected"
 

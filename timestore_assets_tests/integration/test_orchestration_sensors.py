@@ -187,6 +187,19 @@ def test_partitions_that_a_run_is_building_are_not_asked_for_again(there: Ground
     )
 
 
+@pytest.mark.parametrize(("setting", "limits"), [(None, {}), ("3", {"timestore_build": 3})])
+def test_the_setting_limits_the_build_pool(
+    there: Ground, monkeypatch: pytest.MonkeyPatch, setting: str | None, limits: dict[str, int]
+) -> None:
+    there.drop("a.csv", days(1, 3))
+    assert there.run(seen_twice(there), LAND).success
+    if setting:
+        monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_CONCURRENCY", setting)
+    assert there.tick(BUILD).run_requests
+    storage = there.instance.event_log_storage
+    assert {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default} == limits
+
+
 def test_a_partition_of_a_later_day_than_today_waits(there: Ground) -> None:
     with there.warehouse() as warehouse:
         tomorrow = warehouse.datasets["readings"].upper_bound(datetime.now(UTC)) - timedelta(hours=2)

@@ -136,7 +136,7 @@ def test_versions_that_never_were_or_are_gone_are_refused(ground: Ground) -> Non
     ground.land([row("a", 2, value=1.0)])
     ground.build(1)
     collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
-    with pytest.raises(RefusedError, match="version 1 .* has been collected"):
+    with pytest.raises(RefusedError, match=r"version 1 .* has been collected"):
         ground.rows(as_of=1)
 
 
@@ -204,7 +204,7 @@ def test_of_equal_times_first_and_last_do_not_depend_on_storage(plain: Ground) -
     ("every", "starts"),
     [
         ("1h", [datetime(2024, 1, 1, 0), datetime(2024, 1, 1, 1), datetime(2024, 1, 14, 23), datetime(2024, 2, 29, 12)]),
-        ("36h", [datetime(2023, 12, 31, 12), datetime(2024, 1, 14, 0), datetime(2024, 2, 28, 12)]),
+        ("36h", [datetime(2023, 12, 31), datetime(2024, 1, 13, 12), datetime(2024, 2, 29)]),
         ("week", [datetime(2024, 1, 1), datetime(2024, 1, 8), datetime(2024, 2, 26)]),
         ("1w", [datetime(2024, 1, 1), datetime(2024, 1, 8), datetime(2024, 2, 26)]),
         ("month", [datetime(2024, 1, 1), datetime(2024, 2, 1)]),
@@ -262,14 +262,13 @@ def test_times_are_utc_and_units_come_along(ground: Ground) -> None:
         ({"columns": ("__source",)}, "has no column '__source'"),
         ({"columns": ()}, "no column is asked for"),
         ({"where": "value + device > 3"}, "No function matches"),
-        ({"where": "value > 'warm'"}, "Could not convert string 'warm'"),
         ({"where": "flag + 1"}, "No function matches"),
         (
             {"aggregates": parse_aggregates("sum:note")},
             "sum of 'note' is not possible, it is a string; possible are min, max, count",
         ),
-        ({"aggregates": parse_aggregates("avg:value,avg:value")}, "two columns of the answer are named 'avg_value'"),
-        ({"aggregates": parse_aggregates("count as TS"), "every": parse_every("1h")}, "two columns .* named 'TS'"),
+        ({"aggregates": parse_aggregates("avg:value,avg:value")}, "two columns of the answer would be named 'avg_value'"),
+        ({"aggregates": parse_aggregates("count as TS"), "every": parse_every("1h")}, r"two columns .* named 'TS'"),
         ({"aggregates": parse_aggregates("count"), "columns": ("ts",)}, "columns and aggregates exclude each other"),
         ({"every": parse_every("1h")}, "every needs aggregates"),
         ({"group_by": ("device",)}, "group_by needs aggregates"),
@@ -296,7 +295,7 @@ def test_errors_in_values_come_while_reading_and_name_no_file(ground: Ground) ->
     with ground.ask(aggregates=parse_aggregates("sum:n")) as answer:
         answer.table()
     ground.land([row("a", 2, n=2**62), row("a", 3, n=2**62)])
-    with ground.ask(aggregates=parse_aggregates("sum:n")) as answer, pytest.raises(InputError, match="out of range|Type INT128"):
+    with ground.ask(aggregates=parse_aggregates("sum:n")) as answer, pytest.raises(InputError, match=r"out of range|INT128"):
         answer.table()
 
 
@@ -318,7 +317,7 @@ def pins(ground: Ground) -> int:
 
 
 def test_a_version_is_pinned_exactly_while_an_answer_is_open(ground: Ground) -> None:
-    ground.land([row("a", 0)])
+    ground.land([row("a", 0, value=1.0)])
     answer = ground.ask()
     assert pins(ground) == 1
     answer.close()
@@ -329,7 +328,7 @@ def test_a_version_is_pinned_exactly_while_an_answer_is_open(ground: Ground) -> 
     with pytest.raises(InputError):
         ground.ask(columns=("nope",))
     with pytest.raises(InputError):
-        ground.ask(where="value > 'warm'")
+        ground.rows(where="value > 'warm'")
     assert pins(ground) == 0
 
 
@@ -352,7 +351,7 @@ def test_builds_and_collection_do_not_disturb_an_answer_that_is_being_read(tmp_p
 
 
 def test_an_answer_that_is_left_half_way_frees_its_connection(ground: Ground) -> None:
-    ground.land([row("a", minute / 100) for minute in range(140_000)])
+    ground.land([row("a", minute / 100) for minute in range(40_000)])
     for _ in range(3):
         with ground.ask() as answer:
             next(answer.batches())
@@ -366,7 +365,7 @@ def test_many_threads_ask_while_another_lands_and_builds(ground: Ground) -> None
     stop = threading.Event()
 
     def write() -> None:
-        for minute in range(1, 12):
+        for minute in range(1, 9):
             ground.land([row("a", minute, value=1.0), row("b", minute, value=1.0)])
             if minute % 4 == 0:
                 ground.build(1, close=False)
@@ -385,20 +384,28 @@ def test_many_threads_ask_while_another_lands_and_builds(ground: Ground) -> None
         readers = [pool.submit(read) for _ in range(4)]
         writer.result(timeout=120)
         assert all(reader.result(timeout=120) for reader in readers)
-    assert ground.rows(aggregates=parse_aggregates("count")) == [{"count": 24}]
+    assert ground.rows(aggregates=parse_aggregates("count")) == [{"count": 18}]
 
 
 def test_memory_is_bounded_while_a_large_answer_streams(tmp_path: Path) -> None:
-    """400 MB of rows come through a connection that may use 100 MB."""
-    ground = ground_in(tmp_path, PLAIN, memory_bytes=100_000_000)
-    note = "x" * 200
-    for day in range(1, 9):
-        ground.land([row("a", minute / 200, day=day, note=note) for minute in range(25_000)])
-    most, rows = 0, 0
+    """250 MB of rows come, sorted, through a connection that may use 200 MB."""
+    ground = ground_in(tmp_path, PLAIN, memory_bytes=200_000_000)
+    for day in range(1, 5):
+        start = f"TIMESTAMP '2024-01-0{day}'"
+        ground.land_query(
+            f"SELECT 'a' AS device, {start} + to_milliseconds((i * 7919) % 86400000) AS ts, i * 1.0::DOUBLE AS value, i AS n,"
+            " NULL::DECIMAL(12, 2) AS amount, true AS flag,"
+            " NULL::DATE AS date, repeat(md5(i::VARCHAR), 6) AS note, 1::BIGINT AS rev"
+            " FROM range(250000) t(i)",
+            day=day,
+        )
+    most, rows, last = 0, 0, DAY
     with ground.ask() as answer:
         for batch in answer.batches():
             rows += batch.num_rows
             most = max(most, pa.total_allocated_bytes())
-    assert rows == 200_000
-    assert most < 150_000_000
+            assert last <= batch.column(1)[0].as_py() <= batch.column(1)[-1].as_py()
+            last = batch.column(1)[-1].as_py()
+    assert rows == 1_000_000
+    assert most < 50_000_000
     ground.close()

@@ -137,6 +137,6 @@ def test_history(sqlite_template: Path) -> None:
     run_state_machine_as_test(
         OnTemplate,
         settings=settings(
-            max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
         ),
     )

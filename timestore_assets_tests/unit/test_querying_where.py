@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -106,7 +106,7 @@ def test_of_anything_else_nothing_is_concluded(parse: Any, text: str) -> None:
         ("ts >= TIMESTAMP '2013-01-01 00:00:00-05:00'", "2013-01-01 05:00:00"),
         ("ts BETWEEN '2013-01-01T00:00:00+02' AND '2014-01-01'", "2012-12-31 22:00:00"),
         ("ts IN ('2013-01-01T00:00:00+02')", "2012-12-31 22:00:00"),
-        ("'2013-01-01T00:00:00+02' < ts", "2012-12-31 22:00:00"),
+        ("'2013-01-01T00:00:00+02' <= ts", "2012-12-31 22:00:00"),
     ],
 )
 def test_times_are_instants_whatever_their_offset(parse: Any, text: str, moment: str) -> None:
@@ -117,8 +117,16 @@ def test_times_are_instants_whatever_their_offset(parse: Any, text: str, moment:
 
 def test_bounds_of_time_come_from_all_conditions(parse: Any) -> None:
     where = parse("ts > '2013-01-01' AND ts <= '2013-03-01' AND ts < '2013-02-01' AND n = 1")
-    assert where.bounds("ts") == (datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC))
+    tick = timedelta(microseconds=1)
+    assert where.bounds("ts") == (datetime(2013, 1, 1, tzinfo=UTC) + tick, datetime(2013, 2, 1, tzinfo=UTC) - tick)
     assert parse("ts > '2013-01-01' OR n = 1").bounds("ts") == (None, None)
+
+
+def test_the_ends_of_time(parse: Any) -> None:
+    assert parse("ts < '0001-01-01'").bounds("ts")[1] == datetime(1, 1, 1, tzinfo=UTC)
+    assert parse("ts > '9999-12-31T23:59:59.999999'").bounds("ts")[0] == datetime.max.replace(tzinfo=UTC)
+    with pytest.raises(InputError, match="outside the years 1 to 9999"):
+        parse("ts > '0001-01-01T00:00:00+02:00'")
 
 
 def test_conditions_on_some_columns_alone(parse: Any) -> None:

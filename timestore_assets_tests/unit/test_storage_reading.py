@@ -93,6 +93,16 @@ def test_only_the_asked_columns_are_there_in_the_asked_order(ground: StorageGrou
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_provenance_can_be_left_out(ground: StorageGround, format: str) -> None:
+    segments = [ground.segment("SELECT 1 AS a", format=format), ground.segment("SELECT 2 AS a", format=format, source_ids=(2,))]
+    schema = schema_of(a="int32")
+    assert ground.rows(segments, schema, provenance=False) == [(1,), (2,)]
+    assert ground.rows(segments[:1], schema, provenance=False, retracted=frozenset({1})) == []
+    assert ground.rows(segments, schema, provenance=False, columns=[], what="count(*)") == [(2,)]
+    assert ground.rows([], schema, provenance=False, columns=[], what="count(*)") == [(0,)]
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_rows_of_retracted_sources_are_left_out(ground: StorageGround, format: str) -> None:
     query = "SELECT i::INTEGER AS a, i::BIGINT AS __source, 0::BIGINT AS __position, 0::BIGINT AS __session FROM range(4) r(i)"
     mixed = ground.segment(query, format=format, source_ids=(0, 1, 2, 3))

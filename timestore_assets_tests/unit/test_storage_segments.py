@@ -106,6 +106,15 @@ def test_a_duckdb_segment_opens_by_the_name_of_its_dataset(ground: StorageGround
         )
 
 
+def test_small_duckdb_segments_are_small(ground: StorageGround, tmp_path: Path) -> None:
+    sizes = []
+    for rows in (24, 10_000):
+        query = f"SELECT i AS a, i * 1.5 AS b, 'x' || (i % 7) AS c, 1 AS __source FROM range({rows}) r(i)"
+        sizes.append(write_duckdb(ground.con, query, tmp_path / f"{rows}.duckdb", view="v", visible=["a", "b"]).bytes)
+    assert sizes[0] < 100_000
+    assert sizes[1] < 500_000
+
+
 def test_a_dataset_named_like_the_table_needs_no_view(ground: StorageGround, tmp_path: Path) -> None:
     assert write_duckdb(ground.con, "SELECT 1 AS a", tmp_path / "x.duckdb", view="Segment", visible=["a"]).rows == 1
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from timestore_assets.catalog.port import Catalog
 from timestore_assets.cli.daemon import Child
 from timestore_assets.cli.demonstration.inputs import Input
 from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.warehouse import Warehouse
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 SETTLED = ("landed", "duplicate")
 
 
@@ -35,25 +36,40 @@ class DemoFailedError(TimestoreError):
     """The daemon did not get there; the message says how far it came."""
 
 
-def look(warehouse: Warehouse, file: Input) -> Progress:
-    """How far the dataset of a file is now."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """What to look up for a file, so that looking writes nothing."""
+
+    file: Input
+    dataset_id: int
+    source_id: int
+
+
+def watched(warehouse: Warehouse, file: Input) -> Watched:
+    """Register the file's dataset and source, as the sensor will."""
     _, record = warehouse.resolve(file.dataset)
     source = warehouse.catalog.source(record.id, file.source.kind, file.source.address)
-    known = next((found for found in warehouse.catalog.files(source.id) if found.address == file.address), None)
-    partitions = warehouse.catalog.partitions(record.id)
+    return Watched(file=file, dataset_id=record.id, source_id=source.id)
+
+
+def look(catalog: Catalog, watch: Watched) -> Progress:
+    """How far the dataset of a file is now."""
+    address = watch.file.address
+    known = next((found for found in catalog.files(watch.source_id) if found.address == address), None)
+    partitions = catalog.partitions(watch.dataset_id)
     refused = known is not None and known.state in ("quarantined", "rejected")
     return Progress(
-        dataset=file.dataset,
+        dataset=watch.file.dataset,
         rows=sum(found.rows for found in partitions),
         file_landed=known is not None and known.state in SETTLED,
         partitions=len(partitions),
         built=sum(found.state == "sealed" for found in partitions),
-        bad_file=f"{file.address} is {known.state}: {known.reason}" if known is not None and refused else "",
+        bad_file=f"{address} is {known.state}: {known.reason}" if known is not None and refused else "",
     )
 
 
 def wait_until_built(
-    warehouse: Warehouse, files: Sequence[Input], *, daemon: Child, timeout: float, show: Callable[[list[Progress]], None]
+    catalog: Catalog, watches: Sequence[Watched], *, daemon: Child, timeout: float, show: Callable[[list[Progress]], None]
 ) -> list[Progress]:
     """Poll until every file is landed and every partition built, showing each look.
 
@@ -63,7 +79,7 @@ def wait_until_built(
     """
     limit = time.monotonic() + timeout
     while True:
-        progress = [look(warehouse, file) for file in files]
+        progress = [look(catalog, watch) for watch in watches]
         show(progress)
         if all(one.done for one in progress):
             return progress

@@ -1,0 +1,134 @@
+"""I1, I2: a landing killed at any point and then finished leaves what one clean run leaves, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timestore_assets.catalog.records import Counters
+from timestore_assets_tests.landing_child import DATASET, TTL
+from timestore_assets_tests.landing_ground import Ground
+
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "8"))
+ROWS, CHUNK = 400, 90
+
+Child = Callable[..., str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a landing leaves: everything that must not depend on how often it was killed."""
+
+    content: str
+    rows: list[tuple[Any, ...]]
+    letters: list[tuple[int, int, str, str, bytes]]
+    counters: Counters
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    command = [sys.executable, "-m", "timestore_assets_tests.landing_child"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        orders, answers = process.stdin, process.stdout
+
+        def run(**order: Any) -> str:
+            orders.write(json.dumps(order) + "\n")
+            orders.flush()
+            return answers.readline().strip()
+
+        yield run
+        orders.close()
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and bad records over many partitions, with a column nobody declared that widens on the way."""
+    made = random.Random(5)
+    path = tmp_path_factory.mktemp("input") / "a.csv"
+    lines = ["ts,station,temp,n,extra"]
+    for number in range(ROWS):
+        extra = number if number < 150 else number / 2 if number < 300 else f"x{number}"
+        wrong = made.choice(["", "", "", "", "", "q"])
+        lines.append(f"2013-01-{number % 9 + 1:02}T00:00:00,S{number},{made.randint(-40, 150)},{number}{wrong},{extra}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def outcome(ground: Ground) -> Outcome:
+    letters = [(letter.position, letter.line, letter.code, letter.column, letter.raw) for letter in ground.letters()]
+    return Outcome(content=ground.content_hash(), rows=ground.rows(), letters=letters, counters=ground.counters())
+
+
+@pytest.fixture(scope="module")
+def clean(child: Child, file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, int]:
+    """What one run without a kill leaves, and how many calls it makes."""
+    root = tmp_path_factory.mktemp("clean")
+    Ground.at(root, DATASET).catalog.close()
+    calls = int(child(root=str(root), file=str(file), chunk_rows=CHUNK, calls=0))
+    ground = Ground.at(root, DATASET)
+    found = outcome(ground)
+    ground.catalog.close()
+    assert found.counters.read == ROWS
+    assert found.counters.landed == len(found.rows)
+    assert found.counters.dead_letters == len(found.letters) > 10
+    return found, calls
+
+
+def points(calls: int) -> list[int]:
+    """Calls to die at, spread over the whole run and differing from one run of the tests to the next."""
+    made = random.Random()
+    return [made.randrange(calls * run // RUNS, calls * (run + 1) // RUNS) + 1 for run in range(RUNS)]
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_killed_and_finished_is_as_if_never_killed(
+    run: int, child: Child, file: Path, clean: tuple[Outcome, int], tmp_path: Path
+) -> None:
+    expected, calls = clean
+    point = points(calls)[run]
+    Ground.at(tmp_path, DATASET).catalog.close()
+    assert child(root=str(tmp_path), file=str(file), chunk_rows=CHUNK, calls=point) == "killed"
+    ground = Ground.at(tmp_path, DATASET, ttl=TTL)
+    if ground.catalog.dataset(DATASET.name) is not None:
+        between = ground.counters()
+        assert between.balanced, point
+        assert between.landed == len(ground.rows()), point
+    report = ground.land(file)
+    assert report.files[0].state in ("landed", "duplicate"), (point, report)
+    assert outcome(ground) == expected, point
+    assert_nothing_left_over(ground)
+    ground.catalog.close()
+
+
+def test_killed_many_times_over(child: Child, file: Path, clean: tuple[Outcome, int], tmp_path: Path) -> None:
+    expected, calls = clean
+    Ground.at(tmp_path, DATASET).catalog.close()
+    for _ in range(3):
+        child(root=str(tmp_path), file=str(file), chunk_rows=CHUNK // 3, calls=random.randrange(calls // 4, calls // 2))
+    ground = Ground.at(tmp_path, DATASET, ttl=TTL)
+    ground.land(file)
+    assert outcome(ground) == expected
+    assert_nothing_left_over(ground)
+    ground.catalog.close()
+
+
+def assert_nothing_left_over(ground: Ground) -> None:
+    """After the leases of the dead have expired, a collection leaves exactly what the catalog names."""
+    ground.collect()
+    segments = {segment.name for segment in ground.catalog.segments(ground.record.id)}
+    letters = {found.name for _, found, _ in ground.catalog.dead_letter_files(ground.record.id)}
+    assert ground.objects() == segments | letters
+    assert ground.catalog.known_objects() == segments | letters
+    assert ground.catalog.pending_files(ground.record.id) == 0
