@@ -73,7 +73,7 @@ def row(device: str, minute: float, *, day: int = 1, **values: Any) -> dict[str,
     return {"device": device, "ts": time, "rev": 1, **values}
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Ground:
     """`logical`: rows as they were landed, in order of arrival, with the values that a reader should see."""
 
@@ -151,6 +151,7 @@ class Ground:
         return part.id
 
     def build(self, *days: int, close: bool = True) -> None:
+        self.catalog.register(self.dataset, actor="test")
         with Builder(self.catalog, self.store, self.limits, holder="test") as builder:
             for day in days:
                 builder.build(self.dataset, self.partition(day), close=close, actor="test")
@@ -199,6 +200,10 @@ class Ground:
         self.store.promote(uploads)
         return segments
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Hypothesis would print every field of a failing example's ground."""
+        printer.text(f"Ground({self.dataset.name!r})")
+
     def close(self) -> None:
         self.querier.close()
         self.catalog.close()
@@ -228,19 +233,6 @@ def plain_table(con: Any, name: str, rows: Sequence[Row], schema: Schema) -> Non
         con.executemany(
             f"INSERT INTO {quote(name)} VALUES ({marks})", [[one.get(column.name) for column in schema] for one in rows]
         )
-
-
-def kept(rows: Sequence[Row], dataset: Dataset) -> list[Row]:
-    """The rows that deduplication keeps, worked out the slow way: highest (or lowest) `rev`, then content, then arrival."""
-    if dataset.dedupe is None:
-        return list(rows)
-    best: dict[Any, Row] = {}
-    sign = 1 if dataset.dedupe.keep == "last" else -1
-    for one in rows:
-        key = tuple(one[name] for name in dataset.dedupe.keys)
-        if key not in best or sign * (one["rev"] - best[key]["rev"]) > 0 or (dataset.dedupe.by is None and sign > 0):
-            best[key] = one
-    return list(best.values())
 
 
 def ground_in(folder: Path, dataset: Dataset = METER, *, format: str = "auto", memory_bytes: int = 500_000_000) -> Ground:

@@ -33,7 +33,7 @@ def datasets(json: AsJson = False) -> None:
         stdout().print(f"No dataset is declared; `{timestore('init', 'FILE')}` proposes one for a file of yours.")
         return
     rows = ([str(cell) for cell in _summary(dataset).values()] for dataset in declared)
-    print_table(["dataset", "window", "time", ">columns", ">sources", "start", "description"], rows)
+    print_table(["dataset", "window", "time", ">columns", ">sources", "start", "~description"], rows)
 
 
 def _summary(dataset: Dataset) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _print_description(dataset: Dataset, record: DatasetRecord) -> None:
     console.print(f"[bold]{dataset.name}[/bold]", style="cyan")
     if dataset.description:
         console.print(dataset.description, markup=False)
-    print_table(["", ""], _policies(dataset, record))
+    print_table(["", "~"], _policies(dataset, record))
     print_column_table(record.schema)
 
 
@@ -85,7 +85,7 @@ def print_column_table(schema: Schema) -> None:
         ]
         for column in schema
     ]
-    print_table(["column", "type", "null?", "unit", "allowed", "description"], rows, title=f"schema version {schema.version}")
+    print_table(["column", "type", "null?", "unit", "~allowed", "~description"], rows, title=f"schema version {schema.version}")
 
 
 def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:

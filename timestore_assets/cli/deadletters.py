@@ -38,7 +38,7 @@ def list_reasons(dataset: DatasetName, json: AsJson = False) -> None:
         print_json(rows)
     elif rows:
         print_table(
-            ["source", "reason", ">records", "first", "last"],
+            ["~source", "reason", ">records", "first", "last"],
             ([row["source"], row["reason"], count(row["records"]), _moment(row["first"]), _moment(row["last"])] for row in rows),
         )
         stdout().print(f"Look at them: {timestore('deadletters', 'show', dataset)}", markup=False, soft_wrap=True)
@@ -69,7 +69,7 @@ def show(dataset: DatasetName, limit: Limit = 20, reason: Reason = None, json: A
         print_json([_as_json(letter) for letter in letters])
     elif letters:
         print_table(
-            ["source", ">line", ">position", "reason", "column", "", "record"],
+            ["~source", ">line", ">position", "reason", "column", "~", "~record"],
             (_row(letter) for letter in letters),
         )
     else:

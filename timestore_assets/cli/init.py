@@ -126,7 +126,7 @@ def _show(proposal: Proposal, text: str) -> None:
     if sample.refused:
         console.print(f"{count(sample.refused)} of them are malformed and would become dead letters.", style="yellow")
     print_table(
-        ["column", "type", ">missing", "example", ""],
+        ["column", "type", ">missing", "~example", "~"],
         (_row(proposal, guess) for guess in sample.guesses),
     )
     console.print(Syntax(text, "yaml", background_color="default", word_wrap=True) if console.is_terminal else text, markup=False)

@@ -95,7 +95,7 @@ def _print_report(report: LandReport) -> None:
         ["manifest version", count(report.manifest_version)],
         ["time", duration(report.seconds) + (f", {rate(per_second)}" if per_second else "")],
     ]
-    print_table([report.dataset, ""], rows)
+    print_table([report.dataset, "~"], rows)
     console = stdout()
     for change in report.schema_changes:
         before = f"widened from {change.before} to" if change.before else "is new, as"

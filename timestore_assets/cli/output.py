@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,24 +37,44 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", total: Sequence[str] = ()) -> None:
-    """A table whose columns are right-aligned when their name starts with `>`; `total` is a closing row."""
+    """Print a table; see `make_table`."""
     stdout().print(make_table(columns, rows, title=title, total=total))
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", total: Sequence[str] = ()) -> Table:
+    """A table for people.
+
+    Args:
+        columns: headings; one that starts with `>` is right-aligned, one that starts with `~` folds where room is short.
+        total: a closing row.
+    """
     from rich import box
     from rich.table import Table
 
-    shape = box.SIMPLE_HEAD if any(columns) else box.SIMPLE
-    table = Table(box=shape, title=title or None, title_justify="left", show_header=any(columns), show_footer=bool(total))
+    names = [name.lstrip(">~") for name in columns]
+    shape = box.SIMPLE_HEAD if any(names) else box.SIMPLE
+    table = Table(box=shape, title=title or None, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table.show_header, table.show_footer = any(names), bool(total)
     for i, name in enumerate(columns):
-        right = name.startswith(">")
         table.add_column(
-            name.removeprefix(">"), footer=total[i] if total else "", justify="right" if right else "left", no_wrap=right
+            names[i],
+            footer=total[i] if total else "",
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=not name.startswith("~"),
+            overflow="fold",
         )
     for row in rows:
-        table.add_row(*(escaped(cell) for cell in row))
+        table.add_row(*map(escaped, row))
     return table
+
+
+def without_empty(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: Collection[str]
+) -> tuple[list[str], list[list[str]]]:
+    """The same table without the columns in which every cell is one of `nothing`, to fit a terminal."""
+    kept = [list(row) for row in rows]
+    used = [i for i in range(len(columns)) if any(row[i] not in nothing for row in kept)]
+    return [columns[i] for i in used], [[row[i] for i in used] for row in kept]
 
 
 def escaped(text: str) -> str:

@@ -45,7 +45,7 @@ def history(dataset: DatasetName, json: AsJson = False) -> None:
     if json:
         print_json(versions)
         return
-    print_table([">version", "since", "by", "change"], (row for version in versions for row in _rows(version)))
+    print_table([">version", "since", "by", "~change"], (row for version in versions for row in _rows(version)))
 
 
 def _rows(version: dict[str, Any]) -> list[list[str]]:

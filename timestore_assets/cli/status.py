@@ -9,10 +9,13 @@ import typer
 from timestore_assets.cli.invocation import timestore
 from timestore_assets.cli.numbers import NOTHING, count, counted, rate, size
 from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stdout
+from timestore_assets.cli.output import print_json, print_table, stdout, without_empty
 from timestore_assets.cli.session import open_warehouse
 
-SOURCE_FIGURES = ("read", "landed", "duplicates", "late", "held", "dead letters", "lag", "speed")
+SOURCE_COLUMNS = (
+    *("dataset", "~source", ">read", ">landed", ">dupli-\ncates", ">late", ">held", ">dead\nletters"),
+    *(">lag", ">speed", "watermark"),
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,10 +36,8 @@ def status(json: AsJson = False) -> None:
         ["dataset", ">version", ">partitions", ">rows", ">unbuilt", ">bytes"],
         (_dataset_row(entry) for entry in report["datasets"]),
     )
-    print_table(
-        ["dataset", "source", *(f">{name}" for name in SOURCE_FIGURES), "watermark"],
-        (_source_row(entry["dataset"], source) for entry in report["datasets"] for source in entry["sources"]),
-    )
+    sources = (_source_row(entry["dataset"], source) for entry in report["datasets"] for source in entry["sources"])
+    print_table(*without_empty(SOURCE_COLUMNS, sources, nothing=(NOTHING,)))
 
 
 def _dataset_row(entry: dict[str, Any]) -> list[str]:
@@ -46,11 +47,12 @@ def _dataset_row(entry: dict[str, Any]) -> list[str]:
 
 def _source_row(dataset: str, source: dict[str, Any]) -> list[str]:
     names = ("read", "landed", "duplicates", "late_dropped", "held", "dead_letters")
+    unseen = {"late_dropped", "held"}  # these columns are shown once there is something in them
     per_second = source.get("rows_per_second")
     return [
         dataset,
         str(source["source"]) + (" (paused)" if source.get("paused") else ""),
-        *(count(source[name]) for name in names),
+        *(count(source[name] or (None if name in unseen else 0)) for name in names),
         count(source.get("lag")),
         rate(per_second) if per_second else NOTHING,
         source.get("watermark") or NOTHING,
@@ -67,23 +69,22 @@ def partitions(dataset: DatasetName, json: AsJson = False) -> None:
         stdout().print(f"{dataset} has no partition yet; `{timestore('land', dataset, 'FILE')}` makes the first.")
         return
     print_table(
-        ["partition", "start", "end", "state", ">rows", ">bytes", ">segments", ">deltas", ">schema"],
+        ["partition", "state", ">rows", ">bytes", ">segments", ">deltas", ">schema", ">superseded"],
         (_partition_row(row) for row in rows),
-        total=["", "", "", counted(len(rows), "partition"), *_sums(rows), ""],
+        total=[counted(len(rows), "partition"), "", *_sums(rows), "", ""],
     )
 
 
 def _partition_row(row: dict[str, Any]) -> list[str]:
     return [
         row["partition"],
-        str(row["start"]),
-        str(row["end"]),
         row["state"],
         count(row["rows"]),
         size(row["bytes"]),
         count(row["segments"]),
         count(row["deltas"]),
         str(row["schema_version"]),
+        count(row["superseded_rows"]),
     ]
 
 

@@ -66,7 +66,7 @@ def verify(datasets: Names = None, json: AsJson = False) -> None:
 
 def _print_reports(reports: Sequence[VerifyReport]) -> None:
     print_table(
-        ["dataset", ">version", ">segments", ">rows", ">bytes", ">partitions hashed", ">orphans", ""],
+        ["dataset", ">version", ">segments", ">rows", ">bytes", ">partitions\nhashed", ">orphans", ""],
         (
             [
                 report.dataset,
@@ -83,7 +83,9 @@ def _print_reports(reports: Sequence[VerifyReport]) -> None:
     )
     findings = [(report.dataset, finding) for report in reports for finding in report.findings]
     if findings:
-        print_table(["dataset", "problem", "object", ""], ([name, one.problem, one.object, one.detail] for name, one in findings))
+        print_table(
+            ["dataset", "problem", "~object", "~"], ([name, one.problem, one.object, one.detail] for name, one in findings)
+        )
     console = stdout()
     for name in (name for report in reports for name in report.orphans[:SHOWN_ORPHANS]):
         console.print(f"unknown to the catalog: {name}", markup=False, soft_wrap=True)

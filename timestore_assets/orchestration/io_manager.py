@@ -95,7 +95,7 @@ def _slots(context: dg.OutputContext) -> list[Slot]:
 
 
 def _windows(context: dg.InputContext | dg.OutputContext) -> list[tuple[str, tuple[datetime, datetime]]]:
-    """The partitions at hand with their times, which need not be the dataset's own: a daily asset may store into a monthly one."""
+    """The partitions at hand with their times, not always the dataset's: a daily asset may store into a monthly one."""
     definition = context.asset_partitions_def
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         raise InputError(

@@ -75,7 +75,7 @@ def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment]
     lines = []
     for segment, path in zip(segments, paths, strict=False):
         if segment.format == "duckdb":
-            lines += [f"duckdb {_shell(path)}", f"FROM {dataset} LIMIT 5;", ""]
+            lines += [f"duckdb -readonly {_shell(path)}", f"FROM {dataset} LIMIT 5;", ""]
         else:
             lines += ["duckdb", f"FROM {literal(str(path))} LIMIT 5;", ""]
     if len(segments) > _SHOWN_FILES:
@@ -86,7 +86,7 @@ def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment]
 
 def _open_with(dataset: str, segment: Segment, path: Path) -> str:
     if segment.format == "duckdb":
-        return f'duckdb {_shell(path)} -c "FROM {dataset} LIMIT 5"'
+        return f'duckdb -readonly {_shell(path)} -c "FROM {dataset} LIMIT 5"'
     return f'duckdb -c "FROM {literal(str(path))} LIMIT 5"'
 
 

@@ -61,7 +61,7 @@ def rows_of(
         parts = []
         allow_open_files(step.open_files)
         if step.unique:
-            found = stack.enter_context(_opened(con, step.unique, pinned, columns=needed, stored=False))
+            found = stack.enter_context(_opened(con, step.unique, pinned, columns=needed, stored=False, provenance=False))
             parts.append(f"SELECT {names} FROM {found}{_where([*time, *where.conditions()])}")
         if step.overlapping and dedupe:
             on_keys = [*time, *_on_keys(pinned, dedupe, where)]
@@ -93,7 +93,13 @@ def _newest(
 
 
 def _opened(
-    con: duckdb.DuckDBPyConnection, segments: Sequence[Segment], pinned: Pinned, *, columns: Sequence[str] | None, stored: bool
+    con: duckdb.DuckDBPyConnection,
+    segments: Sequence[Segment],
+    pinned: Pinned,
+    *,
+    columns: Sequence[str] | None,
+    stored: bool,
+    provenance: bool = True,
 ) -> AbstractContextManager[str]:
     return opened(
         con,
@@ -104,6 +110,7 @@ def _opened(
         retracted=pinned.retracted,
         columns=columns,
         stored=stored,
+        provenance=provenance,
     )
 
 

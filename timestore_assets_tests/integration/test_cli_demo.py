@@ -46,6 +46,7 @@ def test_every_record_is_accounted_for_and_every_partition_sealed(demo: CommandL
 
 def test_delays_by_carrier_and_month(demo: CommandLine) -> None:
     flights = original("flights.csv.zip")
+    flights = flights[flights.time_hour < "2014-01-01T00:00Z"]
     month = flights.time_hour.dt.strftime("%Y-%m-01T00:00:00Z")
     expected = flights.groupby([month, "carrier"]).agg(delay=("dep_delay", "mean"), flights=("carrier", "size"))
     rows = demo.inside(*DELAYS_COMMAND, "--json").json
@@ -80,7 +81,7 @@ def test_worst_days(demo: CommandLine) -> None:
 
 def test_it_prints_the_books_three_answers_a_picture_and_what_to_do_next(demo: CommandLine) -> None:
     printed = (demo.folder / "printed.txt").read_text()
-    assert printed.count("balanced ✓") == 2
+    assert printed.count(" ✓") == 2
     assert printed.count("$ timestore ") == 3
     picture = demo.home / "demo" / "new-york-2013.png"
     assert str(picture) in printed

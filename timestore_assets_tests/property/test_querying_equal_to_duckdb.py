@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import Dedupe
 from timestore_assets.model.types import quote
 from timestore_assets.querying.question import Aggregate
-from timestore_assets_tests.querying_ground import DAY, METER, PLAIN, Ground, Row, ground_in, money, plain_table, row
+from timestore_assets_tests.querying_ground import DAY, METER, Ground, Row, ground_in, money, plain_table, row
 
 DAYS, MINUTES = (1, 2, 3), (0, 1, 30, 719, 1439)
 _numbers = count()
@@ -46,18 +46,24 @@ ROWS = st.builds(
     flag=st.sampled_from([None, True, False]),
     note=st.sampled_from([None, "", "x", "y", "long" * 30]),
 )
-LANDINGS = st.tuples(st.just("land"), st.lists(ROWS, min_size=1, max_size=12), st.integers(1, 3), st.sampled_from([None, 1, 7]))
+LANDINGS = st.tuples(
+    st.just("land"),
+    st.lists(ROWS, min_size=1, max_size=12),
+    st.sampled_from(["now", "next", "old"]),
+    st.sampled_from([None, 1, 7]),
+)
 BUILDS = st.tuples(st.just("build"), st.sampled_from(DAYS), st.booleans())
 STEPS = st.lists(st.one_of(LANDINGS, LANDINGS, BUILDS), min_size=1, max_size=6)
-DATASETS = st.sampled_from(
+DEDUPES = st.sampled_from(
     [
-        METER,
-        replace(METER, dedupe=Dedupe(keys=("device", "ts"), keep="first", by="rev")),
-        replace(METER, dedupe=Dedupe(keys=("device", "ts"), keep="last")),
-        replace(METER, dedupe=Dedupe(keys=("device", "ts"), keep="last", by="rev"), partition_by=()),
-        PLAIN,
+        Dedupe(keys=("device", "ts"), keep="last", by="rev"),
+        Dedupe(keys=("device", "ts"), keep="first", by="rev"),
+        Dedupe(keys=("device", "ts"), keep="last"),
+        Dedupe(keys=("device", "ts"), keep="first"),
+        None,
     ]
 )
+PARTITIONED = st.sampled_from([("device",), ()])
 FORMATS = st.sampled_from(["auto", "parquet", "duckdb"])
 
 # --- what is asked
@@ -215,11 +221,14 @@ class _Ordered:
 
 
 def exact(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Rows that compare by value, NaN included."""
-    return [
-        [(name, "nan" if isinstance(value, float) and math.isnan(value) else value) for name, value in one.items()]
-        for one in rows
-    ]
+    """Rows that compare by value, NaN and time zones included."""
+    return [[(name, _plain(value)) for name, value in one.items()] for one in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
 def asked(ground: Ground, question: Mapping[str, Any]) -> list[Any]:
@@ -242,35 +251,51 @@ def same(found: list[Any], expected: list[Any], question: Mapping[str, Any]) -> 
 
 
 TRAP = [
-    ("land", [row("a", 0, value=0.0, n=0)], 1, None),
+    ("land", [row("a", 0, value=0.0, n=0)], "now", None),
     ("build", 1, True),
-    ("land", [row("a", 0, value=1e9, n=7, rev=2)], 1, None),
+    ("land", [row("a", 0, value=1e9, n=7, rev=2)], "now", None),
 ]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(dataset=DATASETS, format=FORMATS, steps=STEPS, asking=st.lists(questions(), min_size=3, max_size=6))
+# no shrinking: an example takes a good part of a second, and its parts are small and readable as they are
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(
+    dedupe=DEDUPES, partition_by=PARTITIONED, format=FORMATS, steps=STEPS, asking=st.lists(questions(), min_size=3, max_size=6)
+)
 @example(
-    dataset=METER,
+    dedupe=METER.dedupe,
+    partition_by=("device",),
     format="duckdb",
     steps=TRAP,
     asking=[{"start": None, "end": None, "where": "value <= 3.25", "columns": ("n",), "limit": None}],
 )
 def test_questions_are_answered_as_duckdb_answers_them_on_plain_rows(
-    shared: Ground, dataset: Any, format: str, steps: Sequence[Any], asking: Sequence[dict[str, Any]]
+    shared: Ground,
+    dedupe: Dedupe | None,
+    partition_by: tuple[str, ...],
+    format: str,
+    steps: Sequence[Any],
+    asking: Sequence[dict[str, Any]],
 ) -> None:
-    policy = replace(dataset.segments, format=format)
-    ground = replace(shared, dataset=replace(dataset, name=f"meter_{next(_numbers)}", segments=policy), logical=[], sources={})
+    policy = replace(METER.segments, format=format)  # type: ignore[arg-type]
+    dataset = replace(METER, name=f"meter_{next(_numbers)}", dedupe=dedupe, partition_by=partition_by, segments=policy)
+    ground = replace(shared, dataset=dataset, logical=[], sources={})
     version = 1
     for step in steps:
         if step[0] == "build":
             ground.build(step[1], close=step[2])
             continue
-        _, rows, wanted, extra = step
-        # schema versions only rise; what is landed under an old one has no value for what came later
-        version = max(version, wanted)
-        ground.land([{**one, "extra": extra} for one in rows] if wanted == version > 1 else rows, version=min(wanted, version))
-    rows = kept(ground.logical, dataset.dedupe)
+        _, rows, schema, extra = step
+        version = min(3, version + (schema == "next"))
+        written = 1 if schema == "old" else version
+        # what is written under the first schema has no value for the column that came later
+        ground.land([{**one, "extra": extra} for one in rows] if written > 1 else rows, version=written)
+    rows = kept(ground.logical, dedupe)
     answers = [asked(ground, question) for question in asking]
     for question, answer in zip(asking, answers, strict=True):
         assert same(answer, on_plain_rows(rows, ground, question), question), question

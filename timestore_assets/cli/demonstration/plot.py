@@ -70,7 +70,7 @@ def _name_worst_days(axes: Axes, days: dict[str, list[Any]]) -> None:
     for i in sorted(range(len(days["time"])), key=lambda i: -(days["p90"][i] or 0)):
         if all(abs(i - other) >= LABEL_DAYS for other in named) and len(named) < NAMED_DAYS:
             named.append(i)
-            axes.annotate(f"{days['time'][i]:%-d %b}", (days["time"][i], days["p90"][i]), **above)
+            axes.annotate(f"{days['time'][i].day} {days['time'][i]:%b}", (days["time"][i], days["p90"][i]), **above)
 
 
 def _draw_temperatures(axes: Axes, days: dict[str, list[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from timestore_assets.cli.invocation import timestore
 from timestore_assets.cli.output import print_table, stdout
 from timestore_assets.querying.question import Question, parse_aggregates
+from timestore_assets.querying.sparkline import sparkline
 from timestore_assets.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 DELAYS = Question(
     dataset="nyc_flights",
+    end=datetime(2014, 1, 1, tzinfo=UTC),
     every="month",
     aggregates=parse_aggregates("avg:dep_delay as delay,count as flights"),
     group_by=("carrier",),
@@ -63,7 +66,7 @@ def ask_all(warehouse: Warehouse) -> None:
     """Ask the three questions and print each with the command that asks the same."""
     _ask("How late do flights leave, by carrier and month? (minutes)", timestore(*DELAYS_COMMAND))
     _print(warehouse.ask(DELAYS), _delays)
-    _ask("How warm was it at each airport on the hottest day, hour by hour? (°F; hours in UTC)", timestore(*TEMPERATURE_COMMAND))
+    _ask("How warm was it at each airport on the hottest day, hour by hour? (°F, UTC)", timestore(*TEMPERATURE_COMMAND))
     _print(warehouse.ask(TEMPERATURE), _temperatures)
     _ask("Which were the worst days, and was it the weather? (minutes, inches, mph)", timestore("sql", WORST_DAYS))
     _print(warehouse.sql(WORST_DAYS), _worst_days)
@@ -82,31 +85,44 @@ def _print(answer: Answer, show: Callable[[pa.Table], None]) -> None:
 
 def _delays(table: pa.Table) -> None:
     rows = table.to_pylist()
-    flights: dict[str, int] = {}
+    flights: Counter[str] = Counter()
     for row in rows:
-        flights[row["carrier"]] = flights.get(row["carrier"], 0) + row["flights"]
-    largest = sorted(flights, key=lambda carrier: -flights[carrier])[:SHOWN_CARRIERS]
-    months, cells = _pivot(rows, across="carrier", value="delay")
-    headings = [f">{month:%b %y}" for month in months]
+        flights[row["carrier"]] += row["flights"]
+    largest = [carrier for carrier, _ in flights.most_common(SHOWN_CARRIERS)]
     print_table(
-        ["carrier", ">flights", *headings],
-        ([carrier, f"{flights[carrier]:,}", *(_figure(cells.get((month, carrier))) for month in months)] for carrier in largest),
+        ["carrier", ">flights", ">best\nmonth", "", ">worst\nmonth", "", "January to December"],
+        ([carrier, f"{flights[carrier]:,}", *_extremes(_series(rows, carrier), "%b")] for carrier in largest),
     )
 
 
 def _temperatures(table: pa.Table) -> None:
     rows = table.to_pylist()
-    hours, cells = _pivot(rows, across="origin", value="temp")
-    airports = sorted({row["origin"] for row in rows})
     print_table(
-        ["", *(f">{hour:%H}" for hour in hours)],
-        ([airport, *(_figure(cells.get((hour, airport)), digits=0) for hour in hours)] for airport in airports),
+        ["airport", ">lowest", "", ">highest", "", "10:00 to 09:00"],
+        ([airport, *_extremes(_series(rows, airport), "%H:%M")] for airport in sorted({row["origin"] for row in rows})),
     )
+
+
+def _series(rows: Iterable[dict[str, Any]], group: str) -> dict[datetime, float]:
+    """The figure of a group by time, in order; an answer's columns are the time, the group, then the figures."""
+    found = {}
+    for row in rows:
+        time, of_group, value, *_ = row.values()
+        if of_group == group and value is not None:
+            found[time] = value
+    return dict(sorted(found.items()))
+
+
+def _extremes(series: dict[datetime, float], form: str) -> list[str]:
+    """The smallest and the largest value, each with its time, and the way between."""
+    low, high = min(series, key=series.__getitem__), max(series, key=series.__getitem__)
+    line = sparkline(list(series.values()))
+    return [_figure(series[low]), f"{low:{form}}", _figure(series[high]), f"{high:{form}}", line]
 
 
 def _worst_days(table: pa.Table) -> None:
     print_table(
-        ["day", ">flights", ">cancelled", ">mean delay", ">rain", ">gusts"],
+        ["day", ">flights", ">cancelled", ">mean\ndelay", ">rain", ">gusts"],
         (
             [
                 f"{row['day']:%a %d %b}",
@@ -119,17 +135,6 @@ def _worst_days(table: pa.Table) -> None:
             for row in table.to_pylist()
         ),
     )
-
-
-def _pivot(
-    rows: Iterable[dict[str, Any]], *, across: str, value: str
-) -> tuple[list[datetime], dict[tuple[datetime, str], float]]:
-    """The times in order, and the values by time and group. The bucket is the first column of the answer."""
-    cells = {}
-    for row in rows:
-        time = next(iter(row.values()))
-        cells[(time, row[across])] = row[value]
-    return sorted({time for time, _ in cells}), cells
 
 
 def _figure(value: float | None, *, digits: int = 1) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.cli.daemon import Child
@@ -89,6 +90,15 @@ def wait_until_built(
             raise DemoFailedError(f"not finished after {timeout:.0f} s: {'; '.join(map(sentence, progress))}")
         if daemon.wait(POLL_SECONDS):
             raise UnavailableError(f"{daemon.name} ended by itself with code {daemon.exit_code}")
+
+
+def wait_until_idle(home: Path, *, daemon: Child, timeout: float) -> None:
+    """Poll until Dagster has no run left that has not ended; gives up silently when the time is over."""
+    from timestore_assets.orchestration.idle import unfinished_runs
+
+    limit = time.monotonic() + timeout
+    while unfinished_runs(home) and time.monotonic() < limit and not daemon.wait(POLL_SECONDS):
+        pass
 
 
 def sentence(progress: Progress) -> str:
