@@ -23,8 +23,7 @@ dev: $(STAMP)
 	@$(BIN)/timestore dev
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser"
-	@$(BIN)/python -m pytest -m browser
+	@$(BIN)/python -m pytest --quiet -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -55,7 +55,6 @@ class Settings(BaseSettings):
         7 * 86400, ge=0, description="How long superseded segments stay for `--as-of`, rollback and running readers."
     )
     sql_timeout_seconds: int = Field(60, ge=1, description="Time limit of a `timestore sql` statement.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Least level that is logged.")
 
     @classmethod
     def load(cls) -> Settings:

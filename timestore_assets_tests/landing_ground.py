@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.reading import opened
 from timestore_assets.upkeep.collect import CollectReport, collect
+from timestore_assets_tests.catalogs import sqlite_template
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -47,6 +52,14 @@ def dataset(*more: Column, **changes: Any) -> Dataset:
     return Dataset(**(basic | changes))
 
 
+@cache
+def _empty_catalog() -> Path:
+    """A catalog without datasets, made once: migrating each anew would take longer than most tests."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    return sqlite_template(Path(folder))
+
+
 @dataclass(kw_only=True)
 class Ground:
     """One dataset in a warehouse of its own under `root`; files are dropped into `inbox`."""
@@ -65,6 +78,8 @@ class Ground:
         """Open or make a warehouse in this folder; its catalog is a SQLite file there unless a URL is given."""
         data = root / "data"
         (root / "inbox").mkdir(parents=True, exist_ok=True)
+        if url is None and not (root / "catalog.db").exists():
+            shutil.copy(_empty_catalog(), root / "catalog.db")
         return cls(
             root=root,
             catalog=SqlCatalog.open(url or f"sqlite:///{root / 'catalog.db'}"),

@@ -116,8 +116,6 @@ def _refuse_taken(declared: Mapping[Path, Dataset], name: str, path: Path, *, fo
 
 
 def _show(proposal: Proposal, text: str) -> None:
-    from rich.syntax import Syntax
-
     sample = proposal.sample
     console = stdout()
     amount = count(sample.rows) if sample.complete else f"the first {count(sample.rows)} of about {count(sample.estimated_rows)}"
@@ -129,7 +127,7 @@ def _show(proposal: Proposal, text: str) -> None:
         ["column", "type", ">missing", "~example", "~"],
         (_row(proposal, guess) for guess in sample.guesses),
     )
-    console.print(Syntax(text, "yaml", background_color="default", word_wrap=True) if console.is_terminal else text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _row(proposal: Proposal, guess: Guess) -> list[str]:

@@ -29,7 +29,7 @@ Exit code 0: every file is landed, or was before (refused records are dead lette
 `on_change: reject` refuses it."""
 
 Uris = Annotated[list[str], typer.Argument(metavar="URI...", help="Files, folders or globs.", show_default=False)]
-Format = Annotated[str | None, typer.Option("--format", metavar="|".join(FORMATS), help="Format; the source's by default.")]
+Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}; the source's by default.")]
 ChunkRows = Annotated[int | None, typer.Option("--chunk-rows", min=1, help="Most records a commit; by memory by default.")]
 
 

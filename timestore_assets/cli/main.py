@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from timestore_assets.cli import build, datasets, deadletters, demo, dev, init, land, query, schema, status, upkeep, version
 from timestore_assets.cli.failures import BROKEN_PIPE, INTERRUPTED, explain, is_broken_pipe
+from timestore_assets.cli.interrupts import CtrlC
 
 app = typer.Typer(
     name="timestore",
@@ -32,20 +33,30 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     Every failure becomes one line on stderr; `TIMESTORE_DEBUG=1` shows where an unexpected one came from.
     """
-    try:
-        code = _invoke(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return INTERRUPTED
-    except Exception as error:  # the process boundary: whatever it was becomes a line and an exit code
-        if is_broken_pipe(error):
-            _silence_stdout()
-            return BROKEN_PIPE
-        if os.environ.get("TIMESTORE_DEBUG"):
-            traceback.print_exc()
-        line, code = explain(error)
-        sys.stderr.write(f"{line}\n")
+    with CtrlC() as ctrl_c:
+        try:
+            code = _invoke(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return _interrupted()
+        except Exception as error:  # the process boundary: whatever it was becomes a line and an exit code
+            return _interrupted() if ctrl_c.pressed else _failed(error)
+        return code
+
+
+def _interrupted() -> int:
+    sys.stderr.write("interrupted\n")
+    return INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    if is_broken_pipe(error):
+        _silence_stdout()
+        return BROKEN_PIPE
+    if os.environ.get("TIMESTORE_DEBUG"):
+        traceback.print_exception(error)
+    line, code = explain(error)
+    sys.stderr.write(f"{line}\n")
     return code
 
 

@@ -31,7 +31,7 @@ Aggregates = Annotated[str | None, typer.Option("--agg", metavar="FN:COLUMN,…"
 By = Annotated[str | None, typer.Option("--by", metavar="A,B", help="One group for each value of these columns.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=0, help="Most rows.")]
 AsOf = Annotated[int | None, typer.Option("--as-of", min=0, metavar="VERSION", help="The data as of this manifest version.")]
-Format = Annotated[str | None, typer.Option("--format", metavar="|".join(FORMATS), help="A table by default.")]
+Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")]
 Statement = Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT; each dataset is a view.", show_default=False)]
 
 

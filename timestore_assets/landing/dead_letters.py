@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,9 +16,9 @@ import pyarrow.parquet as pq
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DeadLetterFile
 from timestore_assets.landing.delta_files import not_written
-from timestore_assets.landing.sieve import Sieve
+from timestore_assets.landing.sieve import REFUSAL_SCHEMA, Rows, Sieve
 from timestore_assets.landing.write import DEAD_LETTER_FOLDER, Provenance
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import BadRecord, Batch, ManyRawRows
 from timestore_assets.storage.port import ObjectStore, Upload
 
 SCHEMA = pa.schema(
@@ -90,11 +89,12 @@ def write_dead_letters(
     reasons: Counter[str] = Counter()
     try:
         with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-            for columns in _pieces(batch, refused):
-                reasons.update(columns["code"])
-                count = len(columns["code"])
-                columns |= {name: [value] * count for name, value in common.items()}
-                writer.write_table(pa.table(columns, schema=SCHEMA))
+            for piece in _pieces(batch, refused):
+                for counted in pc.value_counts(piece.column("code")).to_pylist():
+                    reasons[counted["values"]] += counted["counts"]
+                constants = [pa.repeat(pa.scalar(common[name], SCHEMA.field(name).type), len(piece)) for name in common]
+                columns = dict(zip([*piece.column_names, *common], [*piece.columns, *constants], strict=True))
+                writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA))
     except OSError as error:
         raise not_written(folder, "writing dead letters", error) from error
     name = f"{dataset}/{DEAD_LETTER_FOLDER}/{provenance.label}.parquet"
@@ -102,43 +102,52 @@ def write_dead_letters(
     return StagedDeadLetters(file=file, upload=Upload(staged=path, name=name))
 
 
-def _pieces(batch: Batch, refused: pa.Table) -> Iterator[dict[str, list[Any]]]:
-    """Columns of at most so many refused records at a time, in order of position."""
+def _pieces(batch: Batch, refused: pa.Table) -> Iterator[pa.Table]:
+    """Refused records by position, at most so many and so large at a time. The constant columns are missing."""
     rows = refused.column("row").to_numpy()
-    positions = batch.positions.to_numpy(zero_copy_only=False)[rows]
-    bad_positions = np.array([bad.position for bad in batch.bad], dtype=np.int64)
+    places = batch.positions.to_numpy(zero_copy_only=False)[rows]
+    refused = refused.append_column("position", pa.array(places))
+    bad = pa.Table.from_pylist([_place(number, record) for number, record in enumerate(batch.bad)], _PLACES)
     # rows of the batch count from 0, what the source refused from -1 downwards
-    which = np.concatenate([np.arange(len(rows)), -1 - np.arange(len(batch.bad))])
-    order = which[np.argsort(np.concatenate([positions, bad_positions]), kind="stable")]
-    for start in range(0, len(order), _ROWS_A_TIME):
-        chosen = order[start : start + _ROWS_A_TIME]
-        yield from _bounded(batch, refused.take(pa.array(chosen[chosen >= 0])).to_pylist(), chosen)
+    together = pa.concat_tables([refused.select(_PLACES.names).cast(_PLACES), bad]).sort_by("position")
+    which = together.column("row").to_numpy()
+    start = 0
+    while start < len(which):
+        raws = _raws(batch, which[start : start + _ROWS_A_TIME])
+        piece = together.slice(start, len(raws))
+        lines = pa.array([_line(batch, int(row)) for row in which[start : start + len(raws)]], pa.int64())
+        yield piece.drop_columns("row").append_column("line", lines).append_column("raw", pa.array(raws, pa.binary()))
+        start += len(raws)
 
 
-def _bounded(batch: Batch, refusals: list[dict[str, Any]], chosen: np.ndarray) -> Iterator[dict[str, list[Any]]]:
-    piece: dict[str, list[Any]] = {name: [] for name in ("position", "line", "code", "column", "reason", "raw")}
-    size, following = 0, iter(refusals)
-    for index in chosen:
-        record = _from_source(batch, -1 - int(index)) if index < 0 else _from_sieve(batch, next(following))
-        for name, value in record.items():
-            piece[name].append(value)
-        size += len(record["raw"])
+_PLACES = pa.schema([*REFUSAL_SCHEMA, ("position", pa.int64())])
+
+
+def _place(number: int, bad: BadRecord) -> dict[str, Any]:
+    return {"row": -1 - number, "code": bad.code, "column": "", "reason": bad.reason, "position": bad.position}
+
+
+def _raws(batch: Batch, which: Rows) -> list[bytes]:
+    """Original bytes of the first of these records, at least one and as many as the memory for them allows."""
+    if isinstance(batch.raw, ManyRawRows):
+        made = dict(zip(own := which[which >= 0], batch.raw.many(own.tolist()), strict=True))
+    else:
+        made = {}
+    raws, size = [], 0
+    for row in which:
+        raw = batch.bad[-1 - row].raw if row < 0 else made[row] if made else batch.raw(int(row))
+        raws.append(raw)
+        size += len(raw)
         if size > _BYTES_A_TIME:
-            yield piece
-            piece, size = {name: [] for name in piece}, 0
-    if piece["code"]:
-        yield piece
+            break
+    return raws
 
 
-def _from_source(batch: Batch, index: int) -> dict[str, Any]:
-    bad = batch.bad[index]
-    return {"position": bad.position, "line": bad.line, "code": bad.code, "column": "", "reason": bad.reason, "raw": bad.raw}
-
-
-def _from_sieve(batch: Batch, refusal: dict[str, Any]) -> dict[str, Any]:
-    row = refusal.pop("row")
-    line = batch.lines[row].as_py() if batch.lines is not None else 0
-    return {**refusal, "position": batch.positions[row].as_py(), "line": line, "raw": batch.raw(row)}
+def _line(batch: Batch, row: int) -> int:
+    if row < 0:
+        return batch.bad[-1 - row].line
+    line: int = batch.lines[row].as_py() if batch.lines is not None else 0
+    return line
 
 
 def read_dead_letters(

@@ -28,7 +28,7 @@ from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.port import ObjectStore
 
 BATCH_ROWS = 16_384
-_REMEMBERED_PLANS = 16
+_REMEMBERED = 16
 
 
 class Querier:
@@ -38,7 +38,8 @@ class Querier:
         self.catalog, self.store, self.limits, self.holder = catalog, store, limits, holder
         self._pool = Pool(limits)
         # what a version holds never changes, so a plan stays right for as long as the version can be pinned
-        self._plans: Recent[Plan] = Recent(_REMEMBERED_PLANS)
+        self._plans: Recent[Plan] = Recent(_REMEMBERED)
+        self._statements: Recent[tuple[Statement, pa.Schema]] = Recent(_REMEMBERED)
 
     def close(self) -> None:
         """Close idle connections; answers that are being read stay good."""
@@ -53,11 +54,23 @@ class Querier:
         pooled = self._pool.take()
         claim = self.claim(record, question.as_of)
         try:
-            statement = prepare(pooled.con, question, dataset, record.schema)
+            statement, _ = self._prepared(pooled.con, question, dataset, record)
             return self._planned(dataset, record, statement, claim.version)
         finally:
             claim.release()
             self._pool.give(pooled)
+
+    def _prepared(
+        self, con: duckdb.DuckDBPyConnection, question: Question, dataset: Dataset, record: DatasetRecord
+    ) -> tuple[Statement, pa.Schema]:
+        """The question checked and bound; remembered, because the same ones are asked again and again."""
+        key = (question, dataset.time, dataset.dedupe, dataset.partition_by, record.schema)
+        known = self._statements.get(key)
+        if known is None:
+            statement = prepare(con, question, dataset, record.schema)
+            known = statement, _schema(con, statement, record.schema)
+            self._statements.put(key, known)
+        return known
 
     def _planned(self, dataset: Dataset, record: DatasetRecord, statement: Statement, version: int) -> Plan:
         return self.planned(dataset, record, version=version, where=statement.where, start=statement.start, end=statement.end)
@@ -94,14 +107,13 @@ class Querier:
         with ExitStack() as stack:
             pooled = self._pool.take()
             stack.callback(self._pool.give, pooled)
-            statement = prepare(pooled.con, question, dataset, record.schema)
+            statement, schema = self._prepared(pooled.con, question, dataset, record)
             claim = self.claim(record, question.as_of)
             stack.callback(claim.release)
             chosen = self._planned(dataset, record, statement, claim.version)
             if newest := self.newer(record, chosen):
-                record, statement = newest, prepare(pooled.con, question, dataset, newest.schema)
+                record, (statement, schema) = newest, self._prepared(pooled.con, question, dataset, newest)
                 chosen = self._planned(dataset, record, statement, claim.version)
-            schema = _schema(pooled.con, statement, record.schema)
             pinned = self.pinned(dataset, record, version=claim.version)
             source = _stream(pooled, pinned, statement, chosen, schema=schema, limit=question.limit, claim=claim)
             stack.callback(source.close)
@@ -173,9 +185,11 @@ def _stream(
 
 def _attach(pooled: Pooled, pinned: Pinned, step: Step) -> None:
     """Open a step's `.duckdb` files and keep them for who asks about the same time again, in place of those of before."""
-    with ExitStack() as stack:
-        stack.enter_context(attached(pooled.con, step, pinned))
-        pooled.hold(stack.pop_all())
+    files = frozenset(segment.name for segment in step.segments if segment.format == "duckdb")
+    if not files <= pooled.files:
+        with ExitStack() as stack:
+            stack.enter_context(attached(pooled.con, step, pinned))
+            pooled.hold(stack.pop_all(), files)
 
 
 def _rows(

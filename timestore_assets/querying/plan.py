@@ -68,8 +68,12 @@ class Plan:
 
         `selective`: few of the rows are expected in the answer, so that larger steps are good from the beginning.
         """
-        waiting: list[Step] = []
         budget = _LARGEST_STEP_ROWS if selective else _FIRST_STEP_ROWS
+        if self.whole.rows <= budget and self.whole.open_files <= OPEN_FILES:
+            if self.scanned:
+                yield self.whole
+            return
+        waiting: list[Step] = []
         rows = files = 0
         for step in self._partitions():
             opens = step.open_files

@@ -19,17 +19,18 @@ _SPARE_FILES = 256
 
 @dataclass(slots=True, eq=False)
 class Pooled:
-    """A connection. `held`: what keeps the `.duckdb` files of its last question attached.
+    """A connection. `held`: what keeps the `.duckdb` files `files` of its last question attached.
 
     Attaching costs half a millisecond a file, and who asks about a range often asks again.
     """
 
     con: duckdb.DuckDBPyConnection
     held: ExitStack = field(default_factory=ExitStack)
+    files: frozenset[str] = frozenset()
 
-    def hold(self, stack: ExitStack) -> None:
+    def hold(self, stack: ExitStack, files: frozenset[str]) -> None:
         """Keep these files open instead of those before; files that are in both stay attached throughout."""
-        before, self.held = self.held, stack
+        before, self.held, self.files = self.held, stack, files
         before.close()
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ Nothing behind this knows files from topics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from timestore_assets.model.position import Position
 
@@ -61,6 +61,14 @@ class RawRows(Protocol):
     """Gives back the original bytes of a batch's rows."""
 
     def __call__(self, index: int) -> bytes: ...
+
+
+@runtime_checkable
+class ManyRawRows(RawRows, Protocol):
+    """Raw rows that are made rather than kept, and made much faster together."""
+
+    def many(self, indices: Sequence[int]) -> list[bytes]:
+        """What calling with each of the indices would give."""
 
 
 class BatchReader(Protocol):

@@ -16,7 +16,8 @@ from timestore_assets_tests.end_to_end.dagster_platform import Platform, platfor
 from timestore_assets_tests.end_to_end.screenshots import browser_page, chromium, take
 from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET
 
-pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900)]
+# one worker, so that Dagster's processes are started once
+pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("dagster")]
 # Its partitions stay open and below every threshold, so that only a person's backfill builds them.
 BY_HAND = (
     DECLARATION.replace("name: readings", "name: history")
@@ -57,6 +58,13 @@ def green(there: Platform, name: str) -> set[str]:
         return instance.get_materialized_partitions(dg.AssetKey(name))
 
 
+def reports(there: Platform, path: list[str]) -> list[str | None]:
+    """Descriptions of the newest observations of a source."""
+    with there.instance() as instance:
+        found = instance.fetch_observations(dg.AssetKey(path), limit=5).records
+        return [record.asset_observation.description for record in found if record.asset_observation]
+
+
 def test_a_dropped_file_is_landed_and_built_by_itself(there: Platform) -> None:
     drop(there, "readings", "a.csv", ROWS[: 4 * 96])
     closed = {f"2024-01-0{day}" for day in (1, 2, 3)}
@@ -91,11 +99,13 @@ def test_the_ui_shows_it(there: Platform, tmp_path: Path) -> None:
     executable = chromium()
     if executable is None:
         pytest.skip("no chromium on this machine")
-    drop(there, "readings", "browser.csv", [*ROWS[:4], "y,2024-01-20T00:00:00Z,1", "y,2024-01-20T00:00:00Z,1000"])
-    there.wait(180, "the first day is green", lambda: "2024-01-01" in green(there, "readings"))
+    good = [f"y,2024-01-{day}T00:00:00Z,1" for day in (15, 16, 17, 18, 20)]
+    drop(there, "readings", "browser.csv", [*good, "y,2024-01-20T00:00:00Z,1000"])
+    there.wait(180, "a closed day is green", lambda: "2024-01-18" in green(there, "readings"))
+    there.wait(60, "the landing is reported", lambda: "5 of 6 records landed" in reports(there, ["readings", "inbox_readings"]))
     pages = {
         "lineage": ("/assets/readings?view=lineage", "inbox_readings"),
-        "partitions": ("/assets/readings?view=partitions&partition=2024-01-01", "content_hash"),
+        "partitions": ("/assets/readings?view=partitions&partition=2024-01-18", "content_hash"),
         "columns": ("/assets/readings?view=overview", "unit: degC"),
         "letters": ("/assets/readings?view=checks&checkDetail=dead_letters", "record was refused"),
         "accounting": ("/assets/readings?view=checks&checkDetail=accounting", "records are accounted for"),

@@ -353,9 +353,10 @@ def test_ctrl_c_ends_a_landing_cleanly(shell: CommandLine) -> None:
             assert time.monotonic() < limit, "nothing was landed in time"
             time.sleep(0.05)
         os.killpg(started.pid, signal.SIGINT)
-        _, err = started.communicate(timeout=60)
+        _, err = started.communicate(timeout=100)
     finally:
         started.kill()
+        started.communicate(timeout=10)
     assert (started.returncode, err) == (130, "interrupted\n")
     rows = sum(row["rows"] for row in shell.inside("partitions", "meters", "--json").json)
     assert 0 < rows < 400_000

@@ -21,13 +21,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420), pytest.mark.skipif(PAC
 FINISH_SECONDS = 300
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    line = CommandLine(tmp_path_factory.mktemp("demo"))
-    done = line.run("demo", "--timeout", str(FINISH_SECONDS), timeout=FINISH_SECONDS + 60)
+def test_the_main_job_on_a_year_of_real_data(tmp_path: Path) -> None:
+    """One test, because one run of the demo is enough."""
+    demo = CommandLine(tmp_path)
+    done = demo.run("demo", "--timeout", str(FINISH_SECONDS), timeout=FINISH_SECONDS + 60)
     assert done.code == 0, done.err
-    (line.folder / "printed.txt").write_text(done.out)
-    return line
+    every_record_is_accounted_for_and_every_partition_sealed(demo)
+    delays_are_those_of_pandas(demo)
+    temperatures_are_those_of_pandas(demo)
+    worst_days_are_those_of_pandas(demo)
+    it_prints_the_books_three_answers_a_picture_and_what_to_do_next(demo, done.out)
+    a_partition_is_a_plain_duckdb_file(done.out)
+    again = demo.run("demo", "--json")
+    assert again.json["nothing_new"] is True
+    assert "Nothing is new" in again.err
 
 
 def original(name: str) -> Any:
@@ -35,7 +42,7 @@ def original(name: str) -> Any:
     return pd.read_csv(Path(PACKAGE.origin).parent / "data" / name, parse_dates=["time_hour"])
 
 
-def test_every_record_is_accounted_for_and_every_partition_sealed(demo: CommandLine) -> None:
+def every_record_is_accounted_for_and_every_partition_sealed(demo: CommandLine) -> None:
     entries = {entry["dataset"]: entry for entry in demo.inside("status", "--json").json["datasets"]}
     for dataset, file in (("nyc_weather", "weather.csv"), ("nyc_flights", "flights.csv.zip")):
         (source,) = entries[dataset]["sources"]
@@ -44,7 +51,7 @@ def test_every_record_is_accounted_for_and_every_partition_sealed(demo: CommandL
         assert {row["state"] for row in demo.inside("partitions", dataset, "--json").json} == {"sealed"}
 
 
-def test_delays_by_carrier_and_month(demo: CommandLine) -> None:
+def delays_are_those_of_pandas(demo: CommandLine) -> None:
     flights = original("flights.csv.zip")
     flights = flights[flights.time_hour < "2014-01-01T00:00Z"]
     month = flights.time_hour.dt.strftime("%Y-%m-01T00:00:00Z")
@@ -57,7 +64,7 @@ def test_delays_by_carrier_and_month(demo: CommandLine) -> None:
         assert row["flights"] == wanted.flights
 
 
-def test_hourly_temperature_by_airport(demo: CommandLine) -> None:
+def temperatures_are_those_of_pandas(demo: CommandLine) -> None:
     weather = original("weather.csv")
     day = weather[(weather.time_hour >= "2013-07-18T10:00Z") & (weather.time_hour < "2013-07-19T10:00Z")]
     expected = {(f"{row.time_hour:%Y-%m-%dT%H:00:00Z}", row.origin): row.temp for row in day.itertuples()}
@@ -66,7 +73,7 @@ def test_hourly_temperature_by_airport(demo: CommandLine) -> None:
     assert len(rows) == 72
 
 
-def test_worst_days(demo: CommandLine) -> None:
+def worst_days_are_those_of_pandas(demo: CommandLine) -> None:
     calendar = ["year", "month", "day"]
     flights = original("flights.csv.zip").groupby(calendar)
     rain = original("weather.csv").groupby(calendar).precip.sum() / 3
@@ -79,8 +86,7 @@ def test_worst_days(demo: CommandLine) -> None:
     assert [row["rain"] for row in rows] == pytest.approx(list(worst.rain))
 
 
-def test_it_prints_the_books_three_answers_a_picture_and_what_to_do_next(demo: CommandLine) -> None:
-    printed = (demo.folder / "printed.txt").read_text()
+def it_prints_the_books_three_answers_a_picture_and_what_to_do_next(demo: CommandLine, printed: str) -> None:
     assert printed.count(" ✓") == 2
     assert printed.count("$ timestore ") == 3
     picture = demo.home / "demo" / "new-york-2013.png"
@@ -90,19 +96,13 @@ def test_it_prints_the_books_three_answers_a_picture_and_what_to_do_next(demo: C
     assert "make dev" in printed
 
 
-def test_a_partition_is_a_plain_duckdb_file(demo: CommandLine) -> None:
+def a_partition_is_a_plain_duckdb_file(printed: str) -> None:
     import duckdb
 
-    line = next(line for line in (demo.folder / "printed.txt").read_text().splitlines() if "duckdb -readonly" in line)
+    line = next(line for line in printed.splitlines() if "duckdb -readonly" in line)
     path = line.split()[2]
     with duckdb.connect(path, read_only=True) as con:
         assert con.execute("SELECT count(*) FROM nyc_flights").fetchone() == (26_865,)
-
-
-def test_again_says_that_nothing_is_new(demo: CommandLine) -> None:
-    again = demo.run("demo", "--json")
-    assert again.json["nothing_new"] is True
-    assert "Nothing is new" in again.err
 
 
 def test_stopped_half_way_it_leaves_no_process_behind(tmp_path: Path) -> None:

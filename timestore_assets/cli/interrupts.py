@@ -1,0 +1,43 @@
+"""Ctrl-C, also where a library swallows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+PATIENCE = 3
+"""Presses of Ctrl-C after which the process ends at once; whatever it was doing is made to survive that."""
+
+
+class CtrlC:
+    """While entered, remembers that Ctrl-C was pressed.
+
+    It raises KeyboardInterrupt as usual, but DuckDB turns that into errors of its own when it strikes inside a query, and
+    those must not be reported as faults. `pressed`: how often.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = 0
+        self._installed = False
+
+    def __enter__(self) -> Self:
+        # an ignored SIGINT stays ignored (a background job), and only the main thread may set handlers
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if usual and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
+            self._installed = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        self.pressed += 1
+        if self.pressed >= PATIENCE:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
