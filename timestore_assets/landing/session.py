@@ -26,12 +26,17 @@ from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
 from timestore_assets.model.errors import BadFileError, RefusedError, TimestoreError
 from timestore_assets.sources.files.identity import FileIdentity, identify
 from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
+from timestore_assets.sources.files.sniff import sniff
 from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.port import ObjectStore
 
 _CHANGED = "changed_while_reading"
 _BUSY = "another session is landing it"
 _LOOK_AGAIN_SECONDS = 0.25
+
+TYPED_BATCH_BYTES = 96_000_000
+"""Arrow data of a batch of a typed file. Two batches are in memory and one of them twice, once rearranged: with 96 MB the peak
+is 0.9 GB, with 192 MB 1.4 GB at no gain in speed (20 M rows of 47 bytes over 168 partitions)."""
 
 
 def utc_now() -> datetime:
@@ -246,11 +251,13 @@ class Lander:
         return replace(report, state="landed", reason="")
 
     def _land_batches(self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, tally: Tally) -> None:
+        known = sniff(path, call.format or call.source.format)
+        budget = TYPED_BATCH_BYTES if known == "parquet" else DEFAULT_MEMORY_BYTES
         reader = open_reader(
             path,
             call.source,
-            format=call.format,
-            memory_bytes=min(DEFAULT_MEMORY_BYTES, self._limits.memory_bytes // 4),
+            format=known,
+            memory_bytes=min(budget, self._limits.memory_bytes // 4),
             chunk_rows=call.chunk_rows,
             etag=identity.etag,
         )

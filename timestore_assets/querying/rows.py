@@ -85,11 +85,27 @@ def _newest(
     con: duckdb.DuckDBPyConnection, segments: Sequence[Segment], pinned: Pinned, dedupe: Dedupe, conditions: Sequence[str]
 ) -> Iterator[str]:
     """Rows of overlapping segments that nothing supersedes; `conditions` must be on keys alone."""
-    with _opened(con, segments, pinned, columns=None, stored=True) as found:
-        source = f"(SELECT * FROM {found}{_where(conditions)})"
-        rows = sum(segment.rows for segment in segments)
-        with deduplicated(con, source, dedupe=dedupe, schema=pinned.schema, rows=rows) as kept:
-            yield kept
+    built = [segment for segment in segments if segment.kind == "sealed" and segment.deduplicated]
+    fresh = [segment for segment in segments if segment.kind != "sealed" or not segment.deduplicated]
+    with ExitStack() as stack:
+        sources = []
+        for part in (fresh, built):
+            found = stack.enter_context(_opened(con, part, pinned, columns=None, stored=True))
+            sources.append(f"(SELECT * FROM {found}{_where(conditions)})")
+        kept = deduplicated(
+            con,
+            sources[0],
+            fresh_rows=_rows(fresh),
+            built=sources[1] if built else None,
+            built_rows=_rows(built),
+            dedupe=dedupe,
+            schema=pinned.schema,
+        )
+        yield stack.enter_context(kept)
+
+
+def _rows(segments: Sequence[Segment]) -> int:
+    return sum(segment.rows for segment in segments)
 
 
 def _opened(

@@ -1,4 +1,4 @@
-"""The examples of the docs run: shell blocks in order in an empty folder, declarations through the parser, Python as it stands."""
+"""The examples of the docs run: shell blocks in order in an empty folder, declarations through the parser, Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 
 from timestore_assets.model.declaration import parse_declaration
+from timestore_assets.warehouse import Warehouse
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,6 +44,21 @@ def test_the_first_dataset_page_works_as_written(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
     assert "warm" in done.stdout
     assert "sealed" in done.stdout
+
+
+def test_the_python_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMESTORE_HOME", str(tmp_path))
+    weather = tmp_path / "weather.csv"
+    weather.write_text("origin,year,month,day,hour,time_hour,temp\nJFK,2013,1,1,1,2013-01-01T06:00:00Z,39.0\n")
+    assets, resource, plain = blocks(DOCS / "python.md", "python")
+    with Warehouse.open() as warehouse:
+        assert warehouse.land("nyc_weather", [weather]).counters.landed == 1
+    found: dict[str, Any] = {}
+    exec(assets, found)
+    assert found["daily_extremes"].key == dg.AssetKey("daily_extremes")
+    exec(resource, found)
+    exec(plain, found)
+    assert found["monthly_delays"]().num_rows == 0
 
 
 def test_generated_pages_are_current() -> None:

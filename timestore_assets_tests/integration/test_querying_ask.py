@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -305,107 +303,3 @@ def test_a_missing_file_is_said_plainly(ground: Ground) -> None:
     ground.store.local_path(segment.name).unlink()
     with pytest.raises(UnavailableError, match="missing"), ground.ask() as answer:
         answer.table()
-
-
-def pins(ground: Ground) -> int:
-    import sqlite3
-
-    with sqlite3.connect(ground.folder / "catalog.sqlite") as con:
-        (found,) = con.execute("SELECT count(*) FROM leases WHERE resource LIKE 'query:%'").fetchone()
-    con.close()
-    return int(found)
-
-
-def test_a_version_is_pinned_exactly_while_an_answer_is_open(ground: Ground) -> None:
-    ground.land([row("a", 0, value=1.0)])
-    answer = ground.ask()
-    assert pins(ground) == 1
-    answer.close()
-    answer.close()
-    assert pins(ground) == 0
-    ground.ask().table()
-    assert pins(ground) == 0
-    with pytest.raises(InputError):
-        ground.ask(columns=("nope",))
-    with pytest.raises(InputError):
-        ground.rows(where="value > 'warm'")
-    assert pins(ground) == 0
-
-
-@pytest.mark.parametrize("format", FORMATS)
-def test_builds_and_collection_do_not_disturb_an_answer_that_is_being_read(tmp_path: Path, format: str) -> None:
-    ground = ground_in(tmp_path, format=format)
-    for part in range(4):
-        ground.land([row("a", minute, value=1.0) for minute in range(part, 1000, 4)])
-    ground.build(1)
-    ground.land([row("a", 0, value=2.0, rev=2)])
-    with ground.ask(columns=("ts", "value")) as answer:
-        ground.build(1)
-        collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
-        assert answer.table().num_rows == 1000
-    collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
-    live = {segment.name for segment in ground.catalog.segments(ground.record.id)}
-    assert {found.name for found in ground.store.list(ground.dataset.name)} == live
-    assert len(ground.rows()) == 1000
-    ground.close()
-
-
-def test_an_answer_that_is_left_half_way_frees_its_connection(ground: Ground) -> None:
-    ground.land([row("a", minute / 100) for minute in range(40_000)])
-    for _ in range(3):
-        with ground.ask() as answer:
-            next(answer.batches())
-    assert pins(ground) == 0
-    assert len(ground.rows(limit=1)) == 1
-
-
-def test_many_threads_ask_while_another_lands_and_builds(ground: Ground) -> None:
-    """Each answer is one whole version: landings here always come as pairs of rows."""
-    ground.land([row("a", 0, value=1.0), row("b", 0, value=1.0)])
-    stop = threading.Event()
-
-    def write() -> None:
-        for minute in range(1, 9):
-            ground.land([row("a", minute, value=1.0), row("b", minute, value=1.0)])
-            if minute % 4 == 0:
-                ground.build(1, close=False)
-        stop.set()
-
-    def read() -> int:
-        answers = 0
-        while not stop.is_set() or answers == 0:
-            (found,) = ground.rows(aggregates=parse_aggregates("count"))
-            assert found["count"] % 2 == 0
-            answers += 1
-        return answers
-
-    with ThreadPoolExecutor(5) as pool:
-        writer = pool.submit(write)
-        readers = [pool.submit(read) for _ in range(4)]
-        writer.result(timeout=120)
-        assert all(reader.result(timeout=120) for reader in readers)
-    assert ground.rows(aggregates=parse_aggregates("count")) == [{"count": 18}]
-
-
-def test_memory_is_bounded_while_a_large_answer_streams(tmp_path: Path) -> None:
-    """250 MB of rows come, sorted, through a connection that may use 200 MB."""
-    ground = ground_in(tmp_path, PLAIN, memory_bytes=200_000_000)
-    for day in range(1, 5):
-        start = f"TIMESTAMP '2024-01-0{day}'"
-        ground.land_query(
-            f"SELECT 'a' AS device, {start} + to_milliseconds((i * 7919) % 86400000) AS ts, i * 1.0::DOUBLE AS value, i AS n,"
-            " NULL::DECIMAL(12, 2) AS amount, true AS flag,"
-            " NULL::DATE AS date, repeat(md5(i::VARCHAR), 6) AS note, 1::BIGINT AS rev"
-            " FROM range(250000) t(i)",
-            day=day,
-        )
-    most, rows, last = 0, 0, DAY
-    with ground.ask() as answer:
-        for batch in answer.batches():
-            rows += batch.num_rows
-            most = max(most, pa.total_allocated_bytes())
-            assert last <= batch.column(1)[0].as_py() <= batch.column(1)[-1].as_py()
-            last = batch.column(1)[-1].as_py()
-    assert rows == 1_000_000
-    assert most < 50_000_000
-    ground.close()

@@ -163,7 +163,7 @@ ATTACKS = [
     "SELECT * FROM memory.main.meter",
     "SELECT * FROM segment_1.segment",
     "SELECT * FROM segment_1.main.segment",
-    "SELECT * FROM duplicated_0",
+    "SELECT * FROM shared_keys_0",
     "WITH pg_class AS (SELECT * FROM pg_class) FROM pg_class",
     "SELECT current_setting('temp_directory')",
     "SELECT main.current_setting('temp_directory')",

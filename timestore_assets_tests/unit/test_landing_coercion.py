@@ -109,6 +109,10 @@ JSON: list[tuple[str, str, Any]] = [
     ("timestamp", '"2013-01-31T06:00:00Z"', datetime(2013, 1, 31, 6)),
     *[("timestamp", raw, NONE) for raw in ("1357000000", '"2013-02-30"', "true")],
     ("binary", '"x"', b"x"),
+    ("decimal(38,20)", "1.5", Decimal("1.5")),
+    ("decimal(38,20)", '"0.12345678901234567890"', Decimal("0.12345678901234567890")),
+    ("decimal(38,20)", "0.12345678901234567890", NONE),
+    ("decimal(38,0)", "12345678901234567", Decimal(12345678901234567)),
     ("binary", "5", NONE),
 ]
 

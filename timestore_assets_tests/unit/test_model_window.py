@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ def test_partitions_between_are_contiguous_and_cover(time: datetime, window: Win
     found = list(window.between(time, time + timedelta(days=40)))
     assert found[0].start <= time
     assert found[-1].end >= time + timedelta(days=40)
-    assert all(a.end == b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(found))
 
 
 def test_weeks_start_on_monday_and_months_have_their_own_lengths() -> None:
