@@ -305,8 +305,15 @@ def _check_columns(reader: FileReader, landing: FileLanding) -> None:
 
 
 def _known(report: FileReport, file: FileRecord, asked: datetime) -> FileReport:
-    """What a file whose content was known counts for in this call: its records, if it was this call that found a copy."""
+    """What a file whose content was known counts for in this call.
+
+    A copy's records count once, in the call that found it. Landing again from the same address is the same records of the same
+    source: they are duplicates to this call and nothing new to the source's counters.
+    """
     if file.state == "landed":
-        return replace(report, state="duplicate", reason="the same content has landed from this address before")
+        counters = Counters(read=file.counters.read, duplicates=file.counters.read)
+        return replace(
+            report, state="duplicate", reason="the same content has landed from this address before", counters=counters
+        )
     decided_now = file.updated_at is not None and file.updated_at >= asked
     return replace(report, counters=file.counters) if decided_now else report
