@@ -70,6 +70,8 @@ class Warehouse:
         return cls(settings, catalog=catalog, store=store, datasets=datasets)
 
     def close(self) -> None:
+        if "querier" in self.__dict__:
+            self.querier.close()
         self.catalog.close()
 
     def __enter__(self) -> Self:
@@ -194,7 +196,7 @@ class Warehouse:
         """Answer one read-only SELECT in which every dataset is a view."""
         from timestore_assets.querying.sandbox import run_sql
 
-        return run_sql(self.querier, text, {name: self.resolve(name) for name in self.datasets})
+        return run_sql(self.querier, text, _Resolved(self), timeout=self.settings.sql_timeout_seconds)
 
     # --- looking
 
@@ -236,6 +238,24 @@ class Warehouse:
 
         _, record = self.resolve(name)
         return verify(self.catalog, self.store, self.limits, record)
+
+
+class _Resolved(Mapping[str, "tuple[Dataset, DatasetRecord]"]):
+    """The datasets by name, each registered when it is looked up: a statement costs what it names."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def __getitem__(self, name: str) -> tuple[Dataset, DatasetRecord]:
+        if name not in self._warehouse.datasets:
+            raise KeyError(name)
+        return self._warehouse.resolve(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._warehouse.datasets)
+
+    def __len__(self) -> int:
+        return len(self._warehouse.datasets)
 
 
 def _partition_row(found: PartitionRecord) -> dict[str, Any]:

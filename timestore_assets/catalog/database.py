@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Transaction, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -73,7 +74,7 @@ class Database:
         """Run `work` on one unchanging snapshot."""
 
         def once() -> T:
-            with self._reading.connect() as connection, connection.begin():
+            with _transaction(self._reading) as (connection, _):
                 return work(connection)
 
         return self._persist(once)
@@ -93,7 +94,7 @@ class Database:
         """
 
         def once() -> T:
-            with self._writing.connect() as connection, connection.begin() as transaction:
+            with _transaction(self._writing) as (connection, transaction):
                 result = work(connection)
                 try:
                     transaction.commit()
@@ -110,7 +111,7 @@ class Database:
         if settle is not None:
             # a write transaction: it waits for the locks of the one in doubt, so that one has ended when this one reads
             try:
-                with self._writing.connect() as connection, connection.begin():
+                with _transaction(self._writing) as (connection, _):
                     found = settle(connection)
             except DBAPIError as second:
                 raise self._unknown(second) from error
@@ -136,6 +137,21 @@ class Database:
                     raise translate(error, self.place) from error
             time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[tuple[Connection, Transaction]]:
+    """A connection in a transaction; one that is interrupted in the middle is closed, so that its locks go with it."""
+    with engine.connect() as connection:
+        try:
+            with connection.begin() as transaction:
+                yield connection, transaction
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C or a terminated run may strike between BEGIN and what would have ended it
+            connection.invalidate()
+            raise
 
 
 def _outcome_unknown(error: DBAPIError) -> bool:

@@ -140,7 +140,8 @@ def in_calendar(value: str) -> str:
 
 def _list_of_json(raw: str, item: ColumnType, zone: str | None, depth: int) -> str:
     name = f"e{depth}"
-    element = f"{name}::VARCHAR"
+    # in parentheses: an index behind it would else belong to the type, as in VARCHAR[1]
+    element = f"({name}::VARCHAR)"
     items = f"from_json({raw}, '[\"JSON\"]')"
     value = value_of_json(element, item, zone=zone, depth=depth + 1)
     bad = f"coalesce(list_bool_or(list_transform({items}, lambda {name}: {name} IS NOT NULL AND ({value}) IS NULL)), false)"

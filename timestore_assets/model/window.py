@@ -145,7 +145,10 @@ def parse_time(text: str) -> datetime:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
         raise InputError(f"{text!r} is not a time; write for instance 2013-01-01 or 2013-01-01T06:00:00Z") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise InputError(f"{text!r} lies outside the years 1 to 9999 in UTC") from None
 
 
 def format_time(time: datetime) -> str:

@@ -127,7 +127,10 @@ def _walk(folder: Path, at: str, prefix: str) -> Iterator[StoredObject]:
         if key.endswith("/"):
             yield from _walk(Path(entry.path), name, prefix)
         elif len(name) >= len(prefix) and entry.is_file(follow_symlinks=False):
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # collected by somebody else since the folder was read
             yield StoredObject(name=name, bytes=status.st_size, modified=datetime.fromtimestamp(status.st_mtime, UTC))
 
 

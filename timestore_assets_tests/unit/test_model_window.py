@@ -75,3 +75,5 @@ def test_durations_and_times() -> None:
             parse_duration(wrong)
     with pytest.raises(InputError):
         parse_time("yesterday")
+    with pytest.raises(InputError, match="outside the years"):
+        parse_time("0001-01-01T00:00+02:00")
