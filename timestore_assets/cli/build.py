@@ -78,11 +78,14 @@ def _counted(reports: Iterator[BuildReport], *, total: int, shown: bool) -> list
 
 
 def _as_json(dataset: str, reports: Iterable[BuildReport]) -> dict[str, Any]:
+    from timestore_assets.catalog.records import NO_COUNTS
     from timestore_assets.model.definition import to_plain
 
     built = list(reports)
     return {
         "dataset": dataset,
+        # what every command that moves records gives; a build reads none from a source
+        **to_plain(NO_COUNTS),
         **{outcome: sum(report.outcome == outcome for report in built) for outcome in ("built", "unchanged", "empty")},
         "rows": sum(report.rows for report in built),
         "bytes": sum(report.bytes for report in built),

@@ -162,6 +162,11 @@ def test_build_all_then_nothing(landed: CommandLine) -> None:
     assert "Nothing to build" in landed.inside("build", "meters").out
 
 
+def test_build_gives_the_counters_of_every_command(landed: CommandLine) -> None:
+    built = landed.inside("build", "meters", "--json").json
+    assert [built[name] for name in ("read", "landed", "duplicates", "late_dropped", "held", "dead_letters")] == [0] * 6
+
+
 def test_build_what_is_named(landed: CommandLine) -> None:
     assert landed.inside("build", "meters", "--partition", "2024-01-02", "--json").json["built"] == 1
     assert [row["state"] for row in landed.inside("partitions", "meters", "--json").json] == ["open", "sealed"]
