@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets_tests import catalogs
 from timestore_assets_tests.catalog_ground import Ground
+
+# a background job starts with Ctrl-C ignored and hands that on to its children, some of which the tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

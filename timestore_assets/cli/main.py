@@ -57,6 +57,11 @@ def _failed(error: Exception) -> int:
         traceback.print_exception(error)
     line, code = explain(error)
     sys.stderr.write(f"{line}\n")
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # what could not be written is still buffered, and its second failure would change the exit code
+        _silence_stdout()
     return code
 
 

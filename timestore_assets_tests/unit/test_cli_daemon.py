@@ -77,10 +77,11 @@ def test_a_second_child_that_can_not_start_stops_the_first(tmp_path: Path) -> No
 
 def test_sigterm_ends_the_block_like_ctrl_c(tmp_path: Path) -> None:
     worker = child(PARENT, tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), running(worker):
         signal.raise_signal(signal.SIGTERM)
     assert worker.exit_code is not None
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_child_that_ends_by_itself_is_seen_with_its_last_words(tmp_path: Path) -> None:
