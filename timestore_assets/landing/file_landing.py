@@ -130,6 +130,9 @@ class FileLanding:
             self._publish(staged)
             self._commit(self._commit_of(batch, prepared, staged))
         self._count(prepared, staged)
+        if prepared.changes:
+            # the next batch is judged by the schema that this one made, else its commit would conflict with our own
+            self._record = self._current_record()
         return prepared.counters
 
     def _stage(self, batch: Batch, prepared: Prepared, provenance: Provenance, folder: Path) -> _Staged:

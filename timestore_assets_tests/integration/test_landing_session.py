@@ -440,3 +440,11 @@ def test_source_is_the_one_that_was_given(ground: Ground) -> None:
     other = replace(ground, source=FileSource(prefix="other"))
     other.land_one("a.csv", FIRST)
     assert [found.address for found in ground.catalog.sources(ground.record.id)] == ["other/**/*"]
+
+
+def test_columns_a_session_adds_itself_make_no_batch_be_done_twice(ground: Ground) -> None:
+    lines = [f"2013-01-0{number % 9 + 1},JFK,{number if number < 8 else number / 2}" for number in range(1, 17)]
+    ground.land(ground.drop("a.csv", "\n".join(["ts,station,more", *lines]) + "\n"), chunk_rows=4)
+    named = {segment.name for segment in ground.catalog.segments(ground.record.id)}
+    assert ground.counters().landed == 16
+    assert ground.objects() == named
