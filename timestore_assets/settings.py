@@ -54,6 +54,40 @@ class Settings(BaseSettings):
     keep_versions_seconds: int = Field(
         7 * 86400, ge=0, description="How long superseded segments stay for `--as-of`, rollback and running readers."
     )
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="`host:port` list of the Kafka cluster; by default the one `timestore broker` runs for this home."
+    )
+    kafka_security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="How to log in, with a `sasl_…` protocol."
+    )
+    kafka_sasl_username: str | None = Field(None, description="User of PLAIN and SCRAM.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password of PLAIN and SCRAM. Never shown.")
+    kafka_oauth_token_url: str | None = Field(None, description="Token endpoint of OAUTHBEARER (OpenID Connect).")
+    kafka_oauth_client_id: str | None = Field(None, description="Client id of OAUTHBEARER.")
+    kafka_oauth_client_secret: SecretStr | None = Field(None, description="Client secret of OAUTHBEARER. Never shown.")
+    kafka_oauth_scope: str | None = Field(None, description="Scope of OAUTHBEARER.")
+    kafka_ssl_ca_file: Path | None = Field(None, description="Certificates (PEM) that the brokers' are checked with.")
+    kafka_ssl_certificate_file: Path | None = Field(None, description="Our certificate (PEM), for brokers that ask for one.")
+    kafka_ssl_key_file: Path | None = Field(None, description="Its key (PEM).")
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="The key's password. Never shown.")
+    stream_session_seconds: int = Field(900, ge=1, description="How long a session that a sensor started reads topics at most.")
+    stream_lag_per_session: int = Field(
+        2_000_000, ge=1, description="Records of lag that ask for one more session, with `shards: auto`."
+    )
+    stream_sessions: int = Field(4, ge=1, description="Most sessions at a time on one source, with `shards: auto`.")
+    backlog_high_deltas: int = Field(2000, ge=1, description="Unbuilt delta segments at which landing a dataset's topics pauses.")
+    backlog_low_deltas: int = Field(1000, ge=0, description="Unbuilt delta segments below which it goes on.")
+    backlog_high_bytes: int = Field(8_000_000_000, ge=1, description="Unbuilt bytes at which landing a dataset's topics pauses.")
+    backlog_low_bytes: int = Field(4_000_000_000, ge=0, description="Unbuilt bytes below which it goes on.")
+    backlog_high_builds: int = Field(500, ge=1, description="Partitions waiting for a build at which landing topics pauses.")
+    backlog_low_builds: int = Field(100, ge=0, description="Partitions waiting for a build below which it goes on.")
+    backlog_high_commit_ms: int = Field(
+        10_000, ge=1, description="Milliseconds that a commit takes at which landing topics pauses."
+    )
+    backlog_pause_seconds: int = Field(5, ge=1, description="How long landing pauses before it looks again.")
     sql_timeout_seconds: int = Field(60, ge=1, description="Time limit of a `timestore sql` statement.")
 
     @classmethod

@@ -124,7 +124,7 @@ class Warehouse:
         A file below that source's prefix keeps its address there, any other is known by its absolute path.
         """
         dataset = self.declared(name)
-        source = next(iter(dataset.sources), FileSource(prefix=f"inbox/{name}/"))
+        source = next(iter(dataset.file_sources), FileSource(prefix=f"inbox/{name}/"))
         return self.land_source(name, source, paths, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
 
     def land_source(

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from timestore_assets.building.session import Builder
 from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import Counters, LandingCommit, PartitionRecord
+from timestore_assets.catalog.records import Counters, LandingCommit, PartitionRecord, Span
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.content_hash import hash_sql
 from timestore_assets.model.dataset import Dataset, Dedupe
@@ -97,9 +97,7 @@ class Ground:
                 dataset_id=record.id,
                 session_id=session,
                 source_id=kind.id,
-                source_partition_id=part.id,
-                start=part.position,
-                end=Position(offset=part.position.offset + rows),
+                spans=(Span(source_partition_id=part.id, start=part.position, end=Position(offset=part.position.offset + rows)),),
                 counters=Counters(read=rows, landed=rows),
                 segments=tuple(segments),
                 intents=tuple(names),

@@ -16,6 +16,7 @@ from timestore_assets.catalog.records import (
     LandingCommit,
     SourcePartition,
     SourceRecord,
+    Span,
 )
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.dataset import Dataset, FileSource
@@ -109,9 +110,13 @@ class Ground:
             dataset_id=self.id,
             session_id=self.session,
             source_id=self.source.id,
-            source_partition_id=partition.id,
-            start=position,
-            end=Position(offset=position.offset + read, line=position.line + read),
+            spans=(
+                Span(
+                    source_partition_id=partition.id,
+                    start=position,
+                    end=Position(offset=position.offset + read, line=position.line + read),
+                ),
+            ),
             counters=Counters(read=read, landed=landed, dead_letters=read - landed),
             segments=segments,
             intents=tuple(segment.name for segment in segments),

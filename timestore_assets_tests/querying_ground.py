@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from timestore_assets.building.session import Builder
-from timestore_assets.catalog.records import Counters, DatasetRecord, LandingCommit
+from timestore_assets.catalog.records import Counters, DatasetRecord, LandingCommit, Span
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
 from timestore_assets.model.position import Position
@@ -136,9 +136,7 @@ class Ground:
                 dataset_id=record.id,
                 session_id=session,
                 source_id=kind.id,
-                source_partition_id=part.id,
-                start=part.position,
-                end=Position(offset=count),
+                spans=(Span(source_partition_id=part.id, start=part.position, end=Position(offset=count)),),
                 counters=Counters(read=count, landed=count),
                 segments=tuple(segments),
                 intents=tuple(segment.name for segment in segments),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, exists, select, union_all
@@ -56,17 +57,34 @@ def known_objects(connection: Connection) -> set[str]:
     return set(connection.execute(names).scalars())
 
 
-def dead_letters(connection: Connection, dataset_id: int) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
+def dead_letters(
+    connection: Connection, dataset_id: int, *, settled: bool = False
+) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
     """Dead-letter objects of a dataset, oldest first, with their source and the time they were committed."""
     by_id = {source.id: source for source in sources.listed(connection, dataset_id)}
-    rows = connection.execute(
-        select(dead_letter_files).where(dead_letter_files.c.dataset_id == dataset_id).order_by(dead_letter_files.c.id)
-    )
+    c = dead_letter_files.c
+    statement = select(dead_letter_files).where(c.dataset_id == dataset_id).order_by(c.id)
+    if not settled:
+        statement = statement.where(c.settled_at.is_(None))
     return [
         (
             by_id[row.source_id],
-            DeadLetterFile(name=row.name, rows=row.rows, bytes=row.bytes, reasons=json.loads(row.reasons)),
+            DeadLetterFile(
+                id=row.id,
+                name=row.name,
+                rows=row.rows,
+                bytes=row.bytes,
+                reasons=json.loads(row.reasons),
+                kind=row.kind,
+                forward=row.forward,
+            ),
             from_micros(row.created_at),
         )
-        for row in rows
+        for row in connection.execute(statement)
     ]
+
+
+def forwarded(connection: Connection, dead_letter_ids: Sequence[int]) -> None:
+    """See `Catalog.forwarded`."""
+    for ids in chunked(dead_letter_ids):
+        connection.execute(dead_letter_files.update().where(dead_letter_files.c.id.in_(ids)).values(forward=False))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, files, manifest, outbox, partitions, sessions, sources
+from timestore_assets.catalog import audit, datasets, files, manifest, outbox, partitions, sessions, sources, topics
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.records import Counters, LandingCommit
@@ -32,6 +32,7 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     _evolve(connection, batch, dataset, now=now)
     if batch.file_id is not None:
         files.take_up(connection, batch.file_id)
+    _settle_replayed(connection, batch, now=now)
     starts = _publish(connection, batch, dataset, now=now)
     version: int = dataset.manifest_version + bool(starts is not None)
     if starts is not None:
@@ -40,6 +41,8 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     _count(connection, batch, now=now)
     if batch.file_id is not None:
         _move_file(connection, batch, batch.file_id, now=now)
+    if batch.watermark is not None:
+        topics.raise_watermark(connection, batch.source_id, batch.watermark)
     _tell(connection, batch, dataset, starts or (), token=token, version=version, now=now)
     return version
 
@@ -59,19 +62,36 @@ def _check(batch: LandingCommit) -> None:
     names = {segment.name for segment in batch.segments} | {file.name for file in batch.dead_letter_files}
     if not names <= set(batch.intents):
         raise ValueError(f"objects without an intent: {sorted(names - set(batch.intents))}")
-    if not batch.counters.balanced or min(asdict(batch.counters).values()) < 0:
+    if not batch.counters.balanced or (not batch.replays and min(asdict(batch.counters).values()) < 0):
         raise ValueError(f"counters do not add up: {batch.counters}")
-    if batch.end < batch.start or (batch.end == batch.start and batch.counters.read):
-        raise ValueError(f"records were read without moving the checkpoint from {batch.start} to {batch.end}")
+    backwards = [span for span in batch.spans if span.end < span.start]
+    if backwards or (batch.counters.read and all(span.end == span.start for span in batch.spans)):
+        raise ValueError(f"{batch.counters.read} records were read without moving a checkpoint on: {batch.spans}")
+    if len({span.source_partition_id for span in batch.spans}) < len(batch.spans):
+        raise ValueError("a source partition occurs twice in one commit")
+    if batch.retract and len(batch.spans) != 1:
+        raise ValueError("only a single source partition can replace others")
 
 
 def _advance(connection: Connection, batch: LandingCommit) -> None:
-    moved = sources.advance(connection, batch.source_partition_id, dataset_id=batch.dataset_id, start=batch.start, end=batch.end)
-    if not moved:
-        raise ConflictError(
-            f"source partition {batch.source_partition_id} is no longer at offset {batch.start.offset}: "
-            "another session has landed from there, or its content was replaced; read its checkpoint again"
-        )
+    # in order of their ids, so that two sessions can't wait for each other
+    for span in sorted(batch.spans, key=lambda span: span.source_partition_id):
+        held_by = batch.session_id if batch.claimed else None
+        if not sources.advance(connection, span, dataset_id=batch.dataset_id, session_id=held_by):
+            raise ConflictError(
+                f"source partition {span.source_partition_id} is no longer at offset {span.start.offset}: "
+                "another session has landed from there, or its content was replaced; read its checkpoint again"
+            )
+
+
+def _settle_replayed(connection: Connection, batch: LandingCommit, *, now: int) -> None:
+    c = dead_letter_files.c
+    settled = 0
+    for ids in chunked(sorted(set(batch.replays))):
+        waiting = dead_letter_files.update().where(c.id.in_(ids), c.dataset_id == batch.dataset_id, c.settled_at.is_(None))
+        settled += connection.execute(waiting.values(settled_at=now, forward=False)).rowcount
+    if settled < len(set(batch.replays)):
+        raise ConflictError("some of these dead letters have been replayed by somebody else; list them again")
 
 
 def _use_keys(connection: Connection, batch: LandingCommit, *, now: int) -> None:
@@ -103,14 +123,17 @@ def _publish(connection: Connection, batch: LandingCommit, dataset: Row[Any], *,
     """Add segments and retract what they replace; returns the changed partition starts, None when nothing became visible."""
     version = dataset.manifest_version + 1
     if not batch.publish:
-        manifest.add(connection, dataset, batch.segments, version=None, waiting_for=batch.source_partition_id, now=now)
+        (only,) = batch.spans
+        manifest.add(connection, dataset, batch.segments, version=None, waiting_for=only.source_partition_id, now=now)
         if batch.retract:
             raise ValueError("a batch that is not published can't retract anything yet")
         return None
     closed = sources.retract(connection, batch.retract, version=version)
     manifest.retract(connection, dataset.id, closed, version=version)
     manifest.abandon_waiting(connection, closed, version=version, now=now)
-    waiting = manifest.publish_waiting(connection, batch.source_partition_id, version=version, now=now)
+    waiting = set[int]()
+    if len(batch.spans) == 1:  # what waits for its last batch is read alone
+        waiting = set(manifest.publish_waiting(connection, batch.spans[0].source_partition_id, version=version, now=now))
     manifest.add(connection, dataset, batch.segments, version=version, waiting_for=None, now=now)
     starts = {*waiting, *(to_micros(segment.partition_start) for segment in batch.segments)}
     partitions.changed(connection, dataset.id, starts, version=version)
@@ -130,6 +153,8 @@ def _keep_dead_letters(connection: Connection, batch: LandingCommit, *, now: int
             "bytes": file.bytes,
             "reasons": json.dumps(dict(file.reasons)),
             "created_at": now,
+            "kind": file.kind,
+            "forward": file.forward,
         }
         for file in batch.dead_letter_files
     ]
@@ -146,9 +171,10 @@ def _count(connection: Connection, batch: LandingCommit, *, now: int) -> None:
 def _move_file(connection: Connection, batch: LandingCommit, file_id: int, *, now: int) -> None:
     c = files_table.c
     values = {"state": batch.file_state or "landing", "session_id": batch.session_id, "reason": "", "updated_at": now}
-    own = files_table.update().where(c.id == file_id, c.source_partition_id == batch.source_partition_id)
+    (only,) = batch.spans
+    own = files_table.update().where(c.id == file_id, c.source_partition_id == only.source_partition_id)
     if connection.execute(own.values(values)).rowcount == 0:
-        raise ValueError(f"file {file_id} is not read as source partition {batch.source_partition_id}")
+        raise ValueError(f"file {file_id} is not read as source partition {only.source_partition_id}")
     sources.add_counters(connection, files_table, file_id, batch.counters)
     if batch.file_state == "landed":
         files.settle_copies(connection, file_id, now=now)
@@ -172,19 +198,19 @@ def _tell(
     details = {
         "source": source.address,
         "file": file,
-        "start": batch.start.offset,
-        "end": batch.end.offset,
+        "spans": [[one.source_partition_id, one.start.offset, one.end.offset] for one in batch.spans if one.end != one.start],
         "counters": asdict(batch.counters),
         "segments": len(batch.segments),
         "partitions": keys,
         "retracted": list(batch.retract),
         "ignored_columns": dict(batch.ignored_columns),
+        "replayed": list(batch.replays),
     }
     audit.record(
         connection,
         dataset.id,
         actor=batch.actor,
-        action="landed",
+        action="replayed" if batch.replays else "landed",
         details=details,
         now=now,
         token=token,
@@ -201,8 +227,11 @@ def _tell(
         "partitions": keys,
         "manifest_version": version,
     }
+    if not any(payload["counters"].values()) and not finished:
+        return  # only the clocks of quiet topics went on
     by = f"landed:{source.id}"
-    outbox.coalesce(connection, dataset.id, "files_landed", payload, by=by, merge=_merge, now=now)
+    kind = "files_landed" if source.kind == "files" else "records_landed"
+    outbox.coalesce(connection, dataset.id, kind, payload, by=by, merge=_merge, now=now)
 
 
 def _merge(before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:

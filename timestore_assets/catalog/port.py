@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -16,12 +16,15 @@ from timestore_assets.catalog.records import (
     FileState,
     LandingCommit,
     Lease,
+    LostRange,
     OutboxEvent,
     PartitionRecord,
     SourcePartition,
     SourceRecord,
+    TopicPartition,
 )
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.window import Partition
@@ -52,6 +55,41 @@ class Catalog(Protocol):
     def sources(self, dataset_id: int) -> list[SourceRecord]: ...
     def source_partition(self, source_id: int, name: str) -> SourcePartition:
         """The source partition of that name with its checkpoint, made at START when it is new."""
+
+    def checkpoints(self, source_partition_ids: Sequence[int]) -> dict[int, Position]:
+        """Where these source partitions stand."""
+
+    def topic_partitions(self, source_id: int) -> list[TopicPartition]:
+        """Partitions of the newest epoch of every (cluster, topic) of the source, by cluster, topic and number."""
+
+    def open_topic(
+        self, source_id: int, *, cluster_id: str, topic: str, epoch: int, topic_id: str | None, starts: Mapping[int, int]
+    ) -> list[TopicPartition]:
+        """The topic's partitions in that epoch, those that are new with their first offsets; idempotent.
+
+        A broker's topic id is kept when none was known. A new epoch is noted in the audit.
+        """
+
+    def claim(self, session_id: int, source_partition_ids: Sequence[int]) -> set[int]:
+        """Of these those that this session now holds: free ones, and those of sessions that no longer live."""
+
+    def pause(self, source_id: int, reason: str) -> None:
+        """Say that landing from a source is paused and why, or with an empty reason that it goes on; audited when it changes."""
+
+    def lose(
+        self, source_partition_id: int, *, start: int, end: int, reason: str, session_id: int, skip: bool, actor: str
+    ) -> LostRange:
+        """Record offsets that the broker deleted, once; with `skip` the checkpoint moves behind them (accepted, audited).
+
+        Raises:
+            ConflictError: the checkpoint is not at `start`, or another session holds the partition.
+        """
+
+    def lost_ranges(self, dataset_id: int) -> list[LostRange]:
+        """All that were ever recorded, newest first."""
+
+    def accept_lost(self, dataset_id: int, *, actor: str) -> int:
+        """Take note of the lost ranges, so that landing may skip them and the check passes again; returns how many were new."""
 
     def files(self, source_id: int, *, states: Sequence[FileState] | None = None) -> list[FileRecord]:
         """Newest record of each address, by address."""
@@ -97,7 +135,8 @@ class Catalog(Protocol):
         """Commit a batch; returns the manifest version (unchanged when nothing became visible).
 
         Raises:
-            ConflictError: the checkpoint, the base schema version, an intent or an idempotency key was not as expected.
+            ConflictError: a checkpoint, a claim, the base schema version, an intent, an idempotency key or a dead-letter file to
+                settle was not as expected.
             UnknownOutcomeError: the connection broke during COMMIT and the checkpoint could not be read to settle it.
         """
 
@@ -144,7 +183,12 @@ class Catalog(Protocol):
     def requested_builds(self, dataset_id: int) -> dict[str, str]:
         """Partition key to reason, for partitions somebody asked to build and that were not built since."""
 
-    def dead_letter_files(self, dataset_id: int) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]: ...
+    def dead_letter_files(self, dataset_id: int, *, settled: bool = False) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
+        """Objects of records that did not land, oldest first; with `settled` also those that a replay has disposed of."""
+
+    def forwarded(self, dead_letter_ids: Sequence[int]) -> None:
+        """These files have been produced to the dead-letter topic."""
+
     def audit(self, *, dataset_id: int | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         """Landed rows per second by source id over the last so many seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from timestore_assets.model.position import START, Position
@@ -55,13 +55,19 @@ NO_COUNTS = Counters()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceRecord:
-    """A declared source of a dataset, with what became of its records."""
+    """A declared source of a dataset, with what became of its records.
+
+    `watermark`: no more records are expected before it (topics; None while it is unknown). `paused`: why landing from it is
+    paused, empty when it is not.
+    """
 
     id: int
     dataset_id: int
     kind: str
     address: str
     counters: Counters = NO_COUNTS
+    watermark: datetime | None = None
+    paused: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +78,49 @@ class SourcePartition:
     source_id: int
     name: str
     position: Position = START
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TopicPartition:
+    """A partition of a topic as the catalog knows it: its checkpoint and what the watermark needs.
+
+    `id`: of its source partition. `epoch`: rises when the topic was deleted and made again, or its offsets began anew; with
+    each, the source partitions are new ones. `topic_id`: the broker's, None where it gives none. `newest`: newest event time
+    landed. `quiet`: how long it has had nothing more to read, over all sessions. `session_id`: of the live session that reads
+    it, None when nobody does.
+    """
+
+    id: int
+    source_id: int
+    cluster_id: str
+    topic: str
+    epoch: int
+    topic_id: str | None
+    number: int
+    position: int
+    newest: datetime | None = None
+    quiet: timedelta = timedelta(0)
+    session_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostRange:
+    """Offsets `[start, end)` that the broker deleted before they were read. `skipped`: landing goes on behind them.
+
+    `accepted`: somebody has taken note (or the dataset's policy is to continue); until then the check fails.
+    """
+
+    id: int
+    source_id: int
+    source_partition_id: int
+    topic: str
+    number: int
+    start: int
+    end: int
+    reason: str
+    skipped: bool
+    accepted: bool
+    found_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,14 +156,24 @@ class IdempotencyKey:
     digest: str
 
 
+DeadLetterKind = Literal["refused", "late_dropped", "held"]
+"""Which disposition the records of a dead-letter file count under (`refused`: `dead_letters`)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetterFile:
-    """A durable Parquet object of refused records, see `landing.dead_letters` for its columns. `reasons`: rows by code."""
+    """A durable Parquet object of records that did not land, see `landing.dead_letters` for its columns.
+
+    `reasons`: rows by code. `forward`: to be produced to the source's dead-letter topic. `id`: the catalog's, 0 before.
+    """
 
     name: str
     rows: int
     bytes: int
     reasons: Mapping[str, int]
+    kind: DeadLetterKind = "refused"
+    forward: bool = False
+    id: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,22 +187,46 @@ class SchemaChange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """How far a commit moves the checkpoint of one source partition (compare and set), and for topics what the watermark
+    needs: `newest` event time among the records, `quiet`: the new total of its quiet time, None to leave it.
+    """
+
+    source_partition_id: int
+    start: Position
+    end: Position
+    newest: datetime | None = None
+    quiet: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatermarkRule:
+    """Whose newest event times make a source's watermark: the minimum over these source partitions, those left out that have
+    been quiet for `idle`. `cap`: no watermark is later (clocks from the future).
+    """
+
+    over: tuple[int, ...]
+    idle: timedelta
+    cap: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LandingCommit:
     """One batch's effects, all of them or none (DESIGN §4).
 
-    `start`→`end` is compared and set on the source partition. `intents`: object names announced before, required and
-    removed here (all of `segments` and `dead_letter_files`). `schema`: the evolved schema when it changed, else None;
+    `spans`: compared and set on the source partitions. `intents`: object names announced before, required and removed here
+    (all of `segments` and `dead_letter_files`). `schema`: the evolved schema when it changed, else None;
     `base_schema_version` is compared when it is given. `publish=False` keeps the segments waiting (a replacement that is
     not complete); the commit that publishes takes all waiting ones of the source partition with it. `retract`: source
-    partitions whose rows leave with this commit. `file_state`: new state of the file, for file sources.
+    partitions whose rows leave with this commit. `file_state`: new state of the file, for file sources. `replays`: dead-letter
+    files that this commit settles, none of which may be settled yet; its counters say how dispositions change, so that some
+    are negative and nothing is read.
     """
 
     dataset_id: int
     session_id: int
     source_id: int
-    source_partition_id: int
-    start: Position
-    end: Position
+    spans: tuple[Span, ...]
     counters: Counters
     segments: tuple[NewSegment, ...] = ()
     dead_letter_files: tuple[DeadLetterFile, ...] = ()
@@ -159,6 +242,10 @@ class LandingCommit:
     actor: str = "timestore"
     ignored_columns: Mapping[str, int] = field(default_factory=dict)
     """Values left out by `new_columns: ignore`, by column; kept in the audit (I7)."""
+    watermark: WatermarkRule | None = None
+    replays: tuple[int, ...] = ()
+    claimed: bool = False
+    """The source partitions must be held by this session (`Catalog.claim`), so that a zombie can't win against its successor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, select
+from sqlalchemy import Connection, Row, Select, Table, case, or_, select
 
+from timestore_assets.catalog.instants import duration_micros, optional_time, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
-from timestore_assets.catalog.records import Counters, SourcePartition, SourceRecord
+from timestore_assets.catalog.records import Counters, SourcePartition, SourceRecord, Span
 from timestore_assets.catalog.tables import COUNTERS, landed_rows, source_partitions, sources
 from timestore_assets.model.position import START, Position
 
@@ -51,23 +52,38 @@ def ensure_partition(connection: Connection, source_id: int, name: str) -> Sourc
     return _partition(connection.execute(_named(source_id, name)).one())
 
 
-def advance(connection: Connection, partition_id: int, *, dataset_id: int, start: Position, end: Position) -> bool:
-    """Compare and set the checkpoint; False when it was not at `start`, or its rows have been retracted since."""
+def checkpoints(connection: Connection, partition_ids: Iterable[int]) -> dict[int, Position]:
+    c, found = source_partitions.c, {}
+    for ids in chunked(partition_ids):
+        rows = connection.execute(select(c.id, c.position_offset, c.position_line).where(c.id.in_(ids)))
+        found.update({row.id: Position(offset=row.position_offset, line=row.position_line) for row in rows})
+    return found
+
+
+def advance(connection: Connection, span: Span, *, dataset_id: int, session_id: int | None) -> bool:
+    """Compare and set a checkpoint; False when it was not at the start, or its rows have been retracted since.
+
+    `session_id`: the session that must hold the source partition, None when it need not be held.
+    """
     c = source_partitions.c
     # two sources of a dataset may offer the same content, which then has one source partition
     own = select(sources.c.id).where(sources.c.dataset_id == dataset_id)
-    moved = connection.execute(
-        source_partitions.update()
-        .where(
-            c.id == partition_id,
-            c.source_id.in_(own),
-            c.position_offset == start.offset,
-            c.position_line == start.line,
-            c.retracted_version.is_(None),
-        )
-        .values(position_offset=end.offset, position_line=end.line)
+    values: dict[str, Any] = {"position_offset": span.end.offset, "position_line": span.end.line}
+    if span.newest is not None:
+        newest = to_micros(span.newest)
+        values["newest"] = case((or_(c.newest.is_(None), c.newest < newest), newest), else_=c.newest)
+    if span.quiet is not None:
+        values["quiet"] = duration_micros(span.quiet)
+    statement = source_partitions.update().where(
+        c.id == span.source_partition_id,
+        c.source_id.in_(own),
+        c.position_offset == span.start.offset,
+        c.position_line == span.start.line,
+        c.retracted_version.is_(None),
     )
-    return moved.rowcount == 1
+    if session_id is not None:
+        statement = statement.where(c.session_id == session_id)
+    return connection.execute(statement.values(values)).rowcount == 1
 
 
 def is_retracted(connection: Connection, partition_id: int) -> bool:
@@ -136,4 +152,12 @@ def _partition(row: Row[Any]) -> SourcePartition:
 
 
 def _record(row: Row[Any]) -> SourceRecord:
-    return SourceRecord(id=row.id, dataset_id=row.dataset_id, kind=row.kind, address=row.address, counters=counters_of(row))
+    return SourceRecord(
+        id=row.id,
+        dataset_id=row.dataset_id,
+        kind=row.kind,
+        address=row.address,
+        counters=counters_of(row),
+        watermark=optional_time(row.watermark),
+        paused=row.paused,
+    )

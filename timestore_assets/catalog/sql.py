@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from timestore_assets.catalog import (
     partitions,
     sessions,
     sources,
+    topics,
 )
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.instants import duration_micros, to_micros
@@ -39,12 +40,15 @@ from timestore_assets.catalog.records import (
     FileState,
     LandingCommit,
     Lease,
+    LostRange,
     OutboxEvent,
     PartitionRecord,
     SourcePartition,
     SourceRecord,
+    TopicPartition,
 )
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.window import Partition
@@ -111,6 +115,38 @@ class SqlCatalog:
         found = self._read(sources.find_partition, source_id, name)
         return found or self._database.write(lambda c: sources.ensure_partition(c, source_id, name))
 
+    def checkpoints(self, source_partition_ids: Sequence[int]) -> dict[int, Position]:
+        return self._read(sources.checkpoints, source_partition_ids)
+
+    # --- topics
+    def topic_partitions(self, source_id: int) -> list[TopicPartition]:
+        return self._read(lambda c: topics.listed(c, source_id, now=self._database.now(c)))
+
+    def open_topic(
+        self, source_id: int, *, cluster_id: str, topic: str, epoch: int, topic_id: str | None, starts: Mapping[int, int]
+    ) -> list[TopicPartition]:
+        key: dict[str, Any] = {"cluster_id": cluster_id, "topic": topic, "epoch": epoch, "topic_id": topic_id}
+        return self._timed(lambda c, now: topics.open_topic(c, source_id, **key, starts=starts, now=now))
+
+    def claim(self, session_id: int, source_partition_ids: Sequence[int]) -> set[int]:
+        return self._timed(lambda c, now: topics.claim(c, session_id, source_partition_ids, now=now))
+
+    def pause(self, source_id: int, reason: str) -> None:
+        self._timed(lambda c, now: topics.pause(c, source_id, reason, now=now))
+
+    def lose(
+        self, source_partition_id: int, *, start: int, end: int, reason: str, session_id: int, skip: bool, actor: str
+    ) -> LostRange:
+        found: dict[str, Any] = {"start": start, "end": end, "reason": reason, "session_id": session_id, "skip": skip}
+        return self._once(lambda c, now: topics.lose(c, source_partition_id, **found, actor=actor, now=now))
+
+    def lost_ranges(self, dataset_id: int) -> list[LostRange]:
+        return self._read(topics.lost, dataset_id)
+
+    def accept_lost(self, dataset_id: int, *, actor: str) -> int:
+        return self._once(lambda c, now: topics.accept(c, dataset_id, actor=actor, now=now))
+
+    # --- files
     def files(self, source_id: int, *, states: Sequence[FileState] | None = None) -> list[FileRecord]:
         return self._read(files.listed, source_id, states=states)
 
@@ -202,8 +238,11 @@ class SqlCatalog:
     def requested_builds(self, dataset_id: int) -> dict[str, str]:
         return self._read(partitions.requested, dataset_id)
 
-    def dead_letter_files(self, dataset_id: int) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
-        return self._read(collection.dead_letters, dataset_id)
+    def dead_letter_files(self, dataset_id: int, *, settled: bool = False) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
+        return self._read(collection.dead_letters, dataset_id, settled=settled)
+
+    def forwarded(self, dead_letter_ids: Sequence[int]) -> None:
+        self._database.write(lambda c: collection.forwarded(c, dead_letter_ids))
 
     def audit(self, *, dataset_id: int | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return self._read(audit.newest, dataset_id=dataset_id, limit=limit)

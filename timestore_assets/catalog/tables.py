@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.schema import SchemaItem
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 NAMING = {
@@ -82,7 +82,22 @@ sources = _table(
     _text("kind"),
     _text("address"),
     *_counters(),
+    _whole("watermark", nullable=True),
+    Column("paused", Text, nullable=False, server_default=text("''")),  # why landing is paused; empty when it is not
     UniqueConstraint("dataset_id", "kind", "address"),
+)
+
+# a topic as long as it is the same one: deleted and made again, or its offsets begun anew, it gets the next epoch
+topics = _table(
+    "topics",
+    _id(),
+    _of("sources"),
+    _text("cluster_id"),
+    _text("topic"),
+    _whole("epoch"),
+    _text("topic_id", nullable=True),
+    _whole("created_at"),
+    UniqueConstraint("source_id", "cluster_id", "topic", "epoch"),
 )
 
 source_partitions = _table(
@@ -93,7 +108,29 @@ source_partitions = _table(
     _whole("position_offset"),
     _whole("position_line"),
     _whole("retracted_version", nullable=True),  # set once its rows have been replaced: nothing lands here any more
+    # no foreign keys: SQLite can't add them to a table that there is
+    _whole("topic_row_id", nullable=True),  # the topic it is a partition of
+    _whole("number", nullable=True),  # of the partition in its topic
+    _whole("session_id", nullable=True),  # that reads it, as long as that lives
+    _whole("newest", nullable=True),  # newest event time landed
+    Column("quiet", BigInteger, nullable=False, server_default=text("0")),  # microseconds without anything more to read
     UniqueConstraint("source_id", "name"),
+    Index(None, "topic_row_id"),
+)
+
+lost_offsets = _table(
+    "lost_offsets",
+    _id(),
+    _of("datasets"),
+    Column("source_partition_id", Id, ForeignKey("source_partitions.id"), nullable=False),
+    _whole("first"),
+    _whole("behind"),  # the offset after the last one
+    _text("reason"),
+    Column("skipped", Boolean(create_constraint=False), nullable=False),
+    Column("accepted", Boolean(create_constraint=False), nullable=False),
+    _whole("found_at"),
+    UniqueConstraint("source_partition_id", "first"),
+    Index(None, "dataset_id"),
 )
 
 files = _table(
@@ -223,6 +260,9 @@ dead_letter_files = _table(
     _whole("bytes"),
     _text("reasons"),
     _whole("created_at"),
+    Column("kind", Text, nullable=False, server_default=text("'refused'")),
+    Column("forward", Boolean(create_constraint=False), nullable=False, server_default=text("false")),  # to a topic, not yet done
+    _whole("settled_at", nullable=True),  # a replay has disposed of its records anew
     UniqueConstraint("name"),
     Index(None, "dataset_id"),
 )

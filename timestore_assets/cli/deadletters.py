@@ -77,9 +77,10 @@ def show(dataset: DatasetName, limit: Limit = 20, reason: Reason = None, json: A
 
 
 def _row(letter: DeadLetter) -> list[str]:
-    text = letter.raw[: SHOWN_BYTES * 4].decode("utf-8", errors="replace")
+    raw = letter.raw or b""
+    text = raw[: SHOWN_BYTES * 4].decode("utf-8", errors="replace")
     shown = "".join(char if char.isprintable() else "·" for char in text)
-    shown = shown if len(shown) <= SHOWN_BYTES and len(letter.raw) <= SHOWN_BYTES * 4 else shown[:SHOWN_BYTES] + "…"
+    shown = shown if len(shown) <= SHOWN_BYTES and len(raw) <= SHOWN_BYTES * 4 else shown[:SHOWN_BYTES] + "…"
     line = count(letter.line) if letter.line else ""
     return [letter.source, line, count(letter.position), letter.code, letter.column, letter.reason, shown]
 
@@ -90,6 +91,8 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
 
     plain: dict[str, Any] = {name: getattr(letter, name) for name in ("source", "line", "position", "code", "column", "reason")}
     plain["recorded_at"] = letter.recorded_at
+    if letter.raw is None:
+        return {**plain, "raw": None}
     try:
         return {**plain, "raw": letter.raw.decode("utf-8")}
     except UnicodeDecodeError:

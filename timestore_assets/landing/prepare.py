@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +15,7 @@ from timestore_assets.landing.bounds import refuse_missing, refuse_out_of_range
 from timestore_assets.landing.decode import decode
 from timestore_assets.landing.evolve import Evolved, evolve
 from timestore_assets.landing.idempotency import sift_by_key
+from timestore_assets.landing.lateness import LATE, refuse_late
 from timestore_assets.landing.sieve import Sieve
 from timestore_assets.landing.validate import Validator
 from timestore_assets.model.dataset import Dataset
@@ -26,7 +28,7 @@ class Rules:
     """What a batch is judged by. `schema`: the catalog's current one. `now`: for the upper bound of times.
 
     `zone`: IANA name of the zone of naive times. `allowance`: how many columns may still be added today. `known_keys`: of
-    these idempotency keys those used before, with their digests.
+    these idempotency keys those used before, with their digests. `late_before`: times before it are late; None: nothing is.
     """
 
     dataset: Dataset
@@ -36,6 +38,7 @@ class Rules:
     now: datetime
     allowance: Callable[[], int]
     known_keys: Callable[[Sequence[str]], Mapping[str, str]]
+    late_before: datetime | None = None
 
     @property
     def declared(self) -> tuple[Column, ...]:
@@ -52,11 +55,13 @@ class Rules:
 class Prepared:
     """`rows`: good rows, declared columns typed and inferred ones as raw text. `positions`: of those rows.
 
+    `source_partitions`: of those rows, None when all are of the same.
     `schema`: the one they are stored in; its version is the next one when `changes` is not empty.
     """
 
     rows: pa.Table
     positions: pa.ChunkedArray
+    source_partitions: pa.ChunkedArray | None
     sieve: Sieve
     counters: Counters
     schema: Schema
@@ -80,6 +85,7 @@ def prepare(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         refuse_out_of_range(con, decoded.table, rules.dataset, sieve, now=rules.now)
         rules.validator.refuse_invalid(decoded.table, sieve)
         policy = rules.dataset.evolution
+        refuse_late(decoded.table, rules.dataset, sieve, before=rules.late_before)
         evolved = evolve(con, decoded.extras, sieve, schema=rules.schema, policy=policy, allowance=rules.allowance)
     table = decoded.table
     for name, values in evolved.columns.items():
@@ -87,9 +93,10 @@ def prepare(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
     version = rules.schema.version + bool(evolved.changes)
     return Prepared(
         rows=sieve.keep(table),
-        positions=sieve.keep(pa.table({"p": batch.positions})).column(0),
+        positions=_kept(sieve, batch.positions),
+        source_partitions=None if batch.source_partitions is None else _kept(sieve, batch.source_partitions),
         sieve=sieve,
-        counters=_counters(batch, sieve),
+        counters=_counters(batch, sieve, rules.dataset),
         schema=replace(evolved.schema, version=version),
         changes=evolved.changes,
         ignored=evolved.ignored,
@@ -97,11 +104,18 @@ def prepare(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
     )
 
 
-def _counters(batch: Batch, sieve: Sieve) -> Counters:
-    good, duplicates = sieve.good_rows, sieve.duplicates
+def _kept(sieve: Sieve, values: pa.Array[Any]) -> pa.ChunkedArray:
+    return sieve.keep(pa.table({"v": values})).column(0)
+
+
+def _counters(batch: Batch, sieve: Sieve, dataset: Dataset) -> Counters:
+    good, duplicates, late = sieve.good_rows, sieve.duplicates, sieve.refused_for(LATE)
+    drops = dataset.late.policy == "drop"
     return Counters(
         read=sieve.rows + len(batch.bad),
         landed=good,
         duplicates=duplicates,
-        dead_letters=sieve.rows - good - duplicates + len(batch.bad),
+        late_dropped=late if drops else 0,
+        held=0 if drops else late,
+        dead_letters=sieve.rows - good - duplicates - late + len(batch.bad),
     )

@@ -15,7 +15,8 @@ from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import Counters, FileRecord, SourceRecord
 from timestore_assets.landing.addresses import address_of, outside_identity
 from timestore_assets.landing.aftermath import put_away
-from timestore_assets.landing.file_landing import FileLanding, LostFileError, Tally
+from timestore_assets.landing.batch_landing import BatchLanding, Origin, OvertakenError, Tally
+from timestore_assets.landing.file_landing import effects_of, position_of
 from timestore_assets.landing.header import check_header
 from timestore_assets.landing.keep_alive import TTL, Heart, kept_alive
 from timestore_assets.landing.patience import patiently
@@ -246,7 +247,7 @@ class Lander:
             reason = error.reason
             patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=reason))
             return replace(report, state="quarantined", reason=reason)
-        except LostFileError:
+        except OvertakenError:
             return replace(report, state="landing", reason="another session has gone on with it")
         return replace(report, state="landed", reason="")
 
@@ -261,25 +262,25 @@ class Lander:
             chunk_rows=call.chunk_rows,
             etag=identity.etag,
         )
-        landing = FileLanding(
+        landing = BatchLanding(
             catalog=self._catalog,
             store=self._store,
             con=call.con,
             threads=self._limits.threads,
             dataset=call.dataset,
-            source=call.source,
+            origin=Origin(source_id=file.source_id, address=file.address, zone=call.source.timezone),
             validator=call.validator,
-            file=file,
             session_id=call.session_id,
             clock=self._clock,
             actor=call.actor,
             tally=tally,
+            checkpoints=lambda _: position_of(self._catalog, file),
         )
         _check_columns(reader, landing)
         rows = file.counters.read
         with read_ahead(reader.batches(file.position)) as batches:
             for batch in batches:
-                rows += landing.land(batch).read
+                rows += landing.land(batch, effects_of(file, batch)).read
                 del batch
                 if call.progress is not None:
                     call.progress.advanced(file.address, reader.bytes_read, rows)
@@ -296,7 +297,7 @@ class Lander:
         return FileReport(address=address, state="quarantined", reason=error.reason)
 
 
-def _check_columns(reader: FileReader, landing: FileLanding) -> None:
+def _check_columns(reader: FileReader, landing: BatchLanding) -> None:
     """Refuse a file by its header before any row is read; a file without rows would never be asked."""
     schema = reader.arrow_schema
     names = reader.header if schema is None else tuple(schema.names)

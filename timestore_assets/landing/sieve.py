@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Rows = npt.NDArray[np.int64]
 
@@ -71,6 +72,10 @@ class Sieve:
     def keep(self, table: pa.Table) -> pa.Table:
         """The good rows of a table that has one row for each of the batch; the table itself when all are good."""
         return table if self._good is None else table.filter(pa.array(self._good))
+
+    def refused_for(self, code: str) -> int:
+        """How many rows were refused for a reason."""
+        return sum(pc.sum(pc.equal(table.column("code"), code)).as_py() or 0 for table in self._refused)
 
     def refused(self) -> pa.Table:
         """All refusals, by row."""

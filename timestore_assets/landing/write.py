@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from timestore_assets.catalog.records import Span
 from timestore_assets.landing.cluster import Clusters, cluster
 from timestore_assets.landing.delta_files import write_delta_files
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.position import Position
 from timestore_assets.model.schema import POSITION_COLUMN, SESSION_COLUMN, SOURCE_COLUMN, Schema
 from timestore_assets.model.segment import NewSegment
 from timestore_assets.storage.port import Upload
@@ -28,16 +29,20 @@ class Provenance:
     """Where a batch's rows come from. `attempt`: makes the names of this try differ from those of any other."""
 
     source_id: int
-    source_partition_id: int
     session_id: int
-    start: Position
-    end: Position
+    spans: tuple[Span, ...]
     attempt: str
 
     @property
     def label(self) -> str:
-        """The part of an object's name that says which records are in it."""
-        return f"{self.source_partition_id}-{self.start.offset}-{self.end.offset}-{self.attempt}"
+        """The part of an object's name that says which records are in it.
+
+        That of several source partitions says how many, beginning with which, and the sums of their offsets.
+        """
+        first = min(span.source_partition_id for span in self.spans)
+        which = f"{first}" if len(self.spans) == 1 else f"{first}x{len(self.spans)}"
+        start, end = (sum(at) for at in zip(*((one.start.offset, one.end.offset) for one in self.spans), strict=True))
+        return f"{which}-{start}-{end}-{self.attempt}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +62,12 @@ def write_segments(
     provenance: Provenance,
     folder: Path,
     threads: int = 1,
+    source_partitions: pa.ChunkedArray | None = None,
 ) -> list[StagedSegment]:
     """Write rows into a staging folder, one file for each partition they touch, in order of time.
 
     `table`: good rows, typed; columns of `schema` that it lacks are stored as nulls. `positions`: the rows' `__position`.
+    `source_partitions`: the rows' `__source`, None when all are of the only span's.
 
     Raises:
         StorageFullError, UnavailableError: as `delta_files.write_delta_files`.
@@ -69,35 +76,43 @@ def write_segments(
         return []
     times = table.column(dataset.time).cast(pa.int64()).combine_chunks().to_numpy(zero_copy_only=False)
     clusters = cluster(times, dataset.window)
-    stored = _stored_rows(table, positions, schema, provenance, clusters, threads)
+    if source_partitions is None:
+        source_partitions = pa.chunked_array([_constant(provenance.spans[0].source_partition_id, table.num_rows)])
+    table = table.append_column(POSITION_COLUMN, positions).append_column(SOURCE_COLUMN, source_partitions)
+    table = table.append_column(SESSION_COLUMN, _constant(provenance.session_id, table.num_rows))
+    stored = _stored_rows(table, schema, clusters, threads)
     unprunable = [column.name for column in schema if column.allow_nan]
     files = write_delta_files(stored, clusters, folder=folder, unprunable=unprunable, threads=threads)
-    return [_staged(file, dataset, schema, provenance) for file in files]
+    present = [_distinct(stored.column(SOURCE_COLUMN).slice(first, rows)) for first, rows in clusters.spans()]
+    return [_staged(file, dataset, schema, provenance, ids) for file, ids in zip(files, present, strict=True)]
 
 
-def _stored_rows(
-    table: pa.Table, positions: pa.ChunkedArray, schema: Schema, provenance: Provenance, clusters: Clusters, threads: int
-) -> pa.Table:
+def _constant(value: int, rows: int) -> pa.Array[Any]:
+    return pa.repeat(pa.scalar(value, pa.int64()), rows)
+
+
+def _distinct(ids: pa.ChunkedArray) -> tuple[int, ...]:
+    return tuple(sorted(pc.unique(ids).to_pylist()))
+
+
+def _stored_rows(table: pa.Table, schema: Schema, clusters: Clusters, threads: int) -> pa.Table:
     """Columns as segments hold them, rows in the order of the clusters."""
     kinds, rows = stored_arrow_schema(schema), table.num_rows
 
     def stored(name: str) -> pa.ChunkedArray:
         kind = kinds.field(name).type
-        if name == POSITION_COLUMN:
-            return clusters.arrange(positions)
         if name not in table.column_names:
             return pa.chunked_array([pa.nulls(rows, kind)])
         return clusters.arrange(table.column(name).cast(kind))
 
-    names = [*schema.names, POSITION_COLUMN]
     with ThreadPoolExecutor(threads) as pool:
-        columns = dict(zip(names, pool.map(stored, names), strict=True))
-    for name, value in ((SOURCE_COLUMN, provenance.source_partition_id), (SESSION_COLUMN, provenance.session_id)):
-        columns[name] = pa.chunked_array([pa.repeat(pa.scalar(value, pa.int64()), rows)])
+        columns = dict(zip(kinds.names, pool.map(stored, kinds.names), strict=True))
     return pa.table({name: columns[name] for name in kinds.names})
 
 
-def _staged(file: WrittenFile, dataset: Dataset, schema: Schema, provenance: Provenance) -> StagedSegment:
+def _staged(
+    file: WrittenFile, dataset: Dataset, schema: Schema, provenance: Provenance, source_ids: tuple[int, ...]
+) -> StagedSegment:
     times = file.stats[dataset.time]
     first, last = _time(times.min), _time(times.max)
     partition = dataset.window.partition(first)
@@ -112,7 +127,7 @@ def _staged(file: WrittenFile, dataset: Dataset, schema: Schema, provenance: Pro
         min_time=first,
         max_time=last,
         schema_version=schema.version,
-        source_ids=(provenance.source_partition_id,),
+        source_ids=source_ids,
         stats={column: file.stats[column] for column in schema.names},
     )
     return StagedSegment(segment=segment, upload=Upload(staged=file.path, name=name))

@@ -95,10 +95,48 @@ class FilesAttributes(Attributes):
     max_record_bytes: Size = Field(1 << 20, description="Longer records become dead letters.")
 
 
+class FlushAttributes(Attributes):
+    rows: int = Field(200_000, ge=1, description="Records that are landed at once at most.")
+    bytes: Size = Field(64_000_000, ge=1, description="Bytes that are landed at once at most.")
+    age: Duration = Field(timedelta(seconds=1), description="How long records may wait to be landed.")
+
+
+class KafkaAttributes(Attributes):
+    topic: str | None = Field(None, description="The topic; or several as `topics`.")
+    topics: list[str] = Field(default_factory=list, description="The topics, when there are several.")
+    format: Literal["json"] = Field("json", description="Format of the records' values.")
+    bootstrap_servers: str | None = Field(
+        None, description="`host:port` list of the cluster; TIMESTORE_KAFKA_BOOTSTRAP_SERVERS by default."
+    )
+    start: Literal["earliest", "latest"] | Time = Field(
+        "earliest", description="Where a topic partition that was never read begins: earliest, latest or a time."
+    )
+    shards: int | Literal["auto"] = Field(
+        "auto", description="Sessions that share the topic partitions; auto starts more of them the more lag there is."
+    )
+    isolation: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed", description="Whether records of open and aborted transactions are left out."
+    )
+    group: str | None = Field(
+        None, description="Consumer group that shows the offsets to lag tools; timestore-<dataset> by default."
+    )
+    on_lost_offsets: Literal["stop", "continue"] = Field(
+        "stop", description="What happens when the broker deleted records before they were read."
+    )
+    idle: Duration = Field(
+        timedelta(minutes=1), description="How long a topic partition may be silent before the watermark goes on without it."
+    )
+    flush: FlushAttributes = Field(default_factory=FlushAttributes)
+    dead_letter_topic: str | None = Field(None, description="Topic that refused records are produced to as well.")
+    timezone: str | None = Field(None, description="IANA zone of times without one; UTC by default.")
+    max_record_bytes: Size = Field(1 << 20, description="Longer records become dead letters.")
+
+
 class SourceAttributes(Attributes):
     """One source; exactly one key, the kind."""
 
     files: FilesAttributes | None = Field(None, description="A watched prefix.")
+    kafka: KafkaAttributes | None = Field(None, description="Topics of Kafka, Redpanda or what speaks their protocol.")
 
 
 class EvolutionAttributes(Attributes):

@@ -49,8 +49,56 @@ class FileSource:
         return f"{self.prefix.rstrip('/')}/{self.glob}"
 
 
-Source = FileSource
-"""Any source; a union once there are others."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlushPolicy:
+    """When what was read from topics is landed: the first of these that is reached. `age`: by the wall clock, records or not."""
+
+    rows: int = 200_000
+    bytes: int = 64_000_000
+    age: timedelta = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KafkaSource:
+    """Topics of a cluster that speaks Kafka's protocol (Kafka, Redpanda).
+
+    `bootstrap_servers`: None for the deployment's (`TIMESTORE_KAFKA_BOOTSTRAP_SERVERS`). `start`: where a topic partition
+    without a checkpoint begins; a time means the first record of that time or later. `shards`: sessions that share the topic
+    partitions; `auto` by the lag. `group`: consumer group that the offsets are mirrored to, for lag tools. `idle`: how long a
+    topic partition may have nothing more to read before the watermark no longer waits for it. `max_record_bytes`: longer
+    records become dead letters.
+    """
+
+    topics: tuple[str, ...]
+    format: Literal["json"] = "json"
+    bootstrap_servers: str | None = None
+    start: Literal["earliest", "latest"] | datetime = "earliest"
+    shards: int | Literal["auto"] = "auto"
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    group: str | None = None
+    on_lost_offsets: Literal["stop", "continue"] = "stop"
+    idle: timedelta = timedelta(minutes=1)
+    flush: FlushPolicy = FlushPolicy()
+    dead_letter_topic: str | None = None
+    timezone: str | None = None
+    max_record_bytes: int = 1 << 20
+
+    @property
+    def kind(self) -> str:
+        return "kafka"
+
+    @property
+    def address(self) -> str:
+        """What identifies this source inside its dataset."""
+        return ",".join(self.topics)
+
+    def group_of(self, dataset: str) -> str:
+        """The consumer group that shows how far this source is."""
+        return self.group or f"timestore-{dataset}"
+
+
+Source = FileSource | KafkaSource
+"""Any source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,6 +192,14 @@ class Dataset:
     access: Access = Access()
     storage: str = "default"
     future_allowed: timedelta = timedelta(days=1)
+
+    @property
+    def file_sources(self) -> tuple[FileSource, ...]:
+        return tuple(source for source in self.sources if isinstance(source, FileSource))
+
+    @property
+    def kafka_sources(self) -> tuple[KafkaSource, ...]:
+        return tuple(source for source in self.sources if isinstance(source, KafkaSource))
 
     @property
     def sort_columns(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from timestore_assets.model.attributes import ColumnAttributes, DatasetAttributes, FilesAttributes
+from timestore_assets.model.attributes import ColumnAttributes, DatasetAttributes, FilesAttributes, KafkaAttributes
 from timestore_assets.model.dataset import (
     Access,
     BuildPolicy,
@@ -18,9 +18,12 @@ from timestore_assets.model.dataset import (
     Dedupe,
     Evolution,
     FileSource,
+    FlushPolicy,
+    KafkaSource,
     Late,
     Retention,
     SegmentPolicy,
+    Source,
 )
 from timestore_assets.model.errors import DeclarationError, InputError
 from timestore_assets.model.schema import Checks, Column, Schema
@@ -28,6 +31,7 @@ from timestore_assets.model.types import ColumnType, parse_type
 from timestore_assets.model.window import format_time, parse_time
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _KEY_KINDS = ("string", "int32", "int64", "bool", "date")
 
 
@@ -205,27 +209,74 @@ def _segments(attributes: DatasetAttributes) -> SegmentPolicy:
     return SegmentPolicy(format=declared.format, target_bytes=declared.target_bytes, sort_by=tuple(declared.sort_by))
 
 
-def _sources(attributes: DatasetAttributes) -> tuple[FileSource, ...]:
-    sources: list[FileSource] = []
+def _sources(attributes: DatasetAttributes) -> tuple[Source, ...]:
+    sources: list[Source] = []
     for i, declared in enumerate(attributes.sources):
-        if declared.files is None:
-            raise DeclarationError("names no kind of source; write `- files: {prefix: …}`", key=f"sources.{i}")
-        source = _file_source(declared.files, f"sources.{i}.files")
-        if any(source.address == other.address for other in sources):
-            raise DeclarationError("watches the same files as another source of this dataset", key=f"sources.{i}.files.prefix")
+        key = f"sources.{i}"
+        if (declared.files is None) == (declared.kafka is None):
+            raise DeclarationError("must name one kind of source; write `- files: {prefix: …}` or `- kafka: {topic: …}`", key=key)
+        if declared.files is not None:
+            source: Source = _file_source(declared.files, f"{key}.files")
+            if any(source.address == other.address for other in sources if isinstance(other, FileSource)):
+                raise DeclarationError("watches the same files as another source of this dataset", key=f"{key}.files.prefix")
+        else:
+            assert declared.kafka is not None  # noqa: S101 - one of the two
+            source = _kafka_source(declared.kafka, f"{key}.kafka")
+            _refuse_shared_topics(source, sources, f"{key}.kafka")
         sources.append(source)
     return tuple(sources)
+
+
+def _refuse_shared_topics(source: KafkaSource, others: Iterable[Source], key: str) -> None:
+    for other in others:
+        if isinstance(other, KafkaSource) and (shared := set(source.topics) & set(other.topics)):
+            raise DeclarationError(f"reads {min(shared)!r}, which another source of this dataset reads", key=f"{key}.topics")
+
+
+def _kafka_source(kafka: KafkaAttributes, key: str) -> KafkaSource:
+    if (kafka.topic is None) == (not kafka.topics):
+        raise DeclarationError("needs either `topic:` or `topics:`", key=f"{key}.topic")
+    topics = (kafka.topic,) if kafka.topic is not None else tuple(kafka.topics)
+    for name in (*topics, *([kafka.dead_letter_topic] if kafka.dead_letter_topic is not None else [])):
+        if not _TOPIC.fullmatch(name) or name in (".", ".."):
+            raise DeclarationError(f"{name[:60]!r} is no topic name; letters, digits, '.', '_' and '-', at most 249", key=key)
+    if len(set(topics)) < len(topics):
+        raise DeclarationError("names a topic twice", key=f"{key}.topics")
+    if kafka.dead_letter_topic in topics:
+        raise DeclarationError("is a topic that is read; choose another", key=f"{key}.dead_letter_topic")
+    if kafka.shards != "auto" and not 1 <= kafka.shards <= 64:
+        raise DeclarationError(f"is {kafka.shards}; write auto or a number from 1 to 64", key=f"{key}.shards")
+    _check_zone(kafka.timezone, key)
+    return KafkaSource(
+        topics=topics,
+        format=kafka.format,
+        bootstrap_servers=kafka.bootstrap_servers,
+        start=kafka.start,
+        shards=kafka.shards,
+        isolation=kafka.isolation,
+        group=kafka.group,
+        on_lost_offsets=kafka.on_lost_offsets,
+        idle=kafka.idle,
+        flush=FlushPolicy(**dict(kafka.flush)),
+        dead_letter_topic=kafka.dead_letter_topic,
+        timezone=kafka.timezone,
+        max_record_bytes=kafka.max_record_bytes,
+    )
+
+
+def _check_zone(zone: str | None, key: str) -> None:
+    if zone is None:
+        return
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise DeclarationError(f"{zone!r} is no IANA zone; write for instance America/New_York", key=f"{key}.timezone") from None
 
 
 def _file_source(files: FilesAttributes, key: str) -> FileSource:
     if ".." in files.prefix.replace("\\", "/").split("/"):
         raise DeclarationError("must not contain '..'; write an absolute folder instead", key=f"{key}.prefix")
-    if files.timezone is not None:
-        try:
-            ZoneInfo(files.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            problem = f"{files.timezone!r} is no IANA zone; write for instance America/New_York"
-            raise DeclarationError(problem, key=f"{key}.timezone") from None
+    _check_zone(files.timezone, key)
     return FileSource(
         prefix=files.prefix,
         glob=files.glob,

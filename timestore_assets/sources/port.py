@@ -5,8 +5,9 @@ Nothing behind this knows files from topics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from timestore_assets.model.position import Position
@@ -33,10 +34,18 @@ class BadRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """Consecutive records of one source partition.
+class Envelope:
+    """What a broker keeps beside a record's value. `headers`: names and values, in order."""
 
-    `start`, `end`: checkpoint before and after (compare-and-set). `last`: the source partition ends here.
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Records of one source, in order within each source partition.
+
     `encoding` says what `records` holds, one row a good record, in position order:
       * `text`: one nullable large_string/string column per field of the header (CSV); null = empty unquoted or null token;
       * `json`: a binary column `value` (one JSON document a row; null = tombstone), optionally `idempotency_key` (string);
@@ -44,37 +53,46 @@ class Batch:
     `positions`: int64 array, `__position` of each row of `records`. `lines`: int64 array of 1-based line numbers or None.
     `raw(i)`: original bytes of row i (for a typed source the row as JSON).
     `bad`: records refused by the source; `read` = records.num_rows + len(bad), unless one row explodes into several later.
+    `source_partitions`: int64 array, `__source` of each row; None when all are of the same. `envelope(i)`: of row i, for topics.
     """
 
-    start: Position
-    end: Position
-    last: bool
     encoding: Encoding
     records: pa.Table
     positions: pa.Array[Any]
     lines: pa.Array[Any] | None
     bad: tuple[BadRecord, ...]
     raw: RawRows
+    source_partitions: pa.Array[Any] | None = None
+    envelope: Callable[[int], Envelope] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileBatch(Batch):
+    """Consecutive records of one file: from checkpoint `start` to `end`; `last`: the file ends here."""
+
+    start: Position
+    end: Position
+    last: bool
 
 
 class RawRows(Protocol):
     """Gives back the original bytes of a batch's rows."""
 
-    def __call__(self, index: int) -> bytes: ...
+    def __call__(self, index: int) -> bytes | None: ...
 
 
 @runtime_checkable
 class ManyRawRows(RawRows, Protocol):
     """Raw rows that are made rather than kept, and made much faster together."""
 
-    def many(self, indices: Sequence[int]) -> list[bytes]:
+    def many(self, indices: Sequence[int]) -> Sequence[bytes | None]:
         """What calling with each of the indices would give."""
 
 
 class BatchReader(Protocol):
-    """Reads one source partition from a position on."""
+    """Reads one file from a position on."""
 
-    def batches(self, start: Position) -> Iterator[Batch]:
+    def batches(self, start: Position) -> Iterator[FileBatch]:
         """Batches from `start` to the end, each bounded by the reader's memory budget.
 
         Raises:

@@ -57,7 +57,8 @@ def test_of_two_sessions_at_one_checkpoint_the_second_writes_nothing(ground: Gro
 
 @pytest.mark.parametrize("shift", [Position(offset=1, line=0), Position(offset=0, line=1)])
 def test_the_whole_position_is_compared(ground: Ground, shift: Position) -> None:
-    batch = replace(ground.batch(ground.source_partition(), ground.segment()), start=shift)
+    batch = ground.batch(ground.source_partition(), ground.segment())
+    batch = replace(batch, spans=(replace(batch.spans[0], start=shift),))
     with pytest.raises(ConflictError):
         ground.catalog.commit_landing(batch)
 

@@ -17,7 +17,7 @@ import pytest
 
 from timestore_assets.catalog.records import Counters
 from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.landing.file_landing import FileLanding
+from timestore_assets.landing.batch_landing import BatchLanding
 from timestore_assets.landing.report import FileReport
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.errors import ConflictError, RefusedError, UnavailableError, UnknownOutcomeError
@@ -270,16 +270,16 @@ class Crash(BaseException):
 
 def crash_after(monkeypatch: pytest.MonkeyPatch, *, batches: int) -> None:
     landed = 0
-    whole = FileLanding.land
+    whole = BatchLanding.land
 
-    def land(self: FileLanding, batch: Any) -> Counters:
+    def land(self: BatchLanding, batch: Any, effects: Any) -> Counters:
         nonlocal landed
         if landed == batches:
             raise Crash
         landed += 1
-        return whole(self, batch)
+        return whole(self, batch, effects)
 
-    monkeypatch.setattr(FileLanding, "land", land)
+    monkeypatch.setattr(BatchLanding, "land", land)
 
 
 def test_resumes_at_the_last_commit(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

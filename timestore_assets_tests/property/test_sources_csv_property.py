@@ -16,7 +16,7 @@ from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files import blocks
 from timestore_assets.sources.files.csv import CsvReader
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 LIMIT = 40
 HEADER = b"a,b,c\n"
@@ -34,7 +34,7 @@ class Row:
     code: str = ""
 
 
-def rows_of(batches: list[Batch]) -> list[Row]:
+def rows_of(batches: list[FileBatch]) -> list[Row]:
     """Everything the batches hold, in order of position."""
     rows = []
     for batch in batches:
@@ -51,7 +51,7 @@ def rows_of(batches: list[Batch]) -> list[Row]:
     return sorted(rows, key=lambda row: row.position)
 
 
-def read(path: Path, *, start: Position = START, chunk: int | None = None, limit: int = LIMIT, block: int = 1) -> list[Batch]:
+def read(path: Path, *, start: Position = START, chunk: int | None = None, limit: int = LIMIT, block: int = 1) -> list[FileBatch]:
     source = FileSource(prefix="p", max_record_bytes=limit, csv=CsvDialect(nulls=("NA",)))
     batches = list(CsvReader(path=path, source=source, block_bytes=block, chunk_rows=chunk).batches(start))
     assert [batch.last for batch in batches] == [False] * (len(batches) - 1) + [True]

@@ -20,7 +20,7 @@ from timestore_assets.sources.files import blocks, envelopes
 from timestore_assets.sources.files.envelopes import EnvelopesReader
 from timestore_assets.sources.files.jsonl import JsonLinesReader
 from timestore_assets.sources.files.parquet import ParquetReader
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 PROPERTY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LIMIT = 40
@@ -30,10 +30,10 @@ Record = tuple[int, int, bytes, str]
 
 
 class Reader(Protocol):
-    def batches(self, start: Position = START) -> Iterator[Batch]: ...
+    def batches(self, start: Position = START) -> Iterator[FileBatch]: ...
 
 
-def records_of(batches: list[Batch]) -> list[Record]:
+def records_of(batches: list[FileBatch]) -> list[Record]:
     found: list[Record] = []
     for batch in batches:
         lines = batch.lines.to_pylist() if batch.lines is not None else [0] * batch.records.num_rows
@@ -46,7 +46,7 @@ def records_of(batches: list[Batch]) -> list[Record]:
     return sorted(found)
 
 
-def checked(batches: list[Batch]) -> list[Batch]:
+def checked(batches: list[FileBatch]) -> list[FileBatch]:
     assert [batch.last for batch in batches] == [False] * (len(batches) - 1) + [True]
     assert all(before.end == after.start for before, after in pairwise(batches))
     return batches

@@ -12,29 +12,29 @@ from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import Position
 from timestore_assets.sources.files.csv import CsvReader
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 SOURCE = FileSource(prefix="p")
 
 
 def read(
     path: Path, content: bytes, *, source: FileSource = SOURCE, block: int = 1 << 20, chunk: int | None = None
-) -> list[Batch]:
+) -> list[FileBatch]:
     (path / "data.csv").write_bytes(content)
     return list(CsvReader(path=path / "data.csv", source=source, block_bytes=block, chunk_rows=chunk).batches())
 
 
-def only(path: Path, content: bytes, **options: object) -> Batch:
+def only(path: Path, content: bytes, **options: object) -> FileBatch:
     (batch,) = read(path, content, **options)  # type: ignore[arg-type]
     assert batch.last
     return batch
 
 
-def rows(batch: Batch) -> list[tuple[str | None, ...]]:
+def rows(batch: FileBatch) -> list[tuple[str | None, ...]]:
     return [tuple(row.values()) for row in batch.records.to_pylist()]
 
 
-def bad(batch: Batch) -> list[tuple[str, bytes, int, int]]:
+def bad(batch: FileBatch) -> list[tuple[str, bytes, int, int]]:
     return [(record.code, record.raw, record.position, record.line) for record in batch.bad]
 
 

@@ -20,7 +20,7 @@ from timestore_assets.model.errors import BadFileError, InputError
 from timestore_assets.model.position import Position
 from timestore_assets.sources.files.identity import etag_of
 from timestore_assets.sources.files.open import FileReader, open_reader
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 SOURCE = FileSource(prefix="p")
 
@@ -30,7 +30,7 @@ def opened(path: Path, content: bytes, **options: object) -> FileReader:
     return open_reader(path, SOURCE, **options)  # type: ignore[arg-type]
 
 
-def values(batches: list[Batch]) -> list[object]:
+def values(batches: list[FileBatch]) -> list[object]:
     return [value for batch in batches for value in batch.records["value"].to_pylist()]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from timestore_assets.sources.port import Batch
+    from timestore_assets.sources.port import FileBatch
 
 SAMPLE_ROWS = 500_000
 SAMPLE_BYTES = 64_000_000
@@ -104,9 +104,9 @@ def sniff_delimiter(path: Path) -> str:
     return max(DELIMITERS, key=unquoted.count) if any(char in unquoted for char in DELIMITERS) else ","
 
 
-def _first_batches(batches: Iterator[Batch]) -> tuple[list[Batch], bool]:
+def _first_batches(batches: Iterator[FileBatch]) -> tuple[list[FileBatch], bool]:
     """As many batches as the sample may hold, and whether they are all."""
-    taken: list[Batch] = []
+    taken: list[FileBatch] = []
     for batch in batches:
         taken.append(batch)
         if batch.last:
@@ -116,13 +116,13 @@ def _first_batches(batches: Iterator[Batch]) -> tuple[list[Batch], bool]:
     return taken, True
 
 
-def _table(batches: list[Batch]) -> pa.Table:
+def _table(batches: list[FileBatch]) -> pa.Table:
     import pyarrow as pa
 
     return pa.concat_tables([batch.records for batch in batches], promote_options="default")
 
 
-def _guesses(con: duckdb.DuckDBPyConnection, batches: list[Batch], table: pa.Table) -> list[Guess]:
+def _guesses(con: duckdb.DuckDBPyConnection, batches: list[FileBatch], table: pa.Table) -> list[Guess]:
     """Guesses for all columns; leaves the records behind as the view `sample`."""
     from timestore_assets.cli.proposal.arrow_columns import guess_arrow_columns
     from timestore_assets.cli.proposal.documents import guess_members, scalar_table

@@ -18,7 +18,7 @@ from timestore_assets.sources.files.csv_fields import FieldParser, find_faults
 from timestore_assets.sources.files.csv_records import cut_csv
 from timestore_assets.sources.files.header import Header, read_header
 from timestore_assets.sources.files.records import Cut, Offsets, Stretch, TextRows, bad_between
-from timestore_assets.sources.port import BadRecord, Batch
+from timestore_assets.sources.port import BadRecord, FileBatch
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class CsvReader:
             self.header = read_header(stream, self.source.csv, name=self.path.name)
         self._parser = FieldParser(names=self.header.names, dialect=self.source.csv)
 
-    def batches(self, start: Position = START) -> Iterator[Batch]:
+    def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         begin = max(start, self.header.end)
         limit, rows = self.source.max_record_bytes, self.chunk_rows
@@ -59,14 +59,14 @@ class CsvReader:
     def _cut(self, stretch: Stretch) -> Cut:
         return cut_csv(stretch, limit=self.source.max_record_bytes, dialect=self.source.csv)
 
-    def _batches_of(self, block: Block) -> Iterator[Batch]:
+    def _batches_of(self, block: Block) -> Iterator[FileBatch]:
         cut, start, first = block.cut, block.start, 0
         while True:
             until = min(first + (self.chunk_rows or len(cut)), len(cut))
             kept, table, faults, until = self._parsed(block, first, until)
             end = block.position(until)
             bad = sorted((*bad_between(cut.bad, start, end), *faults), key=lambda record: record.position)
-            yield Batch(
+            yield FileBatch(
                 start=start,
                 end=end,
                 last=block.last and until == len(cut),

@@ -19,7 +19,7 @@ from timestore_assets.sources.files.blocks import Block, blocks
 from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.jsonl import KEY_COLUMN, VALUE_COLUMN, begin_text
 from timestore_assets.sources.files.records import MAX_RAW_BYTES, Cut, Stretch, bad_between, cut_lines, too_long
-from timestore_assets.sources.port import BadRecord, Batch
+from timestore_assets.sources.port import BadRecord, FileBatch
 
 MIN_LINE_LIMIT = 16 << 20
 """An envelope holds many records, so its line may be longer than `max_record_bytes`, which holds for each record."""
@@ -169,7 +169,7 @@ class EnvelopesReader:
     def _line_limit(self) -> int:
         return max(MIN_LINE_LIMIT, self.source.max_record_bytes)
 
-    def batches(self, start: Position = START) -> Iterator[Batch]:
+    def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         rows = min(self.chunk_rows or _BLOCK_LINES, _BLOCK_LINES)
         with DecodedStream(self.path) as stream:
@@ -185,7 +185,7 @@ class EnvelopesReader:
     def _cut(self, stretch: Stretch) -> Cut:
         return cut_lines(stretch, limit=self._line_limit)
 
-    def _batch(self, block: Block, start: Position, first: int, until: int) -> Batch:
+    def _batch(self, block: Block, start: Position, first: int, until: int) -> FileBatch:
         end = block.position(until)
         opened = _Opened(limit=self.source.max_record_bytes)
         for i in range(first, until):
@@ -193,7 +193,7 @@ class EnvelopesReader:
             opened.add(raw, block.origin + int(block.cut.starts[i]), int(block.cut.lines[i]))
         bad = sorted((*bad_between(block.cut.bad, start, end), *opened.bad), key=lambda record: record.position)
         columns: list[pa.Array[Any]] = [pa.array(opened.values, pa.binary()), pa.array(opened.keys, pa.string())]
-        return Batch(
+        return FileBatch(
             start=start,
             end=end,
             last=block.last and until == len(block.cut),

@@ -17,7 +17,7 @@ from timestore_assets.sources.files.blocks import Block, blocks
 from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.records import Cut, Stretch, TextRows, bad_between, cut_lines
 from timestore_assets.sources.files.sniff import BOM
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 VALUE_COLUMN = "value"
 KEY_COLUMN = "idempotency_key"
@@ -38,7 +38,7 @@ class JsonLinesReader:
     chunk_rows: int | None = None
     bytes_read: int = field(init=False, default=0)
 
-    def batches(self, start: Position = START) -> Iterator[Batch]:
+    def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         limit, rows = self.source.max_record_bytes, self.chunk_rows
         with DecodedStream(self.path) as stream:
@@ -52,12 +52,12 @@ class JsonLinesReader:
     def _cut(self, stretch: Stretch) -> Cut:
         return cut_lines(stretch, limit=self.source.max_record_bytes)
 
-    def _batches_of(self, block: Block) -> Iterator[Batch]:
+    def _batches_of(self, block: Block) -> Iterator[FileBatch]:
         cut, start, first = block.cut, block.start, 0
         while True:
             until = min(first + (self.chunk_rows or len(cut)), len(cut))
             end = block.position(until)
-            yield Batch(
+            yield FileBatch(
                 start=start,
                 end=end,
                 last=block.last and until == len(cut),

@@ -16,7 +16,7 @@ from timestore_assets.sources.files.identity import changed, etag_of, regular_fi
 from timestore_assets.sources.files.jsonl import JsonLinesReader
 from timestore_assets.sources.files.parquet import ParquetReader
 from timestore_assets.sources.files.sniff import KnownFormat, sniff
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +57,7 @@ class FileReader:
         """How much of the stored file has been read, for progress."""
         return min(self.reader.bytes_read, self.size)
 
-    def batches(self, start: Position = START) -> Iterator[Batch]:
+    def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """Batches from `start` to the end; at least one comes, and the final one is `last`.
 
         Raises:

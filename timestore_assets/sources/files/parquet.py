@@ -15,7 +15,7 @@ from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.header import check_names
 from timestore_assets.sources.files.identity import regular_file, unreadable
 from timestore_assets.sources.files.parquet_rows import TypedRows, without_invalid_text
-from timestore_assets.sources.port import Batch
+from timestore_assets.sources.port import FileBatch
 
 _SAMPLE_ROWS = 1024
 _MIN_SLICE_ROWS, _MAX_SLICE_ROWS = 256, 1 << 18
@@ -56,7 +56,7 @@ class ParquetReader:
         check_names(tuple(self.schema.names), self.path.name)
         self._row_bytes = float(_fixed_width(self.schema))
 
-    def batches(self, start: Position = START) -> Iterator[Batch]:
+    def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         total = self._groups[-1].end if self._groups else 0
         if start.offset > total:
@@ -201,10 +201,10 @@ def _fixed_width(schema: pa.Schema) -> int:
     return sum(item.type.bit_width // 8 if pa.types.is_primitive(item.type) else 4 for item in schema)
 
 
-def _batch(table: pa.Table, at: int, *, last: bool) -> Batch:
+def _batch(table: pa.Table, at: int, *, last: bool) -> FileBatch:
     positions = np.arange(at, at + table.num_rows, dtype=np.int64)
     good, left_out, bad = without_invalid_text(table, at)
-    return Batch(
+    return FileBatch(
         start=Position(offset=at),
         end=Position(offset=at + table.num_rows),
         last=last,

@@ -1,0 +1,291 @@
+"""One batch of any source, landed whole: judged, written, announced, committed with its checkpoints, or nothing of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+
+import duckdb
+
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import (
+    Counters,
+    DatasetRecord,
+    FileState,
+    LandingCommit,
+    SchemaChange,
+    Span,
+    WatermarkRule,
+)
+from timestore_assets.landing.dead_letters import StagedDeadLetters, write_dead_letters
+from timestore_assets.landing.patience import patiently
+from timestore_assets.landing.prepare import Prepared, Rules, prepare
+from timestore_assets.landing.validate import Validator
+from timestore_assets.landing.write import Provenance, StagedSegment, write_segments
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import ConflictError, UnknownOutcomeError
+from timestore_assets.model.position import Position
+from timestore_assets.model.schema import Column
+from timestore_assets.model.window import parse_time
+from timestore_assets.sources.port import Batch
+from timestore_assets.storage.port import ObjectStore
+
+_TRIES = 8
+"""How often a batch is done again because another session evolved the schema or used a key first."""
+_EVOLUTION_PERIOD = timedelta(days=1)
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What a landing call did so far."""
+
+    counters: Counters = field(default_factory=Counters)
+    partitions: set[tuple[datetime, str]] = field(default_factory=set)
+    changes: list[SchemaChange] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        self.counters += other.counters
+        self.partitions |= other.partitions
+        self.changes += other.changes
+        self.reasons.update(other.reasons)
+        self.ignored.update(other.ignored)
+
+
+class OvertakenError(ConflictError):
+    """Another session has gone on with what is being read; what it commits counts, nothing of ours does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effects:
+    """What a batch's commit does beside adding its rows, see `LandingCommit`.
+
+    `late_before`: records of earlier times are late (topics). `forward`: dead letters go to the declared topic too.
+    """
+
+    spans: tuple[Span, ...]
+    publish: bool = True
+    retract: tuple[int, ...] = ()
+    file_id: int | None = None
+    file_state: FileState | None = None
+    watermark: WatermarkRule | None = None
+    claimed: bool = False
+    late_before: datetime | None = None
+    forward: bool = False
+
+    @property
+    def starts(self) -> dict[int, Position]:
+        return {span.source_partition_id: span.start for span in self.spans}
+
+    @property
+    def ends(self) -> dict[int, Position]:
+        return {span.source_partition_id: span.end for span in self.spans}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where batches come from. `address`: shown with dead letters. `zone`: IANA name of the zone of naive times."""
+
+    source_id: int
+    address: str
+    zone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Staged:
+    segments: list[StagedSegment]
+    dead_letters: list[StagedDeadLetters]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(one.segment.name for one in self.segments), *(one.file.name for one in self.dead_letters))
+
+
+class BatchLanding:
+    """Lands the batches of one source in one session.
+
+    `checkpoints`: where the given source partitions stand; it may raise `OvertakenError` when they are somebody else's now.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        store: ObjectStore,
+        con: duckdb.DuckDBPyConnection,
+        threads: int,
+        dataset: Dataset,
+        origin: Origin,
+        validator: Validator,
+        session_id: int,
+        clock: Callable[[], datetime],
+        actor: str,
+        tally: Tally,
+        checkpoints: Callable[[Effects], Mapping[int, Position]] | None = None,
+    ) -> None:
+        self._catalog, self._store, self._con = catalog, store, con
+        self._threads = threads
+        self._dataset, self._origin, self._validator = dataset, origin, validator
+        self._session_id, self._clock, self._actor, self._tally = session_id, clock, actor, tally
+        self._checkpoints = checkpoints or (lambda effects: catalog.checkpoints(list(effects.starts)))
+        self._record = self._current_record()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of the dataset as they are now."""
+        return self._record.schema.columns
+
+    def land(self, batch: Batch, effects: Effects) -> Counters:
+        """Land one batch whole, or leave everything as it was.
+
+        Raises:
+            BadFileError: the file's columns don't fit the dataset.
+            OvertakenError: another session has landed from the same position.
+            StorageFullError, UnavailableError: nothing was published; landing goes on from the last commit later.
+        """
+        for _ in range(_TRIES):
+            try:
+                return patiently(lambda: self._try(batch, effects))
+            except ConflictError:
+                self._require_start(effects)
+                self._record = self._current_record()
+        raise ConflictError(f"{self._origin.address}: the schema of {self._dataset.name!r} kept changing; run it again")
+
+    def _try(self, batch: Batch, effects: Effects) -> Counters:
+        prepared = prepare(self._con, batch, self._rules(effects))
+        provenance = Provenance(
+            source_id=self._origin.source_id, session_id=self._session_id, spans=effects.spans, attempt=token_hex(6)
+        )
+        with self._staging(provenance) as folder:
+            staged = self._stage(batch, prepared, provenance, folder, forward=effects.forward)
+            self._publish(staged)
+            self._commit(self._commit_of(prepared, staged, effects), effects)
+        self._count(prepared, staged)
+        if prepared.changes:
+            # the next batch is judged by the schema that this one made, else its commit would conflict with our own
+            self._record = self._current_record()
+        return prepared.counters
+
+    def _stage(self, batch: Batch, prepared: Prepared, provenance: Provenance, folder: Path, *, forward: bool) -> _Staged:
+        segments = write_segments(
+            prepared.rows,
+            prepared.positions,
+            dataset=self._dataset,
+            schema=prepared.schema,
+            provenance=provenance,
+            folder=folder / "segments",
+            threads=self._threads,
+            source_partitions=prepared.source_partitions,
+        )
+        letters = write_dead_letters(
+            batch,
+            prepared.sieve,
+            dataset=self._dataset,
+            source=self._origin.address,
+            provenance=provenance,
+            folder=folder,
+            now=self._clock(),
+            forward=forward,
+        )
+        return _Staged(segments=segments, dead_letters=letters)
+
+    def _publish(self, staged: _Staged) -> None:
+        uploads = [*(one.upload for one in staged.segments), *(one.upload for one in staged.dead_letters)]
+        if uploads:
+            self._catalog.announce(self._session_id, staged.names)
+            self._store.promote(uploads)
+
+    def _commit_of(self, prepared: Prepared, staged: _Staged, effects: Effects) -> LandingCommit:
+        return LandingCommit(
+            dataset_id=self._record.id,
+            session_id=self._session_id,
+            source_id=self._origin.source_id,
+            spans=effects.spans,
+            counters=prepared.counters,
+            segments=tuple(one.segment for one in staged.segments),
+            dead_letter_files=tuple(one.file for one in staged.dead_letters),
+            intents=staged.names,
+            idempotency_keys=prepared.keys,
+            schema=prepared.schema if prepared.changes else None,
+            base_schema_version=self._record.schema.version,
+            schema_changes=prepared.changes,
+            publish=effects.publish,
+            retract=effects.retract,
+            file_id=effects.file_id,
+            file_state=effects.file_state,
+            actor=self._actor,
+            ignored_columns=prepared.ignored,
+            watermark=effects.watermark,
+            claimed=effects.claimed,
+        )
+
+    def _commit(self, commit: LandingCommit, effects: Effects) -> None:
+        try:
+            self._catalog.commit_landing(commit)
+        except UnknownOutcomeError:
+            # only this attempt moves the checkpoints from here while they are held
+            if patiently(lambda: self._checkpoints(effects)) != effects.ends:
+                raise ConflictError("the commit did not happen") from None
+
+    def _rules(self, effects: Effects) -> Rules:
+        return Rules(
+            dataset=self._dataset,
+            schema=self._record.schema,
+            validator=self._validator,
+            zone=self._origin.zone,
+            now=self._clock(),
+            allowance=self._allowance,
+            known_keys=lambda keys: self._catalog.known_keys(self._record.id, keys),
+            late_before=effects.late_before,
+        )
+
+    def _allowance(self) -> int:
+        """How many columns evolution may still add today."""
+        since = self._clock() - _EVOLUTION_PERIOD
+        recent = [
+            version for version in self._catalog.schema_history(self._record.id) if parse_time(version["created_at"]) > since
+        ]
+        added = {
+            change["column"]
+            for version in recent
+            for change in version["changes"]
+            if change["kind"] == "column_added" and self._dataset.schema.find(change["column"]) is None
+        }
+        return max(0, self._dataset.evolution.max_new_columns - len(added))
+
+    def _require_start(self, effects: Effects) -> None:
+        if patiently(lambda: self._checkpoints(effects)) != effects.starts:
+            raise OvertakenError(f"{self._origin.address}: another session has landed from the same position")
+
+    def _current_record(self) -> DatasetRecord:
+        record = patiently(lambda: self._catalog.dataset(self._dataset.name))
+        if record is None:
+            raise KeyError(self._dataset.name)
+        return record
+
+    def _count(self, prepared: Prepared, staged: _Staged) -> None:
+        tally = self._tally
+        tally.counters += prepared.counters
+        tally.changes.extend(prepared.changes)
+        tally.ignored.update(prepared.ignored)
+        window = self._dataset.window
+        tally.partitions.update(
+            (one.segment.partition_start, window.key_of(one.segment.partition_start)) for one in staged.segments
+        )
+        for letters in staged.dead_letters:
+            tally.reasons.update(letters.file.reasons)
+
+    @contextmanager
+    def _staging(self, provenance: Provenance) -> Iterator[Path]:
+        folder = self._store.staging(f"{self._dataset.name}-{provenance.label}")
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
