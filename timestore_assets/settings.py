@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
+    from timestore_assets.landing.backpressure import Marks
     from timestore_assets.storage.engine import EngineLimits
 
 PACKAGED_DEFS = Path(__file__).parent / "defs"
@@ -135,6 +136,17 @@ class Settings(BaseSettings):
     @property
     def keep_versions(self) -> timedelta:
         return timedelta(seconds=self.keep_versions_seconds)
+
+    def backlog_marks(self) -> Marks:
+        """When landing topics pauses and goes on."""
+        from timestore_assets.landing.backpressure import Mark, Marks
+
+        return Marks(
+            deltas=Mark(high=self.backlog_high_deltas, low=self.backlog_low_deltas),
+            bytes=Mark(high=self.backlog_high_bytes, low=self.backlog_low_bytes),
+            builds=Mark(high=self.backlog_high_builds, low=self.backlog_low_builds),
+            commit_ms=Mark(high=self.backlog_high_commit_ms, low=0),
+        )
 
     def engine_limits(self) -> EngineLimits:
         """Limits of one DuckDB connection; spilled data goes below TIMESTORE_HOME."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from timestore_assets.declarations import read_declarations
-from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
+from timestore_assets.model.dataset import Dataset, FileFormat, FileSource, KafkaSource
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.model.window import Partition, format_time
 from timestore_assets.settings import Settings
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from timestore_assets.building.report import BuildReport
     from timestore_assets.catalog.port import Catalog
     from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, SourceRecord
+    from timestore_assets.landing.backpressure import Backlog
     from timestore_assets.landing.report import LandReport, Progress
+    from timestore_assets.landing.stream_report import SessionLimits, StreamProgress, StreamReport
     from timestore_assets.querying.answer import Answer
     from timestore_assets.querying.execute import Querier
     from timestore_assets.querying.question import Question
+    from timestore_assets.sources.kafka.lag import SourceLag
+    from timestore_assets.sources.kafka.sharding import Shard
+    from timestore_assets.sources.kafka.topics import KafkaTopics
     from timestore_assets.storage.engine import EngineLimits
     from timestore_assets.storage.port import ObjectStore
     from timestore_assets.upkeep.collect import CollectReport
@@ -147,6 +153,82 @@ class Warehouse:
         return lander.land_files(
             dataset, source, paths, base=base, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor
         )
+
+    # --- topics
+
+    def stream(
+        self,
+        name: str,
+        source: KafkaSource,
+        *,
+        shard: Shard | None = None,
+        limits: SessionLimits | None = None,
+        progress: StreamProgress | None = None,
+        stop: threading.Event | None = None,
+        actor: str = "command line",
+    ) -> StreamReport:
+        """Run a landing session on a source's topics; see `landing.stream_session.Streamer.stream`."""
+        from timestore_assets.landing.stream_report import SessionLimits
+        from timestore_assets.landing.stream_session import Streamer, Wishes
+        from timestore_assets.sources.kafka.sharding import WHOLE
+
+        dataset, _ = self.resolve(name)
+        wishes = Wishes(
+            shard=shard or WHOLE,
+            limits=limits or SessionLimits(),
+            gauge=lambda: self.backlog(name),
+            marks=self.settings.backlog_marks(),
+            pause_seconds=self.settings.backlog_pause_seconds,
+            stop=stop or threading.Event(),
+            progress=progress,
+            actor=actor,
+        )
+        streamer = Streamer(self.catalog, self.store, self.limits, holder=self.holder)
+        return streamer.stream(dataset, source, self._topics(name, source), wishes)
+
+    def lag(self, name: str, source: KafkaSource, *, timeout_seconds: float = 5.0) -> SourceLag:
+        """How far a source's topics have been read.
+
+        Raises:
+            UnavailableError: no cluster is configured or none answers in time. InputError: it refuses us.
+        """
+        from timestore_assets.sources.kafka.client import connection_of
+        from timestore_assets.sources.kafka.survey import Surveyor
+
+        _, record = self.resolve(name)
+        known = self.catalog.source(record.id, source.kind, source.address)
+        surveyor = Surveyor(connection_of(self.settings, source.bootstrap_servers), source, timeout_seconds=timeout_seconds)
+        return surveyor.look(self.catalog.topic_partitions(known.id))
+
+    def checkpoints(self, name: str) -> dict[tuple[str, int], int]:
+        """The next offset to land of every topic partition that was read, by topic and number, of the cluster read last."""
+        dataset, record = self.resolve(name)
+        found: dict[tuple[str, int], int] = {}
+        for source in dataset.kafka_sources:
+            known = self.catalog.topic_partitions(self.catalog.source(record.id, source.kind, source.address).id)
+            newest = max(known, key=lambda one: one.id, default=None)
+            if newest is not None:
+                found.update({(one.topic, one.number): one.position for one in known if one.cluster_id == newest.cluster_id})
+        return found
+
+    def backlog(self, name: str) -> Backlog:
+        """What waits behind landing in a dataset."""
+        from timestore_assets.landing.backpressure import Backlog
+
+        _, record = self.resolve(name)
+        partitions = self.catalog.partitions(record.id)
+        return Backlog(
+            deltas=sum(one.deltas for one in partitions),
+            bytes=sum(one.unbuilt_bytes for one in partitions),
+            builds=len(self.needed_builds(name)),
+        )
+
+    def _topics(self, name: str, source: KafkaSource) -> KafkaTopics:
+        from timestore_assets.sources.kafka.client import connection_of
+        from timestore_assets.sources.kafka.topics import KafkaTopics
+
+        connection = connection_of(self.settings, source.bootstrap_servers)
+        return KafkaTopics(connection, source, group=source.group_of(name))
 
     # --- building
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets_tests import catalogs
 from timestore_assets_tests.catalog_ground import Ground
+from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster, kafka_or_skip
+from timestore_assets_tests.kafka_jars import NoKafkaError, kafka_jars
 
 # a background job starts with Ctrl-C ignored and hands that on to its children, some of which the tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -66,3 +70,33 @@ def catalog(catalog_url: str) -> Iterator[SqlCatalog]:
 @pytest.fixture
 def ground(catalog: SqlCatalog) -> Ground:
     return Ground.of(catalog)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """One node of real Apache Kafka that tests share; each makes topics of its own."""
+    with kafka_or_skip(folder=tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[Callable[..., KafkaCluster]]:
+    """Makes a test's own clusters, by `KafkaCluster`'s arguments, and ends them with it."""
+    with contextlib.ExitStack() as stack:
+
+        def make(nodes: int = 1, **how: Any) -> KafkaCluster:
+            return stack.enter_context(kafka_or_skip(nodes, folder=tmp_path, **how))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def any_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaCluster | EmbeddedKafka]:
+    """The shared Apache Kafka, or the embedded broker where that can't be had; `real` says which."""
+    try:
+        kafka_jars()
+    except NoKafkaError:
+        with EmbeddedKafka() as embedded:
+            yield embedded
+    else:
+        yield request.getfixturevalue("kafka")

@@ -92,6 +92,8 @@ def _settle_replayed(connection: Connection, batch: LandingCommit, *, now: int) 
         settled += connection.execute(waiting.values(settled_at=now, forward=False)).rowcount
     if settled < len(set(batch.replays)):
         raise ConflictError("some of these dead letters have been replayed by somebody else; list them again")
+    if batch.replays and sources.withdrawn(connection, {at for segment in batch.segments for at in segment.source_ids}):
+        raise ConflictError("some of these dead letters are of a content that has been replaced meanwhile; list them again")
 
 
 def _use_keys(connection: Connection, batch: LandingCommit, *, now: int) -> None:

@@ -186,6 +186,9 @@ class Catalog(Protocol):
     def dead_letter_files(self, dataset_id: int, *, settled: bool = False) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
         """Objects of records that did not land, oldest first; with `settled` also those that a replay has disposed of."""
 
+    def withdrawn(self, source_partition_ids: Sequence[int]) -> set[int]:
+        """Of these those to which nothing may be added now: their rows were replaced, or are a replacement not yet complete."""
+
     def forwarded(self, dead_letter_ids: Sequence[int]) -> None:
         """These files have been produced to the dead-letter topic."""
 

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, Select, Table, case, or_, select
 from timestore_assets.catalog.instants import duration_micros, optional_time, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
 from timestore_assets.catalog.records import Counters, SourcePartition, SourceRecord, Span
-from timestore_assets.catalog.tables import COUNTERS, landed_rows, source_partitions, sources
+from timestore_assets.catalog.tables import COUNTERS, files, landed_rows, source_partitions, sources
 from timestore_assets.model.position import START, Position
 
+_INCOMPLETE = ("pending", "landing", "quarantined")
 KEPT_SECONDS = 3600
 """How far back `throughput` can look."""
 
@@ -89,6 +90,17 @@ def advance(connection: Connection, span: Span, *, dataset_id: int, session_id: 
 def is_retracted(connection: Connection, partition_id: int) -> bool:
     c = source_partitions.c
     return connection.execute(select(c.retracted_version).where(c.id == partition_id)).scalar_one() is not None
+
+
+def withdrawn(connection: Connection, partition_ids: Iterable[int]) -> set[int]:
+    """See `Catalog.withdrawn`."""
+    c, f = source_partitions.c, files.c
+    found: set[int] = set()
+    for ids in chunked(partition_ids):
+        gone = select(c.id).where(c.id.in_(ids), c.retracted_version.is_not(None))
+        hidden = select(f.source_partition_id).where(f.source_partition_id.in_(ids), f.replaces != "[]", f.state.in_(_INCOMPLETE))
+        found.update(connection.execute(gone.union(hidden)).scalars())
+    return found
 
 
 def retract(connection: Connection, partition_ids: Iterable[int], *, version: int) -> list[int]:

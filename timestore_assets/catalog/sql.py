@@ -241,6 +241,9 @@ class SqlCatalog:
     def dead_letter_files(self, dataset_id: int, *, settled: bool = False) -> list[tuple[SourceRecord, DeadLetterFile, datetime]]:
         return self._read(collection.dead_letters, dataset_id, settled=settled)
 
+    def withdrawn(self, source_partition_ids: Sequence[int]) -> set[int]:
+        return self._read(sources.withdrawn, source_partition_ids)
+
     def forwarded(self, dead_letter_ids: Sequence[int]) -> None:
         self._database.write(lambda c: collection.forwarded(c, dead_letter_ids))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -27,6 +28,7 @@ from timestore_assets.landing.dead_letters import StagedDeadLetters, write_dead_
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.prepare import Prepared, Rules, prepare
 from timestore_assets.landing.validate import Validator
+from timestore_assets.landing.watermark import newest_times
 from timestore_assets.landing.write import Provenance, StagedSegment, write_segments
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ConflictError, UnknownOutcomeError
@@ -68,6 +70,7 @@ class Effects:
     """What a batch's commit does beside adding its rows, see `LandingCommit`.
 
     `late_before`: records of earlier times are late (topics). `forward`: dead letters go to the declared topic too.
+    `max_record_bytes`: longer records are refused.
     """
 
     spans: tuple[Span, ...]
@@ -79,6 +82,7 @@ class Effects:
     claimed: bool = False
     late_before: datetime | None = None
     forward: bool = False
+    max_record_bytes: int | None = None
 
     @property
     def starts(self) -> dict[int, Position]:
@@ -136,6 +140,8 @@ class BatchLanding:
         self._session_id, self._clock, self._actor, self._tally = session_id, clock, actor, tally
         self._checkpoints = checkpoints or (lambda effects: catalog.checkpoints(list(effects.starts)))
         self._record = self._current_record()
+        self.last_write_seconds = 0.0
+        """How long the last batch took from the first byte written to its commit."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -158,8 +164,30 @@ class BatchLanding:
                 self._record = self._current_record()
         raise ConflictError(f"{self._origin.address}: the schema of {self._dataset.name!r} kept changing; run it again")
 
+    def note(self, effects: Effects) -> None:
+        """Commit checkpoints and clocks without a record, for what went on without one.
+
+        Raises:
+            OvertakenError, UnavailableError: as `land`.
+        """
+        commit = LandingCommit(
+            dataset_id=self._record.id,
+            session_id=self._session_id,
+            source_id=self._origin.source_id,
+            spans=effects.spans,
+            counters=Counters(),
+            watermark=effects.watermark,
+            claimed=effects.claimed,
+            actor=self._actor,
+        )
+        try:
+            patiently(lambda: self._commit(commit, effects))
+        except ConflictError:
+            raise OvertakenError(f"{self._origin.address}: another session has gone on from there") from None
+
     def _try(self, batch: Batch, effects: Effects) -> Counters:
         prepared = prepare(self._con, batch, self._rules(effects))
+        began = time.monotonic()
         provenance = Provenance(
             source_id=self._origin.source_id, session_id=self._session_id, spans=effects.spans, attempt=token_hex(6)
         )
@@ -167,6 +195,7 @@ class BatchLanding:
             staged = self._stage(batch, prepared, provenance, folder, forward=effects.forward)
             self._publish(staged)
             self._commit(self._commit_of(prepared, staged, effects), effects)
+        self.last_write_seconds = time.monotonic() - began
         self._count(prepared, staged)
         if prepared.changes:
             # the next batch is judged by the schema that this one made, else its commit would conflict with our own
@@ -207,7 +236,7 @@ class BatchLanding:
             dataset_id=self._record.id,
             session_id=self._session_id,
             source_id=self._origin.source_id,
-            spans=effects.spans,
+            spans=_with_newest(effects, prepared, self._dataset.time, self._clock()),
             counters=prepared.counters,
             segments=tuple(one.segment for one in staged.segments),
             dead_letter_files=tuple(one.file for one in staged.dead_letters),
@@ -244,6 +273,7 @@ class BatchLanding:
             allowance=self._allowance,
             known_keys=lambda keys: self._catalog.known_keys(self._record.id, keys),
             late_before=effects.late_before,
+            max_record_bytes=effects.max_record_bytes,
         )
 
     def _allowance(self) -> int:
@@ -289,3 +319,11 @@ class BatchLanding:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_newest(effects: Effects, prepared: Prepared, column: str, now: datetime) -> tuple[Span, ...]:
+    """The spans with the newest event time that landed from each."""
+    if effects.watermark is None or prepared.source_partitions is None or not prepared.rows.num_rows:
+        return effects.spans
+    newest = newest_times(prepared.rows.column(column), prepared.source_partitions, until=now)
+    return tuple(replace(span, newest=newest.get(span.source_partition_id)) for span in effects.spans)

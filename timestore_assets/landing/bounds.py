@@ -15,6 +15,15 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import format_time
 
 
+def refuse_over_long(values: pa.ChunkedArray, sieve: Sieve, *, limit: int) -> None:
+    """Refuse documents of more bytes than the source allows (`too_long`)."""
+    lengths = pc.binary_length(values)
+    longest = pc.max(lengths).as_py()
+    if longest is not None and longest > limit:
+        rows = np.flatnonzero(pc.fill_null(pc.greater(lengths, limit), False).to_numpy())
+        sieve.refuse(rows, code="too_long", reason=f"the record has more than {limit:,} bytes")
+
+
 def refuse_missing(table: pa.Table, dataset: Dataset, sieve: Sieve) -> None:
     """Refuse rows without a time (`missing_time`) or without a value that the declaration requires (`missing_value`)."""
     for column in dataset.schema:

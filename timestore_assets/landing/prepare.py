@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from timestore_assets.catalog.records import Counters, IdempotencyKey, SchemaChange
-from timestore_assets.landing.bounds import refuse_missing, refuse_out_of_range
+from timestore_assets.landing.bounds import refuse_missing, refuse_out_of_range, refuse_over_long
 from timestore_assets.landing.decode import decode
 from timestore_assets.landing.evolve import Evolved, evolve
 from timestore_assets.landing.idempotency import sift_by_key
@@ -29,6 +29,7 @@ class Rules:
 
     `zone`: IANA name of the zone of naive times. `allowance`: how many columns may still be added today. `known_keys`: of
     these idempotency keys those used before, with their digests. `late_before`: times before it are late; None: nothing is.
+    `max_record_bytes`: longer documents are refused; None: the source has seen to it.
     """
 
     dataset: Dataset
@@ -39,6 +40,7 @@ class Rules:
     allowance: Callable[[], int]
     known_keys: Callable[[Sequence[str]], Mapping[str, str]]
     late_before: datetime | None = None
+    max_record_bytes: int | None = None
 
     @property
     def declared(self) -> tuple[Column, ...]:
@@ -77,6 +79,8 @@ def prepare(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         BadFileError: the columns of the file as a whole don't fit, see `landing.header`.
     """
     sieve = Sieve(batch.records.num_rows)
+    if rules.max_record_bytes is not None:
+        refuse_over_long(batch.records.column("value"), sieve, limit=rules.max_record_bytes)
     keys = sift_by_key(batch, sieve, rules.known_keys)
     decoded = decode(con, batch, sieve, declared=rules.declared, inferred=rules.inferred, zone=rules.zone)
     evolved = Evolved(schema=rules.schema)

@@ -1,0 +1,54 @@
+"""When landing topics has to wait for the rest: marks with hysteresis over what is unbuilt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What waits behind landing. `deltas`, `bytes`: unbuilt. `builds`: partitions that need a build. `commit_ms`: the last
+    commit's time, from writing to done.
+    """
+
+    deltas: int = 0
+    bytes: int = 0
+    builds: int = 0
+    commit_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """Landing pauses at `high` and goes on at `low` or below."""
+
+    high: int
+    low: int
+
+    def exceeded(self, value: int, *, paused: bool) -> bool:
+        return value > self.low if paused else value >= self.high
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marks:
+    deltas: Mark
+    bytes: Mark
+    builds: Mark
+    commit_ms: Mark
+
+
+def judge(backlog: Backlog, marks: Marks, *, paused: bool) -> str:
+    """Why landing must pause, or must stay paused; empty when it may go on."""
+    reasons = []
+    if marks.deltas.exceeded(backlog.deltas, paused=paused):
+        reasons.append(f"{backlog.deltas:,} unbuilt deltas")
+    if marks.bytes.exceeded(backlog.bytes, paused=paused):
+        reasons.append(f"{backlog.bytes / 1e6:,.0f} MB unbuilt")
+    if marks.builds.exceeded(backlog.builds, paused=paused):
+        reasons.append(f"{backlog.builds:,} partitions wait for a build")
+    # a slow commit is known only by committing: after a pause it is tried again
+    if not paused and backlog.commit_ms >= marks.commit_ms.high:
+        reasons.append(f"the last commit took {backlog.commit_ms / 1000:.1f} s")
+    if not reasons:
+        return ""
+    low = f"it goes on below {marks.deltas.low:,} deltas, {marks.bytes.low / 1e6:,.0f} MB and {marks.builds.low:,} builds"
+    return f"{' and '.join(reasons)}; {low}"

@@ -1,0 +1,65 @@
+"""What the watermark is made of: newest event times, and how long topic partitions have had nothing more to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+K = TypeVar("K")
+
+
+def newest_times(times: pa.ChunkedArray, source_partitions: pa.ChunkedArray, *, until: datetime) -> dict[int, datetime]:
+    """The newest time of each source partition. Times after `until` are left out: they say nothing about what is to come."""
+    limit = pa.scalar(until.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
+    table = pa.table({"source": source_partitions, "time": times})
+    found = table.filter(pc.less_equal(times, limit)).group_by("source").aggregate([("time", "max")]).to_pydict()
+    return {source: time.replace(tzinfo=UTC) for source, time in zip(found["source"], found["time_max"], strict=True)}
+
+
+class QuietClocks(Generic[K]):
+    """One clock for each topic partition: it runs while everything there is has been read, and begins anew with a record.
+
+    `before`: quiet times of former sessions, which count. `monotonic`: seconds that no change of the wall clock moves.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._before: dict[K, timedelta] = {}
+        self._since: dict[K, float] = {}
+
+    def add(self, key: K, before: timedelta) -> None:
+        self._before[key] = before
+
+    def forget(self, keys: Iterable[K]) -> None:
+        for key in keys:
+            self._before.pop(key, None)
+            self._since.pop(key, None)
+
+    def moved(self, delivered: Iterable[K], at_end: Iterable[K]) -> None:
+        """Records came from `delivered`; `at_end` have been read to their end after that."""
+        now = self._monotonic()
+        for key in delivered:
+            if key in self._before:
+                self._before[key] = timedelta(0)
+                self._since.pop(key, None)
+        for key in at_end:
+            if key in self._before:
+                self._since.setdefault(key, now)
+
+    def behind(self, keys: Iterable[K]) -> None:
+        """The brokers say that these have more to read: their clocks stop."""
+        now = self._monotonic()
+        for key in keys:
+            if key in self._since:
+                self._before[key] += timedelta(seconds=now - self._since.pop(key))
+
+    def quiet(self) -> Mapping[K, timedelta]:
+        now = self._monotonic()
+        return {key: before + self._ran(key, now) for key, before in self._before.items()}
+
+    def _ran(self, key: K, now: float) -> timedelta:
+        return timedelta(seconds=now - self._since[key]) if key in self._since else timedelta(0)

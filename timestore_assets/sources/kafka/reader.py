@@ -1,0 +1,276 @@
+"""Reads topic partitions from given offsets on, in batches bounded by rows, bytes and age; a thread of its own does it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from timestore_assets.model.dataset import FlushPolicy, KafkaSource
+from timestore_assets.model.errors import TimestoreError
+from timestore_assets.sources.kafka.client import Connection, Troubles, error_of, explained
+from timestore_assets.sources.kafka.lag import Key
+from timestore_assets.sources.kafka.messages import Chunk, Ints, as_chunk, envelope_of, has_events
+from timestore_assets.sources.port import Batch, Envelope
+
+MESSAGES_A_CALL = 10_000
+_POLL_SECONDS = 0.1
+_QUEUED_KILOBYTES = 48_000
+_MIRROR_SECONDS = 2.0
+_GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+@dataclass(kw_only=True)
+class Fetched:
+    """What was read since the last one. `ends`: next offset by topic partition, which may move on without a record (control
+    records, compaction). `at_end`: those that were read to their end. `gone`: those whose next offset the broker no longer has.
+    """
+
+    chunks: list[Chunk] = field(default_factory=list)
+    ends: dict[Key, int] = field(default_factory=dict)
+    at_end: set[Key] = field(default_factory=set)
+    gone: set[Key] = field(default_factory=set)
+    began: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return sum(len(chunk.messages) for chunk in self.chunks)
+
+    @property
+    def bytes(self) -> int:
+        return sum(chunk.bytes for chunk in self.chunks)
+
+    @property
+    def delivered(self) -> set[Key]:
+        """Topic partitions that records came from."""
+        return {key for chunk in self.chunks for key in chunk.keys}
+
+    def batch(self, ids: Mapping[Key, int]) -> Batch:
+        """The records as a batch; `ids`: the source partitions by topic partition."""
+        sources = [np.array([ids[key] for key in chunk.keys], np.int64)[chunk.places] for chunk in self.chunks]
+        values = pa.chunked_array([chunk.values for chunk in self.chunks], pa.binary())
+        rows = _Rows(self.chunks)
+        return Batch(
+            encoding="json",
+            records=pa.table({"value": values}),
+            positions=pa.array(_joined([chunk.offsets for chunk in self.chunks])),
+            lines=None,
+            bad=(),
+            raw=rows.raw,
+            source_partitions=pa.array(_joined(sources)),
+            envelope=rows.envelope,
+        )
+
+
+class _Rows:
+    """Single messages of several chunks by their index over all."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self._chunks = chunks
+        self._ends = np.cumsum([len(chunk.messages) for chunk in chunks])
+
+    def raw(self, index: int) -> bytes | None:
+        value = self._message(index).value()
+        return value.encode() if isinstance(value, str) else value
+
+    def envelope(self, index: int) -> Envelope:
+        return envelope_of(self._message(index))
+
+    def _message(self, index: int) -> Message:
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        chunk = self._chunks[which]
+        return chunk.messages[index - int(self._ends[which]) + len(chunk.messages)]
+
+
+class TopicReader:
+    """One consumer with a static assignment. `take` gives what its thread has read; two batches are in memory at most."""
+
+    def __init__(self, connection: Connection, source: KafkaSource, *, group: str) -> None:
+        self._connection, self._flush = connection, source.flush
+        self._only_topic = source.topics[0] if len(source.topics) == 1 else None
+        self._troubles = Troubles()
+        with explained(connection, "connecting", self._troubles):
+            self._consumer = Consumer(
+                connection.config(
+                    self._troubles,
+                    group_id=group,
+                    enable_auto_commit=False,
+                    enable_auto_offset_store=False,
+                    enable_partition_eof=True,
+                    auto_offset_reset="error",
+                    isolation_level=source.isolation,
+                    queued_min_messages=200_000,
+                    queued_max_messages_kbytes=_QUEUED_KILOBYTES,
+                    fetch_queue_backoff_ms=50,
+                    fetch_wait_max_ms=100,
+                    fetch_max_bytes=16_000_000,
+                    max_partition_fetch_bytes=4_000_000,
+                )
+            )
+        self._assigned: set[Key] = set()
+        self._paused = threading.Event()
+        self._stopped = threading.Event()
+        self._ready: queue.Queue[Fetched | TimestoreError] = queue.Queue(maxsize=1)
+        self._thread = threading.Thread(target=self._run, name="topic-reader", daemon=True)
+
+    # --- by the session
+
+    def assign(self, offsets: Mapping[Key, int]) -> None:
+        """Read these topic partitions too, from the given offsets on."""
+        self._assigned |= offsets.keys()
+        with explained(self._connection, "reading", self._troubles):
+            self._consumer.incremental_assign([TopicPartition(topic, number, at) for (topic, number), at in offsets.items()])
+            if self._paused.is_set():
+                self._consumer.pause([TopicPartition(*key) for key in offsets])
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Read these topic partitions no more; what was read of them may still be given."""
+        dropped = self._assigned & set(keys)
+        self._assigned -= dropped
+        if dropped:
+            with explained(self._connection, "reading", self._troubles):
+                self._consumer.incremental_unassign([TopicPartition(*key) for key in dropped])
+
+    def take(self, timeout: float) -> Fetched | None:
+        """What was read since; None when that is nothing after so many seconds.
+
+        Raises:
+            InputError, UnavailableError: the client gave up.
+        """
+        try:
+            found = self._ready.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(found, TimestoreError):
+            raise found
+        return found
+
+    def pause(self) -> None:
+        """Fetch no more from the brokers; what is buffered stays."""
+        self._paused.set()
+        with explained(self._connection, "pausing", self._troubles):
+            self._consumer.pause([TopicPartition(*key) for key in self._assigned])
+
+    def resume(self) -> None:
+        with explained(self._connection, "resuming", self._troubles):
+            self._consumer.resume([TopicPartition(*key) for key in self._assigned])
+        self._paused.clear()
+
+    def mirror(self, positions: Mapping[Key, int]) -> None:
+        """Show the positions in the consumer group, for lag tools; nothing depends on them, so a failure is no error."""
+        offsets = [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
+        if offsets:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException:
+                return
+
+    def close(self, final: Mapping[Key, int] | None = None) -> None:
+        """End the thread and the client, after showing the final positions if the brokers take them in time."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+        if final:
+            self._settle(final)
+        self._consumer.close()
+
+    def _settle(self, positions: Mapping[Key, int]) -> None:
+        self.mirror(positions)
+        limit = time.monotonic() + _MIRROR_SECONDS
+        places = [TopicPartition(topic, number) for topic, number in positions]
+        while time.monotonic() < limit:
+            try:
+                shown = self._consumer.committed(places, timeout=max(0.1, limit - time.monotonic()))
+            except KafkaException:
+                return
+            if all(place.offset in (positions[place.topic, place.partition], OFFSET_INVALID) for place in shown):
+                return
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            current = Fetched()
+            while not self._stopped.is_set():
+                self._read(current)
+                if _is_due(current, self._flush) and self._give(current):
+                    current = Fetched()
+        except TimestoreError as error:
+            self._give(error)
+        except KafkaException as error:
+            self._give(error_of(self._connection, "reading", error.args[0], self._troubles))
+
+    def _read(self, into: Fetched) -> None:
+        room = max(1, min(MESSAGES_A_CALL, self._flush.rows - into.rows))
+        messages = self._consumer.consume(room, _POLL_SECONDS)
+        if not messages:
+            return
+        if not into.began:
+            into.began = time.monotonic()
+        mixed = has_events(messages)
+        if mixed:
+            messages = self._without_events(messages, into)
+        if messages:
+            chunk = as_chunk(messages, topic=self._only_topic)
+            if not mixed:  # what comes after an end moves that end on
+                into.at_end.difference_update(chunk.keys)
+            into.chunks.append(chunk)
+            for key, end in chunk.ends.items():
+                into.ends[key] = max(end, into.ends.get(key, 0))
+
+    def _without_events(self, messages: Sequence[Message], into: Fetched) -> list[Message]:
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+                # a record after the end was reached: the end has moved on
+                into.at_end.discard((message.topic() or "", message.partition() or 0))
+                continue
+            key = (message.topic() or "", -1 if message.partition() is None else int(message.partition() or 0))
+            if error.code() == KafkaError._PARTITION_EOF:
+                into.at_end.add(key)
+                into.ends[key] = max(int(message.offset() or 0), into.ends.get(key, 0))
+            elif error.code() in (
+                KafkaError._AUTO_OFFSET_RESET,
+                KafkaError.OFFSET_OUT_OF_RANGE,
+                KafkaError.UNKNOWN_TOPIC_OR_PART,
+            ):
+                into.gone.add(key)
+            elif not error.retriable() and error.fatal():
+                raise error_of(self._connection, "reading", error, self._troubles)
+        return records
+
+    def _give(self, found: Fetched | TimestoreError) -> bool:
+        """Hand over; False when the session has not taken the one before and there is still room to read on."""
+        while not self._stopped.is_set():
+            try:
+                self._ready.put(found, timeout=0.05)
+                return True
+            except queue.Full:
+                if isinstance(found, Fetched) and not _is_full(found, self._flush):
+                    return False
+        return False
+
+
+def _is_due(found: Fetched, flush: FlushPolicy) -> bool:
+    if not (found.chunks or found.ends or found.gone):
+        return False
+    return _is_full(found, flush) or time.monotonic() - found.began >= flush.age.total_seconds()
+
+
+def _is_full(found: Fetched, flush: FlushPolicy) -> bool:
+    return found.rows >= flush.rows or found.bytes >= flush.bytes
+
+
+def _joined(parts: Sequence[Ints]) -> Any:
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)

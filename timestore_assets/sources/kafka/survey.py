@@ -1,0 +1,104 @@
+"""Ask the brokers where their topics stand, in a few requests however many partitions there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from datetime import datetime
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # its types forget it
+
+from timestore_assets.catalog.records import TopicPartition as KnownPartition
+from timestore_assets.model.dataset import KafkaSource
+from timestore_assets.model.errors import UnavailableError
+from timestore_assets.sources.kafka.client import Connection, Troubles, explained
+from timestore_assets.sources.kafka.lag import ClusterView, Key, SourceLag, TopicView, compare
+
+TIMEOUT_SECONDS = 5.0
+_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_EMBEDDED = "mockCluster"
+"""What the ids of librdkafka's own clusters begin with; they know no topic ids and never answer when asked for them."""
+
+
+class Surveyor:
+    """Keeps one client for repeated looks at a source."""
+
+    def __init__(self, connection: Connection, source: KafkaSource, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._connection, self._source, self._timeout = connection, source, timeout_seconds
+        self._troubles = Troubles()
+        with explained(connection, "connecting"):
+            self._admin = AdminClient(connection.config(self._troubles, socket_timeout_ms=int(timeout_seconds * 1000)))
+
+    def look(self, known: Sequence[KnownPartition]) -> SourceLag:
+        """Where every topic partition of the source stands.
+
+        Raises:
+            UnavailableError: no broker answers in time. InputError: they refuse us.
+        """
+        with explained(self._connection, "listing offsets", self._troubles):
+            view = self._view()
+            read_before = {one.topic for one in known if one.cluster_id == view.cluster_id}
+            fresh = [topic for name, topic in view.topics.items() if name not in read_before]
+            return compare(view, known, self._source.topics, self._starts(fresh))
+
+    def _view(self) -> ClusterView:
+        metadata = self._admin.list_topics(timeout=self._timeout)
+        wanted = [name for name in self._source.topics if name in metadata.topics and metadata.topics[name].error is None]
+        places = [TopicPartition(name, number) for name in wanted for number in metadata.topics[name].partitions]
+        lows, highs = self._offsets([(places, _EARLIEST), (places, _LATEST)])
+        cluster_id = metadata.cluster_id or "unknown"
+        ids = {} if cluster_id.startswith(_EMBEDDED) else self._topic_ids(wanted)
+        topics = {}
+        for name in wanted:
+            numbers = [number for topic, number in lows if topic == name]
+            ends = {number: (lows[name, number], highs[name, number]) for number in sorted(numbers)}
+            topics[name] = TopicView(topic=name, ends=ends, topic_id=ids.get(name))
+        return ClusterView(cluster_id=cluster_id, topics=topics)
+
+    def _offsets(self, questions: Iterable[tuple[Sequence[TopicPartition], OffsetSpec]]) -> list[dict[Key, int]]:
+        isolation = IsolationLevel[self._source.isolation.upper()]
+        asked = [
+            self._admin.list_offsets(dict.fromkeys(places, spec), isolation_level=isolation, request_timeout=self._timeout)
+            if places
+            else {}
+            for places, spec in questions
+        ]
+        return [
+            {(place.topic, place.partition): self._result(future).offset for place, future in futures.items()}
+            for futures in asked
+        ]
+
+    def _result(self, future: Future[Any]) -> Any:
+        try:
+            return future.result(timeout=self._timeout + 1)
+        except FutureTimeoutError:
+            raise UnavailableError(
+                f"the Kafka brokers {self._connection.servers} did not answer in {self._timeout:g} s"
+            ) from None
+
+    def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Ids of the topics, as far as the brokers and our rights allow."""
+        if not topics:
+            return {}
+        try:
+            futures = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout)
+            found = {name: self._result(future).topic_id for name, future in futures.items()}
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                raise
+            return {}
+        return {name: str(topic_id) for name, topic_id in found.items() if topic_id is not None}
+
+    def _starts(self, fresh: Sequence[TopicView]) -> Mapping[Key, int]:
+        """Where the start policy begins topics that were never read."""
+        policy = self._source.start
+        ends = {(view.topic, number): pair for view in fresh for number, pair in view.ends.items()}
+        if not isinstance(policy, datetime):
+            return {key: low if policy == "earliest" else high for key, (low, high) in ends.items()}
+        places = [TopicPartition(topic, number) for topic, number in ends]
+        (found,) = self._offsets([(places, OffsetSpec.for_timestamp(int(policy.timestamp() * 1000)))])
+        # no record of that time or later is told as -1: then all that comes is newer
+        return {key: offset if offset >= 0 else ends[key][1] for key, offset in found.items()}

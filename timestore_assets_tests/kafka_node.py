@@ -1,0 +1,85 @@
+"""One broker process: started with a watchdog so that it can't outlive the tests, asked to stop, or killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+STOP_SECONDS = 30.0
+LOG_LINES = 40
+# the watchdog kills the broker when our end of the pipe closes, whatever we died of
+_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 $$) & exec 3<&-; exec "$@" </dev/null'
+_LOGGING = """rootLogger.level=warn
+rootLogger.appenderRefs=out
+rootLogger.appenderRef.out.ref=out
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{HH:mm:ss,SSS} %p %c{1} %m%n
+"""
+
+
+class KafkaNode:
+    """A Java process with a properties file and a data folder that stay the same from start to start."""
+
+    def __init__(self, number: int, *, jars: Path, folder: Path, properties: dict[str, str], heap: str) -> None:
+        self.number, self._jars, self._folder, self._heap = number, jars, folder, heap
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "broker.log"
+        folder.mkdir(parents=True)
+        self._settings = folder / "server.properties"
+        lines = {**properties, "log.dirs": str(folder / "data")}
+        self._settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
+        (folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def begin_format(self, cluster_id: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start writing the empty storage; the caller waits for it."""
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings), *arguments]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self._java("64m", "-XX:TieredStopAtLevel=1", *tool), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def start(self) -> None:
+        command = self._java(self._heap, "kafka.Kafka", str(self._settings))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["sh", "-c", _WATCHED, "sh", *command], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it, at once or by a controlled shutdown; a shutdown that takes too long is cut short."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if not kill:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+        # the group still exists by its watchdog, so the number can't be anybody else's
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+    def log_tail(self) -> str:
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-LOG_LINES:])
+
+    def _java(self, heap: str, *arguments: str) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"
+        options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true", logging]
+        return ["java", *options, "-cp", f"{self._jars}/*", *arguments]
