@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from timestore_assets.declarations import read_declarations
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource, KafkaSource
-from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
 from timestore_assets.model.window import Partition, format_time
 from timestore_assets.settings import Settings
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from timestore_assets.catalog.port import Catalog
     from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, SourceRecord
     from timestore_assets.landing.backpressure import Backlog
+    from timestore_assets.landing.replay import ReplayReport, Selection
     from timestore_assets.landing.report import LandReport, Progress
     from timestore_assets.landing.stream_report import SessionLimits, StreamProgress, StreamReport
     from timestore_assets.querying.answer import Answer
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from timestore_assets.upkeep.verify import VerifyReport
 
 THROUGHPUT_SECONDS = 60.0
+STATUS_SECONDS = 1.0
+"""How long `status` waits for brokers."""
 
 
 class Warehouse:
@@ -230,10 +234,18 @@ class Warehouse:
         connection = connection_of(self.settings, source.bootstrap_servers)
         return KafkaTopics(connection, source, group=source.group_of(name))
 
+    def replay(self, name: str, selection: Selection | None = None, *, actor: str = "command line") -> ReplayReport:
+        """Land what can be landed of a dataset's dead letters now; see `landing.replay.Replayer.replay`."""
+        from timestore_assets.landing.replay import Replayer
+
+        dataset, _ = self.resolve(name)
+        return Replayer(self.catalog, self.store, self.limits, holder=self.holder).replay(dataset, selection, actor=actor)
+
     # --- building
 
     def needed_builds(self, name: str, *, now: datetime | None = None) -> list[Need]:
         """Partitions that should be built, with the reasons."""
+        from timestore_assets.building.feeds import feeds_of
         from timestore_assets.building.needs import needed
 
         dataset, record = self.resolve(name)
@@ -242,7 +254,7 @@ class Warehouse:
             partitions,
             dataset=dataset,
             requested=self.catalog.requested_builds(record.id),
-            pending_files=self.catalog.pending_files(record.id),
+            feeds=feeds_of(self.catalog, record.id, dataset),
             newest=max((found.max_time for found in partitions if found.max_time), default=None),
             now=now or datetime.now(UTC),
         )
@@ -292,8 +304,9 @@ class Warehouse:
         return {"datasets": [self._dataset_status(name) for name in (names or sorted(self.datasets))]}
 
     def _dataset_status(self, name: str) -> dict[str, Any]:
-        _, record = self.resolve(name)
+        dataset, record = self.resolve(name)
         partitions = self.catalog.partitions(record.id)
+        lags = self._lags(dataset)
         rates = self.catalog.throughput(record.id, seconds=THROUGHPUT_SECONDS)
         return {
             "dataset": name,
@@ -303,8 +316,16 @@ class Warehouse:
             "partitions": len(partitions),
             "unbuilt_rows": sum(partition.unbuilt_rows for partition in partitions),
             "pending_files": self.catalog.pending_files(record.id),
-            "sources": [_source_status(source, rates) for source in self.catalog.sources(record.id)],
+            "sources": [_source_status(source, rates, lags) for source in self.catalog.sources(record.id)],
         }
+
+    def _lags(self, dataset: Dataset) -> dict[str, int]:
+        """Lag by address of the dataset's topic sources, as far as their brokers answer at once."""
+        lags = {}
+        for source in dataset.kafka_sources:
+            with suppress(TimestoreError):
+                lags[source.address] = self.lag(dataset.name, source, timeout_seconds=STATUS_SECONDS).lag
+        return lags
 
     # --- upkeep
 
@@ -359,7 +380,7 @@ def _partition_row(found: PartitionRecord) -> dict[str, Any]:
     }
 
 
-def _source_status(source: SourceRecord, rates: Mapping[int, float]) -> dict[str, Any]:
+def _source_status(source: SourceRecord, rates: Mapping[int, float], lags: Mapping[str, int]) -> dict[str, Any]:
     counters = source.counters
     return {
         "source": f"{source.kind}:{source.address}",
@@ -369,8 +390,9 @@ def _source_status(source: SourceRecord, rates: Mapping[int, float]) -> dict[str
         "late_dropped": counters.late_dropped,
         "held": counters.held,
         "dead_letters": counters.dead_letters,
-        "lag": None,
+        "lag": lags.get(source.address) if source.kind == "kafka" else None,
         "rows_per_second": round(rates.get(source.id, 0.0), 1),
-        "paused": False,
-        "watermark": None,
+        "paused": bool(source.paused),
+        "paused_reason": source.paused or None,
+        "watermark": format_time(source.watermark) if source.watermark else None,
     }

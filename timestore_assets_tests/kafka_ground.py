@@ -1,189 +1,25 @@
-"""Real Apache Kafka for tests: a cluster of KRaft nodes on loopback, and a quick way to fill its topics."""
+"""Brokers for tests: marks, stand-ins where Apache Kafka can't be had, and a quick way to fill topics."""
 
 from __future__ import annotations
 
-import base64
-import functools
 import itertools
-import socket
 import time
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from timestore_assets.sources.kafka.embedded import PARTITIONS, EmbeddedBroker
-from timestore_assets_tests.kafka_jars import NoKafkaError, kafka_jars
-from timestore_assets_tests.kafka_node import KafkaNode
-from timestore_assets_tests.kafka_security import Security, access
+from timestore_assets_tests.kafka_cluster import CALL_SECONDS, KafkaCluster, dotted
+from timestore_assets_tests.kafka_jars import NoKafkaError
 
 REAL_KAFKA = [pytest.mark.xdist_group("kafka")]
 """Marks of tests that use real Kafka: one worker holds them all, so that one broker is enough."""
 
-START_SECONDS = 90.0
-CALL_SECONDS = 30.0
-HOST = "127.0.0.1"
-
 Record = tuple[int | None, bytes | str | None, bytes | str | None, list[tuple[str, bytes | str | None]] | None, int | None]
 """Partition, key, value, headers, timestamp in milliseconds; all but the value may well be None."""
-
-
-class KafkaCluster:
-    """Nodes that are broker and controller at once, each with ports and data of its own that survive a restart.
-
-    Args:
-        nodes: 1 or 3. `folder`: a new one is made below it. `security`: how clients prove themselves.
-        properties: broker settings that replace ours. `heap`: of each node.
-
-    Raises:
-        NoKafkaError: Apache Kafka can't be had on this machine.
-        TimeoutError: the nodes did not find together in time; its text has the end of their logs.
-    """
-
-    def __init__(
-        self,
-        nodes: int = 1,
-        *,
-        folder: Path,
-        security: Security | None = None,
-        properties: Mapping[str, str] | None = None,
-        heap: str = "256m",
-    ) -> None:
-        self.real = True
-        jars = kafka_jars()
-        self._folder = folder / f"kafka-{uuid.uuid4().hex[:8]}"
-        self._folder.mkdir(parents=True)
-        self._access = access(security, self._folder)
-        self._ports = [free_ports(3) for _ in range(nodes)]
-        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "a", 1)
-        self.nodes = [
-            KafkaNode(
-                number,
-                jars=jars,
-                folder=self._folder / f"node-{number}",
-                properties={**self._properties(number), **self._access.broker, **(properties or {})},
-                heap=heap,
-            )
-            for number in range(1, nodes + 1)
-        ]
-        try:
-            self._format()
-            for node in self.nodes:
-                node.start()
-            self.wait_until_ready()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def bootstrap(self) -> str:
-        return ",".join(f"{HOST}:{ports[0]}" for ports in self._ports)
-
-    def client_config(self, **more: Any) -> dict[str, Any]:
-        """Settings of confluent-kafka's clients: address and what proves us. `more`: with `_` for each dot."""
-        return {"bootstrap.servers": self.bootstrap, **self._access.client, **_dotted(more)}
-
-    def start_node(self, number: int, *, wait: bool = True) -> None:
-        """Start a stopped node (counted from 1) on its old ports and data."""
-        self.nodes[number - 1].start()
-        if wait:
-            self.wait_until_ready()
-
-    def stop_node(self, number: int, *, kill: bool = False) -> None:
-        """Stop a node by a controlled shutdown, or as if its machine had died."""
-        self.nodes[number - 1].stop(kill=kill)
-
-    def create_topic(
-        self, name: str, partitions: int = 1, *, replication: int = 1, config: Mapping[str, str] | None = None
-    ) -> None:
-        """Create a topic and wait until every partition has a leader."""
-        new = NewTopic(name, num_partitions=partitions, replication_factor=replication, config=dict(config or {}))
-        self.admin.create_topics([new], request_timeout=CALL_SECONDS)[name].result(CALL_SECONDS)
-        self._wait(lambda: self._led_partitions(name) == partitions, f"topic {name} with {partitions} partitions")
-
-    def delete_topic(self, name: str) -> None:
-        """Delete a topic and wait until nobody knows it any more."""
-        self.admin.delete_topics([name], request_timeout=CALL_SECONDS)[name].result(CALL_SECONDS)
-        self._wait(lambda: self._led_partitions(name) == 0, f"the end of topic {name}")
-
-    def grow(self, name: str, partitions: int) -> None:
-        """Give a topic more partitions: `partitions` in all."""
-        done = self.admin.create_partitions([NewPartitions(name, partitions)], request_timeout=CALL_SECONDS)
-        done[name].result(CALL_SECONDS)
-        self._wait(lambda: self._led_partitions(name) == partitions, f"topic {name} with {partitions} partitions")
-
-    @functools.cached_property
-    def admin(self) -> AdminClient:
-        return AdminClient(self.client_config(log_level=2))
-
-    def wait_until_ready(self) -> None:
-        """Wait until every node that we started is a broker that answers."""
-        wanted = sum(node.running for node in self.nodes)
-        self._wait(lambda: _brokers(self.admin) >= wanted, f"{wanted} brokers")
-
-    def close(self) -> None:
-        """Kill every node; the data stay for whoever looks for a reason."""
-        for node in self.nodes:
-            node.stop(kill=True)
-
-    def _format(self) -> None:
-        formats = [node.begin_format(self.cluster_id, self._access.format) for node in self.nodes]
-        codes = [process.wait(START_SECONDS) for process in formats]
-        if any(codes):
-            raise RuntimeError(f"the storage could not be formatted\n{self._logs()}")
-
-    def _properties(self, number: int) -> dict[str, str]:
-        client, internal, controller = self._ports[number - 1]
-        listeners = {"CLIENT": client, "INTERNAL": internal, "CONTROLLER": controller}
-        copies = str(len(self._ports))
-        return {
-            "process.roles": "broker,controller",
-            "node.id": str(number),
-            "controller.quorum.voters": ",".join(f"{i}@{HOST}:{ports[2]}" for i, ports in enumerate(self._ports, 1)),
-            "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items()),
-            "advertised.listeners": f"CLIENT://{HOST}:{client},INTERNAL://{HOST}:{internal}",
-            "listener.security.protocol.map": f"CLIENT:{self._access.protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "INTERNAL",
-            "controller.listener.names": "CONTROLLER",
-            "num.partitions": "4",
-            "offsets.topic.num.partitions": "4",
-            "offsets.topic.replication.factor": copies,
-            "transaction.state.log.num.partitions": "4",
-            "transaction.state.log.replication.factor": copies,
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": copies,
-            "group.initial.rebalance.delay.ms": "0",
-            "broker.session.timeout.ms": "3000",
-            "broker.heartbeat.interval.ms": "500",
-            "num.network.threads": "2",
-            "num.io.threads": "2",
-            "background.threads": "2",
-        }
-
-    def _led_partitions(self, topic: str) -> int:
-        found = self.admin.list_topics(timeout=CALL_SECONDS).topics.get(topic)
-        return sum(partition.leader >= 0 for partition in found.partitions.values()) if found else 0
-
-    def _wait(self, ready: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not ready():
-            if time.monotonic() > deadline or not any(node.running for node in self.nodes):
-                raise TimeoutError(f"waited for {what}\n{self._logs()}")
-            time.sleep(0.05)
-
-    def _logs(self) -> str:
-        return "\n".join(f"--- node {node.number}\n{node.log_tail()}" for node in self.nodes)
 
 
 class EmbeddedKafka:
@@ -209,7 +45,7 @@ class EmbeddedKafka:
         return self._broker.cluster_id
 
     def client_config(self, **more: Any) -> dict[str, Any]:
-        return {"bootstrap.servers": self.bootstrap, **_dotted(more)}
+        return {"bootstrap.servers": self.bootstrap, **dotted(more)}
 
     def create_topic(self, name: str, partitions: int = PARTITIONS, **_: Any) -> None:
         """Make a topic; a test that needs another number of partitions is skipped."""
@@ -224,18 +60,6 @@ def kafka_or_skip(nodes: int = 1, **how: Any) -> KafkaCluster:
         return KafkaCluster(nodes, **how)
     except NoKafkaError as reason:
         pytest.skip(f"not proven: needs Apache Kafka ({reason})")
-
-
-def free_ports(number: int) -> tuple[int, ...]:
-    """Ports of loopback that nobody listens on now, all different."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return tuple(one.getsockname()[1] for one in sockets)
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def produce(bootstrap: str, topic: str, records: Iterable[Record], **config: Any) -> dict[int, list[int]]:
@@ -259,7 +83,7 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record], **config: Any
         else:
             offsets[message.partition()].append(message.offset())
 
-    settings = {"linger.ms": 20, "queue.buffering.max.messages": 1_000_000, "log_level": 2, **_dotted(config)}
+    settings = {"linger.ms": 20, "queue.buffering.max.messages": 1_000_000, "log_level": 2, **dotted(config)}
     producer = Producer({"bootstrap.servers": bootstrap, **settings})
     for number, (partition, key, value, headers, timestamp) in zip(itertools.count(1), records, strict=False):
         placed = {"partition": partition} if partition is not None else {}
@@ -286,14 +110,3 @@ def _produce_patiently(producer: Producer, topic: str, record: dict[str, Any], d
             producer.poll(0.1)
         else:
             return
-
-
-def _brokers(admin: AdminClient) -> int:
-    try:
-        return len(admin.list_topics(timeout=1.0).brokers)
-    except KafkaException:
-        return 0
-
-
-def _dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name if name == "log_level" else name.replace("_", "."): value for name, value in settings.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -74,6 +75,9 @@ class KafkaNode:
         process.wait()
         if process.stdin:
             process.stdin.close()
+
+    def delete_data(self) -> None:
+        shutil.rmtree(self._folder / "data", ignore_errors=True)
 
     def log_tail(self) -> str:
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""

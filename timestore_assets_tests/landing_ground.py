@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from timestore_assets.catalog.records import Counters, DatasetRecord
 from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.landing.dead_letters import DeadLetter, read_dead_letters
+from timestore_assets.landing.dead_letter_records import DeadLetter, read_dead_letters
 from timestore_assets.landing.report import FileReport, LandReport
 from timestore_assets.landing.session import Lander
 from timestore_assets.model.content_hash import hash_sql
@@ -129,6 +129,11 @@ class Ground:
         with connect(self.limits) as con, self._opened(con, columns=wanted) as table:
             shown = ", ".join(f'"{name}"' for name in wanted)
             return con.execute(f"SELECT {shown} FROM {table} ORDER BY __session, __source, __position").fetchall()
+
+    def places(self) -> list[tuple[int, int]]:
+        """Source partition and position of every visible row, in order of arrival."""
+        with connect(self.limits) as con, self._opened(con, columns=["ts"]) as table:
+            return con.execute(f"SELECT __source, __position FROM {table} ORDER BY __session, __source, __position").fetchall()
 
     def content_hash(self) -> str:
         with connect(self.limits) as con, self._opened(con, stored=True) as table:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from timestore_assets.building.feeds import Feeds
 from timestore_assets.catalog.records import PartitionRecord
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import Partition
@@ -25,7 +26,7 @@ def needed(
     *,
     dataset: Dataset,
     requested: Mapping[str, str],
-    pending_files: int,
+    feeds: Feeds,
     newest: datetime | None,
     now: datetime,
 ) -> list[Need]:
@@ -35,11 +36,11 @@ def needed(
     `dataset.build` and some of them were never merged; a requested one always, unless it is built already.
 
     Args:
-        requested: partition key to reason, for partitions that somebody asked to build. pending_files: files discovered and not
-            settled. newest: newest time of any landed row of the dataset.
+        requested: partition key to reason, for partitions that somebody asked to build. feeds: what the sources still deliver.
+        newest: newest time of any landed row of the dataset.
     """
     needs = (
-        _need(record, dataset, requested.get(record.partition.key), pending_files=pending_files, newest=newest, now=now)
+        _need(record, dataset, requested.get(record.partition.key), feeds=feeds, newest=newest, now=now)
         for record in sorted(records, key=lambda record: record.partition.start)
     )
     return [need for need in needs if need is not None]
@@ -50,22 +51,24 @@ def is_closed(
     record: PartitionRecord | None,
     *,
     dataset: Dataset,
-    pending_files: int,
+    feeds: Feeds,
     newest: datetime | None,
     now: datetime,
 ) -> bool:
     """Whether no more rows are expected in a partition (late ones may come all the same).
 
-    It is closed once it was sealed. Otherwise nothing discovered may be pending, and its end and `late.allowed` must lie
-    below the newest landed time; or the whole dataset has an `end` that lies as far behind us, since newer rows than that are
-    refused and could never close its last partitions.
+    It is closed once it was sealed. Otherwise no file may be pending, and its end and `late.allowed` must have been passed: by
+    the watermark where topics are read, else by the newest landed time. Or the whole dataset has an `end` that lies as far
+    behind us, and no topic is delivering: newer rows than that are refused and could never close its last partitions.
     """
     if record is not None and (record.state != "open" or record.segments > record.deltas):
         return True
-    if pending_files:
+    if feeds.pending_files:
         return False
-    if dataset.end is not None and dataset.end + dataset.late.allowed < now:
+    if dataset.end is not None and dataset.end + dataset.late.allowed < now and not feeds.delivering:
         return True
+    if feeds.watermarks:
+        return feeds.watermark is not None and partition.end + dataset.late.allowed <= feeds.watermark
     return newest is not None and partition.end + dataset.late.allowed < newest
 
 
@@ -74,7 +77,7 @@ def _need(
     dataset: Dataset,
     request: str | None,
     *,
-    pending_files: int,
+    feeds: Feeds,
     newest: datetime | None,
     now: datetime,
 ) -> Need | None:
@@ -83,7 +86,7 @@ def _need(
         return None
     if request is not None:
         return Need(partition=record.partition, reason=f"{request}: {_described(record, now)}", closes=True)
-    if is_closed(record.partition, record, dataset=dataset, pending_files=pending_files, newest=newest, now=now):
+    if is_closed(record.partition, record, dataset=dataset, feeds=feeds, newest=newest, now=now):
         kind = "late or replaced rows" if record.state == "stale" else "closed"
         return Need(partition=record.partition, reason=f"{kind}: {_described(record, now)}", closes=True)
     if record.retracted or (_has_fresh(record) and _reached(record, dataset, now)):

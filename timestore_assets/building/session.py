@@ -16,6 +16,7 @@ from typing import Self
 import duckdb
 
 from timestore_assets.building.claim import Claim, Claims
+from timestore_assets.building.feeds import feeds_of
 from timestore_assets.building.merge import Merged, MergeJob, merge
 from timestore_assets.building.needs import is_closed
 from timestore_assets.building.plan import BuildPlan, plan_build
@@ -141,17 +142,17 @@ class Builder:
 
     def _closed(self, dataset: Dataset, record: DatasetRecord, partition: Partition, known: PartitionRecord) -> bool:
         rule = partial(is_closed, partition, known, dataset=dataset, now=self._clock())
-        pending = self._catalog.pending_files(record.id)
-        if rule(pending_files=pending, newest=self._newest.get(record.id)):
+        feeds = feeds_of(self._catalog, record.id, dataset)
+        if rule(feeds=feeds, newest=self._newest.get(record.id)):
             return True
-        if pending:
+        if feeds.pending_files or feeds.watermarks:
             return False
         # the newest time only grows, so the list of all partitions is read only when the last known one does not settle it
         times = [found.max_time for found in self._catalog.partitions(record.id) if found.max_time]
         if not times:
             return False
         self._newest[record.id] = max(times)
-        return rule(pending_files=pending, newest=max(times))
+        return rule(feeds=feeds, newest=max(times))
 
     # --- building
 

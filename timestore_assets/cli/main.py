@@ -10,7 +10,23 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from timestore_assets.cli import build, datasets, deadletters, demo, dev, init, land, query, schema, status, upkeep, version
+from timestore_assets.cli import (
+    broker,
+    build,
+    datasets,
+    deadletters,
+    demo,
+    dev,
+    init,
+    land,
+    query,
+    replay,
+    schema,
+    status,
+    stream,
+    upkeep,
+    version,
+)
 from timestore_assets.cli.failures import BROKEN_PIPE, INTERRUPTED, explain, is_broken_pipe
 from timestore_assets.cli.interrupts import CtrlC
 
@@ -24,7 +40,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, init, datasets, land, build, query, status, deadletters, schema, upkeep, dev, version):
+for module in (
+    demo,
+    init,
+    datasets,
+    land,
+    stream,
+    build,
+    query,
+    status,
+    deadletters,
+    schema,
+    upkeep,
+    dev,
+    broker,
+    replay,
+    version,
+):
     module.add_to(app)
 
 

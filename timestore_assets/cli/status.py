@@ -38,6 +38,11 @@ def status(json: AsJson = False) -> None:
     )
     sources = (_source_row(entry["dataset"], source) for entry in report["datasets"] for source in entry["sources"])
     print_table(*without_empty(SOURCE_COLUMNS, sources, nothing=(NOTHING,)))
+    for entry in report["datasets"]:
+        for source in entry["sources"]:
+            if source.get("paused_reason"):
+                text = f"{entry['dataset']}: landing {source['source']} is paused: {source['paused_reason']}"
+                stdout().print(text, markup=False, soft_wrap=True)
 
 
 def _dataset_row(entry: dict[str, Any]) -> list[str]:

@@ -44,9 +44,15 @@ def coerce(con: duckdb.DuckDBPyConnection, cells: Sequence[Cell], sieve: Sieve) 
         for place, index in enumerate(changing):
             values[index] = coerced[place]
             _refuse_bad(con, cells[index], bad, place, sieve)
-    for cell, value in zip(cells, values, strict=True):
-        _refuse_non_finite(con, cell.column, value, sieve)
-    return pa.table(values, names=[cell.column.name for cell in cells])
+    table = pa.table(values, names=[cell.column.name for cell in cells])
+    refuse_non_finite(con, [cell.column for cell in cells], table, sieve)
+    return table
+
+
+def refuse_non_finite(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], table: pa.Table, sieve: Sieve) -> None:
+    """Refuse rows with NaN or an infinity where a column does not allow it (`non_finite`). `table`: these columns, typed."""
+    for column, value in zip(columns, table.columns, strict=True):
+        _refuse_non_finite(con, column, value, sieve)
 
 
 def _run(con: duckdb.DuckDBPyConnection, cells: Sequence[Cell]) -> tuple[list[pa.ChunkedArray], pa.ChunkedArray | None]:

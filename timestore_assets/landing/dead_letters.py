@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind
 from timestore_assets.landing.delta_files import not_written
 from timestore_assets.landing.lateness import LATE
 from timestore_assets.landing.sieve import REFUSAL_SCHEMA, Rows, Sieve
 from timestore_assets.landing.write import DEAD_LETTER_FOLDER, Provenance
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.sources.files.records import MAX_RAW_BYTES
 from timestore_assets.sources.port import BadRecord, Batch, Envelope, ManyRawRows
-from timestore_assets.storage.port import ObjectStore, Upload
+from timestore_assets.storage.port import Upload
 
 SCHEMA = pa.schema(
     [
@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("column", pa.string()),
         ("reason", pa.string()),
         ("raw", pa.binary()),
+        ("is_prefix", pa.bool_()),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
         ("session", pa.int64()),
         ("key", pa.binary()),
@@ -43,17 +44,18 @@ SCHEMA = pa.schema(
     ]
 )
 """`source`: file address or topic. `position`, `line`: as in `sources.port.BadRecord`, line 0 when there are none. `column`:
-empty when no single one is at fault. `raw`: original bytes (a row of a typed file as JSON; a prefix when over 1 MiB; null for a
-record without a value). `key`, `headers`, `timestamp`: the broker's, null for files."""
+empty when no single one is at fault. `raw`: original bytes (a row of a typed file as JSON; null for a record without a value);
+`is_prefix`: only the beginning of them, because the source kept no more. `key`, `headers`, `timestamp`: the broker's, null for
+files."""
 
 ENCODING_KEY = "timestore.encoding"
 """Metadata of a dead-letter file: the encoding of the batch its records come from, and for `text` its field names (JSON)."""
 FIELDS_KEY = "timestore.fields"
 
-_ROWS_A_TIME = 10_000
-_BYTES_A_TIME = 32_000_000
-_ROWS_READ = 1_000
-_SHOWN_COLUMNS = ("source", "position", "line", "code", "column", "reason", "raw", "recorded_at")
+_ROWS_A_PIECE = 10_000
+_BYTES_A_PIECE = 32_000_000
+_ROWS_MADE = 500
+"""Raw rows that are made together: enough to be fast, and few enough to be small beside their batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,20 +64,6 @@ class StagedDeadLetters:
 
     file: DeadLetterFile
     upload: Upload
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeadLetter:
-    """One refused record, see `SCHEMA`."""
-
-    source: str
-    position: int
-    line: int
-    code: str
-    column: str
-    reason: str
-    raw: bytes | None
-    recorded_at: datetime
 
 
 def write_dead_letters(
@@ -90,6 +78,8 @@ def write_dead_letters(
     forward: bool = False,
 ) -> list[StagedDeadLetters]:
     """Write what the source and the sieve refused of a batch, by position: one file for each disposition, none for nothing.
+
+    A batch of several source partitions has no `bad` records: brokers cut none.
 
     Raises:
         StorageFullError, UnavailableError: the staging folder takes no more.
@@ -109,13 +99,12 @@ def write_dead_letters(
         "session": provenance.session_id,
         "recorded_at": now.astimezone(UTC),
     }
-    if batch.source_partitions is None:
-        common["source_partition"] = provenance.spans[0].source_partition_id
+    only = provenance.spans[0].source_partition_id
     staged = []
     for kind, rows, bad in kept:
         if rows.num_rows or bad:
             path = folder / f"{kind}.parquet"
-            reasons = _write(batch, rows, bad, common, path)
+            reasons = _write(path, common, batch, _Refused.of(batch, rows, bad, only))
             name = f"{dataset.name}/{DEAD_LETTER_FOLDER}/{provenance.label}-{kind}.parquet"
             file = DeadLetterFile(
                 name=name,
@@ -129,16 +118,15 @@ def write_dead_letters(
     return staged
 
 
-def _write(batch: Batch, refused: pa.Table, bad: Sequence[BadRecord], common: Mapping[str, Any], path: Path) -> Counter[str]:
+def _write(path: Path, common: Mapping[str, Any], batch: Batch, refused: _Refused) -> Counter[str]:
     """Write one file; returns its records by reason."""
     reasons: Counter[str] = Counter()
     fields = batch.records.column_names if batch.encoding == "text" else []
     schema = SCHEMA.with_metadata({ENCODING_KEY: batch.encoding, FIELDS_KEY: json.dumps(fields)})
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for piece in _pieces(batch, refused, bad):
-                for counted in pc.value_counts(piece.column("code")).to_pylist():
-                    reasons[counted["values"]] += counted["counts"]
+            for piece in refused.pieces():
+                reasons.update(by_code(piece.column("code")))
                 constants = [pa.repeat(pa.scalar(common[name], SCHEMA.field(name).type), len(piece)) for name in common]
                 columns = dict(zip([*piece.column_names, *common], [*piece.columns, *constants], strict=True))
                 writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=schema))
@@ -147,93 +135,90 @@ def _write(batch: Batch, refused: pa.Table, bad: Sequence[BadRecord], common: Ma
     return reasons
 
 
-def _pieces(batch: Batch, refused: pa.Table, bad: Sequence[BadRecord]) -> Iterator[pa.Table]:
-    """Refused records by position, at most so many and so large at a time. The constant columns are missing."""
-    rows = refused.column("row").to_numpy()
-    places = batch.positions.to_numpy(zero_copy_only=False)[rows]
-    refused = refused.append_column("position", pa.array(places))
-    # rows of the batch count from 0, what the source refused from -1 downwards
-    by_source = pa.Table.from_pylist([_place(number, record) for number, record in enumerate(bad)], _PLACES)
-    together = pa.concat_tables([refused.select(_PLACES.names).cast(_PLACES), by_source]).sort_by("position")
-    which = together.column("row").to_numpy()
-    start = 0
-    while start < len(which):
-        raws = _raws(batch, which[start : start + _ROWS_A_TIME])
-        chosen = which[start : start + len(raws)]
-        piece = together.slice(start, len(raws)).drop_columns("row")
-        lines = pa.array([_line(batch, int(row)) for row in chosen], pa.int64())
-        piece = piece.append_column("line", lines).append_column("raw", pa.array(raws, pa.binary()))
-        yield _with_envelopes(piece, batch, chosen)
-        start += len(raws)
+def by_code(codes: pa.ChunkedArray) -> dict[str, int]:
+    """How many records have each reason code."""
+    return {counted["values"]: counted["counts"] for counted in pc.value_counts(codes).to_pylist()}
 
 
-def _with_envelopes(piece: pa.Table, batch: Batch, rows: Rows) -> pa.Table:
-    """Add what the broker keeps beside the values, and the rows' source partitions."""
-    envelopes = [batch.envelope(int(row)) if batch.envelope and row >= 0 else Envelope() for row in rows]
-    columns = {
-        "key": [one.key for one in envelopes],
-        "headers": [[{"name": name, "value": value} for name, value in one.headers] or None for one in envelopes],
-        "timestamp": [one.timestamp for one in envelopes],
-    }
-    for name, values in columns.items():
-        piece = piece.append_column(name, pa.array(values, SCHEMA.field(name).type))
-    if batch.source_partitions is not None:
-        piece = piece.append_column("source_partition", batch.source_partitions.take(pa.array(rows)))
-    return piece
+_PLACES = pa.schema([*REFUSAL_SCHEMA, ("source_partition", pa.int64()), ("position", pa.int64())])
 
 
-_PLACES = pa.schema([*REFUSAL_SCHEMA, ("position", pa.int64())])
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Refused:
+    """Refused records of a batch by source partition and position. `places`: of `_PLACES`, without their bytes.
 
-
-def _place(number: int, bad: BadRecord) -> dict[str, Any]:
-    return {"row": -1 - number, "code": bad.code, "column": "", "reason": bad.reason, "position": bad.position}
-
-
-def _raws(batch: Batch, which: Rows) -> list[bytes | None]:
-    """Original bytes of the first of these records, at least one and as many as the memory for them allows."""
-    if isinstance(batch.raw, ManyRawRows):
-        made = dict(zip(own := which[which >= 0], batch.raw.many(own.tolist()), strict=True))
-    else:
-        made = {}
-    raws: list[bytes | None] = []
-    size = 0
-    for row in which:
-        raw = batch.bad[-1 - row].raw if row < 0 else made[row] if made else batch.raw(int(row))
-        raws.append(raw)
-        size += len(raw or b"")
-        if size > _BYTES_A_TIME:
-            break
-    return raws
-
-
-def _line(batch: Batch, row: int) -> int:
-    if row < 0:
-        return batch.bad[-1 - row].line
-    line: int = batch.lines[row].as_py() if batch.lines is not None else 0
-    return line
-
-
-def read_dead_letters(
-    catalog: Catalog, store: ObjectStore, dataset_id: int, *, limit: int, code: str | None = None
-) -> Iterator[DeadLetter]:
-    """Refused records of a dataset, those of the newest file first and by position inside one.
-
-    Args:
-        limit: at most so many; memory stays bounded by one piece of a file, whatever it is.
-        code: only those refused for this reason.
-
-    Raises:
-        UnavailableError: an object can't be reached.
+    In its column `row` those of the batch count from 0 up, and what the source refused from -1 down.
     """
-    newest_first = sorted(catalog.dead_letter_files(dataset_id), key=lambda found: found[2], reverse=True)
-    for _, file, _ in newest_first:
-        if code is not None and code not in file.reasons:
-            continue
-        with pq.ParquetFile(store.local_path(file.name)) as opened:
-            for piece in opened.iter_batches(batch_size=min(limit, _ROWS_READ), columns=[*_SHOWN_COLUMNS]):
-                chosen = piece if code is None else piece.filter(pc.equal(piece.column("code"), code))
-                for row in chosen.slice(0, limit).to_pylist():
-                    yield DeadLetter(**row)
-                limit -= min(limit, chosen.num_rows)
-                if limit == 0:
-                    return
+
+    batch: Batch
+    bad: tuple[BadRecord, ...]
+    places: pa.Table
+
+    @classmethod
+    def of(cls, batch: Batch, refused: pa.Table, bad: tuple[BadRecord, ...], only: int) -> _Refused:
+        """`refused`: of `REFUSAL_SCHEMA`. `only`: the source partition, unless the batch has several."""
+        rows = refused.column("row")
+        alone = pa.repeat(pa.scalar(only, pa.int64()), len(rows))
+        partitions = alone if batch.source_partitions is None else batch.source_partitions.take(rows)
+        own = refused.append_column("source_partition", partitions).append_column("position", batch.positions.take(rows))
+        by_source = [_place(number, record, only) for number, record in enumerate(bad)]
+        together = pa.concat_tables([own.select(_PLACES.names).cast(_PLACES), pa.Table.from_pylist(by_source, _PLACES)])
+        order = [("source_partition", "ascending"), ("position", "ascending")]
+        return cls(batch=batch, bad=bad, places=together.sort_by(order))
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """The records with their bytes, at most so many and about so large at a time; the constant columns are missing."""
+        rows: Rows = self.places.column("row").to_numpy()
+        start, size, raws = 0, 0, list[bytes | None]()
+        for raw in self._raws(rows):
+            raws.append(raw)
+            size += len(raw or b"")
+            if size >= _BYTES_A_PIECE or len(raws) == _ROWS_A_PIECE:
+                yield self._piece(start, rows[start : start + len(raws)], raws)
+                start, size, raws = start + len(raws), 0, []
+        if raws:
+            yield self._piece(start, rows[start:], raws)
+
+    def _raws(self, rows: Rows) -> Iterator[bytes | None]:
+        """Original bytes, in the order of the rows."""
+        raw = self.batch.raw
+        for start in range(0, len(rows), _ROWS_MADE):
+            some = rows[start : start + _ROWS_MADE]
+            own = some[some >= 0].tolist()
+            made = iter(raw.many(own)) if isinstance(raw, ManyRawRows) else map(raw, own)
+            for row in some.tolist():
+                yield self.bad[-1 - row].raw if row < 0 else next(made)
+
+    def _piece(self, start: int, rows: Rows, raws: list[bytes | None]) -> pa.Table:
+        numbers = rows.tolist()
+        # what the source refused it kept in full only below its limit
+        prefixes = [row < 0 and len(raw or b"") >= MAX_RAW_BYTES for row, raw in zip(numbers, raws, strict=True)]
+        lines = self.batch.lines
+        known = [0] * len(rows) if lines is None or not len(lines) else lines.take(pa.array(rows.clip(min=0))).to_pylist()
+        columns = {
+            "line": [self.bad[-1 - row].line if row < 0 else line for row, line in zip(numbers, known, strict=True)],
+            "raw": raws,
+            "is_prefix": prefixes,
+            **self._envelopes(numbers),
+        }
+        piece = self.places.slice(start, len(rows)).drop_columns("row")
+        for name, values in columns.items():
+            piece = piece.append_column(name, pa.array(values, SCHEMA.field(name).type))
+        return piece
+
+    def _envelopes(self, rows: list[int]) -> dict[str, list[Any]]:
+        """What the broker keeps beside the values."""
+        find = self.batch.envelope
+        if find is None:
+            return {name: [None] * len(rows) for name in ("key", "headers", "timestamp")}
+        envelopes = [find(row) if row >= 0 else Envelope() for row in rows]
+        return {
+            "key": [one.key for one in envelopes],
+            "headers": [[{"name": name, "value": value} for name, value in one.headers] or None for one in envelopes],
+            "timestamp": [one.timestamp for one in envelopes],
+        }
+
+
+def _place(number: int, bad: BadRecord, source_partition: int) -> dict[str, Any]:
+    place = {"row": -1 - number, "code": bad.code, "column": "", "reason": bad.reason, "position": bad.position}
+    return {**place, "source_partition": source_partition}

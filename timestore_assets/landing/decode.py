@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from timestore_assets.landing.cells import RAW, Cell, coerce
-from timestore_assets.landing.coercion import value_of_json, value_of_text
+from timestore_assets.landing.coercion import value_of_text
 from timestore_assets.landing.extras import Extras, RawColumn, TableExtras
 from timestore_assets.landing.header import check_header
 from timestore_assets.landing.json_documents import read_documents
@@ -49,7 +49,9 @@ def decode(
     """
     known = [*declared, *inferred]
     if batch.encoding == "json":
-        return _decode_json(con, batch, sieve, declared, known, zone)
+        names = [column.name for column in inferred]
+        table, extras = read_documents(con, batch.records.column("value"), declared, names, sieve, zone=zone)
+        return Decoded(table=table, extras=extras)
     check_header(batch.records.column_names, known)
     if batch.encoding == "text":
         return _decode_text(con, batch, sieve, declared, zone)
@@ -71,24 +73,6 @@ def _decode_typed(
 ) -> Decoded:
     cells = [typed_cell(column, batch.records.column(column.name), zone=zone) for column in _present(batch, declared)]
     return Decoded(table=_coerced(con, cells, batch, sieve), extras=TableExtras(_others(batch, declared), typed_raw_column))
-
-
-def _decode_json(
-    con: duckdb.DuckDBPyConnection,
-    batch: Batch,
-    sieve: Sieve,
-    declared: Sequence[Column],
-    known: Sequence[Column],
-    zone: str | None,
-) -> Decoded:
-    names = [column.name for column in declared]
-    inferred = [column.name for column in known[len(declared) :]]
-    documents = read_documents(con, batch.records.column("value"), names, inferred, sieve)
-    cells = [
-        Cell(column=column, raw=raw, value=value_of_json(RAW, column.type, zone=zone))
-        for column, raw in zip(declared, documents.columns, strict=True)
-    ]
-    return Decoded(table=_coerced(con, cells, batch, sieve), extras=documents.extras)
 
 
 def _coerced(con: duckdb.DuckDBPyConnection, cells: Sequence[Cell], batch: Batch, sieve: Sieve) -> pa.Table:

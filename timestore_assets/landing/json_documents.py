@@ -1,4 +1,4 @@
-"""JSON documents of a batch: what makes one refusable as a whole, and the raw text of each column's value.
+"""JSON documents of a batch: what makes one refusable as a whole, and the value of each column.
 
 DuckDB's reader lets pass what JSON does not allow (trailing commas) and keeps silent about what would be lost (the second of two
 equal keys, unknown keys), so both are looked for here. NaN and infinities, which it also reads, are left to the columns.
@@ -15,46 +15,102 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from timestore_assets.landing.coercion import text_of_json
+from timestore_assets.landing.cells import RAW, Cell, coerce, refuse_non_finite
+from timestore_assets.landing.coercion import text_of_json, value_of_json
 from timestore_assets.landing.extras import RawColumn, Shape
 from timestore_assets.landing.header import case_twin, name_problem
+from timestore_assets.landing.json_values import TRAILING_COMMA, all_unproven, read_values
 from timestore_assets.landing.sieve import Rows, Sieve
+from timestore_assets.model.schema import Column
 from timestore_assets.model.types import literal
 
 _NULL, _NOT_UTF8, _NOT_JSON, _NOT_OBJECT, _SUSPICIOUS = 1, 2, 3, 4, 5
+_BROKEN = (
+    (_NULL, "null_value", "the record has no value (a tombstone)"),
+    (_NOT_UTF8, "invalid_utf8", "the record is not valid UTF-8"),
+    (_NOT_JSON, "bad_json", "the record is not valid JSON"),
+    (_NOT_OBJECT, "not_an_object", "the record is JSON, but no object"),
+)
 _WIDE = 200  # undeclared keys beyond which a batch is not laid out as columns
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Documents:
-    """The raw text of each asked column (null for a missing key or a JSON null), and the other keys.
-
-    `columns`: one VARCHAR array for each asked name, with a value for each row of the batch.
-    """
-
-    columns: list[pa.ChunkedArray]
-    extras: JsonExtras
-
-
 def read_documents(
-    con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, names: Sequence[str], inferred: Sequence[str], sieve: Sieve
-) -> Documents:
-    """Parse a batch of documents; refuse in the sieve those that are none.
+    con: duckdb.DuckDBPyConnection,
+    values: pa.ChunkedArray,
+    declared: Sequence[Column],
+    inferred: Sequence[str],
+    sieve: Sieve,
+    *,
+    zone: str | None,
+    careful: bool = False,
+) -> tuple[pa.Table, JsonExtras]:
+    """The typed columns of a batch of documents, a row for each, and their other keys; bad rows are refused in the sieve.
 
-    `names`: declared columns, whose raw values are wanted. `inferred`: other columns of the schema.
+    `inferred`: other columns of the schema. `zone`: IANA name of the zone of naive times, None for UTC. `careful`: read every
+    row the way that tells why one is bad; else only those whose values the quick way can't prove. Both give the same.
 
-    Codes: `null_value`, `invalid_utf8`, `bad_json`, `not_an_object`, `duplicate_keys`, `ambiguous_column`, `bad_column_name`.
+    Codes: `null_value`, `invalid_utf8`, `bad_json`, `not_an_object`, `duplicate_keys`, `ambiguous_column`, `bad_column_name`,
+    `bad_value`, `non_finite`.
     """
-    table = pa.table({"value": values})
-    con.register("landing_documents", table)
+    documents = pa.table({"value": values})
+    names = [column.name for column in declared]
+    con.register("landing_documents", documents)
     try:
-        found = con.sql(_parse_sql(names)).to_arrow_table()
-        _refuse_broken(found.column("state"), values, sieve)
-        shapes = _key_shapes(con, found.column("shape"))
+        found = all_unproven(con, declared) if careful else read_values(con, values, declared, zone=zone)
+        shapes = _key_shapes(con, values, found.shapes)
     finally:
         con.unregister("landing_documents")
-    others = _refuse_bad_keys(shapes, names, inferred, sieve)
-    return Documents(columns=found.columns[: len(names)], extras=JsonExtras(con, table, names, others))
+    if not len(found.unproven):
+        table, others = found.table, _refuse_bad_keys(shapes, names, inferred, sieve)
+    else:
+        doubtful = values.take(pa.array(found.unproven)) if len(found.unproven) < len(values) else values
+        raws, states = _raw_values(con, doubtful, names)
+        _refuse_broken(states, doubtful, found.unproven, sieve)
+        others = _refuse_bad_keys(shapes, names, inferred, sieve)
+        exact = _coerced(con, declared, raws, found.unproven, sieve, zone)
+        table = _replaced(found.table, found.unproven, exact)
+    refuse_non_finite(con, declared, table, sieve)
+    return table, JsonExtras(con, documents, names, others)
+
+
+def _raw_values(
+    con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, names: Sequence[str]
+) -> tuple[list[pa.ChunkedArray], pa.ChunkedArray]:
+    """The raw text of each named key (null for a missing key or a JSON null), and what is wrong with each document."""
+    con.register("landing_documents", pa.table({"value": values}))
+    try:
+        found = con.sql(_parse_sql(names)).to_arrow_table()
+    finally:
+        con.unregister("landing_documents")
+    return found.columns[: len(names)], found.column("state")
+
+
+def _coerced(
+    con: duckdb.DuckDBPyConnection,
+    declared: Sequence[Column],
+    raws: Sequence[pa.ChunkedArray],
+    rows: Rows,
+    sieve: Sieve,
+    zone: str | None,
+) -> pa.Table:
+    cells = [
+        Cell(column=column, raw=raw, value=value_of_json(RAW, column.type, zone=zone))
+        for column, raw in zip(declared, raws, strict=True)
+    ]
+    part = Sieve(len(rows))
+    table = coerce(con, cells, part)
+    refused = part.refused()
+    sieve.refuse_each(refused.set_column(0, "row", pa.array(rows[refused.column("row").to_numpy()])))
+    return table
+
+
+def _replaced(table: pa.Table, rows: Rows, exact: pa.Table) -> pa.Table:
+    """The table with other values in some rows."""
+    if len(rows) == table.num_rows:
+        return exact
+    place = np.arange(table.num_rows)
+    place[rows] = np.arange(len(rows)) + table.num_rows
+    return pa.concat_tables([table, exact.cast(table.schema)]).take(pa.array(place))
 
 
 def _parse_sql(names: Sequence[str]) -> str:
@@ -63,23 +119,21 @@ def _parse_sql(names: Sequence[str]) -> str:
     state = f"""CASE WHEN value IS NULL THEN {_NULL} WHEN d IS NULL THEN {_NOT_UTF8}
         WHEN s IS NULL OR NOT starts_with(d, '{{') THEN
             CASE WHEN NOT json_valid(d) THEN {_NOT_JSON} WHEN NOT starts_with(ltrim(d, ' \t\r\n'), '{{') THEN {_NOT_OBJECT} END
-        WHEN regexp_matches(d, ',\\s*[}}\\]]') THEN {_SUSPICIOUS} END"""
+        WHEN regexp_matches(d, {literal(TRAILING_COMMA)}) THEN {_SUSPICIOUS} END"""
     decoded = "SELECT value, try(decode(value)) AS d FROM landing_documents"
-    parsed = f"SELECT value, d, try(from_json(d, {structure})) AS s, hash(try(json_keys(d))) AS shape FROM ({decoded})"
-    return f"SELECT {columns}{state} AS state, shape FROM ({parsed})"
+    parsed = f"SELECT value, d, try(from_json(d, {structure})) AS s FROM ({decoded})"
+    return f"SELECT {columns}{state} AS state FROM ({parsed})"
 
 
-def _refuse_broken(states: pa.ChunkedArray, values: pa.ChunkedArray, sieve: Sieve) -> None:
+def _refuse_broken(states: pa.ChunkedArray, values: pa.ChunkedArray, rows: Rows, sieve: Sieve) -> None:
+    """Refuse what is no document. `rows`: where in the batch these values stand."""
     if states.null_count == len(states):
         return
-    state = pc.fill_null(states, 0).to_numpy()
-    suspicious = np.flatnonzero(state == _SUSPICIOUS)
-    broken = [row for row in suspicious if not _strictly_valid(values[int(row)].as_py())]
-    sieve.refuse(np.flatnonzero(state == _NULL), code="null_value", reason="the record has no value (a tombstone)")
-    sieve.refuse(np.flatnonzero(state == _NOT_UTF8), code="invalid_utf8", reason="the record is not valid UTF-8")
-    not_json = np.union1d(np.flatnonzero(state == _NOT_JSON), np.array(broken, dtype=np.int64)).astype(np.int64)
-    sieve.refuse(not_json, code="bad_json", reason="the record is not valid JSON")
-    sieve.refuse(np.flatnonzero(state == _NOT_OBJECT), code="not_an_object", reason="the record is JSON, but no object")
+    state = pc.fill_null(states, 0).to_numpy().copy()
+    for place in np.flatnonzero(state == _SUSPICIOUS):
+        state[place] = 0 if _strictly_valid(values[int(place)].as_py()) else _NOT_JSON
+    for number, code, reason in _BROKEN:
+        sieve.refuse(rows[state == number], code=code, reason=reason)
 
 
 def _strictly_valid(document: bytes) -> bool:
@@ -96,19 +150,23 @@ class _KeyShape:
     rows: Rows
 
 
-def _key_shapes(con: duckdb.DuckDBPyConnection, shape: pa.ChunkedArray) -> list[_KeyShape]:
-    """The distinct lists of keys with the rows that have them, by first row. Needs `landing_documents`."""
-    hashes = pc.fill_null(shape, 0).to_numpy()
-    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+def _key_shapes(con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, shapes: pa.ChunkedArray) -> list[_KeyShape]:
+    """The distinct lists of keys with the rows that have them, by first row.
+
+    `shapes`: a hash of each row's keys; rows without one are left out.
+    """
+    asked = np.flatnonzero(pc.is_valid(shapes).to_numpy())
+    if not len(asked):
+        return []
+    distinct, first, inverse = np.unique(pc.drop_null(shapes).to_numpy(), return_index=True, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     ends = np.cumsum(np.bincount(inverse, minlength=len(distinct)))
-    documents = con.table("landing_documents").to_arrow_table().column(0).take(pa.array(first))
-    con.register("landing_shapes", pa.table({"value": documents}))
+    con.register("landing_shapes", pa.table({"value": values.take(pa.array(asked[first]))}))
     try:
         keys = con.sql("SELECT try(json_keys(try(decode(value)))) FROM landing_shapes").to_arrow_table().column(0).to_pylist()
     finally:
         con.unregister("landing_shapes")
-    rows = np.split(order, ends[:-1])
+    rows = np.split(asked[order], ends[:-1])
     return [_KeyShape(keys=tuple(keys[i] or ()), rows=rows[i]) for i in np.argsort(first)]
 
 

@@ -113,7 +113,9 @@ def test_a_broker_ends_with_the_process_that_started_it(kafka: KafkaCluster, tmp
 
 def is_broker(pid: int) -> bool:
     # a zombie of somebody who died has no command line any more
-    listed = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, timeout=WAIT, check=False)
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, timeout=WAIT, check=False
+    )
     return "kafka.Kafka" in listed.stdout
 
 

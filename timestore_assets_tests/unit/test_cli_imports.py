@@ -6,7 +6,20 @@ import subprocess
 import sys
 
 # not pydantic: typer itself brings it to convert arguments, in a few milliseconds
-HEAVY = ("alembic", "dagster", "duckdb", "matplotlib", "numpy", "pandas", "pandera", "polars", "pyarrow", "sqlalchemy", "yaml")
+HEAVY = (
+    "alembic",
+    "confluent_kafka",
+    "dagster",
+    "duckdb",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pandera",
+    "polars",
+    "pyarrow",
+    "sqlalchemy",
+    "yaml",
+)
 SCRIPT = """
 import sys
 from timestore_assets.cli.main import run
@@ -29,6 +42,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_of_a_command_imports_nothing_heavy() -> None:
     assert modules_imported_by("land", "--help") == ""
+
+
+def test_help_of_the_streaming_commands_imports_nothing_heavy() -> None:
+    assert modules_imported_by("broker", "--help") == modules_imported_by("replay", "--help") == ""
 
 
 def test_version_imports_nothing_heavy() -> None:

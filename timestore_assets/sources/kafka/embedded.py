@@ -23,6 +23,7 @@ PARTITIONS = 4
 KEPT_BYTES = 5 * 1024 * 1024
 """What it keeps of a topic partition, about; older records are gone."""
 START_SECONDS = 10.0
+_CLUSTER = "mockCluster"
 _FILE, _LOCK = "broker.json", "broker.lock"
 # a reader holds the lock for an instant while it looks; a broker holds it for its whole life
 _LOCK_SECONDS = 1.0
@@ -64,6 +65,11 @@ class EmbeddedBroker:
     def make_topic(self, name: str) -> None:
         """Make a topic; being asked for it is how the mock cluster makes one."""
         self._host.list_topics(name, timeout=START_SECONDS)
+
+
+def is_embedded(cluster_id: str) -> bool:
+    """Whether a cluster is such a broker, here or in another process, and so keeps only the newest records."""
+    return cluster_id.startswith(_CLUSTER)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,116 @@
+"""A backlog on a real Apache Kafka broker, landed by one session, beside a bare `Consumer.consume` loop that only counts.
+
+    python benchmarks/streaming.py --records 5_000_000
+
+Landing includes decoding, validation of a column, provenance, syncing every segment to disk and the catalog: when it ends, every
+record can be queried. Each repetition runs in a process of its own on the same topic; what a process needs to start is left out
+of both times. The broker shares the machine, so both figures are what is left of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from streaming_ground import fill, make_home
+
+TOPIC = "metrics"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=5_000_000)
+    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--worker", choices=("bare", "land"), help=argparse.SUPPRESS)
+    parser.add_argument("--servers", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(WORKERS[options.worker](options)))
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        _compare(options, Path(folder))
+
+
+def _compare(options: argparse.Namespace, folder: Path) -> None:
+    from timestore_assets_tests.kafka_ground import KafkaCluster
+
+    with KafkaCluster(1, folder=folder, heap="512m") as cluster:
+        cluster.create_topic(TOPIC, options.partitions)
+        seconds = fill(cluster.bootstrap, TOPIC, options.records, options.partitions)
+        print(f"{options.records:,} records in {options.partitions} partitions, filled in {seconds:.0f} s", flush=True)
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in WORKERS}
+        for number in range(options.repetitions):
+            for name, results in found.items():
+                results.append(_spawn(options, name, cluster.bootstrap, folder / f"{name}-{number}"))
+    for name, results in found.items():
+        seconds = statistics.median(result["seconds"] for result in results)
+        every = ", ".join(f"{result['seconds']:.2f}" for result in results)
+        cpu = statistics.median(result["cpu"] for result in results) / options.records * 1e6
+        peak = max(result["peak_mb"] for result in results)
+        speed = f"{seconds:6.2f} s  {options.records / seconds:11,.0f} records/s  {cpu:.2f} core-µs a record"
+        print(f"{name:5} {speed}  peak {peak:5.0f} MB  (all: {every})")
+    ratios = [bare["seconds"] / land["seconds"] for bare, land in zip(found["bare"], found["land"], strict=True)]
+    print(f"speed of landing relative to the bare loop: {statistics.median(ratios):.2f} (median of pairs)")
+
+
+def _spawn(options: argparse.Namespace, name: str, servers: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--worker", name, "--servers", servers, "--records", str(options.records)]
+    command += ["--partitions", str(options.partitions), "--folder", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=900, check=True)
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def _bare(options: argparse.Namespace) -> dict[str, float]:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": options.servers, "group.id": "bare", "enable.auto.commit": False})
+    began, spent = time.monotonic(), time.process_time()
+    consumer.assign([TopicPartition(TOPIC, number, 0) for number in range(options.partitions)])
+    got = 0
+    while got < options.records:
+        got += len(consumer.consume(20_000, 1.0))
+    result = _measured(began, spent)
+    consumer.close()
+    return result
+
+
+def _land(options: argparse.Namespace) -> dict[str, float]:
+    make_home(options.folder, options.servers)
+    import timestore_assets.landing.stream_session  # noqa: F401 - its imports are no part of the figure
+    from timestore_assets.warehouse import Warehouse
+
+    with Warehouse.open() as warehouse:
+        (source,) = warehouse.declared("metrics").kafka_sources
+        warehouse.resolve("metrics")
+        began, spent = time.monotonic(), time.process_time()
+        report = warehouse.stream("metrics", source)
+        result = _measured(began, spent)
+        with warehouse.sql("SELECT count(*), count(DISTINCT count) FROM metrics") as answer:
+            stored = [column[0].as_py() for column in answer.table().columns]
+    if stored != [options.records, options.records] or report.counters.landed != options.records:
+        raise SystemExit(f"{options.records} records became {stored}: {report.counters}")
+    return result
+
+
+def _measured(began: float, spent: float) -> dict[str, float]:
+    return {
+        "seconds": time.monotonic() - began,
+        "cpu": time.process_time() - spent,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+    }
+
+
+WORKERS = {"bare": _bare, "land": _land}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Looking at dead letters: records that did not land, with their bytes, place, reason and what the broker kept beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind
+from timestore_assets.model.errors import UnavailableError
+from timestore_assets.storage.port import ObjectStore
+
+_ROWS_READ = 1_000
+_NOT_SHOWN = frozenset({"source_id", "session"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """One record that did not land, see `dead_letters.SCHEMA`. `kind`: the disposition it counts under."""
+
+    source: str
+    position: int
+    line: int
+    code: str
+    column: str
+    reason: str
+    raw: bytes | None
+    recorded_at: datetime
+    kind: DeadLetterKind = "refused"
+    source_partition: int | None = None
+    is_prefix: bool = False
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    timestamp: datetime | None = None
+
+
+def read_dead_letters(
+    catalog: Catalog,
+    store: ObjectStore,
+    dataset_id: int,
+    *,
+    limit: int,
+    code: str | None = None,
+    kind: DeadLetterKind | None = None,
+) -> Iterator[DeadLetter]:
+    """Records of a dataset that did not land, those of the newest file first and by position inside one.
+
+    Args:
+        limit: at most so many; memory stays bounded by one piece of a file, whatever it is.
+        code: only those refused for this reason.
+        kind: only those of this disposition.
+
+    Raises:
+        UnavailableError: an object can't be reached.
+    """
+    newest_first = sorted(catalog.dead_letter_files(dataset_id), key=lambda found: found[2], reverse=True)
+    for _, file, _ in newest_first:
+        if (code is not None and code not in file.reasons) or (kind is not None and kind != file.kind):
+            continue
+        for letter in _letters(store, file, code, min(limit, _ROWS_READ)):
+            if limit == 0:
+                return
+            limit -= 1
+            yield letter
+
+
+def open_dead_letters(store: ObjectStore, file: DeadLetterFile) -> pq.ParquetFile:
+    """The object of a dead-letter file; the caller closes it.
+
+    Raises:
+        UnavailableError: it is missing or damaged.
+    """
+    path = store.local_path(file.name)
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UnavailableError(f"dead letters {file.name} can't be read: {error}; `timestore verify` says more") from None
+
+
+def _letters(store: ObjectStore, file: DeadLetterFile, code: str | None, rows: int) -> Iterator[DeadLetter]:
+    with open_dead_letters(store, file) as opened:
+        # files of earlier versions lack some columns
+        columns = [name for name in opened.schema_arrow.names if name not in _NOT_SHOWN]
+        for piece in opened.iter_batches(batch_size=max(rows, 1), columns=columns):
+            chosen = piece if code is None else piece.filter(pc.equal(piece.column("code"), code))
+            for row in chosen.to_pylist():
+                yield DeadLetter(**_plain(row), kind=file.kind)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    headers = tuple((one["name"], one["value"]) for one in row.get("headers") or ())
+    return {**row, "headers": headers}

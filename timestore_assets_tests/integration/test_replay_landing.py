@@ -1,0 +1,384 @@
+"""Replay of dead letters on both databases: what lands, what stays, what the catalog says, and who wins a race."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from timestore_assets.building.session import Builder
+from timestore_assets.catalog.records import Counters
+from timestore_assets.landing import replay as replaying
+from timestore_assets.model.dataset import CsvDialect, Evolution, FileSource, Late
+from timestore_assets.model.errors import ConflictError, RefusedError, UnknownOutcomeError
+from timestore_assets.model.schema import Schema
+from timestore_assets_tests.landing_ground import NOW, Ground, columns, dataset
+from timestore_assets_tests.replay_ground import (
+    FILES,
+    MENDABLE,
+    POISON,
+    STRICT,
+    TOPIC,
+    land_topic,
+    lines_of,
+    mended,
+    offsets,
+    replay,
+)
+
+GOOD = b'{"ts": "2013-02-01", "station": "good"}'
+
+
+@pytest.fixture
+def ground(catalog_url: str, tmp_path: Path) -> Iterator[Ground]:
+    ground = Ground.at(tmp_path, STRICT, url=catalog_url, source=FILES)
+    yield ground
+    ground.catalog.close()
+
+
+def after_mending(ground: Ground, **changes: Any) -> Ground:
+    return ground.with_dataset(replace(mended(ground.dataset), **changes))
+
+
+def assert_accounted(ground: Ground) -> None:
+    """I1, I2: counters add up to what is there, and no record is there twice."""
+    for source in ground.catalog.sources(ground.record.id):
+        assert source.counters.balanced
+    counters = ground.counters()
+    kinds = {"refused": counters.dead_letters, "late_dropped": counters.late_dropped, "held": counters.held}
+    letters = ground.letters()
+    for kind, number in kinds.items():
+        assert sum(letter.kind == kind for letter in letters) == number
+    assert len(ground.rows()) == counters.landed
+    landed = ground.places()
+    refused = [(letter.source_partition, letter.position) for letter in letters]
+    assert len({*landed, *refused}) == len(landed) + len(refused) == counters.read - counters.duplicates
+
+
+def test_poison_in_a_file_is_refused_for_what_it_is_and_replayed_once(ground: Ground) -> None:
+    ground.land_one("a.jsonl", lines_of([*POISON.values(), GOOD]))
+    assert sorted(ground.codes()) == sorted(POISON.keys() - {"null_value"})
+    before = {letter.position: letter for letter in ground.letters()}
+    fixed = after_mending(ground)
+    report = replay(fixed)
+    still = POISON.keys() - {"null_value", *MENDABLE}
+    assert (report.files, report.settled, report.records, report.landed) == (1, 1, len(POISON) - 1, len(MENDABLE))
+    assert report.reasons == dict.fromkeys(still, 1)
+    assert report.partitions == ("2013-01-01", "2013-02-03", "2013-02-05", "2013-02-06", "2013-02-07")
+    assert [(change.kind, change.column) for change in report.schema_changes] == [("column_added", "extra")]
+    assert sorted(fixed.codes()) == sorted(still)
+    for letter in fixed.letters():
+        assert (letter.raw, letter.line, letter.recorded_at) == (
+            before[letter.position].raw,
+            before[letter.position].line,
+            before[letter.position].recorded_at,
+        )
+    assert_accounted(fixed)
+    assert fixed.rows("extra").count((7,)) == 1
+    again = replay(fixed)
+    assert (again.landed, again.settled, again.records) == (0, 0, len(still))
+    assert_accounted(fixed)
+
+
+def test_poison_in_a_topic_keeps_its_place_and_what_the_broker_kept(ground: Ground) -> None:
+    messages = offsets([*POISON.values(), GOOD], partitions=3)
+    messages = [
+        replace(one, key=f"k{at}".encode(), headers=(("h", b"\xff"), ("none", None)), timestamp=NOW + timedelta(seconds=at))
+        for at, one in enumerate(messages)
+    ]
+    land_topic(ground, messages)
+    assert ground.counters() == Counters(read=len(POISON) + 1, landed=1, dead_letters=len(POISON))
+    fixed = after_mending(ground)
+    report = replay(fixed)
+    assert report.landed == len(MENDABLE)
+    assert report.counters == Counters(landed=len(MENDABLE), dead_letters=-len(MENDABLE))
+    (origin,) = (source for source in ground.catalog.sources(ground.record.id) if source.kind == "kafka")
+    numbers = {one.id: one.number for one in ground.catalog.topic_partitions(origin.id)}
+    expected = {(one.partition, one.offset): one for one in messages}
+    for letter in fixed.letters():
+        one = expected[numbers[letter.source_partition or 0], letter.position]
+        assert (letter.raw, letter.key, letter.headers, letter.timestamp) == (one.value, one.key, one.headers, one.timestamp)
+    named = zip(messages, [*POISON, "good"], strict=True)
+    lands = {(one.partition, one.offset) for one, code in named if code in (*MENDABLE, "good")}
+    assert {(numbers[source], position) for source, position in fixed.places()} == lands
+    assert_accounted(fixed)
+    # what is refused still goes to the dead-letter topic, if it has not yet
+    assert [file.forward for _, file, _ in fixed.catalog.dead_letter_files(fixed.record.id)] == [True]
+
+
+def test_only_the_chosen_reason_is_tried(ground: Ground) -> None:
+    ground.land_one("a.jsonl", lines_of(list(POISON.values())))
+    fixed = after_mending(ground)
+    report = replay(fixed, code="failed_check")
+    assert (report.records, report.landed, report.refused) == (1, 1, 0)
+    assert sorted(fixed.codes()) == sorted(POISON.keys() - {"null_value", "failed_check"})
+    assert replay(fixed, code="nothing_like_it").files == 0
+    assert_accounted(fixed)
+
+
+def test_only_so_many_files_are_tried_oldest_first(ground: Ground) -> None:
+    for number in range(3):
+        ground.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{number}", "temp": 300}])
+    fixed = after_mending(ground)
+    assert replay(fixed, files=2).landed == 2
+    assert [letter.source for letter in fixed.letters()] == ["2.jsonl"]
+    assert replay(fixed).landed == 1
+    assert fixed.rows("station") == [("s0",), ("s1",), ("s2",)]
+    assert_accounted(fixed)
+
+
+def test_nothing_is_written_where_nothing_can_land(ground: Ground) -> None:
+    ground.land_one("a.jsonl", [{"ts": "2013-02-03", "station": "s", "temp": 300}])
+    before = (ground.objects(), ground.catalog.manifest_version(ground.record.id), ground.catalog.audit(limit=1))
+    report = replay(ground)
+    assert (report.files, report.settled, report.records, report.reasons) == (1, 0, 1, {"failed_check": 1})
+    assert (ground.objects(), ground.catalog.manifest_version(ground.record.id), ground.catalog.audit(limit=1)) == before
+
+
+@pytest.mark.parametrize("policy", ["drop", "hold"])
+def test_late_records_are_replayed_only_when_they_are_asked_for(ground: Ground, policy: Any) -> None:
+    late = ground.with_dataset(replace(ground.dataset, late=Late(policy=policy)))
+    values = [b'{"ts": "2013-02-03", "station": "late"}', b'{"ts": "2013-05-03", "station": "on time"}', POISON["bad_json"]]
+    land_topic(late, offsets(values), late_before=NOW - timedelta(days=60))
+    kind = "late_dropped" if policy == "drop" else "held"
+    assert getattr(late.counters(), kind) == 1
+    assert replay(late).landed == 0
+    report = replay(late, kind=kind)
+    assert report.counters == Counters(**{"landed": 1, kind: -1})
+    assert late.rows("station") == [("on time",), ("late",)]
+    assert_accounted(late)
+    assert replay(late, kind=None).landed == 0
+
+
+def test_a_sealed_partition_turns_stale(ground: Ground) -> None:
+    ground.land_one("a.jsonl", lines_of([GOOD, b'{"ts": "2013-02-01", "station": "hot", "temp": 300}']))
+    day = ground.catalog.partitions(ground.record.id)[0].partition
+    with Builder(ground.catalog, ground.store, ground.limits, holder="test") as builder:
+        builder.build(ground.dataset, day, close=True, actor="test")
+    assert [one.state for one in ground.catalog.partitions(ground.record.id)] == ["sealed"]
+    fixed = after_mending(ground)
+    assert replay(fixed).landed == 1
+    assert [one.state for one in ground.catalog.partitions(ground.record.id)] == ["stale"]
+    with Builder(ground.catalog, ground.store, ground.limits, holder="test") as builder:
+        builder.build(fixed.dataset, day, close=True, actor="test")
+    assert sorted(fixed.rows("station")) == [("good",), ("hot",)]
+    assert_accounted(fixed)
+
+
+def test_replays_at_once_land_each_record_once(ground: Ground) -> None:
+    for number in range(4):
+        ground.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{at}", "temp": 300} for at in range(number + 1)])
+    fixed = after_mending(ground)
+    together = threading.Barrier(2)
+
+    def one(_: int) -> replaying.ReplayReport:
+        together.wait(20)
+        return replay(fixed)
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(one, range(2)))
+    assert sum(report.landed for report in reports) == 10
+    assert sum(report.settled for report in reports) == 4
+    assert fixed.counters() == Counters(read=10, landed=10)
+    assert_accounted(fixed)
+
+
+def test_a_lost_race_is_told_and_the_rest_goes_on(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        ground.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{number}", "temp": 300}])
+    fixed = after_mending(ground)
+    original, first = replaying.Replayer._commit, []
+
+    def overtaken(replayer: replaying.Replayer, commit: Any) -> None:
+        if not first:
+            first.append(commit)
+            monkeypatch.setattr(replaying.Replayer, "_commit", original)
+            assert replay(fixed, files=1).landed == 1
+        original(replayer, commit)
+
+    monkeypatch.setattr(replaying.Replayer, "_commit", overtaken)
+    report = replay(fixed)
+    assert (report.landed, report.overtaken, report.files) == (1, 1, 2)
+    assert_accounted(fixed)
+    fixed.collect()
+    assert ground.catalog.known_objects() == ground.objects()
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_commit_of_unknown_outcome_is_settled_by_the_catalog(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, happened: bool
+) -> None:
+    ground.land_one("a.jsonl", lines_of(list(POISON.values())))
+    fixed = after_mending(ground)
+    original, broken = type(ground.catalog).commit_landing, []
+
+    def unknown(catalog: Any, commit: Any) -> int:
+        if broken:
+            return original(catalog, commit)
+        broken.append(commit)
+        if happened:
+            original(catalog, commit)
+        raise UnknownOutcomeError("the connection broke")
+
+    monkeypatch.setattr(type(ground.catalog), "commit_landing", unknown)
+    report = replay(fixed)
+    assert (report.landed, report.overtaken) == (len(MENDABLE), 0)
+    assert_accounted(fixed)
+
+
+def test_evolution_by_another_session_meanwhile_is_taken_up(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground.land_one("a.jsonl", lines_of([POISON["unknown_column"]]))
+    fixed = after_mending(ground)
+    original = replaying.Replayer._commit
+
+    def behind(replayer: replaying.Replayer, commit: Any) -> None:
+        monkeypatch.setattr(replaying.Replayer, "_commit", original)
+        fixed.land_one("b.jsonl", [{"ts": "2013-02-03", "station": "s", "extra": "text", "more": 1}])
+        original(replayer, commit)
+
+    monkeypatch.setattr(replaying.Replayer, "_commit", behind)
+    assert replay(fixed).landed == 1
+    assert sorted(fixed.rows("extra")) == [("7",), ("text",)]
+    assert_accounted(fixed)
+
+
+def test_records_of_a_replaced_content_are_left_alone(ground: Ground) -> None:
+    source = replace(FILES, on_change="replace")
+    replacing = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    replacing.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
+    replacing.land_one("a.jsonl", lines_of([GOOD, GOOD.replace(b"good", b"new"), POISON["failed_check"]]))
+    fixed = after_mending(replacing)
+    report = replay(fixed)
+    assert (report.files, report.landed) == (2, 1)
+    assert sorted(fixed.rows("station")) == [("A",), ("good",), ("new",)]
+    assert len(fixed.letters()) == 1
+
+
+def test_a_content_replaced_during_the_replay_wins(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = replace(FILES, on_change="replace")
+    replacing = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    replacing.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
+    fixed = after_mending(replacing)
+    original = replaying.Replayer._commit
+
+    def behind(replayer: replaying.Replayer, commit: Any) -> None:
+        monkeypatch.setattr(replaying.Replayer, "_commit", original)
+        fixed.land_one("a.jsonl", lines_of([GOOD.replace(b"good", b"new")]))
+        original(replayer, commit)
+
+    monkeypatch.setattr(replaying.Replayer, "_commit", behind)
+    assert replay(fixed).landed == 0
+    assert fixed.rows("station") == [("new",)]
+
+
+CSV = dataset(*columns(n="int64?"), sources=(FileSource(prefix="inbox"),))
+
+
+def test_csv_lines_are_cut_again_by_the_dialect_of_today(catalog_url: str, tmp_path: Path) -> None:
+    quoted, cut_off = '2013-02-01,"a ""b"", c",500,1\n', '2013-02-02,"open,1,2\n2013-02-03,x,1\n'
+    text = f'ts,station,temp,n\n{quoted}{cut_off}2013-02-04,"two\nlines",600,2\n'
+    ground = Ground.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
+    ground.land_one("a.csv", text)
+    assert ground.codes() == ["failed_check", "unclosed_quote", "ragged", "failed_check"]
+    fixed = after_mending(ground)
+    report = replay(fixed)
+    assert (report.landed, report.reasons) == (2, {"unclosed_quote": 1, "ragged": 1})
+    assert fixed.rows("station", "temp", "n") == [('a "b", c', 500.0, 1), ("two\nlines", 600.0, 2)]
+    unquoted = fixed.with_dataset(replace(fixed.dataset, sources=(FileSource(prefix="inbox", csv=CsvDialect(quote="")),)))
+    assert replay(unquoted).landed == 1
+    assert unquoted.rows("station", "temp", "n")[2] == ('"open', 1.0, 2)
+    assert_accounted(unquoted)
+    ground.catalog.close()
+
+
+def test_a_typed_row_lands_with_the_values_it_had(catalog_url: str, tmp_path: Path) -> None:
+    ground = Ground.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
+    ts = pa.array([1_359_676_800_123_456, 1_359_763_200_000_000], pa.timestamp("us", tz="Europe/Berlin"))
+    table = pa.table(
+        {
+            "ts": ts,
+            "station": ["ä", "\\x41"],
+            "temp": [500.25, 600.0],
+            "n": pa.array([2**62 + 1, 2], pa.int64()),
+            "seen": [True, None],
+            "__index_level_0__": [0, 1],
+        }
+    )
+    ground.land_one("a.parquet", table)
+    fixed = after_mending(ground)
+    report = replay(fixed)
+    # an escape could have been bytes, so that row is not guessed at
+    assert (report.records, report.landed) == (1, 1)
+    assert fixed.rows("station", "temp", "n", "seen") == [("ä", 500.25, 2**62 + 1, True)]
+    assert fixed.rows("ts")[0][0].microsecond == 123_456
+    assert [letter.raw is not None and b"__index_level_0__" in letter.raw for letter in fixed.letters()] == [True]
+    assert_accounted(fixed)
+    ground.catalog.close()
+
+
+def test_naive_times_are_of_the_sources_zone_again(ground: Ground) -> None:
+    source = replace(FILES, timezone="America/New_York")
+    there = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    there.land_one("a.jsonl", [{"ts": "2013-02-03 20:00:00", "station": "s", "temp": 300}])
+    assert replay(after_mending(there)).partitions == ("2013-02-04",)
+
+
+def test_a_source_that_is_no_longer_declared_is_a_problem_not_a_guess(ground: Ground) -> None:
+    ground.land_one("a.jsonl", lines_of([POISON["failed_check"]]))
+    report = replay(after_mending(ground, sources=(TOPIC,)))
+    assert report.landed == 0
+    assert report.problems == {"source files:inbox/**/* is no longer declared, so its settings are not known": 1}
+
+
+def test_columns_of_a_whole_file_that_no_longer_fit_leave_it_as_it_is(catalog_url: str, tmp_path: Path) -> None:
+    ground = Ground.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
+    ground.land_one("a.csv", "ts,station,temp,Zone\n2013-02-01,x,500,1\n")
+    ground.land_one("b.csv", "ts,station,temp\n2013-02-01,y,500\n")
+    fixed = after_mending(ground, schema=Schema(columns=(*mended(CSV).schema.columns, *columns(zone="string?"))))
+    report = replay(fixed)
+    assert (report.landed, list(report.problems.values())) == (1, [1])
+    assert "Zone" in next(iter(report.problems))
+    ground.catalog.close()
+
+
+def test_a_reused_key_stays_refused_and_a_used_one_stays_used(ground: Ground) -> None:
+    envelope = '{"idempotencyKey": "k", "ingestion": {"records": [{"ts": "2013-02-03", "station": "s", "temp": 300}]}}\n'
+    source = replace(FILES, format="envelopes")
+    there = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    there.land_one("a.jsonl", envelope)
+    there.land_one("b.jsonl", envelope.replace("300", "301"))
+    fixed = after_mending(there)
+    assert replay(fixed).landed == 1
+    assert fixed.codes() == ["key_reused"]
+    assert fixed.land_one("c.jsonl", envelope + "\n").counters == Counters(read=1, duplicates=1)
+    assert replay(fixed, code="key_reused").files == 0
+
+
+def test_the_limit_of_new_columns_holds_for_a_replay(ground: Ground) -> None:
+    values = [f'{{"ts": "2013-02-03", "station": "s", "c{number}": 1}}'.encode() for number in range(5)]
+    ground.land_one("a.jsonl", lines_of(values))
+    fixed = after_mending(ground, evolution=Evolution(max_new_columns=2))
+    report = replay(fixed)
+    assert (report.landed, report.reasons) == (2, {"too_many_columns": 3})
+    assert replay(fixed).landed == 0
+    assert_accounted(fixed)
+
+
+def test_an_order_that_a_replay_cant_keep_is_refused(ground: Ground) -> None:
+    ground.catalog.register(ground.dataset, actor="test")
+    with pytest.raises(RefusedError, match="order: strict"):
+        replay(ground.with_dataset(replace(ground.dataset, order="strict")))
+
+
+def test_a_declaration_that_cant_be_applied_is_refused_before_anything(ground: Ground) -> None:
+    ground.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
+    with pytest.raises(RefusedError) as refused:
+        replay(ground.with_dataset(replace(ground.dataset, schema=Schema(columns=columns(ts="timestamp")))))
+    assert not isinstance(refused.value, ConflictError)
