@@ -46,6 +46,12 @@ attributes:
   build: {age: 1h}
 """
 
+TOPICS = DECLARATION.replace(
+    "- files: {prefix: inbox/readings/, format: csv}",
+    "- kafka: {topic: readings, idle: 1s}",
+)
+"""The same, landed from a topic; a session ends a second after its last record."""
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -65,7 +71,7 @@ class Ground:
 
     @property
     def source(self) -> FileSource:
-        return self.dataset.sources[0]
+        return self.dataset.file_sources[0]
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:

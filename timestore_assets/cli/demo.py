@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from timestore_assets.catalog.port import Catalog
     from timestore_assets.cli.daemon import Child
     from timestore_assets.cli.demonstration.accounting import Account
-    from timestore_assets.cli.demonstration.inputs import Input
+    from timestore_assets.cli.demonstration.feeding import Feed
+    from timestore_assets.cli.demonstration.inputs import Input, StreamInput
     from timestore_assets.cli.demonstration.watch import Progress, Watched
     from timestore_assets.warehouse import Warehouse
 
 HELP = """Show the main job on real data: a year of New York weather and flights.
 
-Drops two files into watched prefixes, lets Dagster's sensors and daemon land them and build every partition, accounts
-for every record, asks three questions and draws a picture. Safe to run again."""
+Drops a file into a watched prefix and feeds a topic of an embedded broker, lets Dagster's sensors and daemon land both and
+build every partition, accounts for every record, asks three questions and draws a picture. Safe to run again."""
 TIMEOUT_SECONDS = 600
 IDLE_SECONDS = 120
 SECONDS_BETWEEN_LINES = 10.0
@@ -49,11 +50,11 @@ def demo(timeout: Timeout = TIMEOUT_SECONDS, json: AsJson = False) -> None:
 
     began = time.monotonic()
     with open_warehouse() as warehouse:
-        files = inputs(warehouse)
-        dropped = [file for file in files if drop(file)]
-        _announce(files, dropped)
-        worked = _let_the_daemon_work(warehouse, files, timeout=timeout)
-        accounts = account(warehouse, files)
+        file, stream = inputs(warehouse)
+        verb = "dropped" if drop(file) else "already there:"
+        stderr().print(f"{verb} {file.dropped}", markup=False, soft_wrap=True)
+        worked = _let_the_daemon_work(warehouse, file, stream, timeout=timeout)
+        accounts = account(warehouse, [file, stream])
         if json:
             print_json(_as_json(accounts, seconds=time.monotonic() - began, worked=worked))
         else:
@@ -64,39 +65,37 @@ def demo(timeout: Timeout = TIMEOUT_SECONDS, json: AsJson = False) -> None:
         raise DemoFailedError("the books do not balance: records are missing or were counted twice")
 
 
-def _announce(files: Sequence[Input], dropped: Sequence[Input]) -> None:
-    console = stderr()
-    for file in files:
-        verb = "dropped" if file in dropped else "already there:"
-        console.print(f"{verb} {file.dropped}", markup=False, soft_wrap=True)
-
-
-def _let_the_daemon_work(warehouse: Warehouse, files: Sequence[Input], *, timeout: float) -> bool:
+def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput, *, timeout: float) -> bool:
     """Run sensors and daemon until all is built; False when there was nothing for them to do."""
     from timestore_assets.cli.daemon import Child, dagster_command, prepare_home, project_folder, running
+    from timestore_assets.cli.demonstration.feeding import flights_fed
     from timestore_assets.cli.demonstration.watch import look, wait_until_idle, watched
 
-    watches = [watched(warehouse, file) for file in files]
+    watches = [watched(warehouse, one) for one in (file, stream)]
     if all(look(warehouse.catalog, watch).done for watch in watches):
-        stderr().print("Nothing is new: both files are landed and every partition is built.")
+        stderr().print("Nothing is new: file and topic are landed and every partition is built.")
         return False
     project = project_folder()
     environment = prepare_home(warehouse.settings, project)
     log = warehouse.settings.dagster_home / "demo-daemon.log"
     command = dagster_command("dagster-daemon", "run", "-w", str(project / "workspace.yaml"))
-    daemon = Child("dagster-daemon", command, environment=environment, folder=project, log=log)
     began = time.monotonic()
-    with running(daemon):
-        progress = _watch(warehouse.catalog, watches, daemon, timeout=timeout)
-        # a run that is stopped after its last commit and before its end would look like a failure
-        wait_until_idle(warehouse.settings.dagster_home, daemon=daemon, timeout=IDLE_SECONDS)
+    with flights_fed(warehouse, stream) as feed:
+        stderr().print(f"feeding {stream.records:,} flights to topic {stream.source.address} on {feed.servers}", soft_wrap=True)
+        # whatever cluster is configured, the demo's broker is the one that runs for this home
+        environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}
+        daemon = Child("dagster-daemon", command, environment=environment, folder=project, log=log)
+        with running(daemon):
+            progress = _watch(warehouse.catalog, watches, daemon, feed, timeout=timeout)
+            # a run that is stopped after its last commit and before its end would look like a failure
+            wait_until_idle(warehouse.settings.dagster_home, daemon=daemon, timeout=IDLE_SECONDS)
     for one in progress:
         stderr().print(f"[green]✓[/green] {one.dataset}: {one.rows:,} rows landed, {one.built} partitions built by the daemon")
     stderr().print(f"  sensors and daemon took {duration(time.monotonic() - began)}")
     return True
 
 
-def _watch(catalog: Catalog, watches: Sequence[Watched], daemon: Child, *, timeout: float) -> list[Progress]:
+def _watch(catalog: Catalog, watches: Sequence[Watched], daemon: Child, feed: Feed, *, timeout: float) -> list[Progress]:
     from rich.status import Status
 
     from timestore_assets.cli.demonstration.watch import wait_until_built
@@ -106,7 +105,8 @@ def _watch(catalog: Catalog, watches: Sequence[Watched], daemon: Child, *, timeo
     console.print("Dagster's daemon is starting; from here on the sensors decide what to do.")
     with Status("", console=console) as status:
         try:
-            return wait_until_built(catalog, watches, daemon=daemon, timeout=timeout, show=_shower(console, status))
+            show = _shower(console, status)
+            return wait_until_built(catalog, watches, daemon=daemon, timeout=timeout, show=show, feed=feed)
         except TimestoreError:
             status.stop()
             console.print(f"Last lines of {daemon.log}:\n{daemon.log_tail()}", markup=False, style="dim", soft_wrap=True)
@@ -143,7 +143,7 @@ def _as_json(accounts: Sequence[Account], *, seconds: float, worked: bool) -> di
 
 def _print_accounts(accounts: Sequence[Account]) -> None:
     print_table(
-        ["dataset", ">in the\nfile", ">read", ">landed", ">dupli-\ncates", ">dead\nletters", ">super-\nseded", ">stored", ""],
+        ["dataset", ">in the\ninput", ">read", ">landed", ">dupli-\ncates", ">dead\nletters", ">super-\nseded", ">stored", ""],
         (
             [
                 one.dataset,

@@ -104,7 +104,7 @@ def _declared(settings: Settings, folder: Path) -> dict[Path, Dataset]:
 
 
 def _watched(datasets: Iterable[Dataset], but: str) -> tuple[str, ...]:
-    return tuple(source.prefix for dataset in datasets if dataset.name != but for source in dataset.sources)
+    return tuple(source.prefix for dataset in datasets if dataset.name != but for source in dataset.file_sources)
 
 
 def _refuse_taken(declared: Mapping[Path, Dataset], name: str, path: Path, *, force: bool) -> None:

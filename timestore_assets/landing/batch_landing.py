@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -156,12 +157,22 @@ class BatchLanding:
             OvertakenError: another session has landed from the same position.
             StorageFullError, UnavailableError: nothing was published; landing goes on from the last commit later.
         """
+        return self.publish(batch, effects, patiently(lambda: self.prepare(batch, effects)))
+
+    def prepare(self, batch: Batch, effects: Effects) -> Prepared:
+        """Judge a batch by the schema as it is known here. Another thread may publish the batch before it meanwhile."""
+        return prepare(self._con, batch, self._rules(effects))
+
+    def publish(self, batch: Batch, effects: Effects, prepared: Prepared) -> Counters:
+        """Write and commit a prepared batch; errors as `land`. It is judged again when the schema has changed since."""
         for _ in range(_TRIES):
             try:
-                return patiently(lambda: self._try(batch, effects))
+                return patiently(partial(self._publish_whole, batch, effects, prepared))
             except ConflictError:
                 self._require_start(effects)
                 self._record = self._current_record()
+            with self._con.cursor() as con:  # the connection itself may be judging the next batch
+                prepared = patiently(partial(prepare, con, batch, self._rules(effects)))
         raise ConflictError(f"{self._origin.address}: the schema of {self._dataset.name!r} kept changing; run it again")
 
     def note(self, effects: Effects) -> None:
@@ -185,8 +196,7 @@ class BatchLanding:
         except ConflictError:
             raise OvertakenError(f"{self._origin.address}: another session has gone on from there") from None
 
-    def _try(self, batch: Batch, effects: Effects) -> Counters:
-        prepared = prepare(self._con, batch, self._rules(effects))
+    def _publish_whole(self, batch: Batch, effects: Effects, prepared: Prepared) -> Counters:
         began = time.monotonic()
         provenance = Provenance(
             source_id=self._origin.source_id, session_id=self._session_id, spans=effects.spans, attempt=token_hex(6)
@@ -243,7 +253,7 @@ class BatchLanding:
             intents=staged.names,
             idempotency_keys=prepared.keys,
             schema=prepared.schema if prepared.changes else None,
-            base_schema_version=self._record.schema.version,
+            base_schema_version=prepared.base_schema_version,
             schema_changes=prepared.changes,
             publish=effects.publish,
             retract=effects.retract,

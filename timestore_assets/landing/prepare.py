@@ -70,6 +70,8 @@ class Prepared:
     changes: tuple[SchemaChange, ...]
     ignored: Mapping[str, int]
     keys: tuple[IdempotencyKey, ...]
+    base_schema_version: int
+    """Of the schema it was judged by."""
 
 
 def prepare(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepared:
@@ -105,6 +107,7 @@ def prepare(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         changes=evolved.changes,
         ignored=evolved.ignored,
         keys=keys,
+        base_schema_version=rules.schema.version,
     )
 
 

@@ -120,6 +120,7 @@ class FileReplay:
         self._origin, self._source = origin, source
         self._attempt, self._folder = f"replay{file.id}-{attempt}", folder
         self._rest = folder / "rest.parquet"
+        self._passes = 0
 
     def judge(self) -> Replayed | None:
         """Try its records and write what comes of them into the folder; None when the file can't be replayed at all.
@@ -154,6 +155,7 @@ class FileReplay:
 
     def _pass(self, opened: pq.ParquetFile, metadata: Mapping[bytes, bytes], schema: Schema) -> _Work:
         work = _Work()
+        self._passes += 1
         with ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
             for number, records in enumerate(_pieces(opened)):
@@ -200,24 +202,27 @@ class FileReplay:
         return np.flatnonzero(chosen)
 
     def _rules(self, schema: Schema, encoding: str) -> Rules:
-        setting, base = self._setting, self._record.schema
-        added = len(schema.columns) - len(base.columns)
-        left = lambda: columns_left(setting.catalog, self._record.id, setting.dataset, now=setting.now)  # noqa: E731
+        setting = self._setting
         return Rules(
             dataset=setting.dataset,
             schema=schema,
             validator=setting.validator,
             zone=self._source.timezone,
             now=setting.now,
-            allowance=lambda: max(0, left() - added),
+            allowance=lambda: self._columns_left(schema),
             known_keys=lambda _: {},
             max_record_bytes=self._source.max_record_bytes if encoding == "json" else None,
         )
 
+    def _columns_left(self, schema: Schema) -> int:
+        """How many columns may still be added, beside those that this replay has added so far."""
+        setting, added = self._setting, len(schema.columns) - len(self._record.schema.columns)
+        return max(0, columns_left(setting.catalog, self._record.id, setting.dataset, now=setting.now) - added)
+
     def _write(self, prepared: Prepared, schema: Schema, number: int) -> list[StagedSegment]:
         if not prepared.rows.num_rows:
             return []
-        folder = self._folder / f"segments-{number}"
+        folder = self._folder / f"segments-{self._passes}-{number}"
         folder.mkdir()
         return write_segments(
             prepared.rows,
@@ -233,8 +238,10 @@ class FileReplay:
     def _provenance(self, prepared: Prepared, number: int) -> Provenance:
         """Says for the names which records these are; no checkpoint moves."""
         ids = prepared.source_partitions
-        low, high = (bound.as_py() for bound in pc.min_max(prepared.positions).values())
-        span = Span(source_partition_id=pc.min(ids).as_py(), start=Position(offset=low), end=Position(offset=high + 1))
+        bounds = pc.min_max(prepared.positions).as_py()
+        span = Span(
+            source_partition_id=pc.min(ids).as_py(), start=Position(offset=bounds["min"]), end=Position(offset=bounds["max"] + 1)
+        )
         return Provenance(
             source_id=self._origin.id,
             session_id=self._setting.session_id,

@@ -1,4 +1,4 @@
-"""A dataset in the asset graph: its sources as external assets, and the partitioned asset whose materialisation is the build."""
+"""A dataset in the asset graph: the partitioned asset whose materialisation is the build."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of what it decorates and takes no strings.
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from timestore_assets.building.report import BuildReport
-from timestore_assets.model.dataset import Dataset, FileSource, Source
+from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import Partition
 from timestore_assets.orchestration.checks import check_specs, results
@@ -22,9 +22,8 @@ from timestore_assets.orchestration.names import (
     DATASET_TAG,
     DATASETS_GROUP,
     IO_MANAGER,
-    SOURCES_GROUP,
     dataset_key,
-    source_key,
+    source_keys,
 )
 from timestore_assets.orchestration.partitions import PARTITIONS_PER_RUN, partitions_def
 from timestore_assets.orchestration.resources import WarehouseResource
@@ -36,24 +35,12 @@ Event = dg.AssetMaterialization | dg.AssetCheckResult
 _KINDS = {"auto": {"duckdb", "parquet"}, "duckdb": {"duckdb"}, "parquet": {"parquet"}}
 
 
-def source_spec(dataset: Dataset, source: Source) -> dg.AssetSpec:
-    """A watched prefix as an external asset; what lands from it is reported there by the relay."""
-    return dg.AssetSpec(
-        source_key(dataset, source),
-        description=f"{_what(source)} below {source.prefix}, landed into {dataset.name} as they appear.",
-        metadata=_source_metadata(source),
-        kinds={"file"} if source.format == "auto" else {"file", source.format},
-        group_name=SOURCES_GROUP,
-        owners=dataset.owners,
-    )
-
-
 def dataset_spec(dataset: Dataset) -> dg.AssetSpec:
     """The dataset's own asset: partitions, schema, owners, tags."""
     return dg.AssetSpec(
         dataset_key(dataset.name),
         description=dataset.description or None,
-        deps=[source_key(dataset, source) for source in dataset.sources],
+        deps=[key for source in dataset.sources for key in source_keys(dataset, source)],
         metadata={
             DATASET_METADATA: dataset.name,
             "dagster/column_schema": table_schema(dataset.schema, dataset),
@@ -176,20 +163,3 @@ def _retries(settings: Settings) -> dg.RetryPolicy | None:
         delay=settings.partition_build_backoff_ms / 1000,
         backoff=dg.Backoff.EXPONENTIAL,
     )
-
-
-def _what(source: FileSource) -> str:
-    kind = {"auto": "", "csv": "CSV ", "jsonl": "JSON lines ", "envelopes": "NDJSON envelope ", "parquet": "Parquet "}[
-        source.format
-    ]
-    files = f"{kind}files" if kind else "Files"
-    return files if source.glob == "**/*" else f"{files} that match `{source.glob}`"
-
-
-def _source_metadata(source: FileSource) -> dict[str, str]:
-    metadata = {"prefix": source.prefix, "glob": source.glob, "format": source.format, "address": source.address}
-    if source.csv.nulls:
-        metadata["nulls"] = ", ".join(source.csv.nulls)
-    if source.timezone:
-        metadata["timezone"] = source.timezone
-    return metadata

@@ -22,12 +22,17 @@ _DESCRIPTIONS = {
     "files": "No file is quarantined or rejected.",
     "dead_letters": "No record was refused.",
 }
+_OF_TOPICS = {
+    "lost_offsets": "The brokers deleted no offsets before they were read, or somebody has taken note.",
+    "stream": "Landing from topics is not paused.",
+}
 
 
 def check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
     """The checks of a dataset; they belong to the step that builds, since a build of no rows would skip a step of their own."""
     key = dataset_key(dataset.name)
-    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in _DESCRIPTIONS.items()]
+    descriptions = {**_DESCRIPTIONS, **(_OF_TOPICS if dataset.kafka_sources else {})}
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in descriptions.items()]
 
 
 def results(warehouse: Warehouse, dataset: Dataset, wanted: Iterable[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:

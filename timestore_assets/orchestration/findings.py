@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +11,14 @@ import dagster as dg
 
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import format_time
+from timestore_assets.orchestration.finding import SHOWN, Finding, table
+from timestore_assets.orchestration.stream_findings import lost_offsets_finding, stream_finding
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import DatasetRecord, FileRecord
     from timestore_assets.warehouse import Warehouse
 
-_SHOWN = 20
-_WARN = dg.AssetCheckSeverity.WARN
 _ERROR = dg.AssetCheckSeverity.ERROR
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """A check's outcome, before it becomes one of Dagster's two kinds of event."""
-
-    check: str
-    passed: bool
-    summary: str
-    severity: dg.AssetCheckSeverity = _WARN
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def findings(warehouse: Warehouse, dataset: Dataset, *, now: datetime | None = None) -> Iterator[Finding]:
@@ -42,6 +31,11 @@ def findings(warehouse: Warehouse, dataset: Dataset, *, now: datetime | None = N
         lambda: files_finding(warehouse, dataset, record),
         lambda: dead_letters_finding(warehouse, dataset, record),
     )
+    if dataset.kafka_sources:
+        checks += (
+            lambda: lost_offsets_finding(warehouse, dataset, record),
+            lambda: stream_finding(warehouse, dataset, record),
+        )
     for check in checks:
         yield check()
 
@@ -72,8 +66,8 @@ def schema_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord
         summary=f"{len(rows)} columns are not as declared: {names}. Their values are kept; declare them to acknowledge.",
         metadata={
             "schema_version": record.schema.version,
-            "changes": _table(rows),
-            "history": _table(_history(warehouse, record)),
+            "changes": table(rows),
+            "history": table(_history(warehouse, record)),
             "what_to_do": dg.MetadataValue.md(f"Write them below `columns:` in the declaration:\n```yaml\n{write}\n```"),
         },
     )
@@ -91,7 +85,7 @@ def _history(warehouse: Warehouse, record: DatasetRecord) -> list[dict[str, str]
         for version in warehouse.catalog.schema_history(record.id)
         for change in version["changes"]
     ]
-    return rows[:_SHOWN]
+    return rows[:SHOWN]
 
 
 def accounting_finding(warehouse: Warehouse, record: DatasetRecord) -> Finding:
@@ -121,26 +115,31 @@ def accounting_finding(warehouse: Warehouse, record: DatasetRecord) -> Finding:
         passed=unaccounted == 0,
         severity=_ERROR,
         summary=summary,
-        metadata={"unaccounted": unaccounted, "sources": _table(rows)},
+        metadata={"unaccounted": unaccounted, "sources": table(rows)},
     )
 
 
 def freshness_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord, now: datetime) -> Finding:
-    """The newest row against the clock; a dataset whose `end` has passed is complete, not stale."""
+    """The newest row, and for topics the watermark, against the clock; a dataset past its `end` is complete, not stale."""
     newest = max((found.max_time for found in warehouse.catalog.partitions(record.id) if found.max_time), default=None)
     if newest is None:
         return Finding(check="freshness", passed=False, summary="nothing has landed yet")
+    watermark = min((one.watermark for one in warehouse.catalog.sources(record.id) if one.watermark), default=None)
     metadata = {"newest": dg.MetadataValue.timestamp(newest)}
+    if watermark is not None:
+        metadata["watermark"] = dg.MetadataValue.timestamp(watermark)
     if dataset.end is not None and dataset.end <= now:
         text = f"ended {dataset.end:%Y-%m-%d}; its newest row is of {format_time(newest)}"
         return Finding(check="freshness", passed=True, summary=text, metadata=metadata)
     start = dataset.window.start_of(now)
     allowed = 2 * (dataset.window.after(start) - start) + dataset.late.allowed
-    fresh = now - newest <= allowed
+    fresh, passed = now - newest <= allowed, watermark is None or now - watermark <= allowed
     text = f"the newest row is of {format_time(newest)}"
     if not fresh:
         text += f", older than the {_span(allowed)} allowed; is its source still delivering?"
-    return Finding(check="freshness", passed=fresh, summary=text, metadata=metadata)
+    elif watermark is not None and not passed:
+        text += f", but a topic partition is only at {format_time(watermark)}, which keeps what came since from being closed"
+    return Finding(check="freshness", passed=fresh and passed, summary=text, metadata=metadata)
 
 
 def _span(time: timedelta) -> str:
@@ -155,13 +154,13 @@ def files_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord)
         refused += warehouse.catalog.files(source.id, states=("quarantined", "rejected"))
     if not refused:
         return Finding(check="files", passed=True, summary="every file seen was landed or is a duplicate")
-    rows = [{"file": file.address, "state": file.state, "reason": file.reason} for file in refused[:_SHOWN]]
+    rows = [{"file": file.address, "state": file.state, "reason": file.reason} for file in refused[:SHOWN]]
     first = refused[0]
     return Finding(
         check="files",
         passed=False,
         summary=f"{len(refused)} files were not landed, for instance {first.address}: {first.reason}",
-        metadata={"files": len(refused), "refused": _table(rows), "what_to_do": _FILES_HELP.format(dataset=dataset.name)},
+        metadata={"files": len(refused), "refused": table(rows), "what_to_do": _FILES_HELP.format(dataset=dataset.name)},
     )
 
 
@@ -172,33 +171,39 @@ _FILES_HELP = (
 
 
 def dead_letters_finding(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord) -> Finding:
-    """Refused records by reason, and where to look at them."""
-    reasons: dict[str, int] = {}
+    """Refused records by reason, and where to look at them; what came late is counted beside and is no failure."""
+    reasons: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     for _, file, _ in warehouse.catalog.dead_letter_files(record.id):
-        for code, rows in file.reasons.items():
-            reasons[code] = reasons.get(code, 0) + rows
+        kinds[file.kind] += file.rows
+        if file.kind == "refused":
+            reasons.update(file.reasons)
+    late = {name: kinds[name] for name in ("late_dropped", "held") if kinds[name]}
+    aside = "".join(f"; {rows:,} {_LATE_WORDS[name]}" for name, rows in late.items())
+    look = dg.MetadataValue.md(f"`timestore deadletters list {dataset.name}`")
     if not reasons:
-        return Finding(check="dead_letters", passed=True, summary="no record was refused")
-    total = sum(reasons.values())
+        shown = {**late, "look_inside": look} if late else {}
+        return Finding(check="dead_letters", passed=True, summary=f"no record was refused{aside}", metadata=shown)
+    total = kinds["refused"]
     by_count = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return Finding(
         check="dead_letters",
         passed=False,
-        summary=f"{_records(total)} refused, most for {by_count[0][0]}",
+        summary=f"{_records(total)} refused, most for {by_count[0][0]}{aside}",
         metadata={
             "dead_letters": total,
-            "reasons": _table([{"reason": code, "records": rows} for code, rows in by_count[:_SHOWN]]),
-            "look_inside": dg.MetadataValue.md(f"`timestore deadletters list {dataset.name}`"),
+            **late,
+            "reasons": table([{"reason": code, "records": rows} for code, rows in by_count[:SHOWN]]),
+            "look_inside": look,
         },
     )
 
 
+_LATE_WORDS = {"late_dropped": "came late and were dropped", "held": "came late and are held"}
+
+
 def _records(count: int) -> str:
     return "1 record was" if count == 1 else f"{count:,} records were"
-
-
-def _table(rows: list[Any]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=None if rows else dg.TableSchema(columns=[]))
 
 
 def _text(value: Any) -> str:

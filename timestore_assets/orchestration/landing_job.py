@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from timestore_assets.landing.report import FileReport, LandReport
-from timestore_assets.model.dataset import Dataset, Source
+from timestore_assets.model.dataset import Dataset, FileSource
 from timestore_assets.model.errors import InputError
 from timestore_assets.orchestration.failures import failing
 from timestore_assets.orchestration.liveness import run_lease
@@ -69,12 +69,12 @@ def land_files(context: dg.OpExecutionContext, dataset: Dataset, config: LandCon
         drain(warehouse, context.instance)
 
 
-def _source(dataset: Dataset, address: str) -> Source:
-    for source in dataset.sources:
+def _source(dataset: Dataset, address: str) -> FileSource:
+    for source in dataset.file_sources:
         if source.address == address:
             return source
-    known = ", ".join(source.address for source in dataset.sources) or "none"
-    raise InputError(f"dataset {dataset.name!r} has no source {address!r}; its sources are: {known}")
+    known = ", ".join(source.address for source in dataset.file_sources) or "none"
+    raise InputError(f"dataset {dataset.name!r} watches no folder {address!r}; its file sources are: {known}")
 
 
 def _summarise(context: dg.OpExecutionContext, report: LandReport) -> None:

@@ -6,21 +6,27 @@ import re
 
 import dagster as dg
 
-from timestore_assets.model.dataset import Dataset, Source
+from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource, Source
 
 BUILD_POOL = "timestore_build"
 LANDING_POOL = "timestore_landing"
+STREAM_POOL = "timestore_stream"
+"""Sessions on topics run for minutes; in a pool of their own they keep no file waiting."""
 IO_MANAGER = "timestore_io"
 SOURCES_GROUP = "sources"
 DATASETS_GROUP = "datasets"
 
 DATASET_TAG = "timestore/dataset"
-# The UI hides tags of this prefix; these three are for the sensors alone.
+SHARD_TAG = "timestore/shard"
+"""`INDEX/OF` on sessions on topics."""
+# The UI hides tags of this prefix; these are for the sensors alone.
 SOURCE_TAG = ".dagster/timestore_source"
 FILES_TAG = ".dagster/timestore_files"
 """Digest of the files a landing run was asked for."""
 NEED_TAG = ".dagster/timestore_need"
 """Digest of the partitions, at their versions, that a build run was asked for."""
+WORK_TAG = ".dagster/timestore_work"
+"""Digest of the checkpoints that a session on topics was asked to go on from."""
 REASON_TAG = "timestore/reason"
 CLOSE_TAG = "timestore/close"
 """`no` on builds that leave their partitions open; an explicit materialisation has no such tag and seals."""
@@ -39,8 +45,15 @@ def dataset_key(dataset: str) -> dg.AssetKey:
     return dg.AssetKey(dataset)
 
 
-def source_key(dataset: Dataset, source: Source) -> dg.AssetKey:
-    """The external asset of a source: the dataset's name, then the watched folder (and the glob, when there is one).
+def source_keys(dataset: Dataset, source: Source) -> tuple[dg.AssetKey, ...]:
+    """The external assets of a source: one for a watched folder, one for each topic."""
+    if isinstance(source, KafkaSource):
+        return tuple(topic_key(dataset, topic) for topic in source.topics)
+    return (prefix_key(dataset, source),)
+
+
+def prefix_key(dataset: Dataset, source: FileSource) -> dg.AssetKey:
+    """The external asset of a watched folder: the dataset's name, then the folder (and the glob, when there is one).
 
     The dataset's name comes first because two datasets may watch the same folder; the graph shows the last part only.
     """
@@ -48,6 +61,13 @@ def source_key(dataset: Dataset, source: Source) -> dg.AssetKey:
     if source.glob != "**/*":
         parts.append(source.glob)
     return dg.AssetKey([dataset.name, safe("_".join(parts)) if parts else "files"])
+
+
+def topic_key(dataset: Dataset, topic: str) -> dg.AssetKey:
+    """The external asset of a topic: the dataset's name, then the topic's, which is unique in a dataset."""
+    key = dg.AssetKey([dataset.name, topic])
+    taken = any(prefix_key(dataset, source) == key for source in dataset.file_sources)
+    return dg.AssetKey([dataset.name, f"topic_{topic}"]) if taken else key
 
 
 def landing_job(dataset: str) -> str:
@@ -59,10 +79,27 @@ def landing_op(dataset: str) -> str:
     return f"land_{dataset}_files"
 
 
-def source_sensor(dataset: Dataset, source: Source) -> str:
-    """Name of the sensor that watches a source; numbered from the second source on."""
-    index = dataset.sources.index(source)
-    return f"watch_{dataset.name}" + (f"_{index + 1}" if index else "")
+def source_sensor(dataset: Dataset, source: FileSource) -> str:
+    """Name of the sensor that watches a folder; numbered from the second one on."""
+    return f"watch_{dataset.name}" + _numbered(dataset.file_sources.index(source))
+
+
+def stream_job(dataset: str) -> str:
+    return f"stream_{dataset}"
+
+
+def stream_op(dataset: str) -> str:
+    """The job's only step."""
+    return f"stream_{dataset}_topics"
+
+
+def topic_sensor(dataset: Dataset, source: KafkaSource) -> str:
+    """Name of the sensor that follows a source's topics; numbered from the second such source on."""
+    return f"follow_{dataset.name}" + _numbered(dataset.kafka_sources.index(source))
+
+
+def _numbered(index: int) -> str:
+    return f"_{index + 1}" if index else ""
 
 
 def build_sensor(dataset: str) -> str:

@@ -1,11 +1,12 @@
 """Reports what the catalog's transactions queued to Dagster: claim, report, mark as delivered.
 
 An event is reported at least once; one that was reported already, by a relay that died before it could say so, is recognised
-and not reported again. The sensor drains the outbox, and so does every landing run when it is done.
+and not reported again. The sensor drains the outbox, and so do landing runs when they are done and sessions on topics meanwhile.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from timestore_assets.catalog.records import OutboxEvent
-from timestore_assets.model.dataset import Dataset, Source
+from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import Window
+from timestore_assets.orchestration.check_pace import CheckPace
 from timestore_assets.orchestration.checks import evaluations
 from timestore_assets.orchestration.metadata import partition_metadata
-from timestore_assets.orchestration.names import dataset_key, source_key
+from timestore_assets.orchestration.names import dataset_key, source_keys, topic_key
 
 if TYPE_CHECKING:
     from timestore_assets.warehouse import Warehouse
@@ -29,15 +31,21 @@ MOST = 1000
 """Events one call reports at most; the rest waits for the next tick."""
 _TTL = timedelta(seconds=60)
 _EVENT = "outbox_event"
+_STREAMED = "records_landed"
 _RECENT = 25
 _LISTED = 6
 
 Event = dg.AssetMaterialization | dg.AssetObservation
 
 
-def drain(warehouse: Warehouse, instance: dg.DagsterInstance, *, most: int = MOST) -> int:
-    """Report queued events, and the checks of the datasets they concern; returns how many were delivered."""
-    done, touched = 0, set[str]()
+def drain(
+    warehouse: Warehouse, instance: dg.DagsterInstance, *, most: int = MOST, pace: CheckPace | None = None, at_once: bool = True
+) -> int:
+    """Report queued events, and the checks of the datasets they concern; returns how many were delivered.
+
+    `pace`: how often the checks of a dataset are due while a stream lands into it; `at_once`: all that it owes, now.
+    """
+    done, touched, streamed = 0, set[str](), set[str]()
     while done < most:
         events = warehouse.catalog.claim_events(holder=warehouse.holder, limit=min(BATCH, most - done), ttl=_TTL)
         if not events:
@@ -46,10 +54,12 @@ def drain(warehouse: Warehouse, instance: dg.DagsterInstance, *, most: int = MOS
             _report(warehouse, instance, event)
         warehouse.catalog.delivered([event.id for event in events])
         done += len(events)
-        touched.update(event.dataset for event in events)
-    for name in sorted(touched & warehouse.datasets.keys()):
-        for evaluation in evaluations(warehouse, warehouse.datasets[name]):
-            instance.report_runless_asset_event(evaluation)
+        for event in events:
+            (streamed if event.kind == _STREAMED else touched).add(event.dataset)
+    for name in (pace or CheckPace()).due(touched, streamed, now=time.time(), at_once=at_once):
+        if name in warehouse.datasets:
+            for evaluation in evaluations(warehouse, warehouse.datasets[name]):
+                instance.report_runless_asset_event(evaluation)
     return done
 
 
@@ -87,25 +97,43 @@ def _built(warehouse: Warehouse, event: OutboxEvent) -> Event | None:
 
 
 def _observed(warehouse: Warehouse, event: OutboxEvent) -> Event:
-    """Anything else is an observation: of its source when it names one, else of the dataset."""
+    """Anything else is an observation: of the source asset that it is about, else of the dataset."""
     dataset = warehouse.datasets.get(event.dataset)
-    source = _source(dataset, event.payload) if dataset else None
     return dg.AssetObservation(
-        source_key(dataset, source) if dataset and source else dataset_key(event.dataset),
+        (_source_asset(dataset, event.payload) if dataset else None) or dataset_key(event.dataset),
         description=_description(event),
         metadata={**_shown(event.payload), "event": event.kind, _EVENT: event.id},
     )
 
 
 def _description(event: OutboxEvent) -> str:
-    if event.kind == "files_landed":
-        counters = event.payload["counters"]
+    payload = event.payload
+    if event.kind in ("files_landed", _STREAMED):
+        counters = payload["counters"]
         return f"{counters['landed']:,} of {counters['read']:,} records landed"
-    return str(event.payload.get("reason") or event.kind.replace("_", " "))
+    reason = str(payload.get("reason") or "")
+    if event.kind == "landing_paused":
+        return f"landing is paused: {reason}"
+    if event.kind == "landing_resumed":
+        return "landing goes on"
+    return reason or event.kind.replace("_", " ")
 
 
-def _source(dataset: Dataset, payload: Mapping[str, Any]) -> Source | None:
-    return next((source for source in dataset.sources if source.address == payload.get("source")), None)
+def _source_asset(dataset: Dataset, payload: Mapping[str, Any]) -> dg.AssetKey | None:
+    """The asset of the payload's source; of several topics the one that it names, None when it is about all of them."""
+    source = next((source for source in dataset.sources if source.address == payload.get("source")), None)
+    if source is None:
+        return None
+    keys = source_keys(dataset, source)
+    if len(keys) == 1:
+        return keys[0]
+    topic = _topic(str(payload.get("partition", "")))
+    return topic_key(dataset, topic) if topic else None
+
+
+def _topic(partition: str) -> str:
+    """The topic in a source partition's name, `cluster/topic#epoch/number`."""
+    return partition.partition("/")[2].rpartition("#")[0]
 
 
 def _shown(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,12 +44,14 @@ def load() -> dg.Definitions:
 def test_the_packaged_datasets_are_there(home: Path) -> None:
     loaded = load()
     keys = {key.to_user_string() for key in loaded.resolve_all_asset_keys()}
-    assert keys == {"nyc_weather", "nyc_weather/inbox_weather", "nyc_flights", "nyc_flights/inbox_flights"}
+    assert keys == {"nyc_weather", "nyc_weather/inbox_weather", "nyc_flights", "nyc_flights/flights"}
     sensors = {sensor.name: sensor.default_status for sensor in loaded.sensors or ()}
     assert set(sensors) == {
-        "watch_nyc_weather", "build_nyc_weather", "watch_nyc_flights", "build_nyc_flights", "timestore_relay",
+        "watch_nyc_weather", "build_nyc_weather", "follow_nyc_flights", "build_nyc_flights", "timestore_relay",
     }  # fmt: skip
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
+    jobs = {job.name for job in loaded.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert jobs == {"land_nyc_weather", "stream_nyc_flights"}
 
 
 def test_an_asset_shows_what_the_declaration_says(home: Path) -> None:
@@ -58,6 +60,14 @@ def test_an_asset_shows_what_the_declaration_says(home: Path) -> None:
     assert weather.parent_keys == {dg.AssetKey(["nyc_weather", "inbox_weather"])}
     assert (tuple(weather.owners), weather.kinds, weather.tags["domain"]) == (("team:weather",), {"duckdb", "parquet"}, "weather")
     assert flights.kinds == {"duckdb"}
+    topic = graph.get(dg.AssetKey(["nyc_flights", "flights"]))
+    assert topic.kinds == {"kafka", "json"}
+    assert (topic.metadata["topics"], topic.metadata["group"], topic.metadata["start"]) == (
+        "flights", "timestore-nyc_flights", "earliest",
+    )  # fmt: skip
+    assert {key.name for key in graph.get_check_keys_for_assets({dg.AssetKey("nyc_flights")})} == {
+        "schema", "accounting", "freshness", "files", "dead_letters", "lost_offsets", "stream",
+    }  # fmt: skip
     columns = {column.name: column for column in weather.metadata["dagster/column_schema"].columns}
     assert len(columns) == 15
     assert dict(columns["temp"].tags) == {"unit": "degF"}

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from timestore_assets.building.session import Builder
 from timestore_assets.catalog.records import Counters
+from timestore_assets.landing import dead_letters, replay_file
 from timestore_assets.landing import replay as replaying
 from timestore_assets.model.dataset import CsvDialect, Evolution, FileSource, Late
 from timestore_assets.model.errors import ConflictError, RefusedError, UnknownOutcomeError
@@ -368,6 +370,29 @@ def test_the_limit_of_new_columns_holds_for_a_replay(ground: Ground) -> None:
     report = replay(fixed)
     assert (report.landed, report.reasons) == (2, {"too_many_columns": 3})
     assert replay(fixed).landed == 0
+    assert_accounted(fixed)
+
+
+def test_a_large_file_goes_in_pieces_whose_segments_are_of_one_schema(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "_ROWS_A_PIECE", 3)
+    monkeypatch.setattr(replay_file, "_ROWS_A_PIECE", 4)
+    extras: list[Any] = [None] * 4 + [1] * 3 + [2.5] * 3 + ["x"] * 2
+    records = [{"ts": "2013-02-03", "station": f"s{at}", "temp": 300, "e": extra} for at, extra in enumerate(extras)]
+    records[9]["other"] = True
+    records[10]["temp"] = None
+    records[10]["n"] = 0.5
+    ground.land_one("a.jsonl", records)
+    assert pq.ParquetFile(next((ground.root / "data").rglob("*-refused.parquet"))).num_row_groups == 4
+    fixed = after_mending(ground)
+    report = replay(fixed)
+    assert (report.files, report.landed, report.reasons) == (1, 11, {"bad_value": 1})
+    added = [(change.kind, change.column, change.before, change.after) for change in report.schema_changes]
+    assert added == [("column_added", "e", None, "string"), ("column_added", "other", None, "bool")]
+    version = fixed.record.schema.version
+    segments = fixed.catalog.segments(fixed.record.id)
+    assert {segment.schema_version for segment in segments} == {version}
+    assert len(segments) == 4
+    assert [row[0] for row in fixed.rows("e")] == [None] * 4 + ["1"] * 3 + ["2.5"] * 3 + ["x"]
     assert_accounted(fixed)
 
 

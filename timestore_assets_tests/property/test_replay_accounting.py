@@ -1,4 +1,4 @@
-"""I1, I2, I4: however landing, mending and replaying take turns, each record ends where landing it all at the end would put it."""
+"""I1, I2, I4: however landing, mending and replaying take turns, each record ends where landing all at the end would put it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def document(kind: str, number: int) -> bytes | None:
     if kind == "good":
         return json.dumps({"ts": f"2013-03-{number % 28 + 1:02}", "station": f"s{number}", "n": number}).encode()
     raw = POISON[kind]
-    return raw.replace(b'"A"', f'"s{number}"'.encode()) if raw is not None else None
+    # blanks at the end make every record another, so that no file is a copy of another
+    return raw.replace(b'"A"', f'"s{number}"'.encode()) + b" " * number if raw is not None else None
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Play:
             # what no file can hold comes by the topic
             self.produce(values)
             return
-        source = self.ground.dataset.file_sources[0]
+        source = replace(self.ground.dataset.file_sources[0], format="jsonl")
         self.files += 1
         replace(self.ground, source=source).land_one(f"{self.files}.jsonl", lines_of(values))
         self.produce([value for value in values if value is None])

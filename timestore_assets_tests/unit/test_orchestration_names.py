@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 
-from timestore_assets.model.dataset import Dataset, FileSource
+from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import TIMESTAMP
-from timestore_assets.orchestration.names import source_key, source_sensor
+from timestore_assets.orchestration.names import prefix_key, source_keys, source_sensor, topic_key, topic_sensor
 
 SOURCES = (
     FileSource(prefix="inbox/weather/"),
@@ -25,7 +25,7 @@ DATASET = Dataset(
 
 
 def test_a_source_is_named_by_dataset_folder_and_glob() -> None:
-    assert [source_key(DATASET, source).path for source in SOURCES] == [
+    assert [prefix_key(DATASET, source).path for source in SOURCES] == [
         ["weather", "inbox_weather"],
         ["weather", "inbox_weather_late_csv"],
         ["weather", "srv_in_d"],
@@ -34,7 +34,7 @@ def test_a_source_is_named_by_dataset_folder_and_glob() -> None:
 
 def test_two_datasets_may_watch_the_same_folder() -> None:
     other = dataclasses.replace(DATASET, name="flights")
-    assert source_key(DATASET, SOURCES[0]) != source_key(other, SOURCES[0])
+    assert prefix_key(DATASET, SOURCES[0]) != prefix_key(other, SOURCES[0])
 
 
 def test_each_source_has_its_own_sensor() -> None:
@@ -42,4 +42,19 @@ def test_each_source_has_its_own_sensor() -> None:
 
 
 def test_a_prefix_that_is_the_home_itself_has_a_name() -> None:
-    assert source_key(DATASET, FileSource(prefix="./")).path == ["weather", "files"]
+    assert prefix_key(DATASET, FileSource(prefix="./")).path == ["weather", "files"]
+
+
+def test_topics_are_named_by_dataset_and_topic_and_numbered_by_source() -> None:
+    topics = (KafkaSource(topics=("metar", "taf.v2")), KafkaSource(topics=("inbox_weather",)))
+    mixed = dataclasses.replace(DATASET, sources=(topics[0], SOURCES[0], topics[1], SOURCES[2]))
+    assert [key.path for source in mixed.sources for key in source_keys(mixed, source)] == [
+        ["weather", "metar"],
+        ["weather", "taf.v2"],
+        ["weather", "inbox_weather"],
+        ["weather", "topic_inbox_weather"],
+        ["weather", "srv_in_d"],
+    ]
+    assert topic_key(mixed, "metar").path == ["weather", "metar"]
+    assert [topic_sensor(mixed, source) for source in topics] == ["follow_weather", "follow_weather_2"]
+    assert [source_sensor(mixed, source) for source in (SOURCES[0], SOURCES[2])] == ["watch_weather", "watch_weather_2"]

