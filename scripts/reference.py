@@ -15,7 +15,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from timestore_assets.model.attributes import ColumnAttributes, DatasetAttributes, FilesAttributes
+from timestore_assets.model.attributes import (
+    ColumnAttributes,
+    DatasetAttributes,
+    FilesAttributes,
+    FlushAttributes,
+    KafkaAttributes,
+)
 from timestore_assets.settings import Settings
 
 CONFIGURATION = """# Configuration
@@ -46,6 +52,7 @@ def dataset_reference() -> str:
     """The text of docs/dataset-reference.md."""
     parts = [DATASET, _table("Dataset", DatasetAttributes)]
     parts += [_table("`columns.NAME`", ColumnAttributes), _table("`sources[].files`", FilesAttributes)]
+    parts += [_table("`sources[].kafka`", KafkaAttributes), _table("`sources[].kafka.flush`", FlushAttributes)]
     for name, field in DatasetAttributes.model_fields.items():
         nested = _nested(field.annotation)
         if nested is not None and name not in ("columns", "sources"):

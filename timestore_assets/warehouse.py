@@ -6,8 +6,8 @@ import difflib
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -176,19 +176,34 @@ class Warehouse:
         from timestore_assets.landing.stream_session import Streamer, Wishes
         from timestore_assets.sources.kafka.sharding import WHOLE
 
-        dataset, _ = self.resolve(name)
-        wishes = Wishes(
-            shard=shard or WHOLE,
-            limits=limits or SessionLimits(),
-            gauge=lambda: self.backlog(name),
-            marks=self.settings.backlog_marks(),
-            pause_seconds=self.settings.backlog_pause_seconds,
-            stop=stop or threading.Event(),
-            progress=progress,
-            actor=actor,
-        )
+        dataset, record = self.resolve(name)
+        topics = self._topics(name, source)
         streamer = Streamer(self.catalog, self.store, self.limits, holder=self.holder)
-        return streamer.stream(dataset, source, self._topics(name, source), wishes)
+        with self._dead_letters_forwarded(record, source, topics) as nudge:
+            wishes = Wishes(
+                shard=shard or WHOLE,
+                limits=limits or SessionLimits(),
+                gauge=lambda: self.backlog(name),
+                marks=self.settings.backlog_marks(),
+                pause_seconds=self.settings.backlog_pause_seconds,
+                stop=stop or threading.Event(),
+                progress=progress,
+                after_commit=nudge,
+                actor=actor,
+            )
+            return streamer.stream(dataset, source, topics, wishes)
+
+    def _dead_letters_forwarded(
+        self, record: DatasetRecord, source: KafkaSource, topics: KafkaTopics
+    ) -> AbstractContextManager[Callable[[], None]]:
+        """While entered, dead letters go to the source's topic for them, if it has one; gives what to call after a commit."""
+        if source.dead_letter_topic is None:
+            return nullcontext(lambda: None)
+        from timestore_assets.sources.kafka.dead_letter_topic import forward
+        from timestore_assets.sources.kafka.forwarding import forwarded_beside
+
+        config = topics.producer_config()
+        return forwarded_beside(lambda: forward(self.catalog, self.store, record, source, config))
 
     def lag(self, name: str, source: KafkaSource, *, timeout_seconds: float = 5.0) -> SourceLag:
         """How far a source's topics have been read.

@@ -38,17 +38,20 @@ class Marks:
 
 def judge(backlog: Backlog, marks: Marks, *, paused: bool) -> str:
     """Why landing must pause, or must stay paused; empty when it may go on."""
-    reasons = []
+    reasons, lows = [], []
     if marks.deltas.exceeded(backlog.deltas, paused=paused):
         reasons.append(f"{backlog.deltas:,} unbuilt deltas")
+        lows.append(f"{marks.deltas.low:,} deltas")
     if marks.bytes.exceeded(backlog.bytes, paused=paused):
         reasons.append(f"{backlog.bytes / 1e6:,.0f} MB unbuilt")
+        lows.append(f"{marks.bytes.low / 1e6:,.0f} MB")
     if marks.builds.exceeded(backlog.builds, paused=paused):
         reasons.append(f"{backlog.builds:,} partitions wait for a build")
+        lows.append(f"{marks.builds.low:,} builds")
     # a slow commit is known only by committing: after a pause it is tried again
     if not paused and backlog.commit_ms >= marks.commit_ms.high:
         reasons.append(f"the last commit took {backlog.commit_ms / 1000:.1f} s")
     if not reasons:
         return ""
-    low = f"it goes on below {marks.deltas.low:,} deltas, {marks.bytes.low / 1e6:,.0f} MB and {marks.builds.low:,} builds"
-    return f"{' and '.join(reasons)}; {low}"
+    ends = f"it goes on below {' and '.join(lows)}" if lows else "it is tried again after a pause"
+    return f"{' and '.join(reasons)}; {ends}"

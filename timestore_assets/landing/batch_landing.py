@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -25,6 +25,7 @@ from timestore_assets.catalog.records import (
     Span,
     WatermarkRule,
 )
+from timestore_assets.landing.allowance import columns_left
 from timestore_assets.landing.dead_letters import StagedDeadLetters, write_dead_letters
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.prepare import Prepared, Rules, prepare
@@ -35,13 +36,11 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ConflictError, UnknownOutcomeError
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Column
-from timestore_assets.model.window import parse_time
 from timestore_assets.sources.port import Batch
 from timestore_assets.storage.port import ObjectStore
 
 _TRIES = 8
 """How often a batch is done again because another session evolved the schema or used a key first."""
-_EVOLUTION_PERIOD = timedelta(days=1)
 
 
 @dataclass(kw_only=True)
@@ -280,25 +279,11 @@ class BatchLanding:
             validator=self._validator,
             zone=self._origin.zone,
             now=self._clock(),
-            allowance=self._allowance,
+            allowance=lambda: columns_left(self._catalog, self._record.id, self._dataset, now=self._clock()),
             known_keys=lambda keys: self._catalog.known_keys(self._record.id, keys),
             late_before=effects.late_before,
             max_record_bytes=effects.max_record_bytes,
         )
-
-    def _allowance(self) -> int:
-        """How many columns evolution may still add today."""
-        since = self._clock() - _EVOLUTION_PERIOD
-        recent = [
-            version for version in self._catalog.schema_history(self._record.id) if parse_time(version["created_at"]) > since
-        ]
-        added = {
-            change["column"]
-            for version in recent
-            for change in version["changes"]
-            if change["kind"] == "column_added" and self._dataset.schema.find(change["column"]) is None
-        }
-        return max(0, self._dataset.evolution.max_new_columns - len(added))
 
     def _require_start(self, effects: Effects) -> None:
         if patiently(lambda: self._checkpoints(effects)) != effects.starts:

@@ -1,5 +1,41 @@
-class _Session:
-    """The loop of one session and what it keeps in mind."""
+"""What a session on topics does over and over: take what was read, land it, look at the brokers, judge whether it may go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import Counters, SourceRecord, Span, WatermarkRule
+from timestore_assets.landing.batch_landing import BatchLanding, Effects, OvertakenError, Tally
+from timestore_assets.landing.lateness import closed_before
+from timestore_assets.landing.patience import patiently
+from timestore_assets.landing.stream_gate import Gate
+from timestore_assets.landing.stream_places import Places, take_places
+from timestore_assets.landing.stream_report import Ending, StreamReport
+from timestore_assets.landing.stream_wishes import Topics, Wishes
+from timestore_assets.landing.watermark import QuietClocks
+from timestore_assets.model.dataset import Dataset, KafkaSource
+from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.model.position import Position
+from timestore_assets.sources.kafka.lag import Key, SourceLag
+from timestore_assets.sources.kafka.reader import Fetched, TopicReader
+
+_TAKE_SECONDS = 0.1
+_LOOK_SECONDS = 10.0
+_LOOK_SOON_SECONDS = 2.0
+_MIRROR_SECONDS = 1.0
+_TOLD_SECONDS = 1.0
+
+
+class StreamLoop:
+    """One session's loop and what it keeps in mind.
+
+    A batch is judged while the one before it is written and committed. `_positions` are where reading goes on, so ahead of the
+    catalog by at most the batch that is being published.
+    """
 
     def __init__(
         self,
@@ -20,6 +56,7 @@ class _Session:
         self._catalog, self._dataset, self._source, self._record = catalog, dataset, source, record
         self._session_id, self._topics, self._landing, self._tally = session_id, topics, landing, tally
         self._wishes, self._clock, self._unreachable_seconds = wishes, clock, unreachable_seconds
+        self._gate = Gate(catalog, record, wishes)
         self._clocks: QuietClocks[Key] = QuietClocks(monotonic)
         self._recorded: dict[Key, timedelta] = {}  # quiet times as the catalog has them
         self._places = Places()
@@ -29,28 +66,26 @@ class _Session:
         self._commits = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._publishing: Future[Counters] | None = None
-        self._paused = ""
-        self._paused_since = self._paused_seconds = 0.0
-        now = time.monotonic()
-        self._began = self._last_record = self._next_look = self._next_judgement = self._next_mirror = self._next_word = now
+        self._began = self._last_record = self._next_look = self._next_mirror = self._next_word = time.monotonic()
         self._unreachable_since: float | None = None
 
     def run(self) -> StreamReport:
+        """Read and land until the session's end; errors as `Streamer.stream`."""
         ending, reason = self._start()
         if ending is not None:
             return self._report(ending, reason)
-        reader = self._topics.reader()
+        shown: Mapping[Key, int] | None = None
+        self._reader = self._fresh_reader()
         try:
-            reader.assign(self._positions)
-            ending, reason = self._loop(reader)
+            self._note_quiet()
+            ending, reason = self._loop()
             self._note_quiet(everything=True)
+            shown = self._positions
         except OvertakenError as error:
             ending, reason = "overtaken", str(error)
         finally:
             self._pool.shutdown(wait=True)
-            reader.close(self._positions if ending is not None else None)
-            if self._paused:
-                self._keep_pause(self._paused)
+            self._reader.close(shown)
         return self._report(ending, reason)
 
     # --- beginning and end
@@ -69,30 +104,19 @@ class _Session:
             return "lost_offsets", self._places.lost[0].reason
         return "held_elsewhere", "other sessions read all topic partitions of this shard"
 
-    def _take(self, lag: SourceLag) -> dict[Key, int]:
-        """Claim what is to be read; returns the positions of what is new to this session."""
-        taken = take_places(
-            self._catalog,
-            self._record.id,
-            self._source,
-            lag,
-            session_id=self._session_id,
-            shard=self._wishes.shard,
-            actor=self._wishes.actor,
-        )
-        fresh = {key: one.position for key, one in taken.held.items() if key not in self._positions or key in self._gone}
-        for key in fresh:
-            self._clocks.add(key, taken.held[key].quiet)
-            self._recorded[key] = taken.held[key].quiet
-        taken.held = {**self._places.held, **{key: taken.held[key] for key in fresh}}
-        self._places = taken
-        self._positions.update(fresh)
-        self._gone -= fresh.keys()
-        return fresh
+    def _fresh_reader(self) -> TopicReader:
+        reader = self._topics.reader()
+        try:
+            reader.assign({key: at for key, at in self._positions.items() if key not in self._gone})
+            if self._gate.reason:
+                reader.pause()
+        except BaseException:
+            reader.close()
+            raise
+        return reader
 
     def _report(self, ending: Ending, reason: str) -> StreamReport:
         tally = self._tally
-        lag = sum(max(0, high - self._positions.get(key, high)) for key, high in self._places.highs.items())
         source = next(one for one in self._catalog.sources(self._record.dataset_id) if one.id == self._record.id)
         return StreamReport(
             dataset=self._dataset.name,
@@ -105,19 +129,22 @@ class _Session:
             commits=self._commits,
             ending=ending,
             reason=reason,
-            lag=lag,
+            lag=self._lag(),
             watermark=source.watermark,
-            paused_seconds=self._paused_seconds,
+            paused_seconds=self._gate.waited_seconds,
             lost=tuple(self._places.lost),
             missing_topics=self._places.missing,
             dead_letter_reasons=dict(tally.reasons),
         )
 
+    def _lag(self) -> int:
+        return sum(max(0, high - self._positions.get(key, high)) for key, high in self._places.highs.items())
+
     # --- the loop
 
-    def _loop(self, reader: TopicReader) -> tuple[Ending, str]:
+    def _loop(self) -> tuple[Ending, str]:
         while True:
-            fetched = reader.take(_TAKE_SECONDS)
+            fetched = self._reader.take(_TAKE_SECONDS)
             if fetched is not None:
                 self._land(fetched)
             self._settle(wait=False)
@@ -125,12 +152,12 @@ class _Session:
             self._note_quiet()
             if now >= self._next_look:
                 self._settle()
-                self._look(reader)
-            if now >= self._next_judgement:
-                self._judge(reader)
+                self._look(now)
+            if self._gate.is_due:
+                self._judge()
             if now >= self._next_mirror:
                 self._settle()
-                reader.mirror(dict(self._positions))
+                self._reader.mirror(dict(self._positions))
                 self._next_mirror = now + _MIRROR_SECONDS
             self._tell(now)
             ending = self._ending(now)
@@ -142,20 +169,19 @@ class _Session:
         """Judge what was read while the batch before it is written and committed, then have it written in its turn."""
         delivered = fetched.delivered
         self._clocks.moved(delivered, fetched.at_end)
-        self._mark_gone(fetched.gone)
-        spans = [self._span(key, end, delivered) for key, end in sorted(fetched.ends.items()) if key in self._positions]
-        effects = self._effects(tuple(spans))
+        if fetched.gone - self._gone:
+            self._gone |= fetched.gone
+            self._next_look = 0.0  # at once: the brokers no longer have what comes next
+        spans = self._spans(fetched.ends, delivered)
         if delivered:
             self._last_record = time.monotonic()
+            effects = self._effects(spans)
             batch = fetched.batch({key: one.id for key, one in self._places.held.items()})
             prepared = patiently(lambda: self._landing.prepare(batch, effects))
             self._settle()
             self._publishing = self._pool.submit(self._landing.publish, batch, effects, prepared)
-        elif any(span.end > span.start for span in spans):
-            self._settle()
-            self._landing.note(effects)
-        else:
-            return
+        elif spans:
+            self._note(spans)
         self._went_on(fetched.ends, spans)
 
     def _settle(self, *, wait: bool = True) -> None:
@@ -167,22 +193,32 @@ class _Session:
             self._commits += 1
             self._wishes.after_commit()
 
-    def _span(self, key: Key, end: int, delivered: set[Key]) -> Span:
-        start = self._positions[key]
-        return Span(
-            source_partition_id=self._places.held[key].id,
-            start=Position(offset=start),
-            end=Position(offset=max(start, end)),
-            quiet=timedelta(0) if key in delivered and self._recorded[key] else None,
-        )
+    def _note(self, spans: Sequence[Span]) -> None:
+        self._settle()
+        self._landing.note(self._effects(spans))
 
-    def _effects(self, spans: tuple[Span, ...]) -> Effects:
+    def _spans(self, ends: Mapping[Key, int], delivered: Iterable[Key]) -> list[Span]:
+        """How the checkpoints move; a partition that was idle and has delivered counts for the watermark again."""
+        again = {key for key in delivered if self._recorded[key]}
+        return [
+            Span(
+                source_partition_id=self._places.held[key].id,
+                start=Position(offset=self._positions[key]),
+                end=Position(offset=end),
+                quiet=timedelta(0) if key in again else None,
+            )
+            for key, end in sorted(ends.items())
+            if key in self._positions and end > self._positions[key]
+        ]
+
+    def _effects(self, spans: Sequence[Span]) -> Effects:
         late_before = None
         if self._dataset.late.policy != "correct":
+            self._settle()  # what is late is decided by the watermark after all that was read before
             source = patiently(lambda: self._catalog.source(self._record.dataset_id, self._record.kind, self._record.address))
             late_before = closed_before(self._dataset, source.watermark)
         return Effects(
-            spans=spans,
+            spans=tuple(spans),
             claimed=True,
             watermark=WatermarkRule(over=self._places.whole, idle=self._source.idle, cap=self._clock()),
             late_before=late_before,
@@ -197,80 +233,93 @@ class _Session:
                 self._positions[key] = max(self._positions[key], end)
                 self._places.highs[key] = max(self._places.highs.get(key, 0), end)
         quiet = {span.source_partition_id: span.quiet for span in spans if span.quiet is not None}
-        for key, one in self._places.held.items():
-            if one.id in quiet:
-                self._recorded[key] = quiet[one.id]
+        if quiet:
+            self._recorded.update({key: quiet[one.id] for key, one in self._places.held.items() if one.id in quiet})
 
     def _note_quiet(self, *, everything: bool = False) -> None:
-        """Let the watermark go on without topic partitions that have become idle; at the end, remember all quiet times."""
+        """Tell the catalog which topic partitions the watermark no longer waits for, or waits for again.
+
+        `everything`: remember all quiet times for the next session, unless nothing else is to be remembered of this one.
+        """
         idle, spans = self._source.idle, []
+        least = timedelta(0) if self._commits or self._publishing else timedelta(seconds=1)
         for key, quiet in self._clocks.quiet().items():
             before = self._recorded[key]
-            if (before < idle <= quiet) or (everything and quiet - before >= timedelta(seconds=1)):
+            if (before < idle) != (quiet < idle) or (everything and quiet - before > least):
                 at = Position(offset=self._positions[key])
                 spans.append(Span(source_partition_id=self._places.held[key].id, start=at, end=at, quiet=quiet))
         if spans:
-            self._settle()
-            self._landing.note(self._effects(tuple(spans)))
+            self._note(spans)
             self._went_on({}, spans)
 
     # --- between batches
 
-    def _look(self, reader: TopicReader) -> None:
+    def _look(self, now: float) -> None:
         """See what the brokers have now: more partitions, other ends, offsets that are gone."""
-        now = time.monotonic()
+        known = patiently(lambda: self._catalog.topic_partitions(self._record.id))
         try:
-            lag = self._topics.look(self._catalog.topic_partitions(self._record.id))
+            lag = self._topics.look(known)
         except UnavailableError:
             self._unreachable_since = self._unreachable_since or now
             if now - self._unreachable_since > self._unreachable_seconds:
                 raise
-            self._next_look = now + _LOOK_SOON_SECONDS
+            self._next_look = time.monotonic() + _LOOK_SOON_SECONDS
             return
         self._unreachable_since = None
-        self._next_look = time.monotonic() + _LOOK_SECONDS
-        fresh = self._take(lag)
-        if self._gone:
-            reader.drop(self._gone)
-            self._clocks.forget(self._gone)
-        if fresh:
-            reader.drop(fresh)
-            reader.assign(fresh)
-        self._clocks.behind(key for key, high in self._places.highs.items() if high > self._positions.get(key, high))
+        self._next_look = time.monotonic() + (_LOOK_SOON_SECONDS if self._gone else _LOOK_SECONDS)
+        fresh, moved = self._take(lag)
+        if moved:
+            # what has been read of them, or is still being read, is not what comes next
+            self._reader.close()
+            self._reader = self._fresh_reader()
+        else:
+            self._reader.drop(self._gone)
+            if fresh:
+                self._reader.assign(fresh)
+        self._clocks.forget(self._gone)
 
-    def _mark_gone(self, keys: set[Key]) -> None:
-        if keys:
-            self._gone |= keys
-            self._next_look = 0.0  # at once: the brokers no longer have what comes next
+    def _take(self, lag: SourceLag) -> tuple[dict[Key, int], bool]:
+        """Claim what is not read yet; gives the positions of that, and whether any of it was read from elsewhere before."""
+        taken = patiently(
+            lambda: take_places(
+                self._catalog,
+                self._record.id,
+                self._source,
+                lag,
+                session_id=self._session_id,
+                shard=self._wishes.shard,
+                actor=self._wishes.actor,
+                reading={key: one.id for key, one in self._places.held.items() if key not in self._gone},
+            )
+        )
+        fresh = {key: one.position for key, one in taken.held.items()}
+        moved = not fresh.keys().isdisjoint(self._positions) or bool(taken.replaced)
+        for key, one in taken.held.items():
+            self._clocks.add(key, one.quiet)
+            self._recorded[key] = one.quiet
+            if key in self._targets:
+                self._targets[key] = min(self._targets[key], taken.highs[key])
+        taken.held = {**self._places.held, **taken.held}
+        self._places = taken
+        self._positions.update(fresh)
+        self._gone = (self._gone - fresh.keys()) | taken.replaced
+        self._clocks.behind(key for key, high in taken.highs.items() if high > self._positions.get(key, high))
+        return fresh, moved
 
-    def _judge(self, reader: TopicReader) -> None:
+    def _judge(self) -> None:
         """Pause or go on by what waits behind landing."""
-        marks, now = self._wishes.marks, time.monotonic()
-        self._next_judgement = now + (self._wishes.pause_seconds if self._paused else _JUDGE_SECONDS)
-        if marks is None:
-            return
-        backlog = replace(self._wishes.gauge(), commit_ms=int(self._landing.last_write_seconds * 1000))
-        reason = judge(backlog, marks, paused=bool(self._paused))
-        if reason and not self._paused:
-            reader.pause()
-            self._paused_since = now
-        elif self._paused and not reason:
-            self._paused_seconds += now - self._paused_since
+        was_closed = bool(self._gate.reason)
+        self._gate.judge(commit_seconds=self._landing.last_write_seconds)
+        if self._gate.reason and not was_closed:
+            self._reader.pause()
+        elif was_closed and not self._gate.reason:
             self._landing.last_write_seconds = 0.0
-            self._last_record = now
-            reader.resume()
-        if reason != self._paused:
-            self._keep_pause(reason)
-        self._paused = reason
-
-    def _keep_pause(self, reason: str) -> None:
-        with suppress(UnavailableError):
-            self._catalog.pause(self._record.id, reason)
+            self._last_record = time.monotonic()
+            self._reader.resume()
 
     def _tell(self, now: float) -> None:
         if self._wishes.progress is not None and now >= self._next_word:
-            lag = sum(max(0, high - self._positions.get(key, high)) for key, high in self._places.highs.items())
-            self._wishes.progress.committed(self._tally.counters, lag, self._paused)
+            self._wishes.progress.committed(self._tally.counters, self._lag(), self._gate.reason)
             self._next_word = now + _TOLD_SECONDS
 
     def _ending(self, now: float) -> tuple[Ending, str] | None:
@@ -279,10 +328,10 @@ class _Session:
             return "stopped", "it was asked to stop"
         if limits.longest is not None and now - self._began >= limits.longest.total_seconds():
             return "time_over", f"its {limits.longest.total_seconds():g} s are over"
-        if self._paused:
-            long_paused = now - self._paused_since >= limits.paused.total_seconds()
-            return ("paused", f"paused for {limits.paused}: {self._paused}") if long_paused else None
-        if self._gone >= self._positions.keys():
+        if self._gate.reason:
+            long_paused = self._gate.closed_seconds >= limits.paused.total_seconds()
+            return ("paused", f"paused for {limits.paused}: {self._gate.reason}") if long_paused else None
+        if self._gone >= self._positions.keys() and self._next_look > now and self._unreachable_since is None:
             return "lost_offsets", self._places.lost[0].reason if self._places.lost else "the topics are gone"
         if limits.until_caught_up and self._caught_up() and now - self._last_record >= limits.linger.total_seconds():
             return "caught_up", "it landed all that was there when it began"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import LostRange, TopicPartition
 from timestore_assets.model.dataset import KafkaSource
+from timestore_assets.model.errors import ConflictError
 from timestore_assets.sources.kafka.lag import Key, PartitionLag, SourceLag
 from timestore_assets.sources.kafka.sharding import Shard
 
 
 @dataclass(kw_only=True)
 class Places:
-    """`held`: topic partitions of this session with their ends as last seen. `whole`: source partitions of all shards.
-
-    `elsewhere`: some of the shard are read by another live session. `lost`: ranges that keep a topic partition from being read.
+    """`held`: topic partitions that are now this session's to read, with their positions. `highs`: their ends as last seen, and
+    those of what it reads already. `whole`: source partitions of all shards. `elsewhere`: how many of the shard another live
+    session reads. `lost`: ranges that keep a topic partition from being read. `replaced`: read so far, of a topic that was made
+    again since, and not held in its new epoch.
     """
 
     held: dict[Key, TopicPartition] = field(default_factory=dict)
@@ -23,6 +26,7 @@ class Places:
     whole: tuple[int, ...] = ()
     elsewhere: int = 0
     lost: list[LostRange] = field(default_factory=list)
+    replaced: set[Key] = field(default_factory=set)
     missing: tuple[str, ...] = ()
 
 
@@ -45,21 +49,39 @@ def open_topics(catalog: Catalog, source_id: int, lag: SourceLag) -> list[TopicP
 
 
 def take_places(
-    catalog: Catalog, source_id: int, source: KafkaSource, lag: SourceLag, *, session_id: int, shard: Shard, actor: str
+    catalog: Catalog,
+    source_id: int,
+    source: KafkaSource,
+    lag: SourceLag,
+    *,
+    session_id: int,
+    shard: Shard,
+    actor: str,
+    reading: Mapping[Key, int],
 ) -> Places:
-    """Claim the shard's topic partitions for a session, as far as nobody else holds them."""
+    """Claim the shard's topic partitions for a session, as far as nobody else holds them.
+
+    Args:
+        reading: source partitions that the session reads already. They are left alone, even where the brokers have deleted
+            the offsets of their checkpoints: what comes after has been read and will be committed.
+    """
     opened = open_topics(catalog, source_id, lag)
-    wanted = shard.take(opened)
+    ids = {(one.topic, one.number): one.id for one in opened}
+    wanted = [one for one in shard.take(opened) if reading.get((one.topic, one.number)) != one.id]
     claimed = catalog.claim(session_id, [one.id for one in wanted])
-    places = Places(
-        whole=tuple(one.id for one in opened), elsewhere=sum(one.id not in claimed for one in wanted), missing=lag.missing
-    )
     ends = {one.key: one for one in lag.partitions}
+    places = Places(
+        highs={key: ends[key].high for key in reading if key in ends},
+        whole=tuple(ids.values()),
+        elsewhere=sum(one.id not in claimed for one in wanted),
+        missing=lag.missing,
+    )
     # positions are read again after the claim: the former holder may have committed in between
     checkpoints = catalog.checkpoints(sorted(claimed))
     for one in wanted:
         if one.id in claimed:
             _place(catalog, source, places, one, checkpoints[one.id].offset, ends[one.topic, one.number], session_id, actor)
+    places.replaced = {key for key, before in reading.items() if ids.get(key, before) != before} - places.held.keys()
     return places
 
 
@@ -74,7 +96,11 @@ def _place(
     actor: str,
 ) -> None:
     if position < seen.low:
-        lost = _lose(catalog, source, one, position, seen.low, session_id, actor)
+        try:
+            lost = _lose(catalog, source, one, position, seen.low, session_id, actor)
+        except ConflictError:  # another session has claimed it and gone on
+            places.elsewhere += 1
+            return
         if not lost.skipped:
             places.lost.append(lost)
             return

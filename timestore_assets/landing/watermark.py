@@ -51,11 +51,11 @@ class QuietClocks(Generic[K]):
                 self._since.setdefault(key, now)
 
     def behind(self, keys: Iterable[K]) -> None:
-        """The brokers say that these have more to read: their clocks stop."""
-        now = self._monotonic()
+        """The brokers say that these have more to read, so they can deliver: their clocks begin anew when that is done."""
         for key in keys:
-            if key in self._since:
-                self._before[key] += timedelta(seconds=now - self._since.pop(key))
+            if key in self._before:
+                self._before[key] = timedelta(0)
+                self._since.pop(key, None)
 
     def quiet(self) -> Mapping[K, timedelta]:
         now = self._monotonic()

@@ -35,7 +35,7 @@ def observed(
     """Observations of topics that changed since the last ones, at most one a minute each, and the next cursor."""
     before = _parsed(cursor)
     seconds = now.timestamp() - before.get("at", 0.0)
-    if 0 <= seconds < PAUSE.total_seconds():
+    if not lag.partitions or 0 <= seconds < PAUSE.total_seconds():
         return (), cursor
     same = before.get("cluster") == lag.cluster_id
     last: dict[str, Reading] = {name: Reading(**found) for name, found in before.get("topics", {}).items()} if same else {}

@@ -1,4 +1,4 @@
-"""The whole of it in Dagster's own processes: drop a file, launch a backfill, kill a run, look at the UI."""
+"""The whole of it in Dagster's own processes: drop a file, fill a topic, launch a backfill, kill a run, look at the UI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 
 from timestore_assets_tests.end_to_end.dagster_platform import Platform, platform
 from timestore_assets_tests.end_to_end.screenshots import browser_page, chromium, take
-from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET
+from timestore_assets_tests.kafka_ground import EmbeddedKafka, produce
+from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET, TOPICS
 
 # one worker, so that Dagster's processes are started once
 pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("dagster")]
@@ -25,18 +26,25 @@ BY_HAND = (
     .replace("age: 1h", "age: 5y")
     + "  late: {allowed: 90y}\n"
 )
+FOLLOWED = TOPICS.replace("name: readings", "name: followed").replace("topic: readings", "topic: followed")
 DAYS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(60)]
 ROWS = [f"d{device},{day:%Y-%m-%d}T{hour:02d}:00:00Z,{hour}" for day in DAYS for hour in range(24) for device in range(4)]
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def broker() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory, broker: EmbeddedKafka) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("platform")
-    for name, text in (("readings", DECLARATION), ("history", BY_HAND)):
+    for name, text in (("readings", DECLARATION), ("history", BY_HAND), ("followed", FOLLOWED)):
         path = home / "defs" / name / "defs.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(text, encoding="utf-8")
-    with platform(home, {"TIMESTORE_THREADS": "1"}) as made:
+    with platform(home, {"TIMESTORE_THREADS": "1", "TIMESTORE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}) as made:
         yield made
 
 
@@ -94,6 +102,22 @@ def test_a_backfill_killed_half_way_is_finished_with_the_same_content(there: Pla
         assert warehouse.verify("history").ok
 
 
+def test_a_topic_is_landed_by_itself(there: Platform, broker: EmbeddedKafka) -> None:
+    broker.create_topic("followed")
+    values = [
+        f'{{"device": "d{number % 7}", "at": "2024-01-0{1 + number % 2}T00:{number % 60:02d}:{number // 60:02d}Z", "value": 1}}'
+        for number in range(1200)
+    ]
+    produce(broker.bootstrap, "followed", [(None, None, value, None, None) for value in values])
+    landed = "1,200 of 1,200 records landed"
+    there.wait(90, "the landing is reported", lambda: landed in reports(there, ["followed", "followed"]))
+    with there.instance() as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="stream_followed"))
+        assert run.status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
+    shown = reports(there, ["followed", "followed"])
+    assert any(str(text).startswith("lag ") and str(text).endswith(" topic partitions") for text in shown)
+
+
 @pytest.mark.browser
 def test_the_ui_shows_it(there: Platform, tmp_path: Path) -> None:
     executable = chromium()
@@ -110,7 +134,9 @@ def test_the_ui_shows_it(there: Platform, tmp_path: Path) -> None:
         "letters": ("/assets/readings?view=checks&checkDetail=dead_letters", "record was refused"),
         "accounting": ("/assets/readings?view=checks&checkDetail=accounting", "records are accounted for"),
         "source": ("/assets/readings/inbox_readings?view=events", "5 of 6 records landed"),
-        "sensors": ("/automation", "watch_readings"),
+        "topic": ("/assets/followed/followed?view=events", "1,200 of 1,200 records landed"),
+        "topic_lineage": ("/assets/followed?view=lineage", "kafka"),
+        "sensors": ("/automation", "follow_followed"),
     }
     with browser_page(executable) as page:
         take(page, f"http://127.0.0.1:{there.port}", tmp_path, pages)

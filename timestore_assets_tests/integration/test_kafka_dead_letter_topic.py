@@ -1,8 +1,7 @@
-"""Dead letters of a topic: through a real session, replayed, and produced to the declared topic at least once."""
+"""Dead letters of a topic are produced to the topic that their source declares, at least once."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 import uuid
@@ -15,16 +14,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.landing.stream_report import StreamReport
-from timestore_assets.landing.stream_session import Streamer, Wishes
 from timestore_assets.model.dataset import KafkaSource
-from timestore_assets.model.errors import UnavailableError
+from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.sources.kafka import delivery
-from timestore_assets.sources.kafka.client import Connection
 from timestore_assets.sources.kafka.dead_letter_topic import forward
-from timestore_assets.sources.kafka.topics import KafkaTopics
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
+from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster
 from timestore_assets_tests.landing_ground import Ground
 from timestore_assets_tests.replay_ground import MENDABLE, POISON, STRICT, TOPIC, land_topic, mended, offsets, replay
 from timestore_assets_tests.replay_ground import Message as Written
@@ -52,17 +46,6 @@ def ground(source: KafkaSource, tmp_path: Path) -> Iterator[Ground]:
     ground.catalog.close()
 
 
-def stream(ground: Ground, any_kafka: Kafka) -> StreamReport:
-    (source,) = ground.dataset.kafka_sources
-    streamer = Streamer(ground.catalog, ground.store, ground.limits, holder="test", clock=lambda: ground.now)
-    return streamer.stream(ground.dataset, source, KafkaTopics(_connection(any_kafka), source, group="test"), Wishes())
-
-
-def _connection(any_kafka: Kafka) -> Connection:
-    config = any_kafka.client_config()
-    return Connection(servers=str(config.pop("bootstrap.servers")), options=config)
-
-
 def forward_all(ground: Ground, any_kafka: Kafka, **options: Any) -> int:
     (source,) = ground.dataset.kafka_sources
     return forward(ground.catalog, ground.store, ground.record, source, any_kafka.client_config(), **options)
@@ -80,31 +63,6 @@ def consumed(any_kafka: Kafka, topic: str, number: int) -> list[Message]:
         return found + consumer.consume(1000, 0.5)
     finally:
         consumer.close()
-
-
-def test_a_poisoned_topic_lands_what_is_good_and_after_mending_the_rest_once(ground: Ground, any_kafka: Kafka) -> None:
-    (source,) = ground.dataset.kafka_sources
-    good = b'{"ts": "2013-02-01", "station": "good"}'
-    values = [*itertools.chain.from_iterable([value, good] for value in POISON.values())]
-    records = [(at % PARTITIONS, b"k%d" % at, value, [("h", b"\xff")], AT) for at, value in enumerate(values)]
-    produce(any_kafka.bootstrap, source.topics[0], records)
-    report = stream(ground, any_kafka)
-    assert report.counters == Counters(read=2 * len(POISON), landed=len(POISON), dead_letters=len(POISON))
-    assert sorted(ground.codes()) == sorted(POISON)
-    by_code = {letter.code: letter for letter in ground.letters()}
-    for at, (code, value) in enumerate(POISON.items()):
-        letter = by_code[code]
-        assert (letter.raw, letter.key, letter.headers) == (value, b"k%d" % (2 * at), (("h", b"\xff"),))
-        assert letter.timestamp == datetime.fromtimestamp(AT / 1000, UTC)
-    fixed = ground.with_dataset(mended(ground.dataset))
-    assert replay(fixed).landed == len(MENDABLE)
-    assert replay(fixed).landed == 0
-    assert stream(fixed, any_kafka).counters == Counters()
-    counters = fixed.counters()
-    assert counters == Counters(
-        read=2 * len(POISON), landed=len(POISON) + len(MENDABLE), dead_letters=len(POISON) - len(MENDABLE)
-    )
-    assert len(set(fixed.places())) == counters.landed
 
 
 def test_refused_records_go_to_the_topic_with_where_they_were_and_why(ground: Ground, any_kafka: Kafka) -> None:
@@ -216,6 +174,13 @@ def test_sessions_at_once_leave_it_to_one_of_them(ground: Ground, any_kafka: Kaf
     assert forward_all(ground, any_kafka) == 2
     assert meanwhile == [0]
     assert len(consumed(any_kafka, source.dead_letter_topic or "", 2)) == 2
+
+
+def test_settings_that_make_no_sense_are_told(ground: Ground) -> None:
+    (source,) = ground.dataset.kafka_sources
+    land_topic(ground, offsets([b"[]"]), source=source)
+    with pytest.raises(InputError, match="does not take its settings"):
+        forward(ground.catalog, ground.store, ground.record, source, {"bootstrap.servers": "127.0.0.1:1", "no.such": "1"})
 
 
 def test_a_source_without_such_a_topic_forwards_nothing(ground: Ground) -> None:

@@ -129,4 +129,4 @@ def error_of(connection: Connection, doing: str, error: KafkaError, troubles: Tr
     text = f"{doing} from the Kafka brokers {connection.servers} failed: {cause.str() or cause.name()}"
     if {error.code(), cause.code()} & _REFUSED:
         return InputError(f"{text}; check the TIMESTORE_KAFKA_… settings")
-    return UnavailableError(text)
+    return UnavailableError(f"{text}; check that they run and that TIMESTORE_KAFKA_BOOTSTRAP_SERVERS is right")

@@ -9,7 +9,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from timestore_assets.model.errors import TimestoreError, UnavailableError
+from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
 
 PREFIX = "timestore."
 """Of the names of headers that we add."""
@@ -127,17 +127,22 @@ class Delivery:
 
 
 def producer_of(client_config: Mapping[str, object], timeout_seconds: float) -> Producer:
-    """A producer that loses nothing silently and queues little."""
-    config = {name: value for name, value in client_config.items() if name not in _TAKEN_OVER}
-    return Producer(
-        {
-            **config,
-            "acks": "all",
-            "linger.ms": 20,
-            "message.timeout.ms": int(timeout_seconds * 1000),
-            "message.max.bytes": _LONGEST_BYTES,
-            "queue.buffering.max.kbytes": QUEUED_KILOBYTES,
-            "compression.type": "lz4",
-            "log_level": 0,
-        }
-    )
+    """A producer that loses nothing silently and queues little.
+
+    Raises:
+        InputError: librdkafka does not take the options.
+    """
+    given = {name: value for name, value in client_config.items() if name not in _TAKEN_OVER}
+    own = {
+        "acks": "all",
+        "linger.ms": 20,
+        "message.timeout.ms": int(timeout_seconds * 1000),
+        "message.max.bytes": _LONGEST_BYTES,
+        "queue.buffering.max.kbytes": QUEUED_KILOBYTES,
+        "compression.type": "lz4",
+        "log_level": 0,
+    }
+    try:
+        return Producer({**given, **own})
+    except KafkaException as error:
+        raise InputError(f"the Kafka client does not take its settings: {error.args[0].str()}") from None
