@@ -28,6 +28,8 @@ from streaming_ground import fill, make_home, records
 TOPIC = "metrics"
 SAMPLE_SECONDS = 5.0
 SETTLE_SECONDS = 240.0
+LONG_LIVED = 8
+"""Samples from which on a run is taken for a session; builds are shorter."""
 
 
 @dataclass(kw_only=True)
@@ -66,7 +68,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
             began = time.monotonic()
             samples = _watch(total, producing, limit=options.minutes * 60 + SETTLE_SECONDS)
             took = time.monotonic() - began
-    _report(options, total, samples, took)
+    _report(total, samples, took)
 
 
 @contextmanager
@@ -129,23 +131,20 @@ def _watch(total: int, producing: threading.Thread, *, limit: float) -> Samples:
 
 
 def _session_processes() -> dict[int, float]:
-    """Resident megabytes of Dagster runs that land topics, by process id."""
+    """Resident megabytes of the processes of Dagster runs, by process id."""
     found = subprocess.run(["ps", "-eo", "pid,rss,args"], capture_output=True, text=True, timeout=10, check=True).stdout
-    home = os.environ["TIMESTORE_HOME"]
-    runs = {}
-    for line in found.splitlines()[1:]:
-        pid, rss, arguments = line.split(None, 2)
-        if "execute_run" in arguments and "stream_metrics" in arguments and home:
-            runs[int(pid)] = int(rss) / 1000
-    return runs
+    lines = [line.split(None, 2) for line in found.splitlines()[1:]]
+    return {int(pid): int(rss) / 1000 for pid, rss, arguments in lines if "execute_run" in arguments}
 
 
-def _report(options: argparse.Namespace, total: int, samples: Samples, took: float) -> None:
+def _report(total: int, samples: Samples, took: float) -> None:
     lags = sorted(samples.lag)
     print(f"{total:,} records in {took:.0f} s on {os.cpu_count()} cores, {sys.version.split()[0]}")
     print(f"lag: median {statistics.median(lags):,.0f}, 95 % {lags[int(len(lags) * 0.95)]:,}, most {lags[-1]:,}")
     print(f"sessions at a time: {samples.sessions}")
     for process, found in samples.peaks_mb.items():
+        if len(found) < LONG_LIVED:  # a build
+            continue
         third = max(1, len(found) // 3)
         first, last = statistics.median(found[:third]), statistics.median(found[-third:])
         print(f"run process {process}: {first:.0f} MB in its first third, {last:.0f} MB in its last, most {max(found):.0f} MB")

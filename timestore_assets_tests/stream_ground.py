@@ -162,4 +162,4 @@ def stream_ground(root: Any, cluster: KafkaCluster | EmbeddedKafka, *topics: str
 
 
 def with_source(ground: StreamGround, **options: Any) -> StreamGround:
-    return replace(ground, options={**ground.options, **options})
+    return replace(ground, options={**ground.options, **options}, client=dict(ground.client))

@@ -218,17 +218,17 @@ def _tell(
         token=token,
         manifest_version=version,
     )
-    finished = [file] if batch.file_state == "landed" else []
-    payload = {
+    payload: dict[str, Any] = {
         "source": source.address,
         "source_kind": source.kind,
         "counters": asdict(batch.counters),
         "batches": 1,
-        "files": len(finished),
-        "addresses": finished,
         "partitions": keys,
         "manifest_version": version,
     }
+    finished = [file] if batch.file_state == "landed" else []
+    if batch.file_id is not None:
+        payload |= {"files": len(finished), "addresses": finished}
     if not any(payload["counters"].values()) and not finished:
         return  # only the clocks of quiet topics went on
     by = f"landed:{source.id}"
@@ -238,12 +238,14 @@ def _tell(
 
 def _merge(before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
     counters = Counters(**before["counters"]) + Counters(**after["counters"])
-    addresses = dict.fromkeys((*before["addresses"], *after["addresses"]))
-    return {
+    merged = {
         **after,
         "counters": asdict(counters),
         "batches": before["batches"] + after["batches"],
-        "files": before["files"] + after["files"],
-        "addresses": list(addresses)[-ADDRESSES_IN_EVENT:],
         "partitions": sorted({*before["partitions"], *after["partitions"]}),
     }
+    if "files" in before or "files" in after:  # replayed records belong to none
+        addresses = dict.fromkeys((*before.get("addresses", ()), *after.get("addresses", ())))
+        files = before.get("files", 0) + after.get("files", 0)
+        merged |= {"files": files, "addresses": list(addresses)[-ADDRESSES_IN_EVENT:]}
+    return merged

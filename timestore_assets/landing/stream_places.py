@@ -43,9 +43,9 @@ def open_topics(catalog: Catalog, source_id: int, lag: SourceLag) -> list[TopicP
             starts = {one.number: one.position for one in mine if one.new}
             catalog.open_topic(source_id, cluster_id=lag.cluster_id, topic=topic, epoch=epoch, topic_id=topic_id, starts=starts)
     seen = {one.key for one in lag.partitions}
-    return [
-        one for one in catalog.topic_partitions(source_id) if one.cluster_id == lag.cluster_id and (one.topic, one.number) in seen
-    ]
+    here = [one for one in catalog.topic_partitions(source_id) if one.cluster_id == lag.cluster_id]
+    # not in the order of the database, whose collation is its own: sensors and sessions must cut the same shards
+    return sorted((one for one in here if (one.topic, one.number) in seen), key=lambda one: (one.topic, one.number))
 
 
 def take_places(

@@ -134,7 +134,7 @@ def test_the_ui_shows_it(there: Platform, tmp_path: Path) -> None:
         "letters": ("/assets/readings?view=checks&checkDetail=dead_letters", "record was refused"),
         "accounting": ("/assets/readings?view=checks&checkDetail=accounting", "records are accounted for"),
         "source": ("/assets/readings/inbox_readings?view=events", "5 of 6 records landed"),
-        "topic": ("/assets/followed/followed?view=events", "1,200 of 1,200 records landed"),
+        "topic": ("/assets/followed/followed?view=overview", "on_lost_offsets"),
         "topic_lineage": ("/assets/followed?view=lineage", "kafka"),
         "sensors": ("/automation", "follow_followed"),
     }

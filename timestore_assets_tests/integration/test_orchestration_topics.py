@@ -278,6 +278,21 @@ def test_lag_and_throughput_are_observed_once_a_minute(there: Ground) -> None:
     assert len(there.tick(FOLLOW, tick.cursor).asset_events) == 0
 
 
+def test_each_topic_of_a_list_is_an_asset_and_shows_its_own_lag(there: Ground) -> None:
+    declared = there.declare(lambda _: TOPICS.replace("topic: readings", "topics: [north, south]"))
+    both = Ground(home=there.home, dataset=declared, instance=there.instance)
+    keys = {key.path[-1] for key in both.definitions.resolve_all_asset_keys() if len(key.path) > 1}
+    assert keys == {"north", "south"}
+    send(both, readings(30), topic="north")
+    send(both, readings(20, first=30), topic="south")
+    seen = both.tick(FOLLOW).asset_events
+    assert {event.asset_key.path[-1]: event.metadata["lag"].value for event in seen} == {"north": 30, "south": 20}
+    assert land(both)["landed"] == 50
+    (record,) = both.instance.fetch_observations(dg.AssetKey("readings"), limit=10).records
+    assert record.asset_observation is not None
+    assert record.asset_observation.description == "50 of 50 records landed", "of the source as a whole, so at the dataset"
+
+
 @REAL_KAFKA[0]
 def test_a_tick_over_500_topic_partitions_is_quick(tmp_path: Path, kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = f"wide-{os.getpid()}-{time.time_ns()}"

@@ -27,6 +27,7 @@ MESSAGES_A_CALL = 2000
 _POLL_SECONDS = 0.1
 _QUEUED_KILOBYTES = 48_000
 _MIRROR_SECONDS = 2.0
+_CLOSE_SECONDS = 3.0
 _PATIENCE_SECONDS = 30.0
 _GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
@@ -183,7 +184,10 @@ class TopicReader:
             self._thread.join(timeout=_PATIENCE_SECONDS)
         if final:
             self._settle(final)
-        self._consumer.close()
+        # when the brokers are gone the client waits nearly a minute for answers to what it has asked them
+        closing = threading.Thread(target=self._consumer.close, name="topic-reader-close", daemon=True)
+        closing.start()
+        closing.join(timeout=_CLOSE_SECONDS)
 
     def _do(self, doing: str, work: Callable[[], None]) -> None:
         """Have the reading thread do something between two calls, and wait for it.

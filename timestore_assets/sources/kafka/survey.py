@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,12 @@ from timestore_assets.sources.kafka.lag import ClusterView, Key, SourceLag, Topi
 
 TIMEOUT_SECONDS = 5.0
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_NOT_TOLD = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError._UNSUPPORTED_FEATURE,
+)
 _EMBEDDED = "mockCluster"
 """What the ids of librdkafka's own clusters begin with; they know no topic ids and never answer when asked for them."""
 
@@ -38,11 +45,21 @@ class Surveyor:
         Raises:
             UnavailableError: no broker answers in time. InputError: they refuse us.
         """
-        with explained(self._connection, "listing offsets", self._troubles):
+        self._troubles.last = None  # what was said of troubles that have passed explains nothing
+        with explained(self._connection, "listing offsets", self._troubles), self._told():
             view = self._view()
             read_before = {one.topic for one in known if one.cluster_id == view.cluster_id}
             fresh = [topic for name, topic in view.topics.items() if name not in read_before]
             return compare(view, known, self._source.topics, self._starts(fresh))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let the client say why it can't connect: it does so only when it is asked."""
+        try:
+            yield
+        except KafkaException:
+            self._admin.poll(0)
+            raise
 
     def _view(self) -> ClusterView:
         metadata = self._admin.list_topics(timeout=self._timeout)
@@ -87,7 +104,8 @@ class Surveyor:
             futures = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout)
             found = {name: self._result(future).topic_id for name, future in futures.items()}
         except KafkaException as error:
-            if error.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+            # without its id a topic that was made again can't be told from one that lost its end: no guess after a fault
+            if error.args[0].code() not in _NOT_TOLD:
                 raise
             return {}
         return {name: str(topic_id) for name, topic_id in found.items() if topic_id is not None}

@@ -1,0 +1,223 @@
+"""I1, I2, I4: sessions on a topic that are killed at any moment leave what landing the same records from a file leaves.
+
+`TIMESTORE_STREAM_KILLS` says how many are killed (12 by default).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timestore_assets.landing.stream_report import SessionLimits
+from timestore_assets.model.errors import UnavailableError
+from timestore_assets.upkeep.verify import verify
+from timestore_assets_tests.kafka_cluster import KafkaCluster
+from timestore_assets_tests.kafka_ground import REAL_KAFKA, produce
+from timestore_assets_tests.landing_ground import Ground
+from timestore_assets_tests.stream_child import DATASET, TTL, land
+from timestore_assets_tests.stream_ground import value, wait_until
+
+pytestmark = REAL_KAFKA
+KILLS = int(os.environ.get("TIMESTORE_STREAM_KILLS", "12"))
+PARTITIONS = 4
+RESTART_EVERY = 6
+RECORDS_A_KILL = 250
+
+Forker = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    """Starts sessions, and reaps them."""
+    command = [sys.executable, "-m", "timestore_assets_tests.stream_child"]
+    errors = tmp_path_factory.mktemp("forker") / "errors"
+    with (
+        errors.open("w") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        orders, answers = process.stdin, process.stdout
+
+        def order(**what: Any) -> int:
+            orders.write(json.dumps(what) + "\n")
+            orders.flush()
+            return int(answers.readline())
+
+        yield order
+        orders.close()
+        process.wait(60)
+    assert "Traceback" not in errors.read_text(), errors.read_text()[-3000:]
+
+
+def record(number: int, made: random.Random) -> bytes:
+    """Mostly good, some of it bad, over many days, with a column nobody declared that widens on the way."""
+    chance = made.random()
+    if chance < 0.02:
+        return b'{"ts": "2013-01-01", "station": '
+    if chance < 0.04:
+        return value(number, hour=number % 200, n="many")
+    if chance < 0.06:
+        return value(number, hour=number % 200, note=number if number < 900 else f"x{number}")
+    return value(number, hour=number % 200, n=number)
+
+
+class Feed(threading.Thread):
+    """Produces a known stream at its own pace, whatever happens to those who land it."""
+
+    def __init__(self, cluster: KafkaCluster, topic: str, records: list[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._cluster, self._topic, self._records = cluster, topic, records
+        self.error: BaseException | None = None
+        self.wanted = 0
+        self.done = 0
+
+    def run(self) -> None:
+        try:
+            while self.done < len(self._records):
+                if self.done >= self.wanted:
+                    time.sleep(0.01)
+                    continue
+                piece = self._records[self.done : self.done + 50]
+                placed = [((self.done + at) % PARTITIONS, None, one, None, None) for at, one in enumerate(piece)]
+                produce(self._cluster.bootstrap, self._topic, placed, enable_idempotence="true")
+                self.done += len(piece)
+        except BaseException as error:
+            self.error = error
+
+
+def test_sessions_killed_at_any_moment(forker: Forker, kafka_cluster: Any, tmp_path: Path) -> None:
+    cluster = kafka_cluster(1)
+    topic = "killed"
+    cluster.create_topic(topic, PARTITIONS)
+    made = random.Random(7)
+    records = [record(number, made) for number in range(KILLS * RECORDS_A_KILL)]
+    feed = Feed(cluster, topic, records)
+    feed.start()
+    Ground.at(tmp_path / "stream", DATASET).catalog.close()
+    order = {"root": str(tmp_path / "stream"), "servers": cluster.bootstrap, "topics": [topic]}
+    sessions = Sessions(forker, order)
+    for kill in range(KILLS):
+        feed.wanted = (kill + 1) * RECORDS_A_KILL
+        sessions.start()
+        sessions.keep_going(random.uniform(0.1, 1.0))
+        if kill % 3 == 0:
+            sessions.freeze_one(TTL.total_seconds() + 0.3)
+        if kill % RESTART_EVERY == RESTART_EVERY - 1:
+            cluster.stop_node(1, kill=bool(kill // RESTART_EVERY % 2))
+            cluster.start_node(1)
+        sessions.kill_one()
+    sessions.kill_all()
+    feed.join(120)
+    assert (feed.error, feed.done) == (None, len(records))
+    finish(tmp_path / "stream", cluster, topic)
+    compare(tmp_path, records)
+    print(f"{KILLS} kills, {len(records)} records, sessions by status: {dict(sessions.ended)}")
+    assert sessions.ended[-signal.SIGKILL] >= KILLS
+    assert sessions.ended[1] == 0
+
+
+class Sessions:
+    """The sessions that run now, and how the others ended."""
+
+    def __init__(self, forker: Forker, order: dict[str, Any]) -> None:
+        self._forker, self._order = forker, order
+        self._running: list[int] = []
+        self.ended: Counter[int] = Counter()
+
+    def start(self) -> None:
+        self._running.append(self._forker(**self._order))
+
+    def keep_going(self, seconds: float) -> None:
+        """Let them run; whenever none does, for instance because the lease of a dead one still counted, another is started."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline or not self._running:
+            self._reap()
+            if not self._running:
+                self.start()
+            time.sleep(0.05)
+
+    def freeze_one(self, seconds: float) -> None:
+        """Make one a zombie: its lease expires while it stands still, another takes over, and it wakes up."""
+        victim = random.choice(self._running)
+        os.kill(victim, signal.SIGSTOP)
+        time.sleep(seconds)
+        self.start()
+        time.sleep(random.uniform(0.1, 0.6))
+        os.kill(victim, signal.SIGCONT)
+        self.keep_going(0.2)
+
+    def kill_one(self) -> None:
+        self._reap()
+        if not self._running:
+            self.start()
+            time.sleep(random.uniform(0.1, 0.5))
+        self._kill(random.choice(self._running))
+
+    def kill_all(self) -> None:
+        while self._running:
+            self._kill(self._running[0])
+
+    def _kill(self, victim: int) -> None:
+        os.kill(victim, signal.SIGKILL)
+        self._note(victim)
+
+    def _reap(self) -> None:
+        for session in list(self._running):
+            # one that has ended waits to be reaped by the process that started it
+            if Path(f"/proc/{session}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                self._note(session)
+
+    def _note(self, session: int) -> None:
+        self._running.remove(session)
+        self.ended[self._forker(reap=session)] += 1
+
+
+def finish(root: Path, cluster: KafkaCluster, topic: str) -> None:
+    """Land what is left, once the leases of the killed have expired."""
+
+    def finished() -> bool:
+        try:
+            return land(root, cluster.bootstrap, [topic], limits=SessionLimits()) == "caught_up"
+        except UnavailableError:
+            return False
+
+    wait_until(finished, "the rest is landed", 60)
+
+
+def compare(tmp_path: Path, records: list[bytes]) -> None:
+    """Each record exactly once, counters that add up, the content of landing a file, and nothing left over."""
+    streamed = Ground.at(tmp_path / "stream", DATASET, ttl=TTL)
+    filed = Ground.at(tmp_path / "file", DATASET)
+    filed.land(filed.drop("all.jsonl", b"".join(one + b"\n" for one in records)))
+    counters = streamed.counters()
+    assert counters.balanced
+    assert counters.read == len(records)
+    assert counters == filed.counters()
+    assert len(set(streamed.places())) == len(streamed.rows()) == counters.landed
+    assert sorted(one.raw for one in streamed.letters()) == sorted(one.raw for one in filed.letters())
+    assert streamed.content_hash() == filed.content_hash()
+    wait_until(lambda: streamed.collect() is not None and streamed.objects() == named(streamed), "nothing is left over", 20)
+    checked = verify(streamed.catalog, streamed.store, streamed.limits, streamed.record)
+    assert checked.ok, checked.findings
+    assert not checked.orphans
+    for ground in (streamed, filed):
+        ground.catalog.close()
+
+
+def named(ground: Ground) -> set[str]:
+    """Objects that the newest manifest and the dead letters name."""
+    segments = {segment.name for segment in ground.catalog.segments(ground.record.id)}
+    return segments | {found.name for _, found, _ in ground.catalog.dead_letter_files(ground.record.id)}
