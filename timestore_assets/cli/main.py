@@ -32,7 +32,7 @@ from timestore_assets.cli.interrupts import CtrlC
 
 app = typer.Typer(
     name="timestore",
-    help="A time-series warehouse: land files, build DuckDB partitions, query them.",
+    help="A time-series warehouse: land files and topics, build DuckDB partitions, query them.",
     epilog="Exit codes: 0 done, 2 bad usage or input, 3 refused, 1 unexpected.",
     add_completion=False,
     rich_markup_mode="rich",

@@ -287,7 +287,7 @@ class TopicReader:
                 KafkaError.UNKNOWN_TOPIC_OR_PART,
             ):
                 into.gone.add(key)
-            elif not error.retriable() and error.fatal():
+            elif error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise error_of(self._connection, "reading", error, self._troubles)
         return records
 
