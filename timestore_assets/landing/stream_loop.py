@@ -63,6 +63,7 @@ class StreamLoop:
         self._positions: dict[Key, int] = {}
         self._targets: dict[Key, int] = {}
         self._gone: set[Key] = set()
+        self._distrusted = False  # what was read since the last commit is to be read again
         self._commits = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._publishing: Future[Counters] | None = None
@@ -167,7 +168,10 @@ class StreamLoop:
 
     def _land(self, fetched: Fetched) -> None:
         """Judge what was read while the batch before it is written and committed, then have it written in its turn."""
+        if self._distrusted:
+            return
         delivered = fetched.delivered
+        ids = self._topics.ask_ids({topic for topic, _ in delivered})
         self._clocks.moved(delivered, fetched.at_end)
         if fetched.gone - self._gone:
             self._gone |= fetched.gone
@@ -178,11 +182,22 @@ class StreamLoop:
             effects = self._effects(spans)
             batch = fetched.batch({key: one.id for key, one in self._places.held.items()})
             prepared = patiently(lambda: self._landing.prepare(batch, effects))
+            if self._made_again(ids()):
+                self._distrusted, self._next_look = True, 0.0
+                return
             self._settle()
             self._publishing = self._pool.submit(self._landing.publish, batch, effects, prepared)
         elif spans:
             self._note(spans)
         self._went_on(fetched.ends, spans)
+
+    def _made_again(self, ids: Mapping[str, str]) -> bool:
+        """Whether a topic is no longer the one that was read: its records may be of either, so they are read again.
+
+        The client goes on at the same offset of a topic that was deleted and made again, if that has come so far.
+        """
+        known = {topic: one.topic_id for (topic, _), one in self._places.held.items()}
+        return any(known[topic] not in (None, found) for topic, found in ids.items())
 
     def _settle(self, *, wait: bool = True) -> None:
         """Take note of the batch that was being published; its error is the session's."""
@@ -217,10 +232,11 @@ class StreamLoop:
             self._settle()  # what is late is decided by the watermark after all that was read before
             source = patiently(lambda: self._catalog.source(self._record.dataset_id, self._record.kind, self._record.address))
             late_before = closed_before(self._dataset, source.watermark)
+        rule = WatermarkRule(over=self._places.whole, idle=self._source.idle, cap=self._clock())
         return Effects(
             spans=tuple(spans),
             claimed=True,
-            watermark=WatermarkRule(over=self._places.whole, idle=self._source.idle, cap=self._clock()),
+            watermark=None if self._places.awakened else rule,
             late_before=late_before,
             forward=self._source.dead_letter_topic is not None,
             max_record_bytes=self._source.max_record_bytes,
@@ -268,8 +284,9 @@ class StreamLoop:
         self._unreachable_since = None
         self._next_look = time.monotonic() + (_LOOK_SOON_SECONDS if self._gone else _LOOK_SECONDS)
         fresh, moved = self._take(lag)
-        if moved:
-            # what has been read of them, or is still being read, is not what comes next
+        if moved or self._distrusted:
+            # what has been read, or is still being read, is not what comes next
+            self._distrusted = False
             self._reader.close()
             self._reader = self._fresh_reader()
         else:

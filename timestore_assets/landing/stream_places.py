@@ -18,7 +18,8 @@ class Places:
     """`held`: topic partitions that are now this session's to read, with their positions. `highs`: their ends as last seen, and
     those of what it reads already. `whole`: source partitions of all shards. `elsewhere`: how many of the shard another live
     session reads. `lost`: ranges that keep a topic partition from being read. `replaced`: read so far, of a topic that was made
-    again since, and not held in its new epoch.
+    again since, and not held in its new epoch. `awakened`: what others are to read was idle and has records again,
+    of whatever time.
     """
 
     held: dict[Key, TopicPartition] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class Places:
     elsewhere: int = 0
     lost: list[LostRange] = field(default_factory=list)
     replaced: set[Key] = field(default_factory=set)
+    awakened: bool = False
     missing: tuple[str, ...] = ()
 
 
@@ -81,6 +83,10 @@ def take_places(
     for one in wanted:
         if one.id in claimed:
             _place(catalog, source, places, one, checkpoints[one.id].offset, ends[one.topic, one.number], session_id, actor)
+    mine = reading.keys() | places.held.keys()
+    places.awakened = any(
+        one.quiet >= source.idle and ends[key].lag for one in opened if (key := (one.topic, one.number)) not in mine
+    )
     places.replaced = {key for key, before in reading.items() if ids.get(key, before) != before} - places.held.keys()
     return places
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,7 @@ class Topics(Protocol):
     """A source's topics; `sources.kafka.topics` has them."""
 
     def look(self, known: Sequence[TopicPartition]) -> SourceLag: ...
+    def ask_ids(self, topics: Collection[str]) -> Callable[[], Mapping[str, str]]: ...
     def reader(self) -> TopicReader: ...
 
 

@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, Message, Producer
 
 from timestore_assets.landing.stream_report import SessionLimits
 from timestore_assets.model.errors import UnavailableError
 from timestore_assets.upkeep.verify import verify
 from timestore_assets_tests.kafka_cluster import KafkaCluster
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, produce
+from timestore_assets_tests.kafka_ground import REAL_KAFKA
 from timestore_assets_tests.landing_ground import Ground
 from timestore_assets_tests.stream_child import DATASET, TTL, land
 from timestore_assets_tests.stream_ground import value, wait_until
@@ -74,28 +74,27 @@ def record(number: int, made: random.Random) -> bytes:
     return value(number, hour=number % 200, n=number)
 
 
-class Feed(threading.Thread):
-    """Produces a known stream at its own pace, whatever happens to those who land it."""
+class Feed:
+    """Produces a known stream, whatever happens to those who land it and to the broker."""
 
-    def __init__(self, cluster: KafkaCluster, topic: str, records: list[bytes]) -> None:
-        super().__init__(daemon=True)
-        self._cluster, self._topic, self._records = cluster, topic, records
-        self.error: BaseException | None = None
-        self.wanted = 0
-        self.done = 0
+    def __init__(self, cluster: KafkaCluster, topic: str) -> None:
+        patience = {"message.timeout.ms": 120_000, "reconnect.backoff.max.ms": 250, "log_level": 0}
+        self._producer = Producer({**cluster.client_config(), **patience, "enable.idempotence": True})
+        self._topic = topic
+        self.sent = self.taken = 0
 
-    def run(self) -> None:
-        try:
-            while self.done < len(self._records):
-                if self.done >= self.wanted:
-                    time.sleep(0.01)
-                    continue
-                piece = self._records[self.done : self.done + 50]
-                placed = [((self.done + at) % PARTITIONS, None, one, None, None) for at, one in enumerate(piece)]
-                produce(self._cluster.bootstrap, self._topic, placed, enable_idempotence="true")
-                self.done += len(piece)
-        except BaseException as error:
-            self.error = error
+    def send(self, records: list[bytes]) -> None:
+        for one in records:
+            self._producer.produce(self._topic, one, partition=self.sent % PARTITIONS, on_delivery=self._delivered)
+            self.sent += 1
+        self._producer.poll(0)
+
+    def finish(self) -> None:
+        assert self._producer.flush(60) == 0
+        assert self.taken == self.sent
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        self.taken += error is None
 
 
 def test_sessions_killed_at_any_moment(forker: Forker, kafka_cluster: Any, tmp_path: Path) -> None:
@@ -104,13 +103,12 @@ def test_sessions_killed_at_any_moment(forker: Forker, kafka_cluster: Any, tmp_p
     cluster.create_topic(topic, PARTITIONS)
     made = random.Random(7)
     records = [record(number, made) for number in range(KILLS * RECORDS_A_KILL)]
-    feed = Feed(cluster, topic, records)
-    feed.start()
+    feed = Feed(cluster, topic)
     Ground.at(tmp_path / "stream", DATASET).catalog.close()
     order = {"root": str(tmp_path / "stream"), "servers": cluster.bootstrap, "topics": [topic]}
     sessions = Sessions(forker, order)
     for kill in range(KILLS):
-        feed.wanted = (kill + 1) * RECORDS_A_KILL
+        feed.send(records[kill * RECORDS_A_KILL : (kill + 1) * RECORDS_A_KILL])
         sessions.start()
         sessions.keep_going(random.uniform(0.1, 1.0))
         if kill % 3 == 0:
@@ -120,8 +118,7 @@ def test_sessions_killed_at_any_moment(forker: Forker, kafka_cluster: Any, tmp_p
             cluster.start_node(1)
         sessions.kill_one()
     sessions.kill_all()
-    feed.join(120)
-    assert (feed.error, feed.done) == (None, len(records))
+    feed.finish()
     finish(tmp_path / "stream", cluster, topic)
     compare(tmp_path, records)
     print(f"{KILLS} kills, {len(records)} records, sessions by status: {dict(sessions.ended)}")
@@ -160,11 +157,13 @@ class Sessions:
         self.keep_going(0.2)
 
     def kill_one(self) -> None:
-        self._reap()
-        if not self._running:
-            self.start()
-            time.sleep(random.uniform(0.1, 0.5))
-        self._kill(random.choice(self._running))
+        before = self.ended[-signal.SIGKILL]
+        while self.ended[-signal.SIGKILL] == before:  # one may have ended by itself just before
+            self._reap()
+            if not self._running:
+                self.start()
+                time.sleep(random.uniform(0.1, 0.5))
+            self._kill(random.choice(self._running))
 
     def kill_all(self) -> None:
         while self._running:

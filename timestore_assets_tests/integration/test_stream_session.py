@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from timestore_assets.landing.stream_report import SessionLimits
 from timestore_assets.model.dataset import FlushPolicy, Late
 from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.settings import Settings
+from timestore_assets.sources.kafka.client import connection_of
 from timestore_assets.sources.kafka.reader import Fetched, TopicReader
 from timestore_assets.sources.kafka.sharding import Shard
 from timestore_assets.sources.kafka.topics import KafkaTopics
@@ -253,21 +255,45 @@ def test_a_topic_made_again_is_read_from_its_beginning(kafka: KafkaCluster, tmp_
     assert len(ground.audited("topic_began_anew")) == 1
 
 
-def test_a_topic_made_again_under_a_running_session(kafka: KafkaCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timestore_assets.landing.stream_loop._LOOK_SECONDS", 0.3)
-    ground = stream_ground(tmp_path, kafka, new_topic(kafka, 2))
+@pytest.mark.parametrize("look_seconds", [0.3, 3600])
+def test_a_topic_made_again_under_a_running_session(
+    look_seconds: float, kafka: KafkaCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client goes on at its offset in the new topic, which has more records than the old one: none of them lands twice."""
+    monkeypatch.setattr("timestore_assets.landing.stream_loop._LOOK_SECONDS", look_seconds)
+    # another topic, so that the session goes on while this one is away
+    ground = stream_ground(tmp_path, kafka, new_topic(kafka, 2), new_topic(kafka, 1))
     ground.produce(values(10), partition=0)
-    # another source of the session, so that it goes on while the topic is away
-    other = new_topic(kafka, 1)
-    ground = stream_ground(tmp_path, kafka, ground.topics[0], other)
     with ground.running() as session:
         session.wait_until_read(10)
         kafka.delete_topic(ground.topics[0])
         kafka.create_topic(ground.topics[0], 2)
-        session.wait_until(lambda: any(one.epoch == 2 for one in ground.places_of_topics()), "the new topic is known")
-        ground.produce(values(30, 10), partition=0)
-        session.wait_until_read(30)
-    assert ground.stations() == names(30)
+        ground.produce(values(40, 10), partition=0)
+        session.wait_until_read(40)
+        ground.produce(values(45, 40), partition=0)
+        session.wait_until_read(45)
+    assert ground.stations() == names(45)
+    assert ground.counters().read == 45
+
+
+def test_a_wrong_alarm_about_a_topic_costs_nothing(kafka: KafkaCluster, tmp_path: Path) -> None:
+    """One broker knows less than another: what was read is read again."""
+    ground = stream_ground(tmp_path, kafka, flush=FlushPolicy(rows=10, age=timedelta(milliseconds=50)))
+    ground.produce(values(100))
+    topics = Mistaken(ground.connection(), ground.kafka_source, group="mistaken")
+    assert ground.stream(topics=topics).ending == "caught_up"
+    assert topics.asked > 10
+    assert ground.stations() == names(100)
+
+
+class Mistaken(KafkaTopics):
+    """Tells another topic id at every third question."""
+
+    asked = 0
+
+    def ask_ids(self, topics: Collection[str]) -> Callable[[], Mapping[str, str]]:
+        self.asked += 1
+        return (lambda: dict.fromkeys(topics, "another")) if self.asked % 3 == 0 else super().ask_ids(topics)
 
 
 def test_two_sessions_on_one_shard(any_kafka: AnyKafka, tmp_path: Path) -> None:
@@ -376,9 +402,12 @@ def test_the_watermark_waits_for_a_partition_that_never_had_a_record_until_it_is
         session.wait_until(lambda: ground.known.watermark == datetime(2013, 1, 1, 6, 0, 6, tzinfo=UTC), "the watermark")
 
 
-def test_a_partition_that_was_idle_and_has_a_backlog_holds_the_watermark(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    """I6: what lies there unread may be of any time."""
-    ground = stream_ground(tmp_path, any_kafka, new_topic(any_kafka), idle=timedelta(seconds=60))
+@pytest.mark.parametrize("shard", [Shard(index=0, of=4), Shard()])
+def test_a_partition_that_was_idle_and_has_a_backlog_holds_the_watermark(
+    shard: Shard, any_kafka: AnyKafka, tmp_path: Path
+) -> None:
+    """I6: what lies there unread may be of any time, whether this session is to read it or another."""
+    ground = stream_ground(tmp_path, any_kafka, idle=timedelta(seconds=60))
     ticks = [0.0]
     ground.streamer_options["monotonic"] = lambda: ticks[0]
     ground.produce(values(4, hour=1))
@@ -389,20 +418,18 @@ def test_a_partition_that_was_idle_and_has_a_backlog_holds_the_watermark(any_kaf
         session.wait_until(lambda: all(one.quiet.seconds for one in ground.places_of_topics()), "all are idle")
     ground.produce(values(5, 4, hour=2), partition=1)
     ground.produce([value(5, hour=50), value(6, hour=51)], partition=0)
-
-    seen = []
-    commit = ground.catalog.commit_landing
-
-    def watched(batch: Any) -> int:
-        version = commit(batch)
-        seen.append(ground.known.watermark)
-        return version
-
-    ground.catalog.commit_landing = watched  # type: ignore[method-assign]
+    quiet: list[float] = []
+    look = lambda: quiet.extend(one.quiet.total_seconds() for one in ground.places_of_topics())  # noqa: E731
+    ground.stream(shard=shard, topics=Interrupted(ground, look))
+    # before the first of these records lands, the catalog no longer takes their partitions for idle
+    assert [one >= 60 for one in quiet] == [False, shard.of == 4, True, True]
+    assert ground.counters().read == (6 if shard.of == 4 else 7)
+    assert ground.known.watermark is not None
+    assert ground.known.watermark <= datetime(2013, 1, 1, 2, 0, 4, tzinfo=UTC)
     ground.stream()
-    read = {one.number: one.newest for one in ground.places_of_topics()}
-    assert read[1] == datetime(2013, 1, 1, 2, 0, 4, tzinfo=UTC)
-    assert max(one for one in seen if one) <= read[1], seen
+    ground.produce([value(7, hour=52)], partition=0)
+    ground.stream()
+    assert ground.known.watermark == datetime(2013, 1, 1, 2, 0, 4, tzinfo=UTC)
 
 
 def test_a_clock_from_the_future_moves_nothing(any_kafka: AnyKafka, tmp_path: Path) -> None:
@@ -425,6 +452,11 @@ def test_a_wrong_port_is_one_sentence_in_bounded_time(any_kafka: AnyKafka, tmp_p
     ground.client["bootstrap.servers"] = "127.0.0.1:9"
     with pytest.raises(UnavailableError, match=r"Kafka brokers 127\.0\.0\.1:9 failed"):
         ground.stream()
+
+
+def test_no_cluster_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no Kafka cluster is configured: set TIMESTORE_KAFKA_BOOTSTRAP_SERVERS or run"):
+        connection_of(Settings(home=tmp_path, kafka_bootstrap_servers=None))
 
 
 def test_a_restarted_broker_is_waited_for(kafka_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

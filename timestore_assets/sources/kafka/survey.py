@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ class Surveyor:
     def __init__(self, connection: Connection, source: KafkaSource, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._connection, self._source, self._timeout = connection, source, timeout_seconds
         self._troubles = Troubles()
+        self._embedded = False
         with explained(connection, "connecting"):
             self._admin = AdminClient(connection.config(self._troubles, socket_timeout_ms=int(timeout_seconds * 1000)))
 
@@ -52,6 +53,21 @@ class Surveyor:
             fresh = [topic for name, topic in view.topics.items() if name not in read_before]
             return compare(view, known, self._source.topics, self._starts(fresh))
 
+    def ask_ids(self, topics: Collection[str]) -> Callable[[], Mapping[str, str]]:
+        """Ask for topics' ids and go on with something else; the call waits for those that can be had, and gives them."""
+        if self._embedded or not topics:
+            return dict
+        futures = self._admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=self._timeout)
+
+        def answer() -> dict[str, str]:
+            found = {}
+            for name, future in futures.items():
+                with suppress(KafkaException, UnavailableError):
+                    found[name] = str(self._result(future).topic_id)
+            return found
+
+        return answer
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Let the client say why it can't connect: it does so only when it is asked."""
@@ -67,7 +83,8 @@ class Surveyor:
         places = [TopicPartition(name, number) for name in wanted for number in metadata.topics[name].partitions]
         lows, highs = self._offsets([(places, _EARLIEST), (places, _LATEST)])
         cluster_id = metadata.cluster_id or "unknown"
-        ids = {} if cluster_id.startswith(_EMBEDDED) else self._topic_ids(wanted)
+        self._embedded = cluster_id.startswith(_EMBEDDED)
+        ids = {} if self._embedded else self._topic_ids(wanted)
         topics = {}
         for name in wanted:
             numbers = [number for topic, number in lows if topic == name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from timestore_assets.catalog.records import TopicPartition
@@ -23,6 +23,10 @@ class KafkaTopics:
     def look(self, known: Sequence[TopicPartition]) -> SourceLag:
         """See `Surveyor.look`."""
         return self._surveyor.look(known)
+
+    def ask_ids(self, topics: Collection[str]) -> Callable[[], Mapping[str, str]]:
+        """See `Surveyor.ask_ids`."""
+        return self._surveyor.ask_ids(topics)
 
     def reader(self) -> TopicReader:
         return TopicReader(self._connection, self._source, group=self._group)
