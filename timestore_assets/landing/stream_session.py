@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from timestore_assets.catalog.port import Catalog
@@ -42,7 +43,9 @@ class Streamer:
         monotonic: Callable[[], float] = time.monotonic,
         unreachable_seconds: float = UNREACHABLE_SECONDS,
     ) -> None:
-        self._catalog, self._store, self._limits = catalog, store, limits
+        # reading and publishing have threads of their own: with a core for them, the whole is faster
+        self._catalog, self._store = catalog, store
+        self._limits = replace(limits, threads=max(1, limits.threads - 1))
         self._holder, self._ttl, self._clock, self._monotonic = holder, ttl, clock, monotonic
         self._unreachable_seconds = unreachable_seconds
 
