@@ -131,10 +131,10 @@ def _watch(total: int, producing: threading.Thread, *, limit: float) -> Samples:
 
 
 def _session_processes() -> dict[int, float]:
-    """Resident megabytes of the processes of Dagster runs, by process id."""
+    """Resident megabytes of the processes of Dagster runs, which its code server spawns, by process id."""
     found = subprocess.run(["ps", "-eo", "pid,rss,args"], capture_output=True, text=True, timeout=10, check=True).stdout
     lines = [line.split(None, 2) for line in found.splitlines()[1:]]
-    return {int(pid): int(rss) / 1000 for pid, rss, arguments in lines if "execute_run" in arguments}
+    return {int(pid): int(rss) / 1000 for pid, rss, arguments in lines if "spawn_main" in arguments}
 
 
 def _report(total: int, samples: Samples, took: float) -> None:
