@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,15 +18,16 @@ from secrets import token_hex
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import Counters, DeadLetterFile, DeadLetterKind, LandingCommit, SchemaChange, SourceRecord
-from timestore_assets.landing.keep_alive import TTL, kept_alive
+from timestore_assets.landing.keep_alive import TTL
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.replay_batch import FINAL_CODES
 from timestore_assets.landing.replay_file import FileReplay, Replayed, Setting
 from timestore_assets.landing.session import utc_now
 from timestore_assets.landing.validate import Validator
+from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, FileSource, Source
-from timestore_assets.model.errors import BadFileError, ConflictError, RefusedError, TimestoreError, UnknownOutcomeError
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.model.errors import BadFileError, ConflictError, RefusedError, UnknownOutcomeError
+from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.port import ObjectStore
 
 _TRIES = 8
@@ -141,25 +142,18 @@ class Replayer:
 
     @contextmanager
     def _session(self, dataset: Dataset, dataset_id: int, selection: Selection) -> Iterator[Setting]:
-        session_id = self._catalog.begin_session(dataset_id, "replay", holder=self._holder, ttl=self._ttl)
-        self._limits.temp_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            with kept_alive(self._catalog, session_id, ttl=self._ttl), closing(connect(self._limits)) as con:
-                yield Setting(
-                    catalog=self._catalog,
-                    store=self._store,
-                    con=con,
-                    threads=self._limits.threads,
-                    dataset=dataset,
-                    validator=Validator(dataset),
-                    session_id=session_id,
-                    code=selection.code,
-                    now=self._clock(),
-                )
-        finally:
-            # an error that is under way matters more than this, and a session that is not ended expires
-            with suppress(TimestoreError):
-                self._catalog.end_session(session_id)
+        with working(self._catalog, dataset_id, "replay", holder=self._holder, ttl=self._ttl, limits=self._limits) as session:
+            yield Setting(
+                catalog=self._catalog,
+                store=self._store,
+                con=session.con,
+                threads=self._limits.threads,
+                dataset=dataset,
+                validator=Validator(dataset),
+                session_id=session.id,
+                code=selection.code,
+                now=self._clock(),
+            )
 
     def _replay(self, setting: Setting, origin: SourceRecord, file: DeadLetterFile, tally: _Tally, actor: str) -> None:
         source = declared_source(setting.dataset, origin)

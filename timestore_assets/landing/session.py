@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,17 +18,18 @@ from timestore_assets.landing.aftermath import put_away
 from timestore_assets.landing.batch_landing import BatchLanding, Origin, OvertakenError, Tally
 from timestore_assets.landing.file_landing import effects_of, position_of
 from timestore_assets.landing.header import check_header
-from timestore_assets.landing.keep_alive import TTL, Heart, kept_alive
+from timestore_assets.landing.keep_alive import TTL, Heart
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.read_ahead import read_ahead
 from timestore_assets.landing.report import FileReport, LandReport, Progress
 from timestore_assets.landing.validate import Validator
+from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
-from timestore_assets.model.errors import BadFileError, RefusedError, TimestoreError
+from timestore_assets.model.errors import BadFileError, RefusedError
 from timestore_assets.sources.files.identity import FileIdentity, identify
 from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
 from timestore_assets.sources.files.sniff import sniff
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.port import ObjectStore
 
 _CHANGED = "changed_while_reading"
@@ -141,35 +142,20 @@ class Lander:
     ) -> Iterator[_Call]:
         registered = self._catalog.register(dataset, actor=actor)
         record = self._catalog.source(registered.id, source.kind, source.address)
-        session_id = self._catalog.begin_session(registered.id, "landing", holder=self._holder, ttl=self._ttl)
-        self._limits.temp_dir.mkdir(parents=True, exist_ok=True)
-        with (
-            self._ended(session_id),
-            kept_alive(self._catalog, session_id, ttl=self._ttl) as heart,
-            closing(connect(self._limits)) as con,
-        ):
+        with working(self._catalog, registered.id, "landing", holder=self._holder, ttl=self._ttl, limits=self._limits) as session:
             yield _Call(
                 dataset=dataset,
                 source=source,
                 record=record,
-                session_id=session_id,
-                heart=heart,
-                con=con,
+                session_id=session.id,
+                heart=session.heart,
+                con=session.con,
                 validator=Validator(dataset),
                 format=format,
                 chunk_rows=chunk_rows,
                 progress=progress,
                 actor=actor,
             )
-
-    @contextmanager
-    def _ended(self, session_id: int) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            # an error that is under way matters more than this, and a session that is not ended expires
-            with suppress(TimestoreError):
-                self._catalog.end_session(session_id)
 
     def _land_all(self, call: _Call, paths: Sequence[Path], base: Path) -> list[tuple[FileReport, Tally]]:
         """Land every file; those that somebody holds again at the end, until a dead holder's lease would have expired."""

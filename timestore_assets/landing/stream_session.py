@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.landing.batch_landing import BatchLanding, Effects, Origin, OvertakenError, Tally
-from timestore_assets.landing.keep_alive import TTL, kept_alive
+from timestore_assets.landing.keep_alive import TTL
 from timestore_assets.landing.session import utc_now
 from timestore_assets.landing.stream_loop import StreamLoop
 from timestore_assets.landing.stream_report import StreamReport
 from timestore_assets.landing.stream_wishes import Topics, Wishes
 from timestore_assets.landing.validate import Validator
+from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, KafkaSource
-from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.position import Position
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.port import ObjectStore
 
 __all__ = ["Streamer", "Topics", "Wishes"]
@@ -59,34 +58,28 @@ class Streamer:
         """
         registered = self._catalog.register(dataset, actor=wishes.actor)
         record = self._catalog.source(registered.id, source.kind, source.address)
-        session_id = self._catalog.begin_session(registered.id, "landing", holder=self._holder, ttl=self._ttl)
-        self._limits.temp_dir.mkdir(parents=True, exist_ok=True)
-        with (
-            self._ended(session_id),
-            kept_alive(self._catalog, session_id, ttl=self._ttl),
-            closing(connect(self._limits)) as con,
-        ):
+        with working(self._catalog, registered.id, "landing", holder=self._holder, ttl=self._ttl, limits=self._limits) as session:
             tally = Tally()
             landing = BatchLanding(
                 catalog=self._catalog,
                 store=self._store,
-                con=con,
+                con=session.con,
                 threads=self._limits.threads,
                 dataset=dataset,
                 origin=Origin(source_id=record.id, address=source.address, zone=source.timezone),
                 validator=Validator(dataset),
-                session_id=session_id,
+                session_id=session.id,
                 clock=self._clock,
                 actor=wishes.actor,
                 tally=tally,
-                checkpoints=lambda effects: self._held_checkpoints(session_id, source, effects),
+                checkpoints=lambda effects: self._held_checkpoints(session.id, source, effects),
             )
             loop = StreamLoop(
                 catalog=self._catalog,
                 dataset=dataset,
                 source=source,
                 record=record,
-                session_id=session_id,
+                session_id=session.id,
                 topics=topics,
                 landing=landing,
                 tally=tally,
@@ -103,12 +96,3 @@ class Streamer:
         if self._catalog.claim(session_id, ids) != set(ids):
             raise OvertakenError(f"{source.address}: another session reads some of its topic partitions by now")
         return self._catalog.checkpoints(ids)
-
-    @contextmanager
-    def _ended(self, session_id: int) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            # an error that is under way matters more than this, and a session that is not ended expires
-            with suppress(TimestoreError):
-                self._catalog.end_session(session_id)
