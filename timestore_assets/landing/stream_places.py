@@ -33,7 +33,7 @@ class Places:
 
 
 def open_topics(catalog: Catalog, source_id: int, lag: SourceLag) -> list[TopicPartition]:
-    """Give every topic partition that was seen a checkpoint; those of the cluster, newest epochs only."""
+    """Give every topic partition that was seen a checkpoint; all known ones of the topics that were, newest epochs only."""
     known = catalog.topic_partitions(source_id)
     for topic in dict.fromkeys(one.topic for one in lag.partitions):
         mine = [one for one in lag.partitions if one.topic == topic]
@@ -44,10 +44,10 @@ def open_topics(catalog: Catalog, source_id: int, lag: SourceLag) -> list[TopicP
             epoch = mine[0].epoch
             starts = {one.number: one.position for one in mine if one.new}
             catalog.open_topic(source_id, cluster_id=lag.cluster_id, topic=topic, epoch=epoch, topic_id=topic_id, starts=starts)
-    seen = {one.key for one in lag.partitions}
-    here = [one for one in catalog.topic_partitions(source_id) if one.cluster_id == lag.cluster_id]
+    seen = {one.topic for one in lag.partitions}
+    here = [one for one in catalog.topic_partitions(source_id) if one.cluster_id == lag.cluster_id and one.topic in seen]
     # not in the order of the database, whose collation is its own: sensors and sessions must cut the same shards
-    return sorted((one for one in here if (one.topic, one.number) in seen), key=lambda one: (one.topic, one.number))
+    return sorted(here, key=lambda one: (one.topic, one.number))
 
 
 def take_places(
@@ -67,11 +67,13 @@ def take_places(
         reading: source partitions that the session reads already. They are left alone, even where the brokers have deleted
             the offsets of their checkpoints: what comes after has been read and will be committed.
     """
-    opened = open_topics(catalog, source_id, lag)
-    ids = {(one.topic, one.number): one.id for one in opened}
+    known = open_topics(catalog, source_id, lag)
+    ends = {one.key: one for one in lag.partitions}
+    # one that has no leader now is not read, but may still deliver
+    opened = [one for one in known if (one.topic, one.number) in ends]
+    ids = {(one.topic, one.number): one.id for one in known}
     wanted = [one for one in shard.take(opened) if reading.get((one.topic, one.number)) != one.id]
     claimed = catalog.claim(session_id, [one.id for one in wanted])
-    ends = {one.key: one for one in lag.partitions}
     places = Places(
         highs={key: ends[key].high for key in reading if key in ends},
         whole=tuple(ids.values()),

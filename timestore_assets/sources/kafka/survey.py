@@ -80,7 +80,13 @@ class Surveyor:
     def _view(self) -> ClusterView:
         metadata = self._admin.list_topics(timeout=self._timeout)
         wanted = [name for name in self._source.topics if name in metadata.topics and metadata.topics[name].error is None]
-        places = [TopicPartition(name, number) for name in wanted for number in metadata.topics[name].partitions]
+        # one without a leader can't be read for now, which is no reason to leave the others
+        places = [
+            TopicPartition(name, number)
+            for name in wanted
+            for number, partition in metadata.topics[name].partitions.items()
+            if partition.leader >= 0
+        ]
         lows, highs = self._offsets([(places, _EARLIEST), (places, _LATEST)])
         cluster_id = metadata.cluster_id or "unknown"
         self._embedded = cluster_id.startswith(_EMBEDDED)
