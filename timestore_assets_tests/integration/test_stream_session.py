@@ -329,7 +329,7 @@ def test_a_zombie_loses_without_a_duplicate(
             ground.produce(values(60, 40))
 
         with monkeypatch.context() as frozen:
-            frozen.setattr("timestore_assets.landing.stream_session.kept_alive", lambda *_, **__: nullcontext())
+            frozen.setattr("timestore_assets.landing.working.kept_alive", lambda *_, **__: nullcontext())
             zombie = ground.streamer(ttl=timedelta(microseconds=1))
             topics = Interrupted(ground, succeed)
             # its successor has a heart again
