@@ -219,17 +219,6 @@ class Warehouse:
         surveyor = Surveyor(connection_of(self.settings, source.bootstrap_servers), source, timeout_seconds=timeout_seconds)
         return surveyor.look(self.catalog.topic_partitions(known.id))
 
-    def checkpoints(self, name: str) -> dict[tuple[str, int], int]:
-        """The next offset to land of every topic partition that was read, by topic and number, of the cluster read last."""
-        dataset, record = self.resolve(name)
-        found: dict[tuple[str, int], int] = {}
-        for source in dataset.kafka_sources:
-            known = self.catalog.topic_partitions(self.catalog.source(record.id, source.kind, source.address).id)
-            newest = max(known, key=lambda one: one.id, default=None)
-            if newest is not None:
-                found.update({(one.topic, one.number): one.position for one in known if one.cluster_id == newest.cluster_id})
-        return found
-
     def backlog(self, name: str) -> Backlog:
         """What waits behind landing in a dataset."""
         from timestore_assets.landing.backpressure import Backlog

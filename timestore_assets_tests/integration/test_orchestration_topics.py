@@ -125,7 +125,7 @@ def test_without_a_broker_a_tick_skips_with_one_reason(
     assert found.skip_message is not None
     assert found.skip_message.startswith(reason)
     assert found.cursor == "as it was"
-    assert seconds < 15.0, "it does not wait for brokers; on an idle machine this takes less than 2 s"
+    assert seconds < 2.0
 
 
 def test_a_topic_that_does_not_exist_is_named(there: Ground) -> None:
@@ -297,11 +297,16 @@ def test_each_topic_of_a_list_is_an_asset_and_shows_its_own_lag(there: Ground) -
 
 
 @REAL_KAFKA[0]
-def test_a_tick_over_500_topic_partitions(tmp_path: Path, kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_over_500_topic_partitions_is_quick(tmp_path: Path, kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = f"wide-{os.getpid()}-{time.time_ns()}"
     kafka.create_topic(topic, 500)
     monkeypatch.setenv("TIMESTORE_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
     with ground(tmp_path, TOPICS.replace("topic: readings,", f"topic: {topic},")) as there:
         send(there, readings(2000), topic=topic)
         assert land(there)["landed"] == 2000
-        assert there.tick(FOLLOW).skip_message == "all 500 topic partitions have been read to their ends"
+        seconds = []
+        for _ in range(5):
+            began = time.monotonic()
+            assert there.tick(FOLLOW).skip_message == "all 500 topic partitions have been read to their ends"
+            seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1.0, seconds
