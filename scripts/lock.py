@@ -21,7 +21,7 @@ def main() -> None:
     wanted = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["demo"],
+        *(wanted for extra in project["project"]["optional-dependencies"].values() for wanted in extra),
         *project["dependency-groups"]["dev"],
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from timestore_assets.model.attributes import (
     DatasetAttributes,
     FilesAttributes,
     FlushAttributes,
+    HttpAttributes,
     KafkaAttributes,
 )
 from timestore_assets.settings import Settings
@@ -53,6 +54,7 @@ def dataset_reference() -> str:
     parts = [DATASET, _table("Dataset", DatasetAttributes)]
     parts += [_table("`columns.NAME`", ColumnAttributes), _table("`sources[].files`", FilesAttributes)]
     parts += [_table("`sources[].kafka`", KafkaAttributes), _table("`sources[].kafka.flush`", FlushAttributes)]
+    parts.append(_table("`sources[].http`", HttpAttributes))
     for name, field in DatasetAttributes.model_fields.items():
         nested = _nested(field.annotation)
         if nested is not None and name not in ("columns", "sources"):

@@ -89,7 +89,65 @@ class Settings(BaseSettings):
         10_000, ge=1, description="Milliseconds that a commit takes at which landing topics pauses."
     )
     backlog_pause_seconds: int = Field(5, ge=1, description="How long landing pauses before it looks again.")
-    sql_timeout_seconds: int = Field(60, ge=1, description="Time limit of a `timestore sql` statement.")
+    sql_timeout_seconds: int = Field(60, ge=1, description="Time limit of an SQL statement and of a query over HTTP.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What the HTTP service logs, as JSON lines; never a payload."
+    )
+    serve_host: str = Field("127.0.0.1", description="Address that the HTTP service listens on; only this machine by default.")
+    serve_port: int = Field(4100, ge=1, le=65535, description="Port of the HTTP service.")
+    serve_merge_deltas: int = Field(
+        64, ge=0, description="Small delta segments of an open partition that the HTTP service merges by itself; 0: never."
+    )
+    require_scope: str = Field(
+        "timestore:read", min_length=1, description="Scope that reads datasets which declare no `access: read`."
+    )
+    require_write_scope: str = Field(
+        "timestore:write", min_length=1, description="Scope that writes datasets which declare no `access: write`."
+    )
+    admin_scope: str = Field("timestore:admin", min_length=1, description="Scope that may do everything.")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks, separated by commas, whose `x-iam-user` and `x-iam-scopes` headers are believed.",
+    )
+    jwks_url: str | None = Field(
+        None, description="Keys (JWKS) that JSON Web Tokens are checked with; none are taken by default."
+    )
+    jwt_issuer: str | None = Field(None, description="Issuer that a JSON Web Token must name.")
+    jwt_audience: str | None = Field(None, description="Audience that a JSON Web Token must name.")
+    ingest_linger_ms: int = Field(
+        20, ge=0, description="How long a request waits for others to share its commit, when no commit is under way."
+    )
+    ingest_commit_rows: int = Field(200_000, ge=1, description="Rows of one commit of HTTP requests at most.")
+    ingest_commit_bytes: int = Field(64_000_000, ge=1, description="Bytes of one commit of HTTP requests at most.")
+    ingest_body_bytes: int = Field(64_000_000, ge=1, description="Bytes of a request's body at most, decompressed.")
+    ingest_buffer_requests: int = Field(1_000, ge=1, description="Requests of a dataset that may wait to be landed.")
+    ingest_buffer_rows: int = Field(1_000_000, ge=1, description="Their rows at most.")
+    ingest_buffer_bytes: int = Field(128_000_000, ge=1, description="Their bytes at most.")
+    ingest_total_requests: int = Field(4_000, ge=1, description="Requests of all datasets that may wait to be landed.")
+    ingest_total_rows: int = Field(4_000_000, ge=1, description="Their rows at most.")
+    ingest_total_bytes: int = Field(384_000_000, ge=1, description="Their bytes at most.")
+    ingest_keep_seconds: int = Field(
+        7 * 86400, ge=60, description="How long the answer to a request with an Idempotency-Key, or an asynchronous one, is kept."
+    )
+    query_max_rows: int = Field(
+        5_000_000, ge=1, description="Rows that a query over HTTP may give; wider ones are refused with what would do."
+    )
+    query_max_buckets: int = Field(100_000, ge=1, description="Buckets of time that a downsampled query over HTTP may span.")
+    query_concurrency: int = Field(4, ge=1, description="Queries that the HTTP service computes at the same time.")
+    query_waiting: int = Field(64, ge=0, description="Queries that may wait for one of those; more are answered 429.")
+    hot_rows: int = Field(
+        500_000, ge=0, description="Rows of a dataset's topics, not landed yet, that queries may merge; 0: none."
+    )
+    hot_bytes: int = Field(128_000_000, ge=1, description="Their bytes at most.")
+    hot_seconds: int = Field(
+        900, ge=1, description="How long the service goes on tailing the topics of a dataset nobody asks about."
+    )
+    hot_fallback: Literal["parquet_only", "error"] = Field(
+        "parquet_only", description="What a query gets while the brokers are away: what is landed, with a warning, or an error."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector (OTLP over HTTP) that traces are sent to; none by default."
+    )
 
     @classmethod
     def load(cls) -> Settings:

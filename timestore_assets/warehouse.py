@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from timestore_assets.declarations import read_declarations
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource, KafkaSource
-from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
-from timestore_assets.model.window import Partition, format_time
+from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.model.window import Partition
 from timestore_assets.settings import Settings
 
 if TYPE_CHECKING:
     from timestore_assets.building.needs import Need
     from timestore_assets.building.report import BuildReport
     from timestore_assets.catalog.port import Catalog
-    from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, SourceRecord
+    from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.landing.backpressure import Backlog
     from timestore_assets.landing.replay import ReplayReport, Selection
     from timestore_assets.landing.report import LandReport, Progress
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from timestore_assets.storage.port import ObjectStore
     from timestore_assets.upkeep.collect import CollectReport
     from timestore_assets.upkeep.verify import VerifyReport
-
-THROUGHPUT_SECONDS = 60.0
-STATUS_SECONDS = 1.0
-"""How long `status` waits for brokers."""
 
 
 class Warehouse:
@@ -300,36 +296,15 @@ class Warehouse:
 
     def partition_rows(self, name: str) -> list[dict[str, Any]]:
         """The dataset's partitions in the shape of `timestore partitions --json`."""
-        _, record = self.resolve(name)
-        return [_partition_row(partition) for partition in self.catalog.partitions(record.id)]
+        from timestore_assets.overview import partition_rows
+
+        return partition_rows(self, name)
 
     def status(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Every dataset in the shape of `timestore status --json`."""
-        return {"datasets": [self._dataset_status(name) for name in (names or sorted(self.datasets))]}
+        from timestore_assets.overview import status
 
-    def _dataset_status(self, name: str) -> dict[str, Any]:
-        dataset, record = self.resolve(name)
-        partitions = self.catalog.partitions(record.id)
-        lags = self._lags(dataset)
-        rates = self.catalog.throughput(record.id, seconds=THROUGHPUT_SECONDS)
-        return {
-            "dataset": name,
-            "manifest_version": self.catalog.manifest_version(record.id),
-            "rows": sum(partition.rows for partition in partitions),
-            "bytes": sum(partition.bytes for partition in partitions),
-            "partitions": len(partitions),
-            "unbuilt_rows": sum(partition.unbuilt_rows for partition in partitions),
-            "pending_files": self.catalog.pending_files(record.id),
-            "sources": [_source_status(source, rates, lags) for source in self.catalog.sources(record.id)],
-        }
-
-    def _lags(self, dataset: Dataset) -> dict[str, int]:
-        """Lag by address of the dataset's topic sources, as far as their brokers answer at once."""
-        lags = {}
-        for source in dataset.kafka_sources:
-            with suppress(TimestoreError):
-                lags[source.address] = self.lag(dataset.name, source, timeout_seconds=STATUS_SECONDS).lag
-        return lags
+        return status(self, names)
 
     # --- upkeep
 
@@ -363,40 +338,3 @@ class _Resolved(Mapping[str, "tuple[Dataset, DatasetRecord]"]):
 
     def __len__(self) -> int:
         return len(self._warehouse.datasets)
-
-
-def _partition_row(found: PartitionRecord) -> dict[str, Any]:
-    return {
-        "partition": found.partition.key,
-        "start": format_time(found.partition.start),
-        "end": format_time(found.partition.end),
-        "state": found.state,
-        "rows": found.rows,
-        "bytes": found.bytes,
-        "segments": found.segments,
-        "deltas": found.deltas,
-        "schema_version": found.schema_version,
-        "superseded_rows": found.superseded_rows,
-        "content_hash": found.content_hash,
-        "min_time": format_time(found.min_time) if found.min_time else None,
-        "max_time": format_time(found.max_time) if found.max_time else None,
-        "manifest_version": found.manifest_version,
-    }
-
-
-def _source_status(source: SourceRecord, rates: Mapping[int, float], lags: Mapping[str, int]) -> dict[str, Any]:
-    counters = source.counters
-    return {
-        "source": f"{source.kind}:{source.address}",
-        "read": counters.read,
-        "landed": counters.landed,
-        "duplicates": counters.duplicates,
-        "late_dropped": counters.late_dropped,
-        "held": counters.held,
-        "dead_letters": counters.dead_letters,
-        "lag": lags.get(source.address) if source.kind == "kafka" else None,
-        "rows_per_second": round(rates.get(source.id, 0.0), 1),
-        "paused": bool(source.paused),
-        "paused_reason": source.paused or None,
-        "watermark": format_time(source.watermark) if source.watermark else None,
-    }

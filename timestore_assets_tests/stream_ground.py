@@ -97,7 +97,7 @@ class StreamGround(Ground):
         return sorted((row[0] for row in self.rows("station")), key=lambda name: int(name[1:]))
 
     def audited(self, action: str) -> list[dict[str, Any]]:
-        return [one for one in self.catalog.audit(dataset_id=self.known.dataset_id, limit=1000) if one["action"] == action]
+        return [one for one in self.catalog.audit(dataset_ids=[self.known.dataset_id], limit=1000) if one["action"] == action]
 
     @contextmanager
     def running(self, **wishes: Any) -> Iterator[RunningSession]:

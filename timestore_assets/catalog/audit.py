@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -47,12 +47,16 @@ def committed(connection: Connection, token: str) -> int | None:
     return version
 
 
-def newest(connection: Connection, *, dataset_id: int | None, limit: int) -> list[dict[str, Any]]:
-    """The newest rows first, with their dataset's name."""
+def newest(
+    connection: Connection, *, dataset_ids: Sequence[int] | None, limit: int, before: int | None = None
+) -> list[dict[str, Any]]:
+    """See `Catalog.audit`."""
     log = tables.audit.c
     statement = select(tables.audit, tables.datasets.c.name).outerjoin_from(tables.audit, tables.datasets)
-    if dataset_id is not None:
-        statement = statement.where(log.dataset_id == dataset_id)
+    if dataset_ids is not None:
+        statement = statement.where(log.dataset_id.in_(dataset_ids))
+    if before is not None:
+        statement = statement.where(log.id < before)
     return [
         {
             "id": row.id,

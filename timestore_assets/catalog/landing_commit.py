@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, files, manifest, outbox, partitions, sessions, sources, topics
+from timestore_assets.catalog import audit, datasets, files, ingestions, manifest, outbox, partitions, sessions, sources, topics
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.records import Counters, LandingCommit
@@ -37,6 +37,8 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     version: int = dataset.manifest_version + bool(starts is not None)
     if starts is not None:
         manifest.set_version(connection, dataset.id, version, now=now)
+    if batch.ingestions:
+        ingestions.settle(connection, batch, version=version, now=now)
     _keep_dead_letters(connection, batch, now=now)
     _count(connection, batch, now=now)
     if batch.file_id is not None:
@@ -232,7 +234,7 @@ def _tell(
     if not any(payload["counters"].values()) and not finished:
         return  # only the clocks of quiet topics went on
     by = f"landed:{source.id}"
-    kind = "files_landed" if source.kind == "files" else "records_landed"
+    kind = "files_landed" if source.kind == "files" else "records_landed"  # topics and HTTP
     outbox.coalesce(connection, dataset.id, kind, payload, by=by, merge=_merge, now=now)
 
 

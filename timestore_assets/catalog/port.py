@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from timestore_assets.catalog.records import (
     NO_COUNTS,
@@ -29,9 +29,30 @@ from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.window import Partition
 
+if TYPE_CHECKING:
+    from timestore_assets.catalog.declarations import Declarations
+    from timestore_assets.catalog.ingestions import Ingestions
+    from timestore_assets.catalog.policies import Policies
+    from timestore_assets.catalog.saved_queries import SavedQueries
+    from timestore_assets.catalog.tokens import Tokens
+
 
 class Catalog(Protocol):
-    """Every method is one short transaction. Times are aware and UTC. Unknown ids raise KeyError (a bug, not an input)."""
+    """Every method is one short transaction. Times are aware and UTC. Unknown ids raise KeyError (a bug, not an input).
+
+    What the HTTP service alone keeps is in parts of its own.
+    """
+
+    @property
+    def ingestions(self) -> Ingestions: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def saved_queries(self) -> SavedQueries: ...
+    @property
+    def declarations(self) -> Declarations: ...
+    @property
+    def policies(self) -> Policies: ...
 
     # --- datasets and schemas
     def register(self, dataset: Dataset, *, actor: str) -> DatasetRecord:
@@ -172,6 +193,9 @@ class Catalog(Protocol):
     def pin(self, dataset_id: int, *, version: int | None, holder: str, ttl: timedelta) -> tuple[int, Lease]:
         """Pin a version (None = newest) against collection; RefusedError when it has been collected or never was."""
 
+    def pin_with_topics(self, dataset_id: int, *, holder: str, ttl: timedelta) -> tuple[int, Lease, list[TopicPartition]]:
+        """Pin the newest version, with the checkpoints of the dataset's topic partitions at exactly that version."""
+
     def partitions(self, dataset_id: int) -> list[PartitionRecord]:
         """In order of time."""
 
@@ -192,7 +216,11 @@ class Catalog(Protocol):
     def forwarded(self, dead_letter_ids: Sequence[int]) -> None:
         """These files have been produced to the dead-letter topic."""
 
-    def audit(self, *, dataset_id: int | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
+    def audit(
+        self, *, dataset_ids: Sequence[int] | None = None, limit: int = 100, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The newest rows first, with their datasets' names; only those of these datasets, and older than the row `before`."""
+
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         """Landed rows per second by source id over the last so many seconds."""
 

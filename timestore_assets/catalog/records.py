@@ -211,6 +211,22 @@ class WatermarkRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NewIngestion:
+    """What a request brought, settled by the commit that lands it.
+
+    `digest`: of its body. `outcome`: what is answered, plain JSON values; the manifest version is added by the commit.
+    `announced`: its row is there already and waits (`Ingestions.announce`), so that it is settled and not inserted.
+    """
+
+    id: str
+    key: str | None
+    digest: str
+    outcome: Mapping[str, Any]
+    actor: str
+    announced: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LandingCommit:
     """One batch's effects, all of them or none (DESIGN §4).
 
@@ -244,8 +260,87 @@ class LandingCommit:
     """Values left out by `new_columns: ignore`, by column; kept in the audit (I7)."""
     watermark: WatermarkRule | None = None
     replays: tuple[int, ...] = ()
+    ingestions: tuple[NewIngestion, ...] = ()
+    """Requests that this commit settles; a key that another request has used by now is a conflict."""
     claimed: bool = False
     """The source partitions must be held by this session (`Catalog.claim`), so that a zombie can't win against its successor."""
+
+
+IngestionState = Literal["pending", "landed", "abandoned"]
+"""pending: accepted, not yet durable · landed: durable, `outcome` says what became of it · abandoned: the process that had it
+ended before it was durable, so that nothing of it landed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ingestion:
+    """A request that brought records. `dataset`: name. `outcome`: what was answered, empty while it is pending."""
+
+    id: str
+    dataset_id: int
+    dataset: str
+    key: str | None
+    digest: str
+    state: IngestionState
+    outcome: Mapping[str, Any]
+    manifest_version: int | None
+    actor: str
+    created_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """An API token, without its secret. `scopes`: what it may do. Times are aware; None: never."""
+
+    id: int
+    name: str
+    scopes: tuple[str, ...]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedQuery:
+    """A SELECT with a name. `parameters`: plain JSON values by parameter name, as the service defines them. `datasets`: what it
+    reads. `version`: rises with every change.
+    """
+
+    name: str
+    sql: str
+    parameters: Mapping[str, Any]
+    datasets: tuple[str, ...]
+    description: str
+    actor: str
+    version: int = 0
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredDeclaration:
+    """A declaration that came over HTTP. `attributes`: as in a `defs.yaml`. `version`: rises with every change."""
+
+    name: str
+    attributes: Mapping[str, Any]
+    actor: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+PolicyKind = Literal["retention", "storage_target"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What an operator set for a dataset in place of its declaration. `value`: plain JSON. `version`: rises with every change."""
+
+    kind: PolicyKind
+    value: Mapping[str, Any]
+    actor: str
+    version: int
+    updated_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

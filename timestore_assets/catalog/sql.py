@@ -26,10 +26,13 @@ from timestore_assets.catalog import (
     topics,
 )
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
+from timestore_assets.catalog.declarations import Declarations
+from timestore_assets.catalog.ingestions import Ingestions
 from timestore_assets.catalog.instants import duration_micros, to_micros
 from timestore_assets.catalog.known_segments import KnownSegments
 from timestore_assets.catalog.migrate import ensure_current
 from timestore_assets.catalog.partitions import request as request_partitions
+from timestore_assets.catalog.policies import Policies
 from timestore_assets.catalog.records import (
     NO_COUNTS,
     BuildCommit,
@@ -47,6 +50,8 @@ from timestore_assets.catalog.records import (
     SourceRecord,
     TopicPartition,
 )
+from timestore_assets.catalog.saved_queries import SavedQueries
+from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Schema
@@ -63,6 +68,9 @@ class SqlCatalog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known = KnownSegments()
+        self.ingestions, self.tokens = Ingestions(database), Tokens(database)
+        self.saved_queries, self.declarations = SavedQueries(database), Declarations(database)
+        self.policies = Policies(database)
 
     @classmethod
     def open(cls, url: str, *, schema: str = DEFAULT_SCHEMA, patience: float = PATIENCE_SECONDS) -> SqlCatalog:
@@ -222,6 +230,14 @@ class SqlCatalog:
     def pin(self, dataset_id: int, *, version: int | None, holder: str, ttl: timedelta) -> tuple[int, Lease]:
         return self._timed(lambda c, now: leases.pin(c, dataset_id, version=version, holder=holder, until=_after(now, ttl)))
 
+    def pin_with_topics(self, dataset_id: int, *, holder: str, ttl: timedelta) -> tuple[int, Lease, list[TopicPartition]]:
+        def work(c: Connection, now: int) -> tuple[int, Lease, list[TopicPartition]]:
+            version, lease = leases.pin(c, dataset_id, version=None, holder=holder, until=_after(now, ttl))
+            read = [source.id for source in sources.listed(c, dataset_id) if source.kind == "kafka"]
+            return version, lease, [one for source_id in read for one in topics.listed(c, source_id, now=now)]
+
+        return self._timed(work)
+
     def partitions(self, dataset_id: int) -> list[PartitionRecord]:
         return self._read(partitions.listed, dataset_id)
 
@@ -247,8 +263,10 @@ class SqlCatalog:
     def forwarded(self, dead_letter_ids: Sequence[int]) -> None:
         self._database.write(lambda c: collection.forwarded(c, dead_letter_ids))
 
-    def audit(self, *, dataset_id: int | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        return self._read(audit.newest, dataset_id=dataset_id, limit=limit)
+    def audit(
+        self, *, dataset_ids: Sequence[int] | None = None, limit: int = 100, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        return self._read(audit.newest, dataset_ids=dataset_ids, limit=limit, before=before)
 
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         return self._read(lambda c: sources.throughput(c, dataset_id, seconds=seconds, now=self._database.now(c)))

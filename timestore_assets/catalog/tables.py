@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.schema import SchemaItem
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 NAMING = {
@@ -307,4 +307,71 @@ outbox = _table(
     _text("claimed_by", nullable=True),
     _whole("claimed_until", nullable=True),
     Index(None, "dataset_id", "coalesce_by"),
+)
+
+# requests that brought records over HTTP: what became of each, so that it can be asked for and repeated
+ingestions = _table(
+    "ingestions",
+    _text("id", primary_key=True),
+    _of("datasets"),
+    _text("key", nullable=True),  # idempotency key
+    _text("digest"),  # of the request's body
+    _text("state"),
+    _of("sessions"),  # that lands it
+    _text("outcome"),  # what was answered
+    _whole("manifest_version", nullable=True),
+    _text("actor"),
+    _whole("created_at"),
+    _whole("settled_at", nullable=True),
+    UniqueConstraint("dataset_id", "key"),
+    Index(None, "created_at"),
+)
+
+tokens = _table(
+    "tokens",
+    _id(),
+    _text("name"),
+    _text("digest"),  # sha256 of the secret, which nobody keeps
+    _text("scopes"),
+    _text("created_by"),
+    _whole("created_at"),
+    _whole("expires_at", nullable=True),
+    _whole("revoked_at", nullable=True),
+    UniqueConstraint("name"),
+    UniqueConstraint("digest"),
+)
+
+saved_queries = _table(
+    "saved_queries",
+    _text("name", primary_key=True),
+    _text("sql"),
+    _text("parameters"),
+    _text("datasets"),  # that it reads
+    _text("description"),
+    _text("actor"),
+    _whole("version"),
+    _whole("created_at"),
+    _whole("updated_at"),
+)
+
+# declarations that came over HTTP; those in files are not here
+declarations = _table(
+    "declarations",
+    _text("name", primary_key=True),
+    _text("attributes"),
+    _text("actor"),
+    _whole("version"),
+    _whole("created_at"),
+    _whole("updated_at"),
+)
+
+# what an operator set for a dataset in place of what its declaration says
+policies = _table(
+    "policies",
+    _of("datasets", primary_key=True),
+    _text("kind", primary_key=True),
+    _text("value"),
+    _text("actor"),
+    _whole("version"),
+    _whole("updated_at"),
 )

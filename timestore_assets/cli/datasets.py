@@ -14,7 +14,7 @@ from timestore_assets.cli.session import open_warehouse
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import DatasetRecord
-    from timestore_assets.model.dataset import Dataset, Dedupe
+    from timestore_assets.model.dataset import Dataset, Dedupe, Source
     from timestore_assets.model.schema import Checks, Schema
 
 
@@ -101,7 +101,14 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["retention", period(dataset.retention.max_age) if dataset.retention.max_age else "for ever"],
         ["manifest version", str(record.manifest_version)],
     ]
-    return rows + [["source", f"{source.kind} {source.address} ({source.format})"] for source in dataset.sources]
+    return rows + [["source", _source(source)] for source in dataset.sources]
+
+
+def _source(source: Source) -> str:
+    from timestore_assets.model.dataset import HttpSource
+
+    form = "" if isinstance(source, HttpSource) else f" ({source.format})"
+    return f"{source.kind} {source.address}{form}"
 
 
 def _dedupe(dedupe: Dedupe | None) -> str:

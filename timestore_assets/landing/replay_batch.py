@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from timestore_assets.landing.header import PANDAS_INDEX
 from timestore_assets.landing.sieve import Rows
-from timestore_assets.model.dataset import CsvDialect, FileSource, KafkaSource, Source
+from timestore_assets.model.dataset import CsvDialect, FileSource, HttpSource, KafkaSource, Source
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.blocks import Block
 from timestore_assets.sources.files.csv_fields import FieldParser, find_faults
@@ -125,7 +125,7 @@ class _Lines:
     refused: list[tuple[int, str, str]] = field(default_factory=list)
 
     @classmethod
-    def cut(cls, raws: Sequence[bytes | None], source: FileSource) -> _Lines:
+    def cut(cls, raws: Sequence[bytes | None], source: FileSource | HttpSource) -> _Lines:
         lines = cls()
         quote = source.csv.quote.encode()
         for index, raw in enumerate(raws):
@@ -143,7 +143,7 @@ class _Lines:
         self.texts.append(text)
         self.at.append(index)
 
-    def _cut(self, index: int, text: bytes, source: FileSource) -> None:
+    def _cut(self, index: int, text: bytes, source: FileSource | HttpSource) -> None:
         buffer = np.frombuffer(text, np.uint8)
         stretch = Stretch(buffer=buffer, start=0, stop=len(text), origin=0, line=0, final=True)
         cut = cut_csv(stretch, limit=source.max_record_bytes, dialect=source.csv)

@@ -132,11 +132,20 @@ class KafkaAttributes(Attributes):
     max_record_bytes: Size = Field(1 << 20, description="Longer records become dead letters.")
 
 
+class HttpAttributes(Attributes):
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of CSV bodies.")
+    quote: str = Field('"', min_length=1, max_length=1, description="Quote character of CSV bodies.")
+    nulls: list[str] = Field(default_factory=list, description="Unquoted CSV texts that mean null, beside the empty one.")
+    timezone: str | None = Field(None, description="IANA zone of times without one; UTC by default.")
+    max_record_bytes: Size = Field(1 << 20, description="Longer records become dead letters.")
+
+
 class SourceAttributes(Attributes):
     """One source; exactly one key, the kind."""
 
     files: FilesAttributes | None = Field(None, description="A watched prefix.")
     kafka: KafkaAttributes | None = Field(None, description="Topics of Kafka, Redpanda or what speaks their protocol.")
+    http: HttpAttributes | None = Field(None, description="What programs send to the HTTP service; `http: {}` for the defaults.")
 
 
 class EvolutionAttributes(Attributes):

@@ -97,7 +97,29 @@ class KafkaSource:
         return self.group or f"timestore-{dataset}"
 
 
-Source = FileSource | KafkaSource
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpSource:
+    """Records that programs send to the HTTP service.
+
+    `csv`: dialect of CSV bodies. `timezone`: IANA name for naive times, UTC when None. `max_record_bytes`: longer records become
+    dead letters.
+    """
+
+    csv: CsvDialect = CsvDialect()
+    timezone: str | None = None
+    max_record_bytes: int = 1 << 20
+
+    @property
+    def kind(self) -> str:
+        return "http"
+
+    @property
+    def address(self) -> str:
+        """What identifies this source inside its dataset; there is one, and no topic has such a name."""
+        return "/ingest"
+
+
+Source = FileSource | KafkaSource | HttpSource
 """Any source."""
 
 
@@ -200,6 +222,11 @@ class Dataset:
     @property
     def kafka_sources(self) -> tuple[KafkaSource, ...]:
         return tuple(source for source in self.sources if isinstance(source, KafkaSource))
+
+    @property
+    def http_source(self) -> HttpSource | None:
+        """The source that stands for the HTTP service, None when it takes nothing for this dataset."""
+        return next((source for source in self.sources if isinstance(source, HttpSource)), None)
 
     @property
     def sort_columns(self) -> tuple[str, ...]:

@@ -9,7 +9,13 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from timestore_assets.model.attributes import ColumnAttributes, DatasetAttributes, FilesAttributes, KafkaAttributes
+from timestore_assets.model.attributes import (
+    ColumnAttributes,
+    DatasetAttributes,
+    FilesAttributes,
+    HttpAttributes,
+    KafkaAttributes,
+)
 from timestore_assets.model.dataset import (
     Access,
     BuildPolicy,
@@ -19,6 +25,7 @@ from timestore_assets.model.dataset import (
     Evolution,
     FileSource,
     FlushPolicy,
+    HttpSource,
     KafkaSource,
     Late,
     Retention,
@@ -213,16 +220,22 @@ def _sources(attributes: DatasetAttributes) -> tuple[Source, ...]:
     sources: list[Source] = []
     for i, declared in enumerate(attributes.sources):
         key = f"sources.{i}"
-        if (declared.files is None) == (declared.kafka is None):
-            raise DeclarationError("must name one kind of source; write `- files: {prefix: …}` or `- kafka: {topic: …}`", key=key)
+        if sum(kind is not None for kind in (declared.files, declared.kafka, declared.http)) != 1:
+            raise DeclarationError(
+                "must name one kind of source; write `- files: {prefix: …}`, `- kafka: {topic: …}` or `- http: {}`", key=key
+            )
         if declared.files is not None:
             source: Source = _file_source(declared.files, f"{key}.files")
             if any(source.address == other.address for other in sources if isinstance(other, FileSource)):
                 raise DeclarationError("watches the same files as another source of this dataset", key=f"{key}.files.prefix")
-        else:
-            assert declared.kafka is not None  # noqa: S101 - one of the two
+        elif declared.kafka is not None:
             source = _kafka_source(declared.kafka, f"{key}.kafka")
             _refuse_shared_topics(source, sources, f"{key}.kafka")
+        else:
+            assert declared.http is not None  # noqa: S101 - one of the three
+            source = _http_source(declared.http, f"{key}.http")
+            if any(isinstance(other, HttpSource) for other in sources):
+                raise DeclarationError("is there twice; one is enough for all who send", key=f"{key}.http")
         sources.append(source)
     return tuple(sources)
 
@@ -261,6 +274,15 @@ def _kafka_source(kafka: KafkaAttributes, key: str) -> KafkaSource:
         dead_letter_topic=kafka.dead_letter_topic,
         timezone=kafka.timezone,
         max_record_bytes=kafka.max_record_bytes,
+    )
+
+
+def _http_source(http: HttpAttributes, key: str) -> HttpSource:
+    _check_zone(http.timezone, key)
+    return HttpSource(
+        csv=CsvDialect(delimiter=http.delimiter, quote=http.quote, nulls=tuple(http.nulls)),
+        timezone=http.timezone,
+        max_record_bytes=http.max_record_bytes,
     )
 
 

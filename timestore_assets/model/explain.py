@@ -15,7 +15,6 @@ _WRITE = {
     "string_type": "write text (quote it if it looks like a number)",
     "list_type": "write a list, for instance [a, b]",
 }
-_LATER = {"http": "HTTP ingestion"}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> DeclarationError:
@@ -54,8 +53,6 @@ def _sentence(finding: Any, path: tuple[str, ...], model: type[BaseModel]) -> st
 
 
 def _unknown_key(path: tuple[str, ...], model: type[BaseModel]) -> str:
-    if len(path) >= 3 and path[0] == "sources" and path[-1] in _LATER:
-        return f"this version lands files and topics; {_LATER[path[-1]]} is not supported yet, remove the source"
     known = sorted(_fields(path[:-1], model))
     close = difflib.get_close_matches(path[-1], known, n=1)
     return f"is not a key here; did you mean {close[0]!r}?" if close else f"is not a key here; the keys are {', '.join(known)}"

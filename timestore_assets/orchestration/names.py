@@ -6,7 +6,7 @@ import re
 
 import dagster as dg
 
-from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource, Source
+from timestore_assets.model.dataset import Dataset, FileSource, HttpSource, KafkaSource, Source
 
 BUILD_POOL = "timestore_build"
 LANDING_POOL = "timestore_landing"
@@ -46,9 +46,11 @@ def dataset_key(dataset: str) -> dg.AssetKey:
 
 
 def source_keys(dataset: Dataset, source: Source) -> tuple[dg.AssetKey, ...]:
-    """The external assets of a source: one for a watched folder, one for each topic."""
+    """The external assets of a source: one for a watched folder, one for each topic, one for the HTTP service."""
     if isinstance(source, KafkaSource):
         return tuple(topic_key(dataset, topic) for topic in source.topics)
+    if isinstance(source, HttpSource):
+        return (http_key(dataset),)
     return (prefix_key(dataset, source),)
 
 
@@ -68,6 +70,13 @@ def topic_key(dataset: Dataset, topic: str) -> dg.AssetKey:
     key = dg.AssetKey([dataset.name, topic])
     taken = any(prefix_key(dataset, source) == key for source in dataset.file_sources)
     return dg.AssetKey([dataset.name, f"topic_{topic}"]) if taken else key
+
+
+def http_key(dataset: Dataset) -> dg.AssetKey:
+    """The external asset of what programs send: the dataset's name, then `http`."""
+    taken = {key for source in dataset.sources if not isinstance(source, HttpSource) for key in source_keys(dataset, source)}
+    key = dg.AssetKey([dataset.name, "http"])
+    return dg.AssetKey([dataset.name, "http_requests"]) if key in taken else key
 
 
 def landing_job(dataset: str) -> str:

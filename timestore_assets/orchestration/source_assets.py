@@ -1,4 +1,7 @@
-"""Sources in the asset graph: watched folders and topics as external assets. What lands from them is reported there."""
+"""Sources in the asset graph: watched folders, topics and the HTTP service as external assets.
+
+What lands from them is reported there.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ from datetime import datetime
 
 import dagster as dg
 
-from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource, Source
+from timestore_assets.model.dataset import Dataset, FileSource, HttpSource, KafkaSource, Source
 from timestore_assets.model.window import format_time
-from timestore_assets.orchestration.names import SOURCES_GROUP, prefix_key, topic_key
+from timestore_assets.orchestration.names import SOURCES_GROUP, http_key, prefix_key, topic_key
 
 
 def source_specs(dataset: Dataset, source: Source) -> list[dg.AssetSpec]:
-    """The assets of one source: a folder is one, and every topic is one."""
+    """The assets of one source: a folder is one, every topic is one, and the HTTP service is one."""
     if isinstance(source, KafkaSource):
         return [_topic_spec(dataset, source, topic) for topic in source.topics]
-    return [_prefix_spec(dataset, source)]
+    return [_http_spec(dataset, source) if isinstance(source, HttpSource) else _prefix_spec(dataset, source)]
 
 
 def _prefix_spec(dataset: Dataset, source: FileSource) -> dg.AssetSpec:
@@ -24,6 +27,17 @@ def _prefix_spec(dataset: Dataset, source: FileSource) -> dg.AssetSpec:
         description=f"{_what(source)} below {source.prefix}, landed into {dataset.name} as they appear.",
         metadata=_prefix_metadata(source),
         kinds={"file"} if source.format == "auto" else {"file", source.format},
+        group_name=SOURCES_GROUP,
+        owners=dataset.owners,
+    )
+
+
+def _http_spec(dataset: Dataset, source: HttpSource) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        http_key(dataset),
+        description=f"What programs send to `/datasets/{dataset.name}/ingest`, landed into {dataset.name} before it is answered.",
+        metadata={"path": f"/datasets/{dataset.name}/ingest", "address": source.address},
+        kinds={"http"},
         group_name=SOURCES_GROUP,
         owners=dataset.owners,
     )

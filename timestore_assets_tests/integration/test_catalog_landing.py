@@ -136,7 +136,7 @@ def test_nothing_visible_leaves_the_version(ground: Ground) -> None:
 def test_one_commit_writes_one_audit_row(ground: Ground) -> None:
     before = len(ground.catalog.audit())
     ground.land("a", *(ground.segment(i) for i in range(5)))
-    newest, *_ = rows = ground.catalog.audit(dataset_id=ground.id)
+    newest, *_ = rows = ground.catalog.audit(dataset_ids=[ground.id])
     assert len(rows) == before + 1
     assert (newest["action"], newest["dataset"], newest["manifest_version"]) == ("landed", "weather", 1)
     assert newest["details"]["counters"]["read"] == 50

@@ -95,7 +95,7 @@ def test_opening_at_once(ground: Ground, source: SourceRecord, catalog_url: str)
             one.close()
     assert all([part.id for part in one] == [part.id for part in found[0]] for one in found)
     assert len(found[0]) == 20
-    assert [one["action"] for one in ground.catalog.audit(dataset_id=ground.id)].count("topic_began_anew") == 1
+    assert [one["action"] for one in ground.catalog.audit(dataset_ids=[ground.id])].count("topic_began_anew") == 1
 
 
 def test_a_new_epoch_hides_the_old_one(ground: Ground, source: SourceRecord) -> None:
@@ -215,7 +215,7 @@ def test_lost_offsets_are_recorded_once_and_grow(ground: Ground, source: SourceR
     skipped = ground.catalog.lose(one.id, end=6, skip=True, **lose)
     assert (skipped.skipped, skipped.accepted) == (True, True)
     assert ground.catalog.checkpoints([one.id]) == {one.id: Position(offset=6)}
-    actions = [found["action"] for found in ground.catalog.audit(dataset_id=ground.id)]
+    actions = [found["action"] for found in ground.catalog.audit(dataset_ids=[ground.id])]
     assert [actions.count(f"{name}") for name in ("offsets_lost", "lost_offsets_accepted", "lost_offsets_skipped")] == [1, 1, 1]
 
 
@@ -234,5 +234,5 @@ def test_a_pause_is_told_when_it_begins_and_ends(ground: Ground, source: SourceR
     for reason in ("too much", "still too much", "", ""):
         ground.catalog.pause(source.id, reason)
         assert ground.catalog.source(ground.id, source.kind, source.address).paused == reason
-    actions = [found["action"] for found in reversed(ground.catalog.audit(dataset_id=ground.id))]
+    actions = [found["action"] for found in reversed(ground.catalog.audit(dataset_ids=[ground.id]))]
     assert [one for one in actions if one.startswith("landing_")] == ["landing_paused", "landing_resumed"]

@@ -405,7 +405,7 @@ def test_new_columns_ignored_are_counted(tmp_path: Path) -> None:
     report = ground.land(ground.drop("a.csv", "ts,station,x,y\n2013-01-05,JFK,1,\n2013-01-05,JFK,2,\n"))
     assert report.ignored_columns == {"x": 2}
     assert ground.record.schema.names == ("ts", "station", "temp")
-    audit = ground.catalog.audit(dataset_id=ground.record.id)
+    audit = ground.catalog.audit(dataset_ids=[ground.record.id])
     assert any(entry["details"].get("ignored_columns") == {"x": 2} for entry in audit)
 
 

@@ -67,10 +67,10 @@ def test_a_schema_survives_the_way_through_the_catalog() -> None:
         ("prefix: inbox/weather/", "prefix: ../other", 18, "sources.0.files.prefix", "absolute folder"),
         (
             "- files: {prefix: inbox/weather/, format: csv, nulls: [NA]}",
-            "- http: {}",
+            "- http: {zone: UTC}",
             18,
-            "sources.0.http",
-            "not supported yet",
+            "sources.0.http.zone",
+            "timezone",
         ),
         (
             "- files: {prefix: inbox/weather/, format: csv, nulls: [NA]}",
