@@ -13,7 +13,7 @@ from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import StoredDeclaration
 from timestore_assets.catalog.tables import declarations
-from timestore_assets.catalog.versions import require_version
+from timestore_assets.catalog.versions import put_version
 
 c = declarations.c
 
@@ -41,13 +41,9 @@ class Declarations:
 
         def work(connection: Connection) -> StoredDeclaration:
             now = self._database.now(connection)
-            before = _find(connection, name)
-            version = require_version(f"dataset {name!r}", before.version if before else 0, if_version) + 1
-            values = {"attributes": json.dumps(dict(attributes)), "actor": actor, "version": version, "updated_at": now}
-            if before is None:
-                connection.execute(declarations.insert(), {"name": name, "created_at": now, **values})
-            else:
-                connection.execute(declarations.update().where(c.name == name).values(values))
+            values = {"attributes": json.dumps(dict(attributes)), "actor": actor, "created_at": now, "updated_at": now}
+            what, key = f"dataset {name!r}", {"name": name}
+            _, version = put_version(connection, declarations, key, values, what=what, if_version=if_version)
             details = {"dataset": name, "version": version}
             audit.record(connection, None, actor=actor, action="dataset_declared", details=details, now=now)
             stored = _find(connection, name)

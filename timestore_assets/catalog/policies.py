@@ -13,7 +13,7 @@ from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import Policy, PolicyKind
 from timestore_assets.catalog.tables import policies
-from timestore_assets.catalog.versions import require_version
+from timestore_assets.catalog.versions import put_version
 
 c = policies.c
 
@@ -39,15 +39,11 @@ class Policies:
         def work(connection: Connection) -> Policy:
             now = self._database.now(connection)
             dataset = datasets.lock(connection, dataset_id)
-            before = _find(connection, dataset_id, kind)
             what = f"the {kind.replace('_', ' ')} of dataset {dataset.name!r}"
-            version = require_version(what, before.version if before else 0, if_version) + 1
-            values = {"value": json.dumps(dict(value)), "actor": actor, "version": version, "updated_at": now}
-            if before is None:
-                connection.execute(policies.insert(), {"dataset_id": dataset_id, "kind": kind, **values})
-            else:
-                connection.execute(policies.update().where(c.dataset_id == dataset_id, c.kind == kind).values(values))
-            details = {"before": dict(before.value) if before else None, "after": dict(value)}
+            key = {"dataset_id": dataset_id, "kind": kind}
+            values = {"value": json.dumps(dict(value)), "actor": actor, "updated_at": now}
+            before, version = put_version(connection, policies, key, values, what=what, if_version=if_version)
+            details = {"before": json.loads(before.value) if before else None, "after": dict(value)}
             audit.record(connection, dataset_id, actor=actor, action=f"{kind}_set", details=details, now=now)
             return Policy(kind=kind, value=dict(value), actor=actor, version=version, updated_at=from_micros(now))
 

@@ -12,7 +12,7 @@ from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import SavedQuery
 from timestore_assets.catalog.tables import saved_queries
-from timestore_assets.catalog.versions import require_version
+from timestore_assets.catalog.versions import locked, put_version, require_version
 
 c = saved_queries.c
 
@@ -43,21 +43,17 @@ class SavedQueries:
 
         def work(connection: Connection) -> SavedQuery:
             now = self._database.now(connection)
-            before = _find(connection, query.name)
-            version = require_version(f"saved query {query.name!r}", before.version if before else 0, if_version) + 1
             values = {
                 "sql": query.sql,
                 "parameters": json.dumps(dict(query.parameters)),
                 "datasets": json.dumps(list(query.datasets)),
                 "description": query.description,
                 "actor": query.actor,
-                "version": version,
+                "created_at": now,
                 "updated_at": now,
             }
-            if before is None:
-                connection.execute(saved_queries.insert(), {"name": query.name, "created_at": now, **values})
-            else:
-                connection.execute(saved_queries.update().where(c.name == query.name).values(values))
+            what, key = f"saved query {query.name!r}", {"name": query.name}
+            _, version = put_version(connection, saved_queries, key, values, what=what, if_version=if_version)
             details = {"query": query.name, "version": version}
             audit.record(connection, None, actor=query.actor, action="query_saved", details=details, now=now)
             saved = _find(connection, query.name)
@@ -70,7 +66,7 @@ class SavedQueries:
         """Whether there was one to remove; ConflictError as `put`."""
 
         def work(connection: Connection) -> bool:
-            before = _find(connection, name)
+            before = locked(connection, saved_queries, {"name": name})
             if before is None:
                 return False
             require_version(f"saved query {name!r}", before.version, if_version)
