@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     keep_versions_seconds: int = Field(
         7 * 86400, ge=0, description="How long superseded segments stay for `--as-of`, rollback and running readers."
     )
+    audit_keep_seconds: int = Field(
+        90 * 86400, ge=0, description="How long `timestore gc` leaves it in the audit that a batch landed; what people did stays."
+    )
     kafka_bootstrap_servers: str | None = Field(
         None, description="`host:port` list of the Kafka cluster; by default the one `timestore broker` runs for this home."
     )

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -312,7 +312,15 @@ class Warehouse:
         """Remove files that nothing needs any more."""
         from timestore_assets.upkeep.collect import collect
 
-        return collect(self.catalog, self.store, intent_grace=self.settings.gc_grace, keep_versions=self.settings.keep_versions)
+        settings = self.settings
+        return collect(
+            self.catalog,
+            self.store,
+            intent_grace=settings.gc_grace,
+            keep_versions=settings.keep_versions,
+            keep_audit=timedelta(seconds=settings.audit_keep_seconds),
+            keep_ingestions=timedelta(seconds=settings.ingest_keep_seconds),
+        )
 
     def verify(self, name: str) -> VerifyReport:
         """Prove a dataset's catalog rows against its files."""

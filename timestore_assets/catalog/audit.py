@@ -47,6 +47,12 @@ def committed(connection: Connection, token: str) -> int | None:
     return version
 
 
+def prune(connection: Connection, *, before: int) -> int:
+    """See `Catalog.prune_audit`."""
+    routine = (tables.audit.c.action == "landed") & (tables.audit.c.at < before)
+    return connection.execute(tables.audit.delete().where(routine)).rowcount
+
+
 def newest(
     connection: Connection, *, dataset_ids: Sequence[int] | None, limit: int, before: int | None = None
 ) -> list[dict[str, Any]]:

@@ -221,6 +221,9 @@ class Catalog(Protocol):
     ) -> list[dict[str, Any]]:
         """The newest rows first, with their datasets' names; only those of these datasets, and older than the row `before`."""
 
+    def prune_audit(self, *, older_than: timedelta) -> int:
+        """Forget that batches landed, once it is so long ago; whatever a person did stays. Returns how many rows went."""
+
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         """Landed rows per second by source id over the last so many seconds."""
 

@@ -268,6 +268,9 @@ class SqlCatalog:
     ) -> list[dict[str, Any]]:
         return self._read(audit.newest, dataset_ids=dataset_ids, limit=limit, before=before)
 
+    def prune_audit(self, *, older_than: timedelta) -> int:
+        return self._timed(lambda c, now: audit.prune(c, before=now - duration_micros(older_than)))
+
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         return self._read(lambda c: sources.throughput(c, dataset_id, seconds=seconds, now=self._database.now(c)))
 

@@ -60,6 +60,10 @@ class Tokens:
 
         return self._database.read(read)
 
+    def exist(self) -> bool:
+        """Whether there ever was one, revoked and expired ones included."""
+        return self._database.read(lambda connection: connection.execute(select(c.id).limit(1)).first() is not None)
+
     def listed(self) -> list[Token]:
         """All that ever were, by name."""
         return self._database.read(

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.storage.port import ObjectStore
 
+KEEP_AUDIT = timedelta(days=90)
+KEEP_INGESTIONS = timedelta(days=7)
 _AT_ONCE = 1000
 
 
@@ -21,7 +23,8 @@ class CollectReport:
 
     `unfinished_files`: announced by sessions that died before their commit. `superseded_segments`: replaced by builds,
     and needed by no version that is kept, reader or session. `orphaned_files`, `orphaned_bytes`: unknown to the catalog.
-    `staging_folders`: of processes that are gone.
+    `staging_folders`: of processes that are gone. `audit_rows`: of batches landed long ago. `ingestions`: answers to HTTP
+    requests that are no longer kept.
     """
 
     unfinished_files: int
@@ -29,13 +32,24 @@ class CollectReport:
     orphaned_files: int
     orphaned_bytes: int
     staging_folders: int
+    audit_rows: int = 0
+    ingestions: int = 0
 
 
-def collect(catalog: Catalog, store: ObjectStore, *, intent_grace: timedelta, keep_versions: timedelta) -> CollectReport:
+def collect(
+    catalog: Catalog,
+    store: ObjectStore,
+    *,
+    intent_grace: timedelta,
+    keep_versions: timedelta,
+    keep_audit: timedelta = KEEP_AUDIT,
+    keep_ingestions: timedelta = KEEP_INGESTIONS,
+) -> CollectReport:
     """Remove what nothing needs; safe at any time, beside anything, and to run again after a crash.
 
     `intent_grace`: age at which an unfinished or unknown file counts as abandoned. `keep_versions`: how long superseded
-    segments stay for `--as-of` and rollback.
+    segments stay for `--as-of` and rollback. `keep_audit`: how long it stays written down that a batch landed.
+    `keep_ingestions`: how long answers to HTTP requests can be repeated.
 
     Raises:
         UnavailableError: the store or the catalog can't be reached.
@@ -51,6 +65,8 @@ def collect(catalog: Catalog, store: ObjectStore, *, intent_grace: timedelta, ke
         orphaned_files=orphans,
         orphaned_bytes=orphaned_bytes,
         staging_folders=store.sweep_staging(intent_grace.total_seconds()),
+        audit_rows=catalog.prune_audit(older_than=keep_audit),
+        ingestions=catalog.ingestions.forget(older_than=keep_ingestions),
     )
 
 
