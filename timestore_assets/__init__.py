@@ -1,6 +1,7 @@
 """A time-series warehouse declared as Dagster assets.
 
-`Dataset`, the component a `defs.yaml` names, is imported when it is used, so that the command line starts without Dagster.
+`Dataset`, the component a `defs.yaml` names, and `TimestoreClient` are imported when they are used, so that the command line
+starts without Dagster.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from timestore_assets.client import TimestoreClient
     from timestore_assets.orchestration.component import Dataset
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "__version__"]
+__all__ = ["Dataset", "TimestoreClient", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from timestore_assets.orchestration.component import Dataset
 
         return Dataset
+    if name == "TimestoreClient":
+        from timestore_assets.client import TimestoreClient
+
+        return TimestoreClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,13 +1,20 @@
-"""Find and read the declarations of the configured folders."""
+"""Find and read the declarations of the configured folders, and bring those that came over HTTP together with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.declaration import parse_declaration
+from timestore_assets.model.declaration import dataset_from_attributes, parse_declaration
 from timestore_assets.model.errors import DeclarationError, InputError
+
+if TYPE_CHECKING:
+    from timestore_assets.catalog.records import StoredDeclaration
+
+LOG = logging.getLogger(__name__)
 
 
 def declaration_files(folders: Iterable[Path]) -> Iterator[Path]:
@@ -55,3 +62,37 @@ def read_declarations(folders: Iterable[Path]) -> dict[str, Dataset]:
             raise DeclarationError(f"{dataset.name!r} is already declared in {other}; rename one", key="name", file=str(path))
         found[dataset.name] = (dataset, path)
     return {name: dataset for name, (dataset, _) in found.items()}
+
+
+class DeclaredDatasets:
+    """The datasets of files together with those that the catalog keeps because they were declared over HTTP.
+
+    A file wins over a declaration of the same name in the catalog. One in the catalog that can't be read here (a newer version
+    of this package may have taken it) is left out. Both are said in the log, once.
+    """
+
+    def __init__(self, from_files: Mapping[str, Dataset]) -> None:
+        self._from_files = from_files
+        self._read: dict[tuple[str, int], Dataset | None] = {}
+
+    def is_in_file(self, name: str) -> bool:
+        return name in self._from_files
+
+    def merged(self, stored: Iterable[StoredDeclaration]) -> dict[str, Dataset]:
+        """Every dataset by name."""
+        before, self._read = self._read, {}
+        for one in stored:
+            key = one.name, one.version
+            self._read[key] = before[key] if key in before else self._dataset_of(one)
+        found = {name: dataset for (name, _), dataset in self._read.items() if dataset is not None}
+        return {**found, **self._from_files}
+
+    def _dataset_of(self, stored: StoredDeclaration) -> Dataset | None:
+        if stored.name in self._from_files:
+            LOG.warning("dataset %r is declared in a file and was over HTTP; the file is what counts", stored.name)
+            return None
+        try:
+            return dataset_from_attributes(stored.attributes)
+        except DeclarationError as error:
+            LOG.warning("dataset %r was declared over HTTP in a way this version can't read: %s", stored.name, error)
+            return None

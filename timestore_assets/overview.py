@@ -31,12 +31,12 @@ def status(warehouse: Warehouse, names: Sequence[str] | None = None) -> dict[str
     return {"datasets": [dataset_status(warehouse, name) for name in chosen]}
 
 
-def dataset_status(warehouse: Warehouse, name: str) -> dict[str, Any]:
-    """One dataset in the shape it has in `status`."""
+def dataset_status(warehouse: Warehouse, name: str, *, lags: Mapping[str, int | None] | None = None) -> dict[str, Any]:
+    """One dataset in the shape it has in `status`. `lags`: by address of its topic sources, if known; else brokers are asked."""
     dataset, record = warehouse.resolve(name)
     catalog = warehouse.catalog
     partitions = catalog.partitions(record.id)
-    lags = _lags(warehouse, dataset)
+    lags = _lags(warehouse, dataset) if lags is None else lags
     rates = catalog.throughput(record.id, seconds=THROUGHPUT_SECONDS)
     return {
         "dataset": name,
@@ -50,9 +50,9 @@ def dataset_status(warehouse: Warehouse, name: str) -> dict[str, Any]:
     }
 
 
-def _lags(warehouse: Warehouse, dataset: Dataset) -> dict[str, int]:
+def _lags(warehouse: Warehouse, dataset: Dataset) -> dict[str, int | None]:
     """Lag by address of the dataset's topic sources, as far as their brokers answer at once."""
-    lags = {}
+    lags: dict[str, int | None] = {}
     for source in dataset.kafka_sources:
         with suppress(TimestoreError):
             lags[source.address] = warehouse.lag(dataset.name, source, timeout_seconds=STATUS_SECONDS).lag
@@ -78,7 +78,7 @@ def _partition_row(found: PartitionRecord) -> dict[str, Any]:
     }
 
 
-def _source_status(source: SourceRecord, rates: Mapping[int, float], lags: Mapping[str, int]) -> dict[str, Any]:
+def _source_status(source: SourceRecord, rates: Mapping[int, float], lags: Mapping[str, int | None]) -> dict[str, Any]:
     counters = source.counters
     return {
         "source": f"{source.kind}:{source.address}",

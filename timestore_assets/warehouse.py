@@ -6,6 +6,7 @@ import difflib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from timestore_assets.declarations import read_declarations
+from timestore_assets.declarations import DeclaredDatasets, read_declarations
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource, KafkaSource
-from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.model.declaration import dataset_over_http
+from timestore_assets.model.errors import ConflictError, InputError, UnavailableError
 from timestore_assets.model.window import Partition
 from timestore_assets.settings import Settings
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from timestore_assets.building.needs import Need
     from timestore_assets.building.report import BuildReport
     from timestore_assets.catalog.port import Catalog
-    from timestore_assets.catalog.records import DatasetRecord
+    from timestore_assets.catalog.records import DatasetRecord, StoredDeclaration
     from timestore_assets.landing.backpressure import Backlog
     from timestore_assets.landing.replay import ReplayReport, Selection
     from timestore_assets.landing.report import LandReport, Progress
@@ -37,20 +39,28 @@ if TYPE_CHECKING:
     from timestore_assets.sources.kafka.topics import KafkaTopics
     from timestore_assets.storage.engine import EngineLimits
     from timestore_assets.storage.port import ObjectStore
+    from timestore_assets.tailing.buffers import HotBuffers
     from timestore_assets.upkeep.collect import CollectReport
     from timestore_assets.upkeep.verify import VerifyReport
+
+REFRESH_SECONDS = 2.0
+"""How long what was declared over HTTP may stay unknown to another process."""
 
 
 class Warehouse:
     """All of the project behind one object; close it, or use it as a context manager.
 
-    `datasets`: declared ones by name. A dataset is registered in the catalog when it is first used.
+    `datasets`: declared ones by name, in a mapping that is replaced and never changed. A dataset is registered in the catalog
+    when it is first used.
     """
 
     def __init__(self, settings: Settings, *, catalog: Catalog, store: ObjectStore, datasets: Mapping[str, Dataset]) -> None:
         self.settings, self.catalog, self.store, self.datasets = settings, catalog, store, datasets
         self.limits: EngineLimits = settings.engine_limits()
         self.holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._declared = DeclaredDatasets(datasets)
+        self._refreshing = threading.Lock()
+        self._refreshed_at = float("-inf")
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Self:
@@ -73,7 +83,9 @@ class Warehouse:
             raise UnavailableError(f"{problem}; set TIMESTORE_HOME to another folder") from None
         catalog = SqlCatalog.open(settings.catalog_url, schema=settings.pg_schema)
         store = LocalStore(settings.data_folder, staging_root=settings.data_folder / ".staging")
-        return cls(settings, catalog=catalog, store=store, datasets=datasets)
+        warehouse = cls(settings, catalog=catalog, store=store, datasets=datasets)
+        warehouse.refresh()
+        return warehouse
 
     def close(self) -> None:
         if "querier" in self.__dict__:
@@ -87,6 +99,51 @@ class Warehouse:
         self.close()
 
     # --- datasets
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the catalog was asked lately what has been declared over HTTP."""
+        return time.monotonic() - self._refreshed_at < REFRESH_SECONDS
+
+    def refresh(self) -> None:
+        """Take in what was declared over HTTP, here or by other processes, unless that was done lately or is being done."""
+        if self.is_fresh or not self._refreshing.acquire(blocking=False):
+            return
+        try:
+            self._take_in()
+        finally:
+            self._refreshing.release()
+
+    def is_declared_in_file(self, name: str) -> bool:
+        """Whether a file declares that name, so that it can't be declared over HTTP."""
+        return self._declared.is_in_file(name)
+
+    def declare(
+        self, name: str, attributes: Mapping[str, Any], *, actor: str, if_version: int | None = None
+    ) -> StoredDeclaration:
+        """Keep a declaration in the catalog, register its dataset and make it usable here at once; all of it or nothing.
+
+        Args:
+            attributes: as below `attributes:` of a `defs.yaml`, as JSON values.
+            if_version: replace this version only, 0 only when there is none yet, None whatever there is.
+
+        Raises:
+            DeclarationError: the attributes are wrong, or only a file may declare such.
+            StaleVersionError: there is another version by now. ConflictError: a file declares that name.
+            RefusedError: rows of the dataset don't allow the change.
+        """
+        dataset = dataset_over_http(name, attributes)
+        with self._refreshing:
+            if self.is_declared_in_file(name):
+                raise ConflictError(f"dataset {name!r} is declared in a file; change it there")
+            kept = {**attributes, "name": name}
+            stored = self.catalog.declarations.put(name, kept, actor=actor, if_version=if_version, dataset=dataset)
+            self._take_in()
+        return stored
+
+    def _take_in(self) -> None:
+        self.datasets = self._declared.merged(self.catalog.declarations.listed())
+        self._refreshed_at = time.monotonic()
 
     def declared(self, name: str) -> Dataset:
         """The declared dataset of that name; InputError with the nearest names when there is none."""
@@ -281,10 +338,14 @@ class Warehouse:
 
         return Querier(self.catalog, self.store, self.limits, holder=self.holder)
 
-    def ask(self, question: Question) -> Answer:
-        """Answer a question; the answer is a context manager that holds its manifest version."""
+    def ask(self, question: Question, *, hot: HotBuffers | None = None) -> Answer:
+        """Answer a question; the answer is a context manager that holds its manifest version.
+
+        `hot`: merge the records of topics that are not landed yet, unless an older version is asked for.
+        """
         dataset, record = self.resolve(question.dataset)
-        return self.querier.ask(dataset, record, question)
+        fresh = hot.look(dataset, record) if hot is not None and question.as_of is None else None
+        return self.querier.ask(dataset, record, question, fresh=fresh)
 
     def sql(self, text: str) -> Answer:
         """Answer one read-only SELECT in which every dataset is a view."""

@@ -53,7 +53,7 @@ def dataset(*more: Column, **changes: Any) -> Dataset:
 
 
 @cache
-def _empty_catalog() -> Path:
+def empty_catalog() -> Path:
     """A catalog without datasets, made once: migrating each anew would take longer than most tests."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
@@ -79,7 +79,7 @@ class Ground:
         data = root / "data"
         (root / "inbox").mkdir(parents=True, exist_ok=True)
         if url is None and not (root / "catalog.db").exists():
-            shutil.copy(_empty_catalog(), root / "catalog.db")
+            shutil.copy(empty_catalog(), root / "catalog.db")
         return cls(
             root=root,
             catalog=SqlCatalog.open(url or f"sqlite:///{root / 'catalog.db'}"),

@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit
+from timestore_assets.catalog import audit, datasets
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import StoredDeclaration
 from timestore_assets.catalog.tables import declarations
 from timestore_assets.catalog.versions import put_version
+from timestore_assets.model.dataset import Dataset
 
 c = declarations.c
 
@@ -32,11 +33,20 @@ class Declarations:
         statement = select(declarations).order_by(c.name)
         return self._database.read(lambda connection: [_record(row) for row in connection.execute(statement)])
 
-    def put(self, name: str, attributes: Mapping[str, Any], *, actor: str, if_version: int | None = None) -> StoredDeclaration:
-        """Insert or replace; the attributes have been checked.
+    def put(
+        self,
+        name: str,
+        attributes: Mapping[str, Any],
+        *,
+        actor: str,
+        if_version: int | None = None,
+        dataset: Dataset | None = None,
+    ) -> StoredDeclaration:
+        """Insert or replace; the attributes have been checked. `dataset`: what they declare, registered in the same transaction.
 
         Raises:
-            ConflictError: it has another version by now.
+            StaleVersionError: it has another version by now.
+            RefusedError: rows of the dataset don't allow the change.
         """
 
         def work(connection: Connection) -> StoredDeclaration:
@@ -44,17 +54,15 @@ class Declarations:
             values = {"attributes": json.dumps(dict(attributes)), "actor": actor, "created_at": now, "updated_at": now}
             what, key = f"dataset {name!r}", {"name": name}
             _, version = put_version(connection, declarations, key, values, what=what, if_version=if_version)
+            registered = datasets.register(connection, dataset, actor=actor, now=now) if dataset else None
             details = {"dataset": name, "version": version}
-            audit.record(connection, None, actor=actor, action="dataset_declared", details=details, now=now)
+            dataset_id = registered.id if registered else None
+            audit.record(connection, dataset_id, actor=actor, action="dataset_declared", details=details, now=now)
             stored = _find(connection, name)
             assert stored is not None  # noqa: S101 - just written
             return stored
 
         return self._database.write(work)
-
-    def remove(self, name: str) -> None:
-        """Take back a declaration that turned out not to fit what is stored."""
-        self._database.write(lambda connection: connection.execute(delete(declarations).where(c.name == name)))
 
 
 def _find(connection: Connection, name: str) -> StoredDeclaration | None:

@@ -44,6 +44,10 @@ class Catalog(Protocol):
     """
 
     @property
+    def place(self) -> str:
+        """What errors call the catalog (no password in it)."""
+
+    @property
     def ingestions(self) -> Ingestions: ...
     @property
     def tokens(self) -> Tokens: ...
@@ -53,6 +57,9 @@ class Catalog(Protocol):
     def declarations(self) -> Declarations: ...
     @property
     def policies(self) -> Policies: ...
+
+    def is_current(self) -> bool:
+        """Whether the tables are (still) those that this version of the package reads and writes."""
 
     # --- datasets and schemas
     def register(self, dataset: Dataset, *, actor: str) -> DatasetRecord:

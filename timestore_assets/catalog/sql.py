@@ -30,7 +30,7 @@ from timestore_assets.catalog.declarations import Declarations
 from timestore_assets.catalog.ingestions import Ingestions
 from timestore_assets.catalog.instants import duration_micros, to_micros
 from timestore_assets.catalog.known_segments import KnownSegments
-from timestore_assets.catalog.migrate import ensure_current
+from timestore_assets.catalog.migrate import ensure_current, revision
 from timestore_assets.catalog.partitions import request as request_partitions
 from timestore_assets.catalog.policies import Policies
 from timestore_assets.catalog.records import (
@@ -51,6 +51,7 @@ from timestore_assets.catalog.records import (
     TopicPartition,
 )
 from timestore_assets.catalog.saved_queries import SavedQueries
+from timestore_assets.catalog.tables import HEAD
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.position import Position
@@ -93,6 +94,13 @@ class SqlCatalog:
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def place(self) -> str:
+        return self._database.place
+
+    def is_current(self) -> bool:
+        return self._read(revision) == HEAD
 
     # --- datasets and schemas
     def register(self, dataset: Dataset, *, actor: str) -> DatasetRecord:

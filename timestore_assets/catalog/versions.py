@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, and_, select
 
 from timestore_assets.catalog.portable import insert_ignore
-from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.errors import StaleVersionError
 
 
 def put_version(
@@ -20,7 +20,7 @@ def put_version(
     whatever there is. `values`: without the version; `created_at` is for a new row only.
 
     Raises:
-        ConflictError: it has another version by now.
+        StaleVersionError: it has another version by now.
     """
     while True:
         before = locked(connection, table, key)
@@ -39,10 +39,10 @@ def locked(connection: Connection, table: Table, key: Mapping[str, Any]) -> Row[
 
 
 def require_version(what: str, found: int, wanted: int | None) -> int:
-    """The version found, 0 for none; ConflictError when another was wanted."""
+    """The version found, 0 for none; StaleVersionError when another was wanted."""
     if wanted is not None and wanted != found:
         there = f"is at version {found}" if found else "does not exist"
-        raise ConflictError(f"{what} {there}, not at version {wanted}; read it again and decide anew")
+        raise StaleVersionError(f"{what} {there}, not at version {wanted}; read it again and decide anew")
     return found
 
 

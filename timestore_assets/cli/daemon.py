@@ -65,16 +65,16 @@ def dagster_command(name: str, *arguments: str) -> list[str]:
     return [str(script), *arguments]
 
 
-def refuse_busy_port(port: int, *, host: str = "127.0.0.1") -> None:
+def refuse_busy_port(port: int, *, host: str = "127.0.0.1", option: str = "--port") -> None:
     """Raises InputError when something already listens there, which Dagster would only say after a long start."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except PermissionError:
-            raise InputError(f"port {port} needs rights that you don't have; choose one above 1023 with --port") from None
+            raise InputError(f"port {port} needs rights that you don't have; choose one above 1023 with {option}") from None
         except OSError:
-            raise InputError(f"port {port} is busy; stop what listens there or choose another with --port") from None
+            raise InputError(f"port {port} is busy; stop what listens there or choose another with {option}") from None
 
 
 class Child:

@@ -29,6 +29,7 @@ Where = Annotated[str | None, typer.Option("--where", metavar="SQL", help="Condi
 Every = Annotated[str | None, typer.Option("--every", metavar="LENGTH", help="Downsample: 15m, 1h, 1d, week or month.")]
 Aggregates = Annotated[str | None, typer.Option("--agg", metavar="FN:COLUMN,…", help=f"Figures: {FUNCTIONS}.")]
 By = Annotated[str | None, typer.Option("--by", metavar="A,B", help="One group for each value of these columns.")]
+Fill = Annotated[str | None, typer.Option("--fill", metavar="HOW", help="Lengths without rows: null, previous, linear or zero.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=0, help="Most rows.")]
 AsOf = Annotated[int | None, typer.Option("--as-of", min=0, metavar="VERSION", help="The data as of this manifest version.")]
 Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")]
@@ -49,12 +50,13 @@ def query(
     every: Every = None,
     agg: Aggregates = None,
     by: By = None,
+    fill: Fill = None,
     limit: Limit = None,
     as_of: AsOf = None,
     format: Format = None,
     json: AsJson = False,
 ) -> None:
-    from timestore_assets.querying.question import Question, parse_aggregates, parse_every
+    from timestore_assets.querying.question import Question, parse_aggregates, parse_every, parse_fill
 
     chosen = output_format(format, json=json)
     question = Question(
@@ -66,6 +68,7 @@ def query(
         every=parse_every(every) if every else None,
         aggregates=parse_aggregates(agg) if agg else (),
         group_by=_names(by) or (),
+        fill=parse_fill(fill) if fill else None,
         limit=limit,
         as_of=as_of,
     )

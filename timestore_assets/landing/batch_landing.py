@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from typing import TypeVar
 
 import duckdb
 
@@ -20,14 +21,16 @@ from timestore_assets.catalog.records import (
     Counters,
     DatasetRecord,
     FileState,
+    IdempotencyKey,
     LandingCommit,
+    NewIngestion,
     SchemaChange,
     Span,
     WatermarkRule,
 )
 from timestore_assets.landing.allowance import columns_left
 from timestore_assets.landing.dead_letters import StagedDeadLetters, write_dead_letters
-from timestore_assets.landing.patience import patiently
+from timestore_assets.landing.patience import BUDGET_SECONDS, patiently
 from timestore_assets.landing.prepare import Prepared, Rules, prepare
 from timestore_assets.landing.validate import Validator
 from timestore_assets.landing.watermark import newest_times
@@ -38,7 +41,11 @@ from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Column
 from timestore_assets.sources.port import Batch
 from timestore_assets.storage.port import ObjectStore
+from timestore_assets.tracing import span
 
+T = TypeVar("T")
+
+_NAMES_TRACED = 20
 _TRIES = 8
 """How often a batch is done again because another session evolved the schema or used a key first."""
 
@@ -70,7 +77,9 @@ class Effects:
     """What a batch's commit does beside adding its rows, see `LandingCommit`.
 
     `late_before`: records of earlier times are late (topics). `forward`: dead letters go to the declared topic too.
-    `max_record_bytes`: longer records are refused.
+    `max_record_bytes`: longer records are refused. `keys`: idempotency keys that the batch stands for, beside those in its
+    records. `ingestions`: what became of the requests it is made of. `actor`: who sent them, None for the session's.
+    `once_more`: called when the commit met a conflict, before the batch is judged again; it raises what then shall be raised.
     """
 
     spans: tuple[Span, ...]
@@ -83,6 +92,10 @@ class Effects:
     late_before: datetime | None = None
     forward: bool = False
     max_record_bytes: int | None = None
+    keys: tuple[IdempotencyKey, ...] = ()
+    ingestions: Callable[[Prepared], tuple[NewIngestion, ...]] | None = None
+    actor: str | None = None
+    once_more: Callable[[], None] | None = None
 
     @property
     def starts(self) -> dict[int, Position]:
@@ -116,6 +129,7 @@ class BatchLanding:
     """Lands the batches of one source in one session.
 
     `checkpoints`: where the given source partitions stand; it may raise `OvertakenError` when they are somebody else's now.
+    `patience_seconds`: how long faults that pass by themselves are waited for.
     """
 
     def __init__(
@@ -133,15 +147,19 @@ class BatchLanding:
         actor: str,
         tally: Tally,
         checkpoints: Callable[[Effects], Mapping[int, Position]] | None = None,
+        patience_seconds: float = BUDGET_SECONDS,
     ) -> None:
         self._catalog, self._store, self._con = catalog, store, con
         self._threads = threads
         self._dataset, self._origin, self._validator = dataset, origin, validator
         self._session_id, self._clock, self._actor, self._tally = session_id, clock, actor, tally
         self._checkpoints = checkpoints or (lambda effects: catalog.checkpoints(list(effects.starts)))
+        self._patience_seconds = patience_seconds
         self._record = self._current_record()
         self.last_write_seconds = 0.0
         """How long the last batch took from the first byte written to its commit."""
+        self.manifest_version = self._record.manifest_version
+        """After the last commit; it is at least this."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -156,26 +174,33 @@ class BatchLanding:
             OvertakenError: another session has landed from the same position.
             StorageFullError, UnavailableError: nothing was published; landing goes on from the last commit later.
         """
-        return self.publish(batch, effects, patiently(lambda: self.prepare(batch, effects)))
+        return self.publish(batch, effects, self._patiently(lambda: self.prepare(batch, effects)))
 
     def prepare(self, batch: Batch, effects: Effects) -> Prepared:
         """Judge a batch by the schema as it is known here. Another thread may publish the batch before it meanwhile."""
-        return prepare(self._con, batch, self._rules(effects))
+        with span("prepare", dataset=self._dataset.name) as noting:
+            prepared = prepare(self._con, batch, self._rules(effects))
+            noting.note(rows=prepared.rows.num_rows, read=prepared.counters.read)
+            return prepared
 
     def publish(self, batch: Batch, effects: Effects, prepared: Prepared) -> Counters:
         """Write and commit a prepared batch; errors as `land`. It is judged again when the schema has changed since."""
         for _ in range(_TRIES):
             try:
-                return patiently(partial(self._publish_whole, batch, effects, prepared))
+                return self._patiently(partial(self._publish_whole, batch, effects, prepared))
             except ConflictError:
                 self._require_start(effects)
+                if effects.once_more is not None:
+                    effects.once_more()
                 self._record = self._current_record()
             with self._con.cursor() as con:  # the connection itself may be judging the next batch
-                prepared = patiently(partial(prepare, con, batch, self._rules(effects)))
+                prepared = self._patiently(partial(prepare, con, batch, self._rules(effects)))
         raise ConflictError(f"{self._origin.address}: the schema of {self._dataset.name!r} kept changing; run it again")
 
-    def note(self, effects: Effects) -> None:
-        """Commit checkpoints and clocks without a record, for what went on without one.
+    def note(self, effects: Effects, *, duplicates: int = 0, ingestions: tuple[NewIngestion, ...] = ()) -> None:
+        """Commit checkpoints, clocks and keys without landing a record, for what went on without one.
+
+        `duplicates`: records that were read and had landed before. `ingestions`: requests that brought no others.
 
         Raises:
             OvertakenError, UnavailableError: as `land`.
@@ -185,14 +210,18 @@ class BatchLanding:
             session_id=self._session_id,
             source_id=self._origin.source_id,
             spans=effects.spans,
-            counters=Counters(),
+            counters=Counters(read=duplicates, duplicates=duplicates),
+            idempotency_keys=effects.keys,
+            ingestions=ingestions,
             watermark=effects.watermark,
             claimed=effects.claimed,
-            actor=self._actor,
+            actor=effects.actor or self._actor,
         )
         try:
-            patiently(lambda: self._commit(commit, effects))
+            self._patiently(lambda: self._commit(commit, effects))
         except ConflictError:
+            if effects.once_more is not None:
+                effects.once_more()
             raise OvertakenError(f"{self._origin.address}: another session has gone on from there") from None
 
     def _publish_whole(self, batch: Batch, effects: Effects, prepared: Prepared) -> Counters:
@@ -201,9 +230,13 @@ class BatchLanding:
             source_id=self._origin.source_id, session_id=self._session_id, spans=effects.spans, attempt=token_hex(6)
         )
         with self._staging(provenance) as folder:
-            staged = self._stage(batch, prepared, provenance, folder, forward=effects.forward)
-            self._publish(staged)
-            self._commit(self._commit_of(prepared, staged, effects), effects)
+            with span("stage", dataset=self._dataset.name) as noting:
+                staged = self._stage(batch, prepared, provenance, folder, forward=effects.forward)
+                noting.note(segments=len(staged.segments), dead_letter_files=len(staged.dead_letters))
+            with span("promote", objects=", ".join(staged.names[:_NAMES_TRACED])):
+                self._publish(staged)
+            with span("catalog commit", dataset=self._dataset.name):
+                self._commit(self._commit_of(prepared, staged, effects), effects)
         self.last_write_seconds = time.monotonic() - began
         self._count(prepared, staged)
         if prepared.changes:
@@ -250,7 +283,8 @@ class BatchLanding:
             segments=tuple(one.segment for one in staged.segments),
             dead_letter_files=tuple(one.file for one in staged.dead_letters),
             intents=staged.names,
-            idempotency_keys=prepared.keys,
+            idempotency_keys=(*prepared.keys, *effects.keys),
+            ingestions=() if effects.ingestions is None else effects.ingestions(prepared),
             schema=prepared.schema if prepared.changes else None,
             base_schema_version=prepared.base_schema_version,
             schema_changes=prepared.changes,
@@ -258,7 +292,7 @@ class BatchLanding:
             retract=effects.retract,
             file_id=effects.file_id,
             file_state=effects.file_state,
-            actor=self._actor,
+            actor=effects.actor or self._actor,
             ignored_columns=prepared.ignored,
             watermark=effects.watermark,
             claimed=effects.claimed,
@@ -266,11 +300,15 @@ class BatchLanding:
 
     def _commit(self, commit: LandingCommit, effects: Effects) -> None:
         try:
-            self._catalog.commit_landing(commit)
+            self.manifest_version = self._catalog.commit_landing(commit)
         except UnknownOutcomeError:
             # only this attempt moves the checkpoints from here while they are held
-            if patiently(lambda: self._checkpoints(effects)) != effects.ends:
+            if self._patiently(lambda: self._checkpoints(effects)) != effects.ends:
                 raise ConflictError("the commit did not happen") from None
+            self.manifest_version = self._patiently(lambda: self._catalog.manifest_version(commit.dataset_id))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        return patiently(work, budget_seconds=self._patience_seconds)
 
     def _rules(self, effects: Effects) -> Rules:
         return Rules(
@@ -286,11 +324,11 @@ class BatchLanding:
         )
 
     def _require_start(self, effects: Effects) -> None:
-        if patiently(lambda: self._checkpoints(effects)) != effects.starts:
+        if self._patiently(lambda: self._checkpoints(effects)) != effects.starts:
             raise OvertakenError(f"{self._origin.address}: another session has landed from the same position")
 
     def _current_record(self) -> DatasetRecord:
-        record = patiently(lambda: self._catalog.dataset(self._dataset.name))
+        record = self._patiently(lambda: self._catalog.dataset(self._dataset.name))
         if record is None:
             raise KeyError(self._dataset.name)
         return record

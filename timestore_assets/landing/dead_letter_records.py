@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -59,7 +60,7 @@ def read_dead_letters(
     Raises:
         UnavailableError: an object can't be reached.
     """
-    newest_first = sorted(catalog.dead_letter_files(dataset_id), key=lambda found: found[2], reverse=True)
+    newest_first = sorted(catalog.dead_letter_files(dataset_id), key=lambda found: found[1].id, reverse=True)
     for _, file, _ in newest_first:
         if (code is not None and code not in file.reasons) or (kind is not None and kind != file.kind):
             continue
@@ -68,6 +69,53 @@ def read_dead_letters(
                 return
             limit -= 1
             yield letter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A record's place among a dataset's dead letters: the catalog's id of its file, and its row there from 0."""
+
+    file_id: int
+    row: int
+
+
+def page_of_dead_letters(
+    catalog: Catalog,
+    store: ObjectStore,
+    dataset_id: int,
+    *,
+    limit: int,
+    most_bytes: int,
+    code: str | None = None,
+    after: Place | None = None,
+) -> tuple[list[DeadLetter], Place | None]:
+    """Some records in the order of `read_dead_letters`, and the place of the last when there may be more.
+
+    Args:
+        limit: at most so many.
+        most_bytes: no more after so many original bytes.
+        code: only those refused for this reason.
+        after: only those behind this place; newer ones that came meanwhile are not among them.
+
+    Raises:
+        UnavailableError: an object can't be reached.
+    """
+    found: list[DeadLetter] = []
+    last, size = after, 0
+    files = sorted((file for _, file, _ in catalog.dead_letter_files(dataset_id)), key=lambda file: file.id, reverse=True)
+    for file in files:
+        if (code is not None and code not in file.reasons) or (after is not None and file.id > after.file_id):
+            continue
+        skipped = after.row + 1 if after is not None and file.id == after.file_id else 0
+        for row, letter in islice(enumerate(_letters(store, file, None, limit)), skipped, None):
+            if code is not None and letter.code != code:
+                continue
+            if len(found) == limit or size > most_bytes:
+                return found, last
+            found.append(letter)
+            size += len(letter.raw or b"") + len(letter.key or b"")
+            last = Place(file_id=file.id, row=row)
+    return found, None
 
 
 def open_dead_letters(store: ObjectStore, file: DeadLetterFile) -> pq.ParquetFile:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from timestore_assets.catalog.records import IdempotencyKey
 from timestore_assets.landing.sieve import Rows, Sieve
 from timestore_assets.sources.port import Batch
+from timestore_assets.sources.records_digest import records_digest
 
 KEY_COLUMN = "idempotency_key"
 
@@ -53,13 +52,4 @@ def _envelopes(batch: Batch) -> Iterator[_Envelope]:
     for rows in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
         key = keys[int(rows[0])].as_py() if len(rows) else None
         if key is not None:
-            yield _Envelope(key=key, digest=_digest(values, rows), rows=rows)
-
-
-def _digest(values: pa.ChunkedArray, rows: Rows) -> str:
-    digest = hashlib.sha256()
-    for value in values.slice(int(rows[0]), len(rows)):
-        record = value.as_py() or b""
-        # the length keeps the borders of the records part of the content
-        digest.update(len(record).to_bytes(8, "big") + record)
-    return digest.hexdigest()
+            yield _Envelope(key=key, digest=records_digest(values.slice(int(rows[0]), len(rows)).to_pylist()), rows=rows)

@@ -9,12 +9,13 @@ import yaml
 from pydantic import ValidationError
 
 from timestore_assets.model.attributes import DatasetAttributes
-from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource
 from timestore_assets.model.declared import to_dataset
 from timestore_assets.model.errors import DeclarationError
 from timestore_assets.model.explain import explain
 
 COMPONENT_TYPE = "timestore_assets.Dataset"
+_INBOX = "inbox/"
 
 
 def parse_declaration(text: str, *, file: str = "") -> Dataset:
@@ -46,6 +47,28 @@ def dataset_from_attributes(attributes: Mapping[str, Any]) -> Dataset:
     except ValidationError as error:
         raise explain(error, DatasetAttributes) from None
     return to_dataset(parsed)
+
+
+def dataset_over_http(name: str, attributes: Mapping[str, Any]) -> Dataset:
+    """The dataset that attributes sent by a program describe, who must not reach further than into this warehouse.
+
+    Raises:
+        DeclarationError: as `dataset_from_attributes`, or for what only a file may declare: a pandera model (it is code), a
+            folder outside `inbox/`, brokers other than the deployment's (they would get its credentials).
+    """
+    if attributes.get("name", name) != name:
+        raise DeclarationError(f"is not {name!r}, the name in the address; leave it out or write the same", key="name")
+    if "schema" in attributes:
+        raise DeclarationError("names code, which only a file may declare; write `columns` instead", key="schema")
+    dataset = dataset_from_attributes({**attributes, "name": name})
+    for i, source in enumerate(dataset.sources):
+        if isinstance(source, FileSource) and not source.prefix.startswith(_INBOX):
+            key = f"sources.{i}.files.prefix"
+            raise DeclarationError(f"must begin with {_INBOX}, since only a file may declare another folder", key=key)
+        if isinstance(source, KafkaSource) and source.bootstrap_servers is not None:
+            key = f"sources.{i}.kafka.bootstrap_servers"
+            raise DeclarationError("can only be declared in a file; leave it out for the deployment's brokers", key=key)
+    return dataset
 
 
 def _check_frame(document: Mapping[Any, Any]) -> None:

@@ -55,6 +55,14 @@ class ConflictError(RefusedError):
     """Somebody else moved the checkpoint or replaced the segments first; nothing was written. Plan again."""
 
 
+class StaleVersionError(ConflictError):
+    """What should be changed has another version than the one that was looked at."""
+
+
+class TimeLimitError(RefusedError):
+    """It was stopped because it took longer than it may."""
+
+
 class UnavailableError(TimestoreError):
     """A service, disk or lock is not there now; trying again later can help."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-SegmentFormat = Literal["parquet", "duckdb"]
+SegmentFormat = Literal["parquet", "duckdb", "memory"]
+"""`memory`: rows that a query reads before they are landed, see `storage.held`; no segment of the catalog is of that format."""
 SegmentKind = Literal["delta", "sealed"]
 TABLE_IN_DUCKDB = "segment"
 """Name of the table inside a `.duckdb` segment. Beside it stands a view, named as the dataset, without the hidden columns."""

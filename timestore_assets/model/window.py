@@ -119,7 +119,8 @@ def utc(time: datetime) -> datetime:
     return time.astimezone(UTC)
 
 
-_DURATION = re.compile(r"(\d+)\s*(s|m|h|d|w|y)")
+_DURATION = re.compile(r"([0-9]{1,12})\s*(s|m|h|d|w|y)")
+_LONGEST_DURATION = timedelta(days=1000 * 365)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
@@ -127,12 +128,15 @@ def parse_duration(text: str) -> timedelta:
     """A duration such as `30s`, `10m`, `1h`, `1d`, `2w`, `5y` (a year counts 365 days).
 
     Raises:
-        InputError: the text is no duration.
+        InputError: the text is no duration, or one of more than a thousand years.
     """
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise InputError(f"{text!r} is not a duration; write for instance 30s, 10m, 1h, 1d, 2w or 5y")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST_DURATION.total_seconds():
+        raise InputError(f"{text!r} is longer than a thousand years; write a shorter one")
+    return timedelta(seconds=seconds)
 
 
 def parse_time(text: str) -> datetime:

@@ -1,18 +1,24 @@
-"""Datasets declared outside this package: in TIMESTORE_HOME and in the folders of TIMESTORE_DEFS."""
+"""Datasets declared outside this package: in TIMESTORE_HOME, in the folders of TIMESTORE_DEFS, and over HTTP."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import yaml
 
-from timestore_assets.declarations import declaration_files, read_declaration, read_declarations
-from timestore_assets.model.errors import DeclarationError
+from timestore_assets.catalog.records import StoredDeclaration
+from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.declarations import LOG, DeclaredDatasets, declaration_files, read_declaration, read_declarations
+from timestore_assets.model.errors import DeclarationError, TimestoreError
 from timestore_assets.orchestration.dataset_defs import dataset_defs
+from timestore_assets.orchestration.shared_defs import shared_defs
 from timestore_assets.settings import PACKAGED_DEFS, Settings
 
 _READ_HERE = {"type", "attributes"}
+_PATIENCE_SECONDS = 5.0
+"""How long loading waits for a catalog that is locked."""
 
 
 def check_declarations(settings: Settings) -> None:
@@ -35,8 +41,38 @@ def check_declarations(settings: Settings) -> None:
 def outside_defs(settings: Settings) -> dg.Definitions:
     """The definitions of every dataset that is not packaged."""
     found = [dataset_defs(read_declaration(path), settings) for path in _outside_files(settings)]
-    return dg.Definitions.merge(*found, dg.Definitions())
+    return dg.Definitions.merge(*found, *_defs_over_http(settings), dg.Definitions())
 
 
 def _outside_files(settings: Settings) -> list[Path]:
     return list(declaration_files(folder for folder in settings.declaration_folders if folder != PACKAGED_DEFS))
+
+
+def _defs_over_http(settings: Settings) -> Iterator[dg.Definitions]:
+    """What was declared over HTTP. One that Dagster refuses is left out with a warning: no program may stop the others."""
+    from_files = read_declarations(settings.declaration_folders)
+    for name, dataset in DeclaredDatasets(from_files).merged(_stored(settings)).items():
+        if name in from_files:
+            continue
+        try:
+            definitions = dataset_defs(dataset, settings)
+            dg.Definitions.validate_loadable(dg.Definitions.merge(definitions, shared_defs(settings)))
+        except (dg.DagsterInvalidDefinitionError, dg.DagsterInvariantViolationError) as error:
+            LOG.warning("dataset %r was declared over HTTP in a way that Dagster refuses: %s", name, error)
+            continue
+        yield definitions
+
+
+def _stored(settings: Settings) -> list[StoredDeclaration]:
+    """What the catalog keeps; nothing when it does not exist yet, and a line in the log when it can't be asked."""
+    if settings.database_url is None and not (settings.home_folder / "catalog.sqlite").exists():
+        return []
+    try:
+        catalog = SqlCatalog.open(settings.catalog_url, schema=settings.pg_schema, patience=_PATIENCE_SECONDS)
+        try:
+            return catalog.declarations.listed()
+        finally:
+            catalog.close()
+    except TimestoreError as error:
+        LOG.warning("datasets declared over HTTP are missing here until the next reload: %s", error)
+        return []

@@ -8,7 +8,7 @@ from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import ColumnType, quote
 from timestore_assets.querying.names import find_column
-from timestore_assets.querying.question import Aggregate, Every, Function
+from timestore_assets.querying.question import Aggregate, Every, Function, Months
 
 _ARITHMETIC: frozenset[Function] = frozenset({"avg", "sum", "median", "percentile"})
 _ORDERED: frozenset[Function] = frozenset({"min", "max"})
@@ -83,9 +83,16 @@ def unit(aggregate: Aggregate, column: Column | None) -> str:
     return column.unit if column is not None and aggregate.fn in _KEEPS_UNIT else ""
 
 
-def bucket_sql(every: Every, time: str) -> str:
-    """SQL for the start of the bucket that a row's time falls into."""
-    moment = quote(time)
+def is_number(aggregate: Aggregate, column: Column | None) -> bool:
+    """Whether the figure is a number."""
+    counts = aggregate.fn in ("count", "count_distinct")
+    return counts or aggregate.fn in _ARITHMETIC or (column is not None and column.type.is_numeric)
+
+
+def bucket_sql(every: Every, moment: str) -> str:
+    """SQL for the start of the bucket that a moment, itself SQL, falls into."""
+    if isinstance(every, Months):
+        return f"time_bucket(to_months({every.number}), {moment})"
     if isinstance(every, str):
         return f"date_trunc('{every}', {moment})"
     if every in _TRUNCATED:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
+
+from timestore_assets.querying.streaming import Streaming
+
+
+def nothing() -> None:
+    """What is done where there is nothing to do."""
 
 
 class Answer:
@@ -15,6 +22,7 @@ class Answer:
     `series`: for buckets of time, the columns that name a row (first the time, then the groups); None for anything else.
     `schema`: Arrow; timestamps are `timestamp[us, tz=UTC]`, a field's metadata has `unit` and `description` where declared.
     `manifest_versions`: by dataset. `scanned`, `pruned`: segments that are read, and live ones that need not be.
+    `streaming`: what was merged in before it landed, None where nothing could be.
     """
 
     def __init__(
@@ -27,12 +35,15 @@ class Answer:
         scanned: int,
         pruned: int,
         series: tuple[str, ...] | None = None,
+        interrupt: Callable[[], None] = nothing,
+        streaming: Streaming | None = None,
     ) -> None:
         self.schema = schema
         self.manifest_versions = dict(manifest_versions)
         self.scanned, self.pruned = scanned, pruned
-        self.series = series
+        self.series, self.streaming = series, streaming
         self._batches, self._close = batches, close
+        self._interrupt, self._lock = interrupt, threading.Lock()
 
     @property
     def manifest_version(self) -> int | None:
@@ -55,18 +66,21 @@ class Answer:
 
     def close(self) -> None:
         """Release the files and the claim on the manifest version; closing twice is fine."""
-        close, self._close = self._close, _nothing
+        with self._lock:
+            close, self._close = self._close, nothing
+            self._interrupt = nothing
         close()
+
+    def interrupt(self) -> None:
+        """Stop what computes the next batch in another thread; `batches` raises there. Nothing once the answer is closed."""
+        with self._lock:
+            self._interrupt()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _nothing() -> None:
-    pass
 
 
 def in_utc(kind: pa.DataType) -> pa.DataType:

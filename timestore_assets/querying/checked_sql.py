@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -20,6 +21,7 @@ from timestore_assets.querying.names import suggestion
 from timestore_assets.querying.syntax import Tree
 
 MAX_TEXT = 100_000
+NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 _QUERIES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _TABLES = frozenset({"BASE_TABLE", "SUBQUERY", "JOIN", "EMPTY", "EXPRESSION_LIST", "TABLE_FUNCTION", "PIVOT"})
 _EXPRESSIONS = frozenset(
@@ -48,17 +50,24 @@ _OFFSET = re.compile(r"\s*\d{4,}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*[+-](?
 
 @dataclass(slots=True)
 class Checked:
-    """`datasets`: names that are read, as declared. `selects`: by dataset, the SELECTs that read it and how they call it."""
+    """`datasets`: names that are read, as declared. `selects`: by dataset, the SELECTs that read it and how they call it.
+
+    `parameters`: names that stand for values.
+    """
 
     datasets: set[str] = field(default_factory=set)
+    parameters: set[str] = field(default_factory=set)
     selects: dict[str, list[tuple[str, Tree | None]]] = field(default_factory=lambda: defaultdict(list))
 
 
-def check_sql(con: duckdb.DuckDBPyConnection, text: str, *, datasets: Collection[str]) -> Checked:
-    """Check a text and find the datasets it reads.
+def check_sql(
+    con: duckdb.DuckDBPyConnection, text: str, *, datasets: Collection[str], parameters: Mapping[str, Any] = NO_PARAMETERS
+) -> Checked:
+    """Check a text and find the datasets it reads. `parameters`: values of what it writes as `$name`.
 
     Raises:
-        InputError: it is not exactly one statement that parses, or names a table that there is not.
+        InputError: it is not exactly one statement that parses, names a table that there is not, or does not use exactly the
+            parameters that are given.
         RefusedError: it asks for something other than reading datasets.
     """
     if len(text) > MAX_TEXT:
@@ -71,16 +80,20 @@ def check_sql(con: duckdb.DuckDBPyConnection, text: str, *, datasets: Collection
         raise
     if len(found) != 1:
         raise InputError(f"SQL: exactly one SELECT is expected, here are {len(found) or 'none'}")
-    walker = _Walker({name.lower(): name for name in datasets})
+    walker = _Walker({name.lower(): name for name in datasets}, parameters)
     walker.visit(found[0], frozenset())
+    if unused := sorted(parameters.keys() - walker.found.parameters):
+        raise InputError(
+            f"SQL: the parameter {_short(unused[0])} has a value and is not in the text; write ${unused[0][:60]} there"
+        )
     return walker.found
 
 
 class _Walker:
     """Visits a tree with the CTE names that can be seen at each place, as DuckDB resolves them."""
 
-    def __init__(self, datasets: dict[str, str]) -> None:
-        self.datasets, self.found = datasets, Checked()
+    def __init__(self, datasets: dict[str, str], parameters: Mapping[str, Any]) -> None:
+        self.datasets, self.parameters, self.found = datasets, parameters, Checked()
 
     def visit(self, node: Any, seen: frozenset[str], select: Tree | None = None) -> None:
         if isinstance(node, list):
@@ -146,10 +159,10 @@ class _Walker:
     def _check_expression(self, node: Tree) -> None:
         kind = node["class"]
         if kind == "PARAMETER":
-            raise InputError("SQL: parameters are not possible here; write the value")
-        if kind not in _EXPRESSIONS:
+            self._check_parameter(str(node.get("identifier", "")))
+        elif kind not in _EXPRESSIONS:
             raise RefusedError(f"SQL: {kind.lower()} is not available here")
-        if kind == "FUNCTION":
+        elif kind == "FUNCTION":
             self._check_function(syntax.function_path(node)[-1], functions.SCALARS | functions.AGGREGATES)
         elif kind == "WINDOW":
             self._check_function(syntax.function_path(node)[-1], functions.WINDOWS)
@@ -162,20 +175,30 @@ class _Walker:
                 f"SQL: {node['column_names'][0]} is not available here; put the table's name before a column of that name"
             )
         elif kind == "COMPARISON" or node.get("type") in ("COMPARE_BETWEEN", "COMPARE_IN"):
-            _refuse_offsets(node)
+            _refuse_offsets(node, self.parameters)
+
+    def _check_parameter(self, name: str) -> None:
+        if name.isdigit():
+            raise InputError("SQL: parameters have names here, for instance $start; ? and $1 are not possible")
+        if name not in self.parameters:
+            raise InputError(f"SQL: the parameter ${name[:60]} has no value here; give it one, or write the value in its place")
+        self.found.parameters.add(name)
 
     def _check_function(self, name: str, allowed: Collection[str]) -> None:
         if name not in allowed:
             raise RefusedError(f"SQL: the function {_short(name)} is not available here")
 
 
-def _refuse_offsets(node: Tree) -> None:
+def _refuse_offsets(node: Tree, parameters: Mapping[str, Any]) -> None:
     """A time with an offset as plain text: DuckDB would read it as TIMESTAMP, drop the offset and ask about another instant."""
     operands = [node.get(name) for name in ("left", "right", "input", "lower", "upper")] + list(node.get("children") or [])
     for operand in operands:
         found = syntax.constant(operand) if operand else None
         if found and found[0] == "STRING" and _OFFSET.fullmatch(found[1]):
             raise InputError(f"SQL: the offset of {found[1]!r} would be ignored; write TIMESTAMPTZ {found[1]!r}")
+        value = parameters.get(str(operand.get("identifier"))) if operand and operand.get("class") == "PARAMETER" else None
+        if isinstance(value, str) and _OFFSET.fullmatch(value):
+            raise InputError(f"SQL: the offset of {value!r} would be ignored; give the parameter the type timestamp")
 
 
 def _short(text: str) -> str:

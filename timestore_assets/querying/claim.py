@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import TopicPartition
 from timestore_assets.model.errors import UnavailableError
 
 LEASE = timedelta(hours=1)
@@ -13,12 +14,25 @@ LEASE = timedelta(hours=1)
 
 
 class Claim:
-    """The pin. `version`: the manifest version it holds."""
+    """The pin. `version`: the manifest version it holds. `topics`: the checkpoints at exactly that version, if asked for."""
 
-    def __init__(self, catalog: Catalog, dataset_id: int, *, version: int | None, holder: str, ttl: timedelta = LEASE) -> None:
-        """Pin a version (None = newest); RefusedError when it has been collected or never was."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        dataset_id: int,
+        *,
+        version: int | None,
+        holder: str,
+        ttl: timedelta = LEASE,
+        with_topics: bool = False,
+    ) -> None:
+        """Pin a version (None = newest); RefusedError when it has been collected or never was. `with_topics`: the newest."""
         self._catalog, self._ttl = catalog, ttl
-        self.version, self._lease = catalog.pin(dataset_id, version=version, holder=holder, ttl=ttl)
+        self.topics: list[TopicPartition] = []
+        if with_topics:
+            self.version, self._lease, self.topics = catalog.pin_with_topics(dataset_id, holder=holder, ttl=ttl)
+        else:
+            self.version, self._lease = catalog.pin(dataset_id, version=version, holder=holder, ttl=ttl)
         self._renewed = time.monotonic()
 
     def keep(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 
 import duckdb
 import pyarrow as pa
@@ -14,10 +16,12 @@ from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, in_utc, typed
 from timestore_assets.querying.claim import Claim
 from timestore_assets.querying.failures import explained
-from timestore_assets.querying.plan import OPEN_FILES, Plan, Step, narrowed, plan
+from timestore_assets.querying.fresh import Fresh, FreshRows
+from timestore_assets.querying.plan import OPEN_FILES, Plan, Step, narrowed, plan, with_held
 from timestore_assets.querying.pool import Pool, Pooled
 from timestore_assets.querying.question import Question
 from timestore_assets.querying.recent import Recent
@@ -25,10 +29,21 @@ from timestore_assets.querying.rows import EVERYTHING, Pinned, attached, rows_of
 from timestore_assets.querying.statement import Statement, no_rows, prepare
 from timestore_assets.querying.where import Where
 from timestore_assets.storage.engine import EngineLimits
+from timestore_assets.storage.held import HeldSegment
 from timestore_assets.storage.port import ObjectStore
+from timestore_assets.tracing import span
 
 BATCH_ROWS = 16_384
 _REMEMBERED = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Planned:
+    """What the catalog listed for a plan, and the plan when there is nothing beside it."""
+
+    found: Sequence[Segment]
+    live: int
+    plan: Plan
 
 
 class Querier:
@@ -38,16 +53,16 @@ class Querier:
         self.catalog, self.store, self.limits, self.holder = catalog, store, limits, holder
         self._pool = Pool(limits)
         # what a version holds never changes, so a plan stays right for as long as the version can be pinned
-        self._plans: Recent[Plan] = Recent(_REMEMBERED)
+        self._plans: Recent[_Planned] = Recent(_REMEMBERED)
         self._statements: Recent[tuple[Statement, pa.Schema]] = Recent(_REMEMBERED)
 
     def close(self) -> None:
         """Close idle connections; answers that are being read stay good."""
         self._pool.close()
 
-    def claim(self, record: DatasetRecord, version: int | None = None) -> Claim:
+    def claim(self, record: DatasetRecord, version: int | None = None, *, with_topics: bool = False) -> Claim:
         """Pin a manifest version (None = newest). RefusedError when it has been collected or never was."""
-        return Claim(self.catalog, record.id, version=version, holder=self.holder)
+        return Claim(self.catalog, record.id, version=version, holder=self.holder, with_topics=with_topics)
 
     def plan(self, dataset: Dataset, record: DatasetRecord, question: Question) -> Plan:
         """What `ask` would read now. Errors as `ask`."""
@@ -72,8 +87,11 @@ class Querier:
             self._statements.put(key, known)
         return known
 
-    def _planned(self, dataset: Dataset, record: DatasetRecord, statement: Statement, version: int) -> Plan:
-        return self.planned(dataset, record, version=version, where=statement.where, start=statement.start, end=statement.end)
+    def _planned(
+        self, dataset: Dataset, record: DatasetRecord, statement: Statement, version: int, fresh: Sequence[HeldSegment] = ()
+    ) -> Plan:
+        where, start, end = statement.where, statement.start, statement.end
+        return self.planned(dataset, record, version=version, where=where, start=start, end=end, fresh=fresh)
 
     def planned(
         self,
@@ -84,8 +102,9 @@ class Querier:
         where: Where = EVERYTHING,
         start: datetime | None = None,
         end: datetime | None = None,
+        fresh: Sequence[HeldSegment] = (),
     ) -> Plan:
-        """The segments of a version that can hold rows which the filter lets through."""
+        """The segments of a version that can hold rows which the filter lets through. `fresh`: read beside them."""
         start, end = narrowed(start, end, *where.bounds(dataset.time))
         predicates = [one for one in where.predicates if one.column != dataset.time]
         key = (record.id, version, dataset.dedupe, start, end, tuple(predicates))
@@ -93,12 +112,16 @@ class Querier:
         if known is None:
             found = self.catalog.segments(record.id, version=version, start=start, end=end, with_stats=bool(predicates))
             live = self.catalog.segment_count(record.id, version=version)
-            known = plan(found, dataset=dataset, version=version, live=live, start=start, end=end, predicates=predicates)
+            alone = plan(found, dataset=dataset, version=version, live=live, start=start, end=end, predicates=predicates)
+            known = _Planned(found=found, live=live, plan=alone)
             self._plans.put(key, known)
-        return known
+        if not fresh:
+            return known.plan
+        segments = with_held(known.found, fresh, start=start, end=end)
+        return plan(segments, dataset=dataset, version=version, live=known.live, start=start, end=end, predicates=predicates)
 
-    def ask(self, dataset: Dataset, record: DatasetRecord, question: Question) -> Answer:
-        """Answer a question.
+    def ask(self, dataset: Dataset, record: DatasetRecord, question: Question, *, fresh: Fresh | None = None) -> Answer:
+        """Answer a question. `fresh`: rows that are not landed yet, for an answer from the newest version.
 
         Raises:
             InputError: the question makes no sense. RefusedError: the version asked for is gone or never was.
@@ -107,13 +130,19 @@ class Querier:
         with ExitStack() as stack:
             pooled = self._pool.take()
             stack.callback(self._pool.give, pooled)
+            planning = stack.enter_context(ExitStack())
+            noting = planning.enter_context(span("plan", dataset=dataset.name))
             statement, schema = self._prepared(pooled.con, question, dataset, record)
-            claim = self.claim(record, question.as_of)
+            merging = fresh if question.as_of is None else None
+            claim = self.claim(record, question.as_of, with_topics=merging is not None)
             stack.callback(claim.release)
-            chosen = self._planned(dataset, record, statement, claim.version)
+            rows = merging.beyond(claim.topics, start=statement.start, end=statement.end) if merging else FreshRows()
+            chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
             if newest := self.newer(record, chosen):
                 record, (statement, schema) = newest, self._prepared(pooled.con, question, dataset, newest)
-                chosen = self._planned(dataset, record, statement, claim.version)
+                chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
+            noting.note(manifest_version=claim.version, segments=chosen.scanned)
+            planning.close()
             pinned = self.pinned(dataset, record, version=claim.version)
             source = _stream(pooled, pinned, statement, chosen, schema=schema, limit=question.limit, claim=claim)
             stack.callback(source.close)
@@ -125,6 +154,8 @@ class Querier:
                 scanned=chosen.scanned,
                 pruned=chosen.pruned,
                 series=statement.series if question.every else None,
+                interrupt=pooled.con.interrupt,
+                streaming=None if fresh is None else rows.streaming,
             )
 
     def newer(self, record: DatasetRecord, chosen: Plan) -> DatasetRecord | None:
@@ -175,9 +206,11 @@ def _stream(
             _attach(pooled, pinned, step)
         with ExitStack() as stack, explained("answering"):
             rows = stack.enter_context(_rows(pooled.con, pinned, step, statement, chosen))
-            reader = pooled.con.sql(statement.over(rows, limit=left)).to_arrow_reader(BATCH_ROWS)
-            stack.callback(reader.close)
-            for batch in reader:
+            with span("execute", dataset=pinned.dataset.name, segments=len(step.segments)):
+                reader = pooled.con.sql(statement.over(rows, limit=left)).to_arrow_reader(BATCH_ROWS)
+                stack.callback(reader.close)
+                first = next(reader, None)
+            for batch in () if first is None else chain([first], reader):
                 claim.keep()
                 left = None if left is None else left - batch.num_rows
                 yield typed(batch, schema)

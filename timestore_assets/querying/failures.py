@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from timestore_assets.model.errors import InputError, RefusedError, TimestoreError, UnavailableError
+from timestore_assets.model.errors import InputError, TimeLimitError, TimestoreError, UnavailableError
 
 _KIND = re.compile(r"^(?P<kind>[A-Za-z][A-Za-z /_-]*?) Error: (?P<text>.*)", re.DOTALL)
 _PATH = re.compile(r"(?<![\w<])(?:/[^\s'\":,;()\[\]]+){2,}")
@@ -33,7 +33,7 @@ def explained(doing: str) -> Iterator[None]:
     """Turn what goes wrong inside DuckDB into an error of this project. `doing`: as it reads after "while".
 
     Raises:
-        InputError, RefusedError, UnavailableError: in place of DuckDB's own errors and those that Arrow wraps them in.
+        InputError, TimeLimitError, UnavailableError: in place of DuckDB's own errors and those that Arrow wraps them in.
     """
     try:
         yield
@@ -46,7 +46,7 @@ def explain(text: str, doing: str) -> TimestoreError:
     match = _KIND.match(text)
     kind, said = (match["kind"], match["text"]) if match else ("", text)
     if kind == "INTERRUPT":
-        return RefusedError(f"stopped {doing}: the time limit was reached; narrow the range or ask for less")
+        return TimeLimitError(f"stopped {doing}: the time limit was reached; narrow the range or ask for less")
     if kind == "Out of Memory":
         return UnavailableError(f"the memory limit is too small for {doing}; narrow the range or raise TIMESTORE_MEMORY")
     if kind == "IO" and any(sign in said for sign in _MISSING):

@@ -45,8 +45,8 @@ class Step:
 class Plan:
     """What a question reads at a manifest version.
 
-    `whole`: the segments, in order of partition. `live`: how many the dataset has. `start`, `end`: the range that rows must lie
-    in; None where all segments lie inside anyway.
+    `whole`: the segments, in order of partition. `live`: how many the dataset has, without those in memory. `start`, `end`: the
+    range that rows must lie in; None where all segments lie inside anyway.
     """
 
     version: int
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def scanned(self) -> int:
-        return len(self.whole.unique) + len(self.whole.overlapping)
+        return sum(segment.format != "memory" for segment in self.whole.segments)
 
     @property
     def pruned(self) -> int:
@@ -70,7 +70,7 @@ class Plan:
         """
         budget = _LARGEST_STEP_ROWS if selective else _FIRST_STEP_ROWS
         if self.whole.rows <= budget and self.whole.open_files <= OPEN_FILES:
-            if self.scanned:
+            if self.whole.segments:
                 yield self.whole
             return
         waiting: list[Step] = []
@@ -133,6 +133,14 @@ def plan(
         start=start if start and any(segment.min_time < start for segment in candidates) else None,
         end=end if end and any(segment.max_time >= end for segment in candidates) else None,
     )
+
+
+def with_held(
+    segments: Sequence[Segment], held: Sequence[Segment], *, start: datetime | None, end: datetime | None
+) -> Sequence[Segment]:
+    """Listed segments and those of the held ones that meet `[start, end)`, in order of partition."""
+    meeting = [one for one in held if (start is None or one.max_time >= start) and (end is None or one.min_time < end)]
+    return sorted([*segments, *meeting], key=attrgetter("partition_start"))
 
 
 def _divided(segments: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:

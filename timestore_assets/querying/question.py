@@ -25,7 +25,20 @@ FUNCTIONS: tuple[Function, ...] = (
 )
 
 Calendar = Literal["week", "month", "quarter", "year"]
-Every = timedelta | Calendar
+Fill = Literal["null", "previous", "linear", "zero"]
+FILLS: tuple[Fill, ...] = ("null", "previous", "linear", "zero")
+"""What figures a bucket without rows gets: null · the last one before it in its group · on a straight line between its neighbours
+(none before the first and after the last) · 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Months:
+    """So many calendar months, counted from January 2000."""
+
+    number: int
+
+
+Every = timedelta | Calendar | Months
 """Length of a bucket. Fixed lengths are aligned to Monday 2000-01-03 00:00 UTC, so hours, days and weeks start where one
 expects; `week` starts on Monday, `month`, `quarter` and `year` follow the calendar."""
 
@@ -66,8 +79,9 @@ class Question:
     """A question to one dataset.
 
     `start`, `end`: aware, `[start, end)`, None = unbounded. `columns`: None = all visible ones. `where`: a SQL boolean
-    expression over the columns. `every`: bucket length; needs `aggregates`. `limit`: at most so many rows of the answer, the
-    earliest ones. `as_of`: manifest version to answer from, None = newest.
+    expression over the columns. `every`: bucket length; needs `aggregates`. `fill`: buckets without rows are in the answer too,
+    for each group that has rows; over the range, where it is unbounded from the first or to the last bucket with rows.
+    `limit`: at most so many rows of the answer, the earliest ones. `as_of`: manifest version to answer from, None = newest.
     """
 
     dataset: str
@@ -78,6 +92,7 @@ class Question:
     every: Every | None = None
     aggregates: tuple[Aggregate, ...] = ()
     group_by: tuple[str, ...] = ()
+    fill: Fill | None = None
     limit: int | None = None
     as_of: int | None = None
 
@@ -100,6 +115,13 @@ def parse_every(text: str) -> Every:
     if every <= timedelta(0) or text.endswith("y"):
         raise InputError(f"{text!r} is no bucket length; write for instance 15m, 1h, 1d, 2w, week, month or year")
     return every
+
+
+def parse_fill(text: str) -> Fill:
+    """How buckets without rows are filled; InputError when the text is none of `FILLS`."""
+    if text not in FILLS:
+        raise InputError(f"{text!r} is no way to fill gaps; write one of {', '.join(FILLS)}")
+    return text
 
 
 def parse_aggregates(text: str) -> tuple[Aggregate, ...]:

@@ -1,9 +1,12 @@
-"""Write an answer out while it is computed: JSON, CSV, Parquet, Arrow. None of these needs an output that can seek."""
+"""Write an answer out while it is computed: JSON, CSV, Parquet, Arrow. None of these needs an output that can seek.
+
+Each format is a generator of bytes, a piece for every batch; `write_…` puts the pieces into an output.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -12,7 +15,9 @@ import pyarrow as pa
 from timestore_assets.querying.answer import Answer
 from timestore_assets.querying.text_forms import TextRows
 
+Batches = Iterable[pa.RecordBatch]
 _QUOTED_HEADER = re.compile(r'[",\r\n]|^\s|\s$|^$')
+_GROUP_ROWS, _GROUP_BYTES = 1_000_000, 64_000_000
 
 
 class Output(Protocol):
@@ -23,64 +28,104 @@ class Output(Protocol):
 
 def write_json(answer: Answer, out: Output) -> int:
     """A JSON array of one object a row; see `text_forms` for the values. Returns the number of rows."""
-    rows = 0
+    rows = _Count(answer.batches())
     out.write(b"[")
-    with closing(TextRows(answer.schema, "json")) as text:
-        for batch in _filled(answer):
-            separator = ",\n" if rows else "\n"
-            out.write((separator + ",\n".join(text.texts(batch))).encode())
-            rows += batch.num_rows
-    out.write(b"\n]\n" if rows else b"]\n")
-    return rows
+    _write(json_rows(answer.schema, rows), out)
+    out.write(b"\n]\n" if rows.number else b"]\n")
+    return rows.number
 
 
 def write_csv(answer: Answer, out: Output) -> int:
     """CSV (RFC 4180, `\\n` line ends) with a header; see `text_forms` for the values. Returns the number of rows."""
-    rows = 0
-    out.write((",".join(_header(name) for name in answer.schema.names) + "\n").encode())
-    with closing(TextRows(answer.schema, "csv")) as text:
-        for batch in _filled(answer):
-            out.write(("\n".join(text.texts(batch)) + "\n").encode())
-            rows += batch.num_rows
-    return rows
+    rows = _Count(answer.batches())
+    _write(csv(answer.schema, rows), out)
+    return rows.number
 
 
 def write_parquet(answer: Answer, out: Output) -> int:
     """A Parquet file (zstd); units and descriptions are in the fields' metadata. Returns the number of rows."""
-    import pyarrow.parquet as pq
-
-    rows = 0
-    with pa.PythonFile(_Counted(out), mode="w") as sink, pq.ParquetWriter(sink, answer.schema, compression="zstd") as writer:
-        for batches in _grouped(answer, rows=1_000_000):
-            table = pa.Table.from_batches(batches, schema=answer.schema)
-            writer.write_table(table)
-            rows += table.num_rows
-    return rows
+    rows = _Count(answer.batches())
+    _write(parquet(answer.schema, rows), out)
+    return rows.number
 
 
 def write_arrow(answer: Answer, out: Output, *, stream: bool = False) -> int:
-    """Arrow IPC: the file format, or with `stream` the one that can be read while it arrives. Returns the number of rows."""
-    rows = 0
+    """Arrow IPC, see `arrow`. Returns the number of rows."""
+    rows = _Count(answer.batches())
+    _write(arrow(answer.schema, rows, stream=stream), out)
+    return rows.number
+
+
+def json_rows(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+    """The rows as JSON objects on lines of their own with commas between, as they stand inside an array."""
+    separator = "\n"
+    with closing(TextRows(schema, "json")) as text:
+        for batch in _filled(batches):
+            yield (separator + ",\n".join(text.texts(batch))).encode()
+            separator = ",\n"
+
+
+def json_lines(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+    """The rows as JSON objects, one a line."""
+    with closing(TextRows(schema, "json")) as text:
+        for batch in _filled(batches):
+            yield ("\n".join(text.texts(batch)) + "\n").encode()
+
+
+def csv(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+    """A header, then a line for each row (a row's text can hold line breaks)."""
+    yield (",".join(_header(name) for name in schema.names) + "\n").encode()
+    with closing(TextRows(schema, "csv")) as text:
+        for batch in _filled(batches):
+            yield ("\n".join(text.texts(batch)) + "\n").encode()
+
+
+def parquet(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+    """A Parquet file, a row group at a time."""
+    import pyarrow.parquet as pq
+
+    pieces = _Pieces()
+    with pa.PythonFile(pieces, mode="w") as sink:
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for group in _grouped(batches):
+                writer.write_table(pa.Table.from_batches(group, schema=schema))
+                yield pieces.take()
+        yield pieces.take()
+
+
+def arrow(schema: pa.Schema, batches: Batches, *, stream: bool) -> Iterator[bytes]:
+    """Arrow IPC: the file format, or with `stream` the one that can be read while it arrives."""
     make = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with pa.PythonFile(_Counted(out), mode="w") as sink, make(sink, answer.schema) as writer:
-        for batch in _filled(answer):
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
+    pieces = _Pieces()
+    with pa.PythonFile(pieces, mode="w") as sink:
+        with make(sink, schema) as writer:
+            for batch in _filled(batches):
+                writer.write_batch(batch)
+                yield pieces.take()
+        yield pieces.take()
 
 
-def _filled(answer: Answer) -> Iterator[pa.RecordBatch]:
-    return (batch for batch in answer.batches() if batch.num_rows)
+def _write(pieces: Iterator[bytes], out: Output) -> None:
+    for piece in pieces:
+        out.write(piece)
+    if flush := getattr(out, "flush", None):
+        flush()
 
 
-def _grouped(answer: Answer, *, rows: int) -> Iterator[list[pa.RecordBatch]]:
-    """Batches by about so many rows: what one Parquet row group should hold."""
+def _filled(batches: Batches) -> Iterator[pa.RecordBatch]:
+    return (batch for batch in batches if batch.num_rows)
+
+
+def _grouped(batches: Batches) -> Iterator[list[pa.RecordBatch]]:
+    """Batches by what one Parquet row group should hold."""
     waiting: list[pa.RecordBatch] = []
-    for batch in _filled(answer):
+    rows = size = 0
+    for batch in _filled(batches):
         waiting.append(batch)
-        if sum(one.num_rows for one in waiting) >= rows:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
             yield waiting
-            waiting = []
+            waiting, rows, size = [], 0, 0
     if waiting:
         yield waiting
 
@@ -89,17 +134,35 @@ def _header(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if _QUOTED_HEADER.search(name) else name
 
 
-class _Counted:
-    """An output that knows how far it has been written, which Parquet and Arrow ask and a pipe can't say. It stays open."""
+class _Count:
+    """Batches that are counted as they go by. `number`: rows so far."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self.number = batches, 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.number += batch.num_rows
+            yield batch
+
+
+class _Pieces:
+    """A file that gives away what was written to it, and knows how far that was, which Parquet and Arrow ask."""
 
     closed = False
 
-    def __init__(self, out: Output) -> None:
-        self._out, self._written = out, 0
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._written = 0
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        held, self._held = self._held, []
+        return b"".join(held)
 
     def write(self, data: Any) -> int:
         view = bytes(data)
-        self._out.write(view)
+        self._held.append(view)
         self._written += len(view)
         return len(view)
 
@@ -110,8 +173,7 @@ class _Counted:
         return True
 
     def flush(self) -> None:
-        if flush := getattr(self._out, "flush", None):
-            flush()
+        """Nothing: what is written is held until it is taken."""
 
     def close(self) -> None:
-        self.flush()
+        """Nothing: what is held can still be taken."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import threading
-import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing
+from datetime import date, datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,24 +17,35 @@ from timestore_assets.model.schema import Schema
 from timestore_assets.model.types import literal, quote
 from timestore_assets.querying import predicates, syntax
 from timestore_assets.querying.answer import Answer, in_utc, typed
-from timestore_assets.querying.checked_sql import Checked, check_sql
+from timestore_assets.querying.checked_sql import NO_PARAMETERS, Checked, check_sql
+from timestore_assets.querying.clock import Clock, Stopper
 from timestore_assets.querying.execute import BATCH_ROWS, Querier
 from timestore_assets.querying.failures import explained
 from timestore_assets.querying.names import unique
 from timestore_assets.querying.plan import Plan
+from timestore_assets.querying.statement import no_rows
 from timestore_assets.querying.where import Conjunct, Where
-from timestore_assets.storage.engine import connect
+from timestore_assets.storage.engine import EngineLimits, connect
 
 TIMEOUT_SECONDS = 60.0
 _AS_TEXT = ("INTERVAL", "BIT", "UNION", "ENUM", "TIME WITH TIME ZONE")
 
 
 def run_sql(
-    querier: Querier, text: str, datasets: Mapping[str, tuple[Dataset, DatasetRecord]], *, timeout: float = TIMEOUT_SECONDS
+    querier: Querier,
+    text: str,
+    datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
+    *,
+    parameters: Mapping[str, Any] = NO_PARAMETERS,
+    timeout: float = TIMEOUT_SECONDS,
+    began: Callable[[Stopper], object] | None = None,
 ) -> Answer:
     """Answer one SELECT in which each dataset is a view of its newest version, in the form a query gives.
 
-    `timeout`: seconds that DuckDB may compute; the time in which nobody reads the answer does not count.
+    Args:
+        parameters: values of what the text writes as `$name`; times are naive and in UTC.
+        timeout: seconds that DuckDB may compute; the time in which nobody reads the answer does not count.
+        began: is given what stops it, before anything is computed.
 
     Raises:
         InputError: the SQL does not parse, bind or compute. RefusedError: it asks for more than reading datasets, or took too
@@ -43,19 +54,23 @@ def run_sql(
     with ExitStack() as stack:
         con = connect(querier.limits)
         stack.callback(con.close)
-        checked = check_sql(con, text, datasets=datasets)
-        clock = _Clock(con, timeout)
+        stopper = Stopper(con.interrupt)
+        stack.callback(stopper.let_go)
+        if began is not None:
+            began(stopper)
+        checked = check_sql(con, text, datasets=datasets, parameters=parameters)
+        clock = Clock(stopper.interrupt, timeout)
         versions, plans = {}, []
         with clock.running(), explained("opening segments"):
             for name in sorted(checked.datasets):
                 dataset, record = datasets[name]
-                where = _filter(checked, dataset, record.schema)
+                where = _filter(checked, dataset, record.schema, parameters)
                 chosen = _open_view(querier, con, dataset, record, where=where, stack=stack)
                 versions[name] = chosen.version
                 plans.append(chosen)
             _lock(con, [str(querier.store.local_path(one.name)) for chosen in plans for one in chosen.whole.segments])
         with clock.running(), explained("running the SQL"):
-            reader = _portable(con.sql(text)).to_arrow_reader(BATCH_ROWS)
+            reader = _portable(con.sql(text, params=dict(parameters) or None)).to_arrow_reader(BATCH_ROWS)
         schema = _schema(reader.schema)
         source = _batches(reader, schema, clock)
         stack.callback(source.close)
@@ -66,7 +81,31 @@ def run_sql(
             manifest_versions=versions,
             scanned=sum(chosen.scanned for chosen in plans),
             pruned=sum(chosen.pruned for chosen in plans),
+            interrupt=stopper.interrupt,
         )
+
+
+def check(
+    limits: EngineLimits,
+    text: str,
+    datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
+    *,
+    parameters: Mapping[str, Any] = NO_PARAMETERS,
+) -> tuple[str, ...]:
+    """Check that a SELECT could be run, without reading anything; returns the names of the datasets that it reads.
+
+    Raises:
+        InputError, RefusedError: as `run_sql`, as far as no data is needed to find it.
+    """
+    with closing(connect(limits)) as con:
+        found = sorted(check_sql(con, text, datasets=datasets, parameters=parameters).datasets)
+        for name in found:
+            schema = datasets[name][1].schema
+            con.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT * FROM {no_rows(schema, schema.names)}").fetchall()
+        _lock(con, [])
+        with explained("reading the SQL"):
+            con.sql(text, params=dict(parameters) or None)
+    return tuple(found)
 
 
 def _open_view(
@@ -95,7 +134,7 @@ def _lock(con: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
         con.execute(f"SET {setting}").fetchall()
 
 
-def _filter(checked: Checked, dataset: Dataset, schema: Schema) -> Where:
+def _filter(checked: Checked, dataset: Dataset, schema: Schema, parameters: Mapping[str, Any]) -> Where:
     """What the statement's own WHERE says about a dataset, when it reads the dataset in one place and nothing beside it there."""
     selects = checked.selects[dataset.name]
     name, select = selects[0]
@@ -105,8 +144,27 @@ def _filter(checked: Checked, dataset: Dataset, schema: Schema) -> Where:
     for node in syntax.nodes(tree):
         if node.get("class") == "COLUMN_REF":
             node["column_names"] = _unqualified(node["column_names"], name, schema)
+        elif node.get("class") == "PARAMETER":
+            node |= _as_constant(parameters[node["identifier"]])
     found = (predicates.of_expression(part, schema) for part in syntax.conjuncts(tree))
     return Where(conjuncts=tuple(Conjunct(sql="", columns=frozenset(), predicate=one) for one in found if one))
+
+
+def _as_constant(value: Any) -> syntax.Tree:
+    """A parameter's value as the parser gives constants, {} where no constant is compared in the same way."""
+    if isinstance(value, bool):
+        return _constant("BOOLEAN", str(value).lower())
+    if isinstance(value, int | str):
+        return _constant("STRING" if isinstance(value, str) else "INTEGER", str(value))
+    if isinstance(value, date):
+        kind = "timestamp" if isinstance(value, datetime) else "date"
+        text = value.isoformat(sep=" ") if isinstance(value, datetime) else value.isoformat()
+        return {"class": "CAST", "type_expr": {"type_name": kind}, "child": _constant("STRING", text)}
+    return {}
+
+
+def _constant(kind: str, text: str) -> syntax.Tree:
+    return {"class": "CONSTANT", "literal": {"kind": kind, "text": text}}
 
 
 def _unqualified(path: list[str], table: str, schema: Schema) -> list[str]:
@@ -138,7 +196,7 @@ def _schema(found: pa.Schema) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _batches(reader: pa.RecordBatchReader, schema: pa.Schema, clock: _Clock) -> Generator[pa.RecordBatch, None, None]:
+def _batches(reader: pa.RecordBatchReader, schema: pa.Schema, clock: Clock) -> Generator[pa.RecordBatch, None, None]:
     try:
         while True:
             with clock.running(), explained("running the SQL"):
@@ -148,22 +206,3 @@ def _batches(reader: pa.RecordBatchReader, schema: pa.Schema, clock: _Clock) -> 
             yield typed(batch, schema)
     finally:
         reader.close()
-
-
-class _Clock:
-    """Interrupts the connection when it has computed for too long, over all its calls together."""
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        self._con, self._left = con, seconds
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        timer = threading.Timer(max(self._left, 0.0), self._con.interrupt)
-        timer.daemon = True
-        started = time.monotonic()
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            self._left -= time.monotonic() - started

@@ -13,7 +13,8 @@ from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import duckdb_type, quote
 from timestore_assets.model.window import utc
-from timestore_assets.querying.aggregates import aggregate_sql, bucket_sql, resolve, unit
+from timestore_assets.querying.aggregates import aggregate_sql, bucket_sql, is_number, resolve, unit
+from timestore_assets.querying.gaps import Gaps
 from timestore_assets.querying.names import find_column, unique
 from timestore_assets.querying.question import Question
 from timestore_assets.querying.where import Where, parse_where
@@ -28,11 +29,15 @@ class Output:
     unit: str = ""
     description: str = ""
     grouped: bool = False
+    number: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """`needed`: columns that are read. `order`: SQL terms of ORDER BY. `aggregated`: a row stands for many."""
+    """`needed`: columns that are read. `order`: SQL terms of ORDER BY. `aggregated`: a row stands for many.
+
+    `gaps`: how buckets without rows are filled.
+    """
 
     outputs: tuple[Output, ...]
     needed: tuple[str, ...]
@@ -41,6 +46,7 @@ class Statement:
     aggregated: bool
     start: datetime | None
     end: datetime | None
+    gaps: Gaps | None = None
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -53,6 +59,9 @@ class Statement:
         text = f"SELECT {values} FROM {rows}"
         if groups := [str(i + 1) for i, output in enumerate(self.outputs) if output.grouped]:
             text += f" GROUP BY {', '.join(groups)}"
+        if self.gaps:
+            figures = {output.name: output.number for output in self.outputs if not output.grouped}
+            text = self.gaps.filled(text, series=self.series, figures=figures)
         if self.order:
             text += f" ORDER BY {', '.join(self.order)}"
         return text if limit is None else f"{text} LIMIT {limit}"
@@ -76,6 +85,7 @@ def prepare(con: duckdb.DuckDBPyConnection, question: Question, dataset: Dataset
         aggregated=bool(question.aggregates),
         start=question.start and utc(question.start),
         end=question.end and utc(question.end),
+        gaps=_gaps(question, outputs),
     )
 
 
@@ -96,6 +106,22 @@ def _check_range(question: Question) -> None:
         )
 
 
+def _gaps(question: Question, outputs: Sequence[Output]) -> Gaps | None:
+    if question.fill is None:
+        return None
+    if not question.every:
+        raise InputError("fill needs buckets of time: say how long they are, for instance 1h")
+    texts = [output.name for output in outputs if not output.grouped and not output.number]
+    if texts and question.fill in ("linear", "zero"):
+        raise InputError(f"fill {question.fill} is for numbers only, {texts[0]!r} is none; null and previous are for all")
+    return Gaps(
+        fill=question.fill,
+        every=question.every,
+        start=question.start and utc(question.start),
+        end=question.end and utc(question.end),
+    )
+
+
 def _plain(question: Question, dataset: Dataset, schema: Schema) -> tuple[tuple[Output, ...], set[str]]:
     if question.columns is not None and not question.columns:
         raise InputError("no column is asked for; name some, or leave columns out for all")
@@ -114,11 +140,12 @@ def _aggregated(question: Question, dataset: Dataset, schema: Schema) -> tuple[t
     outputs = [_column_output(column, grouped=True) for column in groups]
     used = {column.name for column in groups}
     if question.every:
-        outputs.insert(0, Output(name=dataset.time, sql=bucket_sql(question.every, dataset.time), grouped=True))
+        outputs.insert(0, Output(name=dataset.time, sql=bucket_sql(question.every, quote(dataset.time)), grouped=True))
     for aggregate in question.aggregates:
         column = resolve(aggregate, schema, dataset=dataset.name)
         sql = aggregate_sql(aggregate, column, time=dataset.time)
-        outputs.append(Output(name=aggregate.name, sql=sql, unit=unit(aggregate, column)))
+        number = is_number(aggregate, column)
+        outputs.append(Output(name=aggregate.name, sql=sql, unit=unit(aggregate, column), number=number))
         used |= {column.name} if column else set()
     return tuple(outputs), used
 

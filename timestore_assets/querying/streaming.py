@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 BufferState = Literal["ready", "starting", "full", "unavailable", "off"]
-"""ready: everything produced until a moment ago is in the answer · starting: tailing has just begun and is behind · full: more waits
-to be landed than may be kept, what is in the answer ends before it · unavailable: the brokers are away · off: not tailed, or not
-for such a question (an older version, a page)."""
+"""ready: everything produced until a moment ago is in the answer · starting: tailing has just begun and is behind · full: more
+waits to be landed than may be kept, what is in the answer ends before it · unavailable: the brokers are away · off: not tailed,
+or not for such a question (an older version, a page)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,10 @@
-"""Segments of both formats and of any schema version as one SQL table expression."""
+"""Segments of all formats and of any schema version as one SQL table expression."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ from timestore_assets.model.schema import PROVENANCE_COLUMNS, SOURCE_COLUMN, Col
 from timestore_assets.model.segment import TABLE_IN_DUCKDB, Segment, SegmentFormat
 from timestore_assets.model.types import duckdb_type, literal, quote
 from timestore_assets.storage.engine import unreadable
+from timestore_assets.storage.held import HeldSegment, registered
 from timestore_assets.storage.port import ObjectStore
 
 
@@ -57,10 +58,12 @@ def opened(
     """
     hidden = PROVENANCE_COLUMNS if provenance else ()
     wanted = tuple(schema.columns if columns is None else (schema.column(name) for name in columns))
-    files = [(segment, store.local_path(segment.name)) for segment in segments]
+    held = [segment for segment in segments if isinstance(segment, HeldSegment)]
+    files = [(segment, store.local_path(segment.name)) for segment in segments if not isinstance(segment, HeldSegment)]
     databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
-    aliases = _attach(con, databases)
-    try:
+    with ExitStack() as stack:
+        aliases = _attach(con, databases)
+        stack.callback(_detach, con, databases)
         groups: dict[tuple[SegmentFormat, int, bool], list[Path]] = defaultdict(list)
         for segment, path in files:
             groups[segment.format, segment.schema_version, _may_hold(segment, retracted)].append(path)
@@ -69,9 +72,9 @@ def opened(
             selected = _select(wanted, schema if version == schema.version else schema_of(version), stored, hidden)
             condition = _without(retracted) if filtered else ""
             selects += [f"{selected} FROM {source}{condition}" for source in _sources(kind, paths, aliases)]
+        tables = stack.enter_context(registered(con, held))
+        selects += [f"{_select(wanted, one.written, stored, hidden)} FROM {name}" for one, name in zip(held, tables, strict=True)]
         yield "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
-    finally:
-        _detach(con, databases)
 
 
 def _may_hold(segment: Segment, retracted: frozenset[int]) -> bool:

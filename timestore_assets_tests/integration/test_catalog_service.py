@@ -1,4 +1,4 @@
-"""What the catalog keeps for the HTTP service alone, on both databases: ingestions, tokens, saved queries, declarations, policies."""
+"""What the catalog keeps for the HTTP service alone, on both databases: ingestions, tokens, saved queries, declarations, …"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from timestore_assets.model.errors import InputError, RefusedError, TimestoreError, UnavailableError
+from timestore_assets.model.errors import InputError, TimeLimitError, TimestoreError, UnavailableError
 from timestore_assets.querying.failures import explain, explained
 
 
@@ -28,7 +28,7 @@ from timestore_assets.querying.failures import explain, explained
         ),
         ("Invalid Input Error: could not parse /srv/data/a/b.parquet here", InputError, "could not parse <file> here"),
         ("Binder Error: segment_12.segment has no column __source", InputError, "segment has no column"),
-        ("INTERRUPT Error: Interrupted!", RefusedError, "the time limit was reached"),
+        ("INTERRUPT Error: Interrupted!", TimeLimitError, "the time limit was reached"),
         (
             "Out of Memory Error: failed to allocate 1.0 GiB (/srv/spill)",
             UnavailableError,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from timestore_assets.model.position import Position
-from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.compression import ByteStream
 from timestore_assets.sources.files.quoting import line_end
 from timestore_assets.sources.files.records import MAX_RAW_BYTES, Bytes, Cut, Cutter, Stretch, merge, too_long
 from timestore_assets.sources.port import BadRecord
@@ -41,7 +41,7 @@ class Block:
 class _Window:
     """A buffer over the stream. Each fill makes a new one, since blocks refer to the old without copying."""
 
-    def __init__(self, stream: DecodedStream, capacity: int) -> None:
+    def __init__(self, stream: ByteStream, capacity: int) -> None:
         self._stream, self._capacity = stream, capacity
         self.at, self._carry = 0, np.empty(0, np.uint8)
         self.origin = stream.offset
@@ -78,7 +78,7 @@ class _Window:
 
 
 def blocks(
-    stream: DecodedStream, start: Position, cutter: Cutter, *, block_bytes: int, limit: int, max_records: int | None = None
+    stream: ByteStream, start: Position, cutter: Cutter, *, block_bytes: int, limit: int, max_records: int | None = None
 ) -> Iterator[Block]:
     """Cut everything from the stream's offset on into blocks; at least one comes, and the final one is `last`.
 

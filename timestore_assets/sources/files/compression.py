@@ -42,6 +42,15 @@ class _Readable(Protocol):
     def close(self) -> None: ...
 
 
+class ByteStream(Protocol):
+    """Decoded bytes in order, see `DecodedStream`."""
+
+    @property
+    def offset(self) -> int: ...
+    def fill(self, buffer: memoryview) -> int: ...
+    def at_end(self) -> bool: ...
+
+
 def compression_of(head: bytes, name: str) -> Compression:
     """How a file that begins with `head` is compressed.
 

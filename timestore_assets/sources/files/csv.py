@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from timestore_assets.model.dataset import FileSource
-from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.blocks import Block, blocks
 from timestore_assets.sources.files.compression import DecodedStream
-from timestore_assets.sources.files.csv_fields import FieldParser, find_faults
+from timestore_assets.sources.files.csv_fields import FieldParser
 from timestore_assets.sources.files.csv_records import cut_csv
 from timestore_assets.sources.files.header import Header, read_header
-from timestore_assets.sources.files.records import Cut, Offsets, Stretch, TextRows, bad_between
-from timestore_assets.sources.port import BadRecord, FileBatch
+from timestore_assets.sources.files.records import Cut, Stretch, TextRows, bad_between
+from timestore_assets.sources.port import FileBatch
 
 
 @dataclass(kw_only=True)
@@ -63,7 +61,7 @@ class CsvReader:
         cut, start, first = block.cut, block.start, 0
         while True:
             until = min(first + (self.chunk_rows or len(cut)), len(cut))
-            kept, table, faults, until = self._parsed(block, first, until)
+            kept, table, faults, until = self._parser.parse_good(block, first, until, name=self.path.name)
             end = block.position(until)
             bad = sorted((*bad_between(cut.bad, start, end), *faults), key=lambda record: record.position)
             yield FileBatch(
@@ -80,15 +78,3 @@ class CsvReader:
             if until == len(cut):
                 return
             first, start = until, end
-
-    def _parsed(self, block: Block, first: int, until: int) -> tuple[Offsets, pa.Table, list[BadRecord], int]:
-        """Records `first` to `until` of a block: indices of the good ones, their fields, the others, and where it ended."""
-        index = np.arange(first, until, dtype=np.int64)
-        table, faults = self._parser.parse(block, index), list[BadRecord]()
-        if table is None:
-            index, faults, until = find_faults(block, first, until, fields=len(self.header.names), dialect=self.source.csv)
-            table = self._parser.parse(block, index)
-        if table is None:
-            offset = block.position(first).offset
-            raise BadFileError("not_parsed", f"{self.path.name} cannot be parsed as CSV after byte {offset}")
-        return index, table, faults, until

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from timestore_assets.model.dataset import CsvDialect
+from timestore_assets.model.errors import BadFileError
 from timestore_assets.sources.files.blocks import Block
 from timestore_assets.sources.files.records import MAX_RAW_BYTES, Offsets
 from timestore_assets.sources.port import BadRecord
@@ -56,6 +57,21 @@ class FieldParser:
         except pa.ArrowInvalid:
             return None
         return table if table.num_rows == index.size else None
+
+    def parse_good(self, block: Block, first: int, until: int, *, name: str) -> tuple[Offsets, pa.Table, list[BadRecord], int]:
+        """Records `first` to `until` of a block: indices of the good ones, their fields, the others, and where it ended.
+
+        Raises:
+            BadFileError: `not_parsed`, what is called `name` is beyond repair.
+        """
+        index = np.arange(first, until, dtype=np.int64)
+        table, faults = self.parse(block, index), list[BadRecord]()
+        if table is None:
+            index, faults, until = find_faults(block, first, until, fields=len(self.names), dialect=self.dialect)
+            table = self.parse(block, index)
+        if table is None:
+            raise BadFileError("not_parsed", f"{name} cannot be parsed as CSV after byte {block.position(first).offset}")
+        return index, table, faults, until
 
     def _dialect(self, block: Block) -> arrow_csv.ParseOptions:
         return arrow_csv.ParseOptions(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,12 @@ from timestore_assets.sources.files.blocks import Block, blocks
 from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.jsonl import KEY_COLUMN, VALUE_COLUMN, begin_text
 from timestore_assets.sources.files.records import MAX_RAW_BYTES, Cut, Stretch, bad_between, cut_lines, too_long
+from timestore_assets.sources.json_walk import after_blanks, elements, members, value_end
 from timestore_assets.sources.port import BadRecord, FileBatch
 
 MIN_LINE_LIMIT = 16 << 20
 """An envelope holds many records, so its line may be longer than `max_record_bytes`, which holds for each record."""
 _BLOCK_LINES = 20_000
-_BLANKS = re.compile(r"[ \t\r\n]*")
-_SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-_SCAN_ANY_NUMBER: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(parse_int=str).scan_once  # type: ignore[attr-defined]
-"""Slower, but takes integers of more digits than Python converts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +43,8 @@ def open_envelope(line: str) -> Envelope:
         ValueError: it is not of that form; the text says why.
     """
     found = _Found()
-    end = _members(line, _blanks(line, 0), "the envelope", {"ingestion": found.ingestion, "idempotencyKey": found.key_span})
-    if _blanks(line, end) != len(line):
+    end = members(line, after_blanks(line, 0), "the envelope", {"ingestion": found.ingestion, "idempotencyKey": found.key_span})
+    if after_blanks(line, end) != len(line):
         raise ValueError("the envelope is followed by something else")
     if found.records is None:
         raise ValueError("the envelope has no `ingestion`")
@@ -64,21 +59,21 @@ class _Found:
     records: list[tuple[int, int]] | None = None
 
     def ingestion(self, line: str, at: int) -> int:
-        end = _members(line, at, "`ingestion`", {"records": self.listed, "rows": self.listed})
+        end = members(line, at, "`ingestion`", {"records": self.listed, "rows": self.listed})
         if self.records is None:
             self.records = [(at, end)]
         return end
 
     def listed(self, line: str, at: int) -> int:
         if line[at : at + 1] != "[":
-            return _value_end(line, at)
+            return value_end(line, at)
         if self.records is not None:
             raise ValueError("`ingestion` holds both `records` and `rows`")
-        self.records, end = _elements(line, at)
+        self.records, end = elements(line, at)
         return end
 
     def key_span(self, line: str, at: int) -> int:
-        end = _value_end(line, at)
+        end = value_end(line, at)
         self.key = (at, end)
         return end
 
@@ -90,65 +85,6 @@ def _key(line: str, span: tuple[int, int] | None) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise ValueError("`idempotencyKey` is not a string")
-
-
-def _members(line: str, at: int, what: str, visit: Mapping[str, Callable[[str, int], int]]) -> int:
-    """Walk through an object; `visit` takes the begin of a member's value and returns its end. Returns the object's end."""
-    if line[at : at + 1] != "{":
-        raise ValueError(f"{what} is not an object")
-    names: set[str] = set()
-    at = _blanks(line, at + 1)
-    while line[at : at + 1] != "}":
-        if line[at : at + 1] != '"':
-            raise ValueError(f"{what} is not valid JSON at character {at}")
-        name, at = scanstring(line, at + 1, True)
-        at = _blanks(line, at)
-        if line[at : at + 1] != ":":
-            raise ValueError(f"{what} is not valid JSON at character {at}")
-        if name in names:
-            raise ValueError(f"{what} has {name!r} twice")
-        names.add(name)
-        at = _next(line, visit.get(name, _value_end)(line, _blanks(line, at + 1)), "}", what)
-    return at + 1
-
-
-def _elements(line: str, at: int) -> tuple[list[tuple[int, int]], int]:
-    """Where the elements of an array begin and end, and where the array ends."""
-    found: list[tuple[int, int]] = []
-    at = _blanks(line, at + 1)
-    while line[at : at + 1] != "]":
-        end = _value_end(line, at)
-        found.append((at, end))
-        at = _next(line, end, "]", "the list of records")
-    return found, at + 1
-
-
-def _next(line: str, at: int, closing: str, what: str) -> int:
-    """Go over a comma to the next member, or stop at the closing bracket."""
-    at = _blanks(line, at)
-    if line[at : at + 1] == closing:
-        return at
-    after = _blanks(line, at + 1)
-    if line[at : at + 1] != "," or line[after : after + 1] == closing:
-        raise ValueError(f"{what} is not valid JSON at character {at}")
-    return after
-
-
-def _value_end(line: str, at: int) -> int:
-    try:
-        _, end = _SCAN(line, at)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not valid JSON: {error.msg.lower()} at character {error.pos}") from None
-    except StopIteration as error:
-        raise ValueError(f"not valid JSON at character {error.value}") from None
-    except ValueError:
-        _, end = _SCAN_ANY_NUMBER(line, at)
-    return end
-
-
-def _blanks(line: str, at: int) -> int:
-    found = _BLANKS.match(line, at)
-    return found.end() if found else at
 
 
 @dataclass(kw_only=True)

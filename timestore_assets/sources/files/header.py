@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from timestore_assets.model.dataset import CsvDialect
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import Position
-from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.compression import ByteStream
 from timestore_assets.sources.files.quoting import Scanned, scan_record
 from timestore_assets.sources.files.sniff import BOM
 
@@ -24,7 +24,7 @@ class Header:
     end: Position
 
 
-def read_header(stream: DecodedStream, dialect: CsvDialect, *, name: str) -> Header:
+def read_header(stream: ByteStream, dialect: CsvDialect, *, name: str) -> Header:
     """The first record that is not blank, as field names; reads from the stream's beginning.
 
     Raises:

@@ -62,7 +62,7 @@ class JsonLinesReader:
                 end=end,
                 last=block.last and until == len(cut),
                 encoding="json",
-                records=pa.Table.from_arrays([_values(block, first, until)], names=[VALUE_COLUMN]),
+                records=pa.Table.from_arrays([line_values(block, first, until)], names=[VALUE_COLUMN]),
                 positions=pa.array(cut.starts[first:until] + block.origin),
                 lines=pa.array(cut.lines[first:until]),
                 bad=tuple(bad_between(cut.bad, start, end)),
@@ -80,7 +80,7 @@ def begin_text(stream: DecodedStream, start: Position) -> Position:
     return Position(offset=offset, line=start.line)
 
 
-def _values(block: Block, first: int, until: int) -> pa.ChunkedArray[Any]:
+def line_values(block: Block, first: int, until: int) -> pa.ChunkedArray[Any]:
     """A binary array over the block's own bytes: each value reaches to the next one's beginning."""
     cut, chunks = block.cut, []
     refused = np.array([bad.position - block.origin for bad in cut.bad], dtype=np.int64)

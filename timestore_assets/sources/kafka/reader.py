@@ -24,12 +24,27 @@ from timestore_assets.sources.kafka.messages import Chunk, Ints, as_chunk, has_e
 from timestore_assets.sources.port import Batch, Envelope
 
 MESSAGES_A_CALL = 2000
-_POLL_SECONDS = 0.1
-_QUEUED_KILOBYTES = 48_000
 _MIRROR_SECONDS = 2.0
 _CLOSE_SECONDS = 3.0
 _PATIENCE_SECONDS = 30.0
 _GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How a reader trades throughput for freshness.
+
+    `poll_seconds`: how long the client gathers messages before it hands them over. `wait_ms`: how long a broker may hold back
+    an answer that is empty. `queued_kilobytes`: what is fetched ahead at most.
+    """
+
+    poll_seconds: float
+    wait_ms: int
+    queued_kilobytes: int
+
+
+MUCH = Pace(poll_seconds=0.1, wait_ms=100, queued_kilobytes=48_000)
+SOON = Pace(poll_seconds=0.02, wait_ms=50, queued_kilobytes=8_000)
 
 
 @dataclass(kw_only=True)
@@ -51,6 +66,16 @@ class Fetched:
     @property
     def bytes(self) -> int:
         return sum(chunk.size for chunk in self.chunks)
+
+    def joined(self, later: Fetched) -> Fetched:
+        """This and what was read next as one."""
+        return Fetched(
+            chunks=[*self.chunks, *later.chunks],
+            ends={key: max(end, self.ends.get(key, 0)) for key, end in (self.ends | later.ends).items()},
+            at_end=(self.at_end - later.delivered) | later.at_end,
+            gone=self.gone | later.gone,
+            began=self.began or later.began,
+        )
 
     @property
     def delivered(self) -> set[Key]:
@@ -99,8 +124,15 @@ class _Rows:
 class TopicReader:
     """One consumer with a static assignment. `take` gives what its thread has read; two batches are in memory at most."""
 
-    def __init__(self, connection: Connection, source: KafkaSource, *, group: str) -> None:
-        self._connection, self._flush = connection, source.flush
+    def __init__(
+        self,
+        connection: Connection,
+        source: KafkaSource,
+        *,
+        group: str,
+        pace: Pace = MUCH,
+    ) -> None:
+        self._connection, self._flush, self._poll_seconds = connection, source.flush, pace.poll_seconds
         self._only_topic = source.topics[0] if len(source.topics) == 1 else None
         self._troubles = Troubles()
         with explained(connection, "connecting", self._troubles):
@@ -114,9 +146,9 @@ class TopicReader:
                     auto_offset_reset="error",
                     isolation_level=source.isolation,
                     queued_min_messages=200_000,
-                    queued_max_messages_kbytes=_QUEUED_KILOBYTES,
+                    queued_max_messages_kbytes=pace.queued_kilobytes,
                     fetch_queue_backoff_ms=50,
-                    fetch_wait_max_ms=100,
+                    fetch_wait_max_ms=pace.wait_ms,
                     fetch_max_bytes=16_000_000,
                     max_partition_fetch_bytes=4_000_000,
                 )
@@ -171,6 +203,11 @@ class TopicReader:
     def resume(self) -> None:
         self._paused = False
         self._do("resuming", lambda: self._consumer.resume([TopicPartition(*key) for key in self._assigned]))
+
+    def in_trouble(self) -> bool:
+        """Whether the client has reported trouble with its brokers since this was asked last; it may have passed by now."""
+        troubled, self._troubles.last = self._troubles.last is not None, None
+        return troubled
 
     def mirror(self, positions: Mapping[Key, int]) -> None:
         """Show the positions in the consumer group, for lag tools; nothing depends on them, so a failure is no error."""
@@ -252,7 +289,7 @@ class TopicReader:
 
     def _read(self, into: Fetched) -> None:
         room = max(1, min(MESSAGES_A_CALL, self._flush.rows - into.rows))
-        messages = self._consumer.consume(room, _POLL_SECONDS)
+        messages = self._consumer.consume(room, self._poll_seconds)
         if not messages:
             return
         if not into.began:

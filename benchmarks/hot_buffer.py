@@ -1,0 +1,210 @@
+"""How long a record takes from being produced to being in an answer over HTTP, while a session lands the same topic.
+
+    python benchmarks/hot_buffer.py --rate 5_000 --seconds 20
+
+The service, the session and Apache Kafka (or the embedded broker: `--embedded`) each run beside this process on the same machine.
+The producer notes when it hands each record to its client; ten times a second the newest record of each topic partition is asked
+for. What counts is the age of the oldest record that an answer lacks, when the answer has been read: everything older was in it.
+At the end: what merging costs a query.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from streaming_ground import make_home
+
+TOPIC, PARTITIONS = "metrics", 4
+PORT = 4177
+START_SECONDS = 30.0
+SETTLING_SECONDS = 4.0
+PAUSE_SECONDS = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=int, default=1_000, help="records per second")
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--embedded", action="store_true", help="use the embedded broker, whose topics keep 5 MB")
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, ExitStack() as stack:
+        cluster = stack.enter_context(_cluster(Path(folder), embedded=options.embedded))
+        cluster.create_topic(TOPIC, PARTITIONS)
+        make_home(Path(folder) / "home", cluster.bootstrap)
+        with _running("serve", "--port", str(PORT)), _running("stream", "metrics", "--for", f"{options.seconds + 60}s"):
+            _measure(cluster.bootstrap, options.rate, options.seconds)
+        _cost(cluster.bootstrap)
+
+
+def _cluster(folder: Path, *, embedded: bool) -> Any:
+    from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster
+
+    return EmbeddedKafka() if embedded else KafkaCluster(1, folder=folder)
+
+
+@contextmanager
+def _running(*arguments: str) -> Iterator[None]:
+    command = [str(Path(sys.executable).parent / "timestore"), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _measure(servers: str, rate: int, seconds: int) -> None:
+    times: list[float] = []
+    done = threading.Event()
+    asker = Asker()
+    asker.until_ready()
+    producer = threading.Thread(target=_produce, args=(servers, rate, seconds, times, done), daemon=True)
+    producer.start()
+    ages, asked, merged = _watch(asker, times, done)
+    ordered = sorted(ages)
+    p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+    print(f"{rate:,} records/s for {seconds} s, {len(asked):,} answers, {os.cpu_count()} cores")
+    print(
+        f"oldest record that an answer lacks: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {ordered[-1] * 1000:.0f} ms"
+    )
+    print(f"an answer: p50 {statistics.median(asked) * 1000:.0f} ms, {statistics.median(merged):,.0f} rows merged in")
+
+
+def _record(number: int) -> bytes:
+    now = datetime.now(UTC).isoformat()
+    measured = f'"temp": 1, "humidity": 2, "count": {number}, "ok": true'
+    return f'{{"ts": "{now}", "device": "d{number % 100}", "site": "p{number % PARTITIONS}", {measured}}}'.encode()
+
+
+def _produce(servers: str, rate: int, seconds: int, times: list[float], done: threading.Event) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5})
+    began = time.monotonic()
+    for number in range(rate * seconds):
+        late = began + number / rate - time.monotonic()
+        if late > 0.002:
+            producer.poll(late)
+        times.append(time.monotonic())
+        producer.produce(TOPIC, _record(number), partition=number % PARTITIONS)
+    producer.flush(30)
+    done.set()
+
+
+class Asker:
+    """Asks the service over one connection for the newest record of each topic partition, and how many were merged in."""
+
+    def __init__(self) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+
+    def ask(self) -> tuple[dict[int, int], int]:
+        start = (datetime.now(UTC) - timedelta(seconds=60)).isoformat()
+        newest = {"fn": "max", "column": "count", "alias": "newest"}
+        shape = {"intervalUnit": "day", "intervalSize": 1, "aggregations": [newest], "groupBy": ["site"]}
+        body = json.dumps({"timeRange": {"start": start}, "downsample": shape})
+        self._connection.request("POST", "/datasets/metrics/query", body, {"Content-Type": "application/json"})
+        found = json.loads(self._connection.getresponse().read())
+        newest_of: dict[int, int] = {}
+        for row in found["rows"]:
+            part = int(row["site"][1:])
+            newest_of[part] = max(newest_of.get(part, -1), row["newest"])
+        return newest_of, found["streaming"]["mergedRows"]
+
+    def until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.ask()
+            except (OSError, http.client.HTTPException, KeyError):
+                self._connection.close()
+                if time.monotonic() > deadline:
+                    raise SystemExit("the service did not come up") from None
+                time.sleep(0.2)
+            else:
+                time.sleep(SETTLING_SECONDS)
+                return
+
+
+def _watch(asker: Asker, times: list[float], done: threading.Event) -> tuple[list[float], list[float], list[int]]:
+    """Of every answer, when it is read: the age of the oldest record that it lacks, the seconds it took, the rows merged in."""
+    ages: list[float] = []
+    asked: list[float] = []
+    merged: list[int] = []
+    while not done.wait(PAUSE_SECONDS):
+        began = time.monotonic()
+        newest, rows = asker.ask()
+        now, produced = time.monotonic(), len(times)
+        asked.append(now - began)
+        merged.append(rows)
+        lacked = min(newest.get(part, part - PARTITIONS) + PARTITIONS for part in range(PARTITIONS))
+        ages.append(now - times[lacked] if lacked < produced else 0.0)
+    return ages, asked, merged
+
+
+def _cost(servers: str) -> None:
+    """Time a question with and without merging, with nothing and with some rows held."""
+    from timestore_assets.querying.question import Aggregate, Question
+    from timestore_assets.tailing.buffers import HotBuffers
+    from timestore_assets.warehouse import Warehouse
+
+    question = Question(dataset="metrics", aggregates=(Aggregate(fn="count"),))
+    with Warehouse.open() as warehouse:
+        hot = HotBuffers(warehouse.catalog, warehouse.settings, warehouse.limits, holder="benchmark")
+
+        def ask(merge: HotBuffers | None) -> int:
+            with warehouse.ask(question, hot=merge) as answer:
+                answer.table()
+                return answer.streaming.merged_rows if answer.streaming else 0
+
+        try:
+            for more in (0, 10_000, 90_000):
+                held = ask(hot)
+                _burst(servers, more)
+                _until(lambda before=held, more=more: ask(hot) >= before + more)  # type: ignore[misc]
+                with_rows, without = _timed(lambda: ask(hot)), _timed(lambda: ask(None))
+                print(f"a count: {without * 1000:.1f} ms, {with_rows * 1000:.1f} ms with {ask(hot):,} rows merged in")
+        finally:
+            hot.close()
+
+
+def _burst(servers: str, count: int) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "queue.buffering.max.messages": 200_000})
+    for number in range(count):
+        producer.produce(TOPIC, _record(number), partition=number % PARTITIONS)
+    producer.flush(30)
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _timed(work: Callable[[], object], times: int = 20) -> float:
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What is asked, as request bodies: a question's arguments, and the parameters of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from timestore_assets.client.bodies import plain
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import format_time
+from timestore_assets.querying.question import Aggregate, Months, parse_aggregates, parse_every
+
+Moment = str | date | datetime
+Filters = Mapping[str, Any] | Sequence[Mapping[str, Any] | tuple[Any, ...]]
+Aggregates = str | Sequence[str | Mapping[str, Any]]
+
+_SIGNS = {"=": "eq", "==": "eq", "!=": "ne", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+def question(
+    *,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    columns: Sequence[str] | None = None,
+    filters: Filters = (),
+    every: str | timedelta | None = None,
+    aggregates: Aggregates = (),
+    group_by: Sequence[str] = (),
+    fill: str | None = None,
+    limit: int | None = None,
+    as_of: int | None = None,
+) -> dict[str, Any]:
+    """The body, with only what was asked for.
+
+    Raises:
+        InputError: an argument is not of its form; what it means for the dataset is the service's to judge.
+    """
+    body: dict[str, Any] = {
+        "timeRange": _present({"start": _moment(start), "end": _moment(end)}),
+        "columns": None if columns is None else _names(columns, "columns"),
+        "filters": _filters(filters),
+        "limit": limit,
+        "asOf": as_of,
+    }
+    if every is not None:
+        downsample = {**_interval(every), "aggregations": _aggregations(aggregates), "groupBy": _names(group_by, "group_by")}
+        body["downsample"] = {**downsample, **_present({"fill": fill})}
+    elif aggregates or group_by or fill:
+        raise InputError("aggregates, group_by and fill need every, the length of a bucket, for instance every='1h'")
+    return {key: value for key, value in body.items() if value not in (None, {}, [])}
+
+
+def bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of SQL parameters; times and dates go with their type, which JSON has no form for."""
+    return {name: _bound(value) for name, value in parameters.items()}
+
+
+def _bound(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"type": "timestamp", "value": _moment(value)}
+    if isinstance(value, date):
+        return {"type": "date", "value": value.isoformat()}
+    return _value(value)
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _names(given: Sequence[str], argument: str) -> list[str]:
+    if isinstance(given, str):
+        raise InputError(f"{argument} is a list of names: [{given!r}]")
+    return list(given)
+
+
+def _moment(given: Moment | None) -> str | None:
+    """RFC 3339; what has no zone is UTC."""
+    if given is None or isinstance(given, str):
+        return given
+    moment = given if isinstance(given, datetime) else datetime(given.year, given.month, given.day)  # noqa: DTZ001
+    return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _filters(given: Filters) -> list[dict[str, Any]]:
+    if isinstance(given, Mapping):
+        return [_filter((column, "in" if _several(value) else "eq", value)) for column, value in given.items()]
+    return [dict(one) if isinstance(one, Mapping) else _filter(one) for one in given]
+
+
+def _filter(given: tuple[Any, ...]) -> dict[str, Any]:
+    if len(given) not in (2, 3) or not all(isinstance(part, str) for part in given[:2]):
+        raise InputError(f"{given!r} is no filter; write (column, op, value), for instance ('temp', '>', 20)")
+    column, op = given[0], _SIGNS.get(given[1], given[1])
+    if len(given) == 2:
+        return {"column": column, "op": op}
+    if _several(given[2]):
+        return {"column": column, "op": op, "values": [_value(one) for one in given[2]]}
+    return {"column": column, "op": op, "value": _value(given[2])}
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset))
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _moment(value)
+    return value if value is None or isinstance(value, (str, int, float, bool)) else plain(value)
+
+
+def _interval(every: str | timedelta) -> dict[str, Any]:
+    length = parse_every(every) if isinstance(every, str) else every
+    if isinstance(length, str):
+        return {"intervalUnit": length, "intervalSize": 1}
+    if isinstance(length, Months):
+        return {"intervalUnit": "month", "intervalSize": length.number}
+    seconds = length.total_seconds()
+    if seconds <= 0 or seconds != int(seconds):
+        raise InputError(f"a bucket lasts {every}; it must be a whole number of seconds")
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    return {"intervalUnit": unit, "intervalSize": int(seconds) // size}
+
+
+def _aggregations(given: Aggregates) -> list[dict[str, Any]]:
+    parts: Sequence[str | Mapping[str, Any]] = [given] if isinstance(given, str) else given
+    found: list[dict[str, Any]] = []
+    for part in parts:
+        found += [_aggregation(one) for one in parse_aggregates(part)] if isinstance(part, str) else [dict(part)]
+    return found
+
+
+def _aggregation(one: Aggregate) -> dict[str, Any]:
+    return _present({"fn": one.fn, "column": one.column, "alias": one.alias or None, "percentile": one.percentile})

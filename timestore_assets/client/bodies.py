@@ -1,0 +1,173 @@
+"""Rows in whatever form a program has them, as request bodies of bounded size."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
+
+from timestore_assets.model.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ARROW, JSON_LINES = "application/vnd.apache.arrow.stream", "application/x-ndjson"
+FRAME_ROWS, RECORD_ROWS = 100_000, 10_000
+"""Rows of one body, unless the caller says otherwise."""
+BODY_BYTES = 16_000_000
+"""Bytes of one body at most, before compression; a longer single row has a body for itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    content: bytes
+    media_type: str
+    rows: int
+
+
+def bodies(data: Any, *, rows: int | None = None) -> Iterator[Body]:
+    """The rows as bodies, in order: Arrow streams for frames, JSON lines for records. The same input is always cut the same way.
+
+    `data`: mappings or Arrow, Polars or pandas frames, one, several, or an iterator of them, which is read as it is sent.
+    `rows`: of one body at most.
+
+    Raises:
+        InputError: the data is of another kind.
+    """
+    if rows is not None and rows < 1:
+        raise InputError(f"chunk_rows is {rows}; it must be at least 1")
+    for kind, run in itertools.groupby(_parts(data), key=_kind):
+        if kind == "record":
+            yield from _record_bodies(run, rows or RECORD_ROWS)
+        else:
+            batches = itertools.chain.from_iterable(_batches(frame) for frame in run)
+            yield from _frame_bodies(batches, rows or FRAME_ROWS)
+
+
+def _parts(data: Any) -> Iterable[Any]:
+    if isinstance(data, Mapping):
+        raise InputError("a single record goes in a list: [record]")
+    if _is_frame(data):
+        return (data,)
+    if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
+        raise InputError(f"{type(data).__name__} can't be ingested; give records (dicts) or Arrow, Polars or pandas frames")
+    return data
+
+
+def _kind(part: Any) -> Literal["record", "frame"]:
+    if isinstance(part, Mapping):
+        return "record"
+    if _is_frame(part):
+        return "frame"
+    raise InputError(f"among the rows is a {type(part).__name__}; give records (dicts) or Arrow, Polars or pandas frames")
+
+
+def _is_frame(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] in ("pyarrow", "polars", "pandas") and (
+        hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
+    )
+
+
+def _batches(frame: Any) -> Iterator[pa.RecordBatch]:
+    """Record batches of any kind of frame; of a pandas one, only those levels of the index that have a name."""
+    import pyarrow as pa
+
+    library = type(frame).__module__.partition(".")[0]
+    if isinstance(frame, pa.RecordBatch):
+        yield frame
+    elif isinstance(frame, pa.RecordBatchReader):
+        yield from frame
+    elif library == "pyarrow":
+        yield from frame.to_batches()
+    elif library == "polars":
+        yield from _of_polars(frame).to_batches()
+    else:
+        named = [level for level in frame.index.names if level is not None]
+        flat = frame.reset_index(level=named) if named else frame
+        yield from pa.Table.from_pandas(flat, preserve_index=False).replace_schema_metadata(None).to_batches()
+
+
+def _of_polars(frame: Any) -> pa.Table:
+    import polars as pl
+
+    if not isinstance(frame, pl.DataFrame):
+        raise InputError(
+            f"a Polars {type(frame).__name__} can't be ingested; a LazyFrame is collected, a Series made a frame first"
+        )
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _frame_bodies(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[Body]:
+    """Batches of one schema go together until a body is full."""
+    held: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in _sliced(batches, rows):
+        fits = not held or (
+            count + batch.num_rows <= rows and size + batch.nbytes <= BODY_BYTES and held[0].schema.equals(batch.schema)
+        )
+        if not fits:
+            yield _arrow_body(held, count)
+            held, count, size = [], 0, 0
+        held.append(batch)
+        count, size = count + batch.num_rows, size + batch.nbytes
+    if held:
+        yield _arrow_body(held, count)
+
+
+def _sliced(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        fitting = max(1, min(rows, batch.num_rows * BODY_BYTES // max(1, batch.nbytes)))
+        for start in range(0, batch.num_rows, fitting):
+            yield batch.slice(start, fitting)
+
+
+def _arrow_body(batches: list[pa.RecordBatch], rows: int) -> Body:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batches[0].schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return Body(content=sink.getvalue().to_pybytes(), media_type=ARROW, rows=rows)
+
+
+def _record_bodies(records: Iterable[Mapping[str, Any]], rows: int) -> Iterator[Body]:
+    lines: list[bytes] = []
+    size = 0
+    for record in records:
+        line = _line(record)
+        if lines and (len(lines) >= rows or size + len(line) > BODY_BYTES):
+            yield Body(content=b"".join(lines), media_type=JSON_LINES, rows=len(lines))
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield Body(content=b"".join(lines), media_type=JSON_LINES, rows=len(lines))
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(dict(record), default=plain, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON has no form for, as the service reads it. A time without a zone is taken for UTC there."""
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return value.tolist()
+    raise InputError(f"a {type(value).__name__} can't be sent as JSON; turn it into text or a number first")

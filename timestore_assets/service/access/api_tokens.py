@@ -1,0 +1,53 @@
+"""Callers that show an API token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from starlette.concurrency import run_in_threadpool
+
+from timestore_assets.catalog.records import Token
+from timestore_assets.catalog.tokens import Tokens
+from timestore_assets.service.access.token_secret import digest_of
+
+CACHE_SECONDS = 1.0
+"""How long a token that was found is believed without asking the catalog: a revocation takes effect this much later."""
+
+
+class ApiTokens:
+    """Looks tokens up by the digest of their secrets.
+
+    The index that finds a digest does not compare in constant time. What its timing could show is a part of a digest, from
+    which no secret follows. Only tokens that exist are cached, so wrong secrets can't fill the memory.
+    """
+
+    def __init__(self, tokens: Tokens, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tokens, self._clock = tokens, clock
+        self._found: dict[str, tuple[float, Token]] = {}
+        self._exist, self._asked_at = False, -CACHE_SECONDS
+
+    async def valid(self, secret: str) -> Token | None:
+        """The token of that secret; None when there is none, or it is revoked or expired."""
+        digest = digest_of(secret)
+        cached = self._found.get(digest)
+        if cached is None or self._clock() - cached[0] >= CACHE_SECONDS:
+            asked_at = self._clock()
+            token = await run_in_threadpool(self._tokens.find, digest)
+            if token is None:
+                return None
+            self._found[digest] = cached = asked_at, token
+        return cached[1] if _holds(cached[1]) else None
+
+    async def exist(self) -> bool:
+        """Whether a token was ever made; once it was, that stays."""
+        if not self._exist and self._clock() - self._asked_at >= CACHE_SECONDS:
+            asked_at = self._clock()
+            self._exist = await run_in_threadpool(self._tokens.exist)
+            self._asked_at = asked_at
+        return self._exist
+
+
+def _holds(token: Token) -> bool:
+    return token.revoked_at is None and (token.expires_at is None or datetime.now(UTC) < token.expires_at)

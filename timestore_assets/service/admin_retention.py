@@ -1,0 +1,128 @@
+"""`/admin/datasets/{name}/retention`: how long partitions are to be kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field, field_validator
+from starlette.concurrency import run_in_threadpool
+
+from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import format_time, parse_duration
+from timestore_assets.service import bodies
+from timestore_assets.service.etags import READ, TAGGED, IfMatch, tagged, version_of
+from timestore_assets.service.overview import DatasetName
+from timestore_assets.service.problems import responses
+from timestore_assets.service.state import UsesAdmin, UsesService
+from timestore_assets.service.wire import Wire
+
+router = APIRouter()
+
+ERRORS = responses(
+    HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)  # fmt: skip
+CHANGE_ERRORS = {200: {"headers": TAGGED}, **ERRORS, **responses(HTTPStatus.PRECONDITION_FAILED, *bodies.ERRORS)}
+
+_UNITS = (("y", 365 * 86400), ("w", 7 * 86400), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+class RetentionWish(Wire):
+    """How long partitions are to be kept from now on."""
+
+    max_age: str | None = Field(description="A duration such as 90d or 5y (a year has 365 days); null for ever.", examples=["5y"])
+
+    @field_validator("max_age")
+    @classmethod
+    def _is_duration(cls, value: str | None) -> str | None:
+        try:
+            if value is not None and not parse_duration(value):
+                raise ValueError("is no time at all; write null to keep partitions for ever")
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+
+class RetentionAnswer(Wire):
+    """How long partitions are to be kept."""
+
+    declared: str | None = Field(description="What the declaration says; null for ever.", examples=["5y"])
+    effective: str | None = Field(description="What counts: what was set here, else what is declared.", examples=["90d"])
+    version: int = Field(description="Rises with every change made here; 0 when there was none.", examples=[1])
+    set_by: str | None = Field(examples=["token:operations"])
+    set_at: str | None = Field(examples=["2026-01-02T03:04:05Z"])
+
+
+@router.get(
+    "/admin/datasets/{name}/retention",
+    summary="How long partitions are kept",
+    response_model=RetentionAnswer,
+    responses={**ERRORS, **READ},
+)
+def shown(request: Request, name: DatasetName, caller: UsesAdmin, service: UsesService) -> Response:
+    """What is declared and what counts. Nothing is deleted yet: this version keeps the policy and does not act on it."""
+    service.dataset(caller, name)
+    dataset, record = service.warehouse.resolve(name)
+    answer = retention_of(service.warehouse.catalog, dataset, record)
+    return tagged(request, answer, version=answer.version)
+
+
+@router.put(
+    "/admin/datasets/{name}/retention",
+    summary="Set how long partitions are kept",
+    response_model=RetentionAnswer,
+    responses=CHANGE_ERRORS,
+    openapi_extra=bodies.described(RetentionWish, {"maxAge": "5y"}),
+)
+async def changed(
+    request: Request,
+    name: DatasetName,
+    caller: UsesAdmin,
+    service: UsesService,
+    wish: Annotated[RetentionWish, Depends(bodies.json_body(RetentionWish))],
+    if_match: IfMatch = None,
+) -> Response:
+    """Stands in for what the declaration says, and is written to the audit log with what was before.
+
+    Nothing is deleted yet: this version keeps the policy and does not act on it. `If-Match` may be left out; then the change is
+    made whatever others did.
+    """
+    wanted = version_of(if_match)
+    service.dataset(caller, name)
+
+    def work() -> RetentionAnswer:
+        dataset, record = service.warehouse.resolve(name)
+        catalog = service.warehouse.catalog
+        catalog.policies.put(record.id, "retention", {"max_age": wish.max_age}, actor=caller.name, if_version=wanted)
+        return retention_of(catalog, dataset, record)
+
+    answer = await run_in_threadpool(work)
+    return tagged(request, answer, version=answer.version)
+
+
+def retention_of(catalog: Catalog, dataset: Dataset, record: DatasetRecord) -> RetentionAnswer:
+    """The retention of a dataset, as declared and as set."""
+    policy = catalog.policies.find(record.id, "retention")
+    declared = _text(dataset.retention.max_age)
+    return RetentionAnswer(
+        declared=declared,
+        effective=policy.value["max_age"] if policy else declared,
+        version=policy.version if policy else 0,
+        set_by=policy.actor if policy else None,
+        set_at=format_time(policy.updated_at) if policy else None,
+    )
+
+
+def _text(duration: timedelta | None) -> str | None:
+    """A duration in its largest whole unit, as declarations write it."""
+    if duration is None:
+        return None
+    seconds = int(duration.total_seconds())
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    return f"{seconds // size}{unit}"

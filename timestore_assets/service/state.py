@@ -1,0 +1,154 @@
+"""What all routes share: the open warehouse, who may do what in it, and what runs beside the requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from timestore_assets.landing.group_landers import Bounds, GroupLanders
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.service.access.caller import Caller
+from timestore_assets.service.access.control import AccessControl
+from timestore_assets.service.ingest_reading import Intake
+from timestore_assets.service.lags import Lags
+from timestore_assets.service.logs import Log
+from timestore_assets.service.merging import Merging
+from timestore_assets.service.metrics import Metrics
+from timestore_assets.service.metrics_catalog import CatalogFigures
+from timestore_assets.service.metrics_live import LiveFigures
+from timestore_assets.service.problems import ForbiddenError, NotFoundError
+from timestore_assets.service.query_gate import QueryGate
+from timestore_assets.service.readiness import Readiness
+from timestore_assets.tailing.buffers import HotBuffers
+
+if TYPE_CHECKING:
+    from timestore_assets.warehouse import Warehouse
+
+Need = Literal["read", "write", "see"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """`landers`, `hot` and `merging` have threads of their own, which `close` ends."""
+
+    warehouse: Warehouse
+    access: AccessControl
+    landers: GroupLanders
+    intake: Intake
+    hot: HotBuffers
+    gate: QueryGate
+    merging: Merging
+    metrics: Metrics
+    lags: Lags
+    readiness: Readiness
+    log: Log
+
+    @classmethod
+    def open(cls, warehouse: Warehouse, log: Log) -> Self:
+        """The service over a warehouse that the caller closes after it."""
+        settings, catalog, holder = warehouse.settings, warehouse.catalog, warehouse.holder
+        metrics = Metrics()
+        landers = GroupLanders(
+            catalog,
+            warehouse.store,
+            warehouse.limits,
+            holder=holder,
+            bounds=Bounds.of(settings),
+            noticed=metrics.observe_commit,
+            gauge=warehouse.backlog,
+        )
+        hot = HotBuffers(catalog, settings, warehouse.limits, holder=holder)
+        lags = Lags(warehouse)
+        metrics.add((CatalogFigures(warehouse), LiveFigures(landers, hot, lags)))
+        return cls(
+            warehouse=warehouse,
+            access=AccessControl(settings, catalog.tokens),
+            landers=landers,
+            intake=Intake(settings),
+            hot=hot,
+            gate=QueryGate(concurrency=settings.query_concurrency, waiting=settings.query_waiting),
+            merging=Merging(warehouse, metrics, log),
+            metrics=metrics,
+            lags=lags,
+            readiness=Readiness(warehouse, landers, hot),
+            log=log,
+        )
+
+    def start(self) -> None:
+        """Begin what goes on without requests."""
+        self.merging.start()
+
+    def close(self) -> None:
+        """Land what waits, stop merging and tailing."""
+        self.merging.ask_to_stop()
+        self.landers.close()
+        self.hot.close()
+        self.merging.close()
+
+    def visible(self, caller: Caller, need: Need = "read") -> dict[str, Dataset]:
+        """The datasets a caller may read, write or see, by name."""
+        return {name: one for name, one in sorted(self.warehouse.datasets.items()) if _allows(caller, one, need)}
+
+    def dataset(self, caller: Caller, name: str, need: Need = "read") -> Dataset:
+        """A dataset that the caller may use like this.
+
+        Raises:
+            NotFoundError: there is none that the caller may know of, in words that don't tell the one from the other.
+            ForbiddenError: the caller may use it in another way only.
+        """
+        found = self.warehouse.datasets.get(name)
+        if found is None or not caller.may_see(found):
+            raise NotFoundError(f"there is no dataset {name[:63]!r} that you may use; GET /datasets lists those")
+        if not _allows(caller, found, need):
+            raise ForbiddenError(f"your scopes don't allow to {need} dataset {name!r}")
+        return found
+
+
+def _allows(caller: Caller, dataset: Dataset, need: Need) -> bool:
+    if need == "see":
+        return caller.may_see(dataset)
+    return caller.may_read(dataset) if need == "read" else caller.may_write(dataset)
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that answers a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def _uses_service(request: Request) -> Service:
+    # a plain function would be called in another thread, each time
+    return service_of(request)
+
+
+async def operator_of(request: Request) -> Caller:
+    """Who asks, also while the catalog is away; errors as `AccessControl.identify`."""
+    caller = await service_of(request).access.identify(request)
+    request.state.caller = caller  # for the line in the log
+    return caller
+
+
+async def caller_of(request: Request) -> Caller:
+    """Who asks, with the datasets that there are now; errors as `AccessControl.identify`."""
+    service = service_of(request)
+    caller = await operator_of(request)
+    if not service.warehouse.is_fresh:
+        await run_in_threadpool(service.warehouse.refresh)
+    return caller
+
+
+async def admin_of(request: Request) -> Caller:
+    """An administrator; ForbiddenError for anybody else."""
+    caller = await caller_of(request)
+    if not caller.is_admin:
+        raise ForbiddenError(f"this needs the scope {caller.known.admin!r}")
+    return caller
+
+
+UsesService = Annotated["Service", Depends(_uses_service)]
+UsesCaller = Annotated[Caller, Depends(caller_of)]
+UsesOperator = Annotated[Caller, Depends(operator_of)]
+UsesAdmin = Annotated[Caller, Depends(admin_of)]

@@ -1,0 +1,101 @@
+"""Walking through JSON text without changing a byte of it: where members and elements begin and end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?![ \t\r\n\]])")
+"""A comma that an element may follow."""
+_SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_SCAN_ANY_NUMBER: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(parse_int=str).scan_once  # type: ignore[attr-defined]
+"""Slower, but takes integers of more digits than Python converts."""
+
+
+class TooManyElementsError(Exception):
+    """An array has more elements than are wanted."""
+
+
+def members(line: str, at: int, what: str, visit: Mapping[str, Callable[[str, int], int]], *, only: bool = False) -> int:
+    """Walk through an object. Returns its end.
+
+    Args:
+        line: the text.
+        at: where the object begins.
+        what: how errors call it.
+        visit: by key, what takes the begin of the member's value and returns its end; others are skipped over.
+        only: other keys are refused.
+
+    Raises:
+        ValueError: it is no object, or not valid JSON; the text says where.
+    """
+    if line[at : at + 1] != "{":
+        raise ValueError(f"{what} is not an object")
+    names: set[str] = set()
+    at = after_blanks(line, at + 1)
+    while line[at : at + 1] != "}":
+        if line[at : at + 1] != '"':
+            raise ValueError(f"{what} is not valid JSON at character {at}")
+        name, at = scanstring(line, at + 1, True)
+        at = after_blanks(line, at)
+        if line[at : at + 1] != ":":
+            raise ValueError(f"{what} is not valid JSON at character {at}")
+        if name in names:
+            raise ValueError(f"{what} has {name!r} twice")
+        if only and name not in visit:
+            raise ValueError(f"{what} has an unknown key {name[:60]!r}; it takes {', '.join(visit)}")
+        names.add(name)
+        at = _to_next(line, visit.get(name, value_end)(line, after_blanks(line, at + 1)), "}", what)
+    return at + 1
+
+
+def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[tuple[int, int]], int]:
+    """Where the elements of an array begin and end, and where the array ends.
+
+    Raises:
+        ValueError: it is not valid JSON. TooManyElementsError: it has more than `most`.
+    """
+    found: list[tuple[int, int]] = []
+    at = after_blanks(line, at + 1)
+    while line[at : at + 1] != "]":
+        end = value_end(line, at)
+        found.append((at, end))
+        if most is not None and len(found) > most:
+            raise TooManyElementsError
+        comma = _COMMA.match(line, end)
+        at = comma.end() if comma else _to_next(line, end, "]", "the list of records")
+    return found, at + 1
+
+
+def _to_next(line: str, at: int, closing: str, what: str) -> int:
+    """Go over a comma to the next member, or stop at the closing bracket."""
+    at = after_blanks(line, at)
+    if line[at : at + 1] == closing:
+        return at
+    after = after_blanks(line, at + 1)
+    if line[at : at + 1] != "," or line[after : after + 1] == closing:
+        raise ValueError(f"{what} is not valid JSON at character {at}")
+    return after
+
+
+def value_end(line: str, at: int) -> int:
+    """Where the value that begins here ends; ValueError when it is not valid JSON, RecursionError when it is too deep."""
+    try:
+        _, end = _SCAN(line, at)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON: {error.msg.lower()} at character {error.pos}") from None
+    except StopIteration as error:
+        raise ValueError(f"not valid JSON at character {error.value}") from None
+    except ValueError:
+        _, end = _SCAN_ANY_NUMBER(line, at)
+    return end
+
+
+def after_blanks(line: str, at: int) -> int:
+    """The next place that holds no white space."""
+    found = _BLANKS.match(line, at)
+    return found.end() if found else at

@@ -1,0 +1,304 @@
+"""The admin routes over a warehouse with rows and dead letters: what they show, page by page, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from timestore_assets.model.dataset import Access, FileSource, KafkaSource, Retention
+from timestore_assets.service import admin_dead_letters
+from timestore_assets.service.access.token_secret import digest_of, new_secret
+from timestore_assets_tests.access_ground import bearer
+from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
+
+DATASETS = {
+    "weather": replace(
+        WEATHER, description="Hourly observations", owners=("team:weather",), retention=Retention(max_age=timedelta(days=3650))
+    ),
+    "power": replace(WEATHER, name="power", sources=(FileSource(prefix="inbox/power/"), KafkaSource(topics=("power",)))),
+    "water": replace(WEATHER, name="water", sources=(), access=Access(read=("water:read",))),
+}
+ROWS = "ts,station,temp\n2013-01-01,a,1\n2013-01-02,a,999\n2013-01-02,b,2\nsoon,x,1\n2013-01-03,z,998\n2013-02-01,b,5\n"
+ONE = "/admin/datasets/weather"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Three partitions, three dead letters; tests that change nothing share it."""
+    home = tmp_path_factory.mktemp("admin") / "home"
+    with open_warehouse(home, DATASETS) as warehouse:
+        (home / "rows.csv").write_text(ROWS)
+        warehouse.land("weather", [home / "rows.csv"])
+        list(warehouse.build("weather", [DATASETS["weather"].partition("2013-01-01")], close=True))
+        with serving(warehouse) as ground:
+            yield ground
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    with service(tmp_path / "home", DATASETS) as opened:
+        yield opened
+
+
+def pages(ground: Ground, path: str, key: str, **choice: Any) -> list[Any]:
+    """Everything, page by page."""
+    found: list[Any] = []
+    cursor = None
+    while True:
+        answer = ground.client.get(path, params={**choice, **({"cursor": cursor} if cursor else {})})
+        assert answer.status_code == 200, answer.text
+        found += answer.json()[key]
+        cursor = answer.json()["nextCursor"]
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ({}, ["power", "water", "weather"]),
+        ({"search": "WAT"}, ["water"]),
+        ({"search": "hourly"}, ["weather"]),
+        ({"search": "nothing"}, []),
+        ({"source": "http"}, ["weather"]),
+        ({"source": "kafka"}, ["power"]),
+        ({"source": "files"}, ["power"]),
+        ({"owner": "team:weather"}, ["weather"]),
+        ({"owner": "team"}, []),
+    ],
+)
+def test_datasets_are_filtered(shared: Ground, choice: dict[str, str], names: list[str]) -> None:
+    for limit in (1, 2, 100):
+        found = pages(shared, "/admin/datasets", "datasets", limit=limit, **choice)
+        assert [one["name"] for one in found] == names
+
+
+def test_all_of_a_dataset(shared: Ground) -> None:
+    found = shared.client.get(ONE).json()
+    assert (found["name"], found["declaredIn"], found["version"], found["attributes"]) == ("weather", "file", 0, None)
+    assert (found["rows"], found["segments"], found["partitions"]) == (3, 3, {"open": 2, "sealed": 1})
+    assert [column["name"] for column in found["columns"]] == ["ts", "station", "temp"]
+    assert found["access"] == {"read": ["timestore:read"], "write": ["timestore:write"]}
+    assert (found["retention"]["declared"], found["storage"]["target"]) == ("10y", "default")
+    files = next(source for source in found["sources"] if source["kind"] == "files")
+    assert files["read"] == 6 == files["landed"] + files["deadLetters"]
+    assert shared.client.get("/admin/datasets/water").json()["access"]["read"] == ["water:read"]
+
+
+def test_nothing_is_sent_twice(shared: Ground) -> None:
+    for path in (ONE, "/admin/datasets", f"{ONE}/manifest", f"{ONE}/partitions", f"{ONE}/retention", "/admin/storage-targets"):
+        first = shared.client.get(path)
+        tag = first.headers["ETag"]
+        for known in (tag, f'"x", {tag}', f"W/{tag}", "*"):
+            again = shared.client.get(path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag), path
+        assert shared.client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_segments_by_page_without_places_of_this_machine(shared: Ground) -> None:
+    whole = shared.client.get(f"{ONE}/manifest").json()
+    assert whole["total"] == len(whole["segments"]) == 3
+    assert [one["kind"] for one in whole["segments"]] == ["sealed", "delta", "delta"]
+    assert [one["partition"] for one in whole["segments"]] == ["2013-01-01", "2013-01-02", "2013-02-01"]
+    assert pages(shared, f"{ONE}/manifest", "segments", limit=1) == whole["segments"]
+    assert str(shared.warehouse.settings.home_folder) not in shared.client.get(f"{ONE}/manifest").text
+
+
+def test_an_earlier_version_of_the_manifest(shared: Ground) -> None:
+    first = shared.client.get(f"{ONE}/manifest", params={"version": 1}).json()
+    assert {one["kind"] for one in first["segments"]} == {"delta"} and first["version"] == 1
+    assert shared.client.get(f"{ONE}/manifest", params={"version": 0}).json()["segments"] == []
+    future = shared.client.get(f"{ONE}/manifest", params={"version": 99})
+    assert future.status_code == 422 and "the newest is 2" in future.json()["detail"]
+
+
+def test_pages_of_a_manifest_stay_at_their_version(ground: Ground) -> None:
+    land(ground, "ts,station,temp\n2013-01-01,a,1\n2013-01-02,a,2\n", "one.csv")
+    first = ground.client.get(f"{ONE}/manifest", params={"limit": 1}).json()
+    land(ground, "ts,station,temp\n2013-01-01,b,1\n", "two.csv")
+    second = ground.client.get(f"{ONE}/manifest", params={"cursor": first["nextCursor"]}).json()
+    assert (second["version"], second["total"], second["nextCursor"]) == (1, 2, None)
+    names = [one["name"] for one in first["segments"] + second["segments"]]
+    assert len(set(names)) == 2
+    assert leases(ground) == 0
+
+
+def leases(ground: Ground) -> int:
+    import sqlite3
+
+    with sqlite3.connect(ground.warehouse.settings.home_folder / "catalog.sqlite") as connection:
+        return int(connection.execute("SELECT count(*) FROM leases WHERE resource LIKE 'query:%'").fetchone()[0])
+
+
+def test_a_version_that_was_collected_is_gone(tmp_path: Path) -> None:
+    with service(tmp_path / "home", DATASETS, gc_grace_seconds=0, keep_versions_seconds=0) as ground:
+        land(ground, "ts,station,temp\n2013-01-01,a,1\n", "one.csv")
+        list(ground.warehouse.build("weather", [DATASETS["weather"].partition("2013-01-01")], close=True))
+        ground.warehouse.collect()
+        gone = ground.client.get(f"{ONE}/manifest", params={"version": 1})
+        assert (gone.status_code, gone.json()["code"]) == (410, "gone")
+
+
+def land(ground: Ground, text: str, name: str) -> None:
+    path = ground.warehouse.settings.home_folder / name
+    path.write_text(text)
+    ground.warehouse.land("weather", [path])
+
+
+@pytest.mark.parametrize(
+    ("choice", "keys"),
+    [
+        ({}, ["2013-01-01", "2013-01-02", "2013-02-01"]),
+        ({"state": "sealed"}, ["2013-01-01"]),
+        ({"state": "stale"}, []),
+        ({"from": "2013-01-02"}, ["2013-01-02", "2013-02-01"]),
+        ({"to": "2013-01-02T00:00:00Z"}, ["2013-01-01"]),
+        ({"from": "2013-01-01T23:59:59+00:00", "to": "2013-01-31"}, ["2013-01-01", "2013-01-02"]),
+    ],
+)
+def test_partitions_are_chosen(shared: Ground, choice: dict[str, str], keys: list[str]) -> None:
+    for path in (f"{ONE}/partitions", "/datasets/weather/partitions"):
+        for limit in (1, 1000):
+            assert [one["partition"] for one in pages(shared, path, "partitions", limit=limit, **choice)] == keys
+
+
+@pytest.mark.parametrize(
+    ("path", "choice"),
+    [
+        ("/admin/datasets", {"limit": 0}),
+        ("/admin/datasets", {"limit": 1001}),
+        ("/admin/datasets", {"source": "ftp"}),
+        ("/admin/datasets", {"unknown": "x"}),
+        (f"{ONE}/manifest", {"version": -1}),
+        (f"{ONE}/manifest", {"cursor": "x"}),
+        (f"{ONE}/manifest", {"cursor": "1-1", "version": 2}),
+        (f"{ONE}/manifest", {"cursor": "99-1"}),
+        (f"{ONE}/partitions", {"state": "lost"}),
+        (f"{ONE}/partitions", {"from": "soon"}),
+        (f"{ONE}/partitions", {"cursor": "2013-13-01"}),
+        (f"{ONE}/deadletters", {"cursor": "1"}),
+        (f"{ONE}/deadletters", {"limit": 1001}),
+        ("/admin/audit", {"cursor": "-1"}),
+        ("/admin/audit", {"cursor": "9" * 30}),
+        ("/admin/audit", {"cursor": "²"}),
+    ],
+)
+def test_wrong_choices_are_explained(shared: Ground, path: str, choice: dict[str, Any]) -> None:
+    refused = shared.client.get(path, params=choice)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")
+
+
+def test_dead_letters_by_page(shared: Ground) -> None:
+    found = pages(shared, f"{ONE}/deadletters", "deadLetters", limit=1)
+    assert found == pages(shared, f"{ONE}/deadletters", "deadLetters")
+    assert [(one["line"], one["code"], one["raw"]["text"]) for one in found] == [
+        (3, "failed_check", "2013-01-02,a,999"), (5, "bad_value", "soon,x,1"), (6, "failed_check", "2013-01-03,z,998"),
+    ]  # fmt: skip
+    assert {one["column"] for one in found} == {"temp", "ts"} and all(one["reason"] for one in found)
+    for limit in (1, 2):
+        chosen = pages(shared, f"{ONE}/deadletters", "deadLetters", code="failed_check", limit=limit)
+        assert [one["line"] for one in chosen] == [3, 6]
+    assert pages(shared, f"{ONE}/deadletters", "deadLetters", code="nothing") == []
+    assert pages(shared, "/admin/datasets/water/deadletters", "deadLetters") == []
+
+
+def test_dead_letters_of_several_files_the_newest_first(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        land(ground, f"ts,station,temp\nbad{number},a,1\n2013-01-01,a,9{number}9\n", f"{number}.csv")
+    expected = ["bad2,a,1", "2013-01-01,a,929", "bad1,a,1", "2013-01-01,a,919", "bad0,a,1", "2013-01-01,a,909"]
+    for limit in (1, 2, 4, 6):
+        found = pages(ground, f"{ONE}/deadletters", "deadLetters", limit=limit)
+        assert [one["raw"]["text"] for one in found] == expected
+    first = ground.client.get(f"{ONE}/deadletters", params={"limit": 3}).json()
+    land(ground, "ts,station,temp\nnewer,a,1\n", "newer.csv")
+    rest = ground.client.get(f"{ONE}/deadletters", params={"cursor": first["nextCursor"]}).json()
+    assert [one["raw"]["text"] for one in rest["deadLetters"]] == expected[3:]
+    monkeypatch.setattr(admin_dead_letters, "MOST_BYTES", 10)
+    short = pages(ground, f"{ONE}/deadletters", "deadLetters", limit=1000)
+    assert [one["raw"]["text"] for one in short] == ["newer,a,1", *expected], "pages end early, nothing is lost"
+
+
+def test_bytes_that_are_no_text(ground: Ground) -> None:
+    path = ground.warehouse.settings.home_folder / "bytes.csv"
+    path.write_bytes(b"ts,station,temp\n2013-01-01,\xff\xfe,1\n")
+    ground.warehouse.land("weather", [path])
+    (one,) = pages(ground, f"{ONE}/deadletters", "deadLetters")
+    assert one["raw"] == {"text": None, "base64": "MjAxMy0wMS0wMSz//iwx"}
+
+
+def test_retention_is_set_read_and_audited(ground: Ground) -> None:
+    before = ground.client.get(f"{ONE}/retention")
+    assert before.json() == {"declared": "10y", "effective": "10y", "version": 0, "setBy": None, "setAt": None}
+    first = ground.client.put(f"{ONE}/retention", json={"maxAge": "90d"}, headers={"If-Match": before.headers["ETag"]})
+    assert (first.status_code, first.json()["effective"], first.json()["setBy"]) == (200, "90d", "local")
+    late = ground.client.put(f"{ONE}/retention", json={"maxAge": "1d"}, headers={"If-Match": before.headers["ETag"]})
+    assert late.status_code == 412
+    ever = ground.client.put(f"{ONE}/retention", json={"maxAge": None}, headers={"If-Match": first.headers["ETag"]})
+    assert (ever.json()["effective"], ever.json()["declared"], ever.json()["version"]) == (None, "10y", 2)
+    assert ground.client.get(f"{ONE}/retention").headers["ETag"] == ever.headers["ETag"]
+    rows = ground.client.get("/admin/audit", params={"dataset": "weather", "limit": 2}).json()["rows"]
+    assert [(row["action"], row["details"]["after"]) for row in rows] == [
+        ("retention_set", {"max_age": None}), ("retention_set", {"max_age": "90d"}),
+    ]  # fmt: skip
+    assert rows[0]["details"]["before"] == {"max_age": "90d"}
+
+
+@pytest.mark.parametrize("body", [{}, {"maxAge": "soon"}, {"maxAge": 5}, {"maxAge": "0d"}, {"maxAge": "5y", "x": 1}, [], None])
+def test_retention_has_to_be_a_duration(ground: Ground, body: Any) -> None:
+    refused = ground.client.put(f"{ONE}/retention", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")
+    assert ground.client.get(f"{ONE}/retention").json()["version"] == 0
+
+
+def test_storage_targets(ground: Ground) -> None:
+    assert ground.client.get("/admin/storage-targets").json() == {
+        "targets": [{"name": "default", "driver": "local", "datasets": 3}]
+    }
+    done = ground.client.put(f"{ONE}/storage-target", json={"target": "default"})
+    assert (done.status_code, done.json()["version"]) == (200, 1)
+    assert ground.client.get(f"{ONE}/storage-target").headers["ETag"] == done.headers["ETag"]
+    unknown = ground.client.put(f"{ONE}/storage-target", json={"target": "s3"})
+    assert unknown.status_code == 422 and "'s3'" in unknown.json()["detail"]
+
+
+def test_the_audit_log_by_page(ground: Ground) -> None:
+    for days in range(5):
+        ground.client.put(f"{ONE}/retention", json={"maxAge": f"{days + 1}d"})
+    whole = pages(ground, "/admin/audit", "rows", limit=1000)
+    assert pages(ground, "/admin/audit", "rows", limit=2) == whole
+    assert [row["id"] for row in whole] == sorted((row["id"] for row in whole), reverse=True)
+    of_one = pages(ground, "/admin/audit", "rows", limit=2, dataset="weather")
+    assert {row["dataset"] for row in of_one} == {"weather"} and len(of_one) < len(whole)
+    assert ground.client.get("/admin/audit", params={"dataset": "nothing"}).status_code == 404
+
+
+def test_a_dataset_that_is_not_there(shared: Ground) -> None:
+    for method, path in [
+        ("GET", ""), ("GET", "/manifest"), ("GET", "/partitions"), ("GET", "/retention"), ("PUT", "/retention"),
+        ("GET", "/storage-target"), ("PUT", "/storage-target"), ("GET", "/deadletters"),
+    ]:  # fmt: skip
+        body = {"maxAge": "5y"} if path == "/retention" else {"target": "default"}
+        answer = shared.client.request(method, f"/admin/datasets/nothing{path}", json=body if method == "PUT" else None)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+
+
+def test_only_administrators_come_here(tmp_path: Path) -> None:
+    with service(tmp_path / "home", DATASETS) as ground:
+        secret = new_secret()
+        scopes = ["timestore:read", "timestore:write", "water:read"]
+        ground.warehouse.catalog.tokens.add(name="a", digest=digest_of(secret), scopes=scopes, expires_at=None, actor="test")
+        paths = ground.client.get("/openapi.json").json()["paths"]
+        for path, methods in paths.items():
+            for method in methods if path.startswith("/admin") else ():
+                answer = asked(ground, method, path.replace("{name}", "weather"), bearer(secret))
+                assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path)
+
+
+def asked(ground: Ground, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    return ground.client.request(method.upper(), path, headers=headers)

@@ -1,0 +1,104 @@
+"""Beside the requests the service merges small deltas and forgets old answers, and gives way to whoever builds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import create_engine, text
+
+from timestore_assets.catalog.records import PartitionRecord
+from timestore_assets_tests.service_ground import Ground, open_warehouse, service, serving
+
+WAIT_SECONDS = 40.0
+T = TypeVar("T")
+
+
+def ingest(ground: Ground, number: int, **headers: str) -> None:
+    record = {"ts": f"2013-01-01T00:00:{number % 60:02}Z", "station": f"S{number}", "temp": number % 60}
+    answer = ground.client.post("/datasets/weather/ingest", json={"records": [record]}, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+def until(look: Callable[[], T | None]) -> T:
+    over = threading.Event()
+    timer = threading.Timer(WAIT_SECONDS, over.set)
+    timer.start()
+    try:
+        while not over.wait(0.1):
+            if found := look():
+                return found
+    finally:
+        timer.cancel()
+    raise AssertionError(f"not within {WAIT_SECONDS:.0f} s")
+
+
+def partition(ground: Ground) -> PartitionRecord:
+    _, record = ground.warehouse.resolve("weather")
+    (found,) = ground.warehouse.catalog.partitions(record.id)
+    return found
+
+
+def test_small_deltas_of_an_open_partition_are_merged(tmp_path: Path) -> None:
+    with service(tmp_path / "home", serve_merge_deltas=3) as ground:
+        for number in range(8):
+            ingest(ground, number)
+        until(lambda: partition(ground).fresh_deltas <= 3)
+        found = partition(ground)
+        assert (found.state, found.rows) == ("open", 8)
+        assert found.segments < 8
+        rows = ground.client.post("/datasets/weather/query", json={}).json()["rows"]
+        assert sorted(row["station"] for row in rows) == [f"S{number}" for number in range(8)]
+        actors = {row["actor"] for row in ground.warehouse.catalog.audit() if row["action"] == "built"}
+        assert actors == {"service"}
+        assert not ground.warehouse.verify("weather").findings
+
+
+def test_rows_that_come_in_meanwhile_are_all_there(tmp_path: Path) -> None:
+    with service(tmp_path / "home", serve_merge_deltas=2) as ground:
+        for number in range(60):
+            ingest(ground, number)
+        until(lambda: partition(ground).fresh_deltas <= 2)
+        rows = ground.client.post("/datasets/weather/query", json={}).json()["rows"]
+        assert sorted(row["station"] for row in rows) == sorted(f"S{number}" for number in range(60))
+
+
+def test_a_partition_that_somebody_else_builds_is_left_alone(tmp_path: Path) -> None:
+    with service(tmp_path / "home", serve_merge_deltas=2) as ground:
+        catalog = ground.warehouse.catalog
+        _, record = ground.warehouse.resolve("weather")
+        resource = f"build:{record.id}:2013-01-01"
+        lease = catalog.acquire(resource, holder="another", ttl=timedelta(seconds=60))
+        assert lease is not None
+        for number in range(5):
+            ingest(ground, number)
+        until(lambda: ground.service.merging.is_waiting_with("weather") or None)
+        assert partition(ground).fresh_deltas == 5
+        catalog.release(lease)
+        until(lambda: partition(ground).fresh_deltas <= 2)
+
+
+def test_it_can_be_switched_off(tmp_path: Path) -> None:
+    with service(tmp_path / "home", serve_merge_deltas=0) as ground:
+        for number in range(5):
+            ingest(ground, number)
+        until(lambda: ground.service.merging.rounds >= 2)
+        assert partition(ground).fresh_deltas == 5
+
+
+def test_answers_that_nobody_asks_for_again_are_forgotten(tmp_path: Path) -> None:
+    with open_warehouse(tmp_path / "home", ingest_keep_seconds=60) as warehouse:
+        with serving(warehouse) as ground:
+            ingest(ground, 1, **{"Idempotency-Key": "old"})
+            ingest(ground, 2, **{"Idempotency-Key": "new"})
+        _, record = warehouse.resolve("weather")
+        engine = create_engine(warehouse.settings.catalog_url)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE ingestions SET created_at = created_at - 61000000 WHERE key = 'old'"))
+        engine.dispose()
+        with serving(warehouse) as ground:
+            until(lambda: "old" not in warehouse.catalog.ingestions.with_keys(record.id, ["old", "new"]))
+            assert "new" in warehouse.catalog.ingestions.with_keys(record.id, ["old", "new"])

@@ -1,0 +1,282 @@
+"""SQL over HTTP: parameters are values and nothing else, the sandbox holds, saved queries are shared by those who may read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from timestore_assets.model.dataset import Access
+from timestore_assets.service.access.token_secret import digest_of, new_secret
+from timestore_assets_tests.querying_ground import METER, Ground, row
+from timestore_assets_tests.service_ground import Ground as Service
+from timestore_assets_tests.service_ground import service
+
+SECRET = "correct-horse-battery-staple"
+HIDDEN = replace(METER, name="hidden", access=Access(read=("hidden:read",), write=("hidden:write",)))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`meter` has three days of rows, `hidden` one row whose note is a secret."""
+    home = tmp_path_factory.mktemp("sql")
+    with service(home, {METER.name: METER, HIDDEN.name: HIDDEN}, sql_timeout_seconds=20) as made:
+        for dataset, rows in (
+            (
+                METER,
+                [row("a", minute, day=day, value=float(minute), n=day, note="x") for day in (1, 2, 3) for minute in range(3)],
+            ),
+            (HIDDEN, [row("a", 0, note=SECRET)]),
+        ):
+            warehouse = made.warehouse
+            ground = Ground(
+                folder=home,
+                catalog=warehouse.catalog,  # type: ignore[arg-type]
+                store=warehouse.store,  # type: ignore[arg-type]
+                limits=warehouse.limits,
+                dataset=dataset,
+                querier=warehouse.querier,
+            )
+            ground.land(rows)
+        (home / "secret.csv").write_text(f"word\n{SECRET}\n")
+        yield made
+
+
+def token(made: Service, name: str, *scopes: str) -> dict[str, str]:
+    secret = new_secret()
+    made.warehouse.catalog.tokens.add(name=name, digest=digest_of(secret), scopes=scopes, expires_at=None, actor="test")
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture(scope="module")
+def reader(running: Service) -> dict[str, str]:
+    return token(running, "reader", "timestore:read", "timestore:write")
+
+
+@pytest.fixture(scope="module")
+def keeper(running: Service) -> dict[str, str]:
+    """Reads both."""
+    return token(running, "keeper", "timestore:read", "timestore:write", "hidden:read")
+
+
+def asked(made: Service, headers: dict[str, str], sql: str, parameters: Any = None, **more: Any) -> httpx.Response:
+    body = {"sql": sql, **({} if parameters is None else {"parameters": parameters}), **more}
+    return made.client.post("/sql", json=body, headers=headers)
+
+
+def rows(response: httpx.Response) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["rows"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "expected"),
+    [
+        ("SELECT $a AS a", {"a": "it's $b -- \" ; DROP"}, [{"a": "it's $b -- \" ; DROP"}]),
+        ("SELECT $a AS a, $b AS b, $c AS c", {"a": 2**62, "b": 0.1, "c": None}, [{"a": 2**62, "b": 0.1, "c": None}]),
+        ("SELECT typeof($a) AS t", {"a": {"type": "double", "value": 1}}, [{"t": "DOUBLE"}]),
+        ("SELECT count(*) AS c FROM meter WHERE n = $n AND note = $note", {"n": 2, "note": "x"}, [{"c": 3}]),
+        ("SELECT count(*) AS c FROM meter WHERE note = $note", {"note": "' OR true --"}, [{"c": 0}]),
+        (
+            "SELECT min(ts) AS t FROM meter WHERE ts >= $since",
+            {"since": {"type": "timestamp", "value": "2024-01-02T02:00:00+02:00"}},
+            [{"t": "2024-01-02T00:00:00Z"}],
+        ),
+        ("SELECT $d + 1 AS d", {"d": {"type": "date", "value": "2024-02-28"}}, [{"d": "2024-02-29"}]),
+        ("SELECT n FROM meter ORDER BY ts LIMIT $n", {"n": 1}, [{"n": 1}]),
+        ("SELECT INTERVAL 1 DAY AS i, $a AS a", {"a": True}, [{"i": "1 day", "a": True}]),
+    ],
+)
+def test_parameters_are_values(running: Service, reader: dict[str, str], sql: str, parameters: Any, expected: Any) -> None:
+    assert rows(asked(running, reader, sql, parameters)) == expected
+
+
+def test_parameters_prune_like_constants(running: Service, reader: dict[str, str]) -> None:
+    since = {"since": {"type": "timestamp", "value": "2024-01-03T00:00:00Z"}}
+    found = asked(running, reader, "SELECT count(*) AS c FROM meter WHERE ts >= $since", since).json()
+    assert found["rows"] == [{"c": 3}] and (found["scanned"], found["pruned"]) == (1, 2)
+    assert found["manifestVersions"] == {"meter": 1}
+
+
+@pytest.mark.parametrize("accept", ["application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "text/csv"])
+def test_every_format_is_there(running: Service, reader: dict[str, str], accept: str) -> None:
+    body = {"sql": "SELECT n, ts FROM meter WHERE n < $n ORDER BY ts", "parameters": {"n": 2}}
+    response = running.client.post("/sql", json=body, headers={**reader, "Accept": accept})
+    assert response.headers["x-timestore-manifest-versions"] == '{"meter":1}'
+    if accept == "text/csv":
+        assert response.text.splitlines()[:2] == ["n,ts", "1,2024-01-01T00:00:00Z"]
+        return
+    stream = accept.endswith("stream")
+    table = pa.ipc.open_stream(response.content).read_all() if stream else pq.read_table(io.BytesIO(response.content))
+    assert table.num_rows == 3 and table.schema.field("ts").type == pa.timestamp("us", tz="UTC")
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "status", "said"),
+    [
+        ("SELECT $a", {}, 422, "the parameter $a has no value"),
+        ("SELECT 1", {"a": 1}, 422, "write $a there"),
+        ("SELECT ?", {"a": 1}, 422, "parameters have names"),
+        ("SELECT $1", {}, 422, "parameters have names"),
+        ("SELECT $a", {"a": {"type": "int", "value": "1"}}, 422, "the parameter 'a' is a int"),
+        ("SELECT $a", {"a": 2**63}, 422, "the parameter 'a' is a int"),
+        ("SELECT $a", {"a": {"type": "timestamp", "value": "soon"}}, 422, "the parameter 'a' is a timestamp"),
+        ("SELECT $a", {"a": [1]}, 422, "body.parameters.a"),
+        ("SELECT $a", {"a b": 1}, 422, "body.parameters"),
+        ("SELECT * FROM meter WHERE ts > $t", {"t": "2024-01-01T00:00:00+02:00"}, 422, "give the parameter the type timestamp"),
+        ("SELECT * FROM $t", {"t": "meter"}, 422, "SQL: "),
+        ("SELECT * FROM query_table($t)", {"t": "hidden"}, 403, "query_table"),
+        ("SELECT * FROM query($t)", {"t": "FROM hidden"}, 403, "query"),
+        ("SELECT * FROM read_text($t)", {"t": "/etc/passwd"}, 403, "read_text"),
+        ("SELECT getenv($t)", {"t": "HOME"}, 403, "getenv"),
+        ("SELECT $t::regclass", {"t": "hidden"}, 403, "regclass"),
+    ],
+)
+def test_what_parameters_can_not_do(
+    running: Service, reader: dict[str, str], sql: str, parameters: Any, status: int, said: str
+) -> None:
+    response = asked(running, reader, sql, parameters)
+    assert response.status_code == status and said in response.json()["detail"], response.text
+
+
+ATTACKS: Sequence[str] = [
+    "SELECT * FROM read_text('{home}/secret.csv')",
+    "SELECT * FROM read_csv('{home}/secret.csv')",
+    "SELECT * FROM '{home}/secret.csv'",
+    "SELECT * FROM glob('{home}/*')",
+    "SELECT getenv('PATH')",
+    "SELECT * FROM duckdb_settings()",
+    "SELECT * FROM duckdb_views()",
+    "SELECT * FROM information_schema.tables",
+    "SELECT current_setting('temp_directory')",
+    "PRAGMA database_list",
+    "PRAGMA show_tables",
+    "ATTACH '{home}/catalog.sqlite' AS c",
+    "COPY meter TO '{home}/out.csv'",
+    "COPY (SELECT 1) TO '/dev/stdout'",
+    "INSTALL httpfs",
+    "LOAD sqlite",
+    "SET memory_limit = '100GB'",
+    "SELECT 1; SELECT 2",
+    "CREATE TABLE t AS SELECT 1",
+    "SELECT " + "(" * 20_000 + "1" + ")" * 20_000,
+    "SELECT " + "NOT " * 20_000 + "true",
+    "SELECT " + "[" * 5_000 + "]" * 5_000,
+    "SELECT '" + "x" * 200_000 + "'",
+    "SELECT repeat('x', 10000000000)",
+    "SELECT lpad('', 4000000000, 'x')",
+    "SELECT * FROM hidden",
+    "SELECT * FROM hiden",
+    "SELECT hidden.note FROM meter",
+    "SELECT (SELECT note FROM hidden)",
+    "WITH a AS (FROM hidden) SELECT * FROM a",
+    "SELECT * FROM meter WHERE note IN (FROM hidden SELECT note)",
+    "FROM (FROM (FROM hidden))",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
+def test_the_sandbox_holds_over_http(running: Service, reader: dict[str, str], attack: str) -> None:
+    home = str(running.warehouse.settings.home_folder)
+    response = asked(running, reader, attack.replace("{home}", home))
+    assert response.status_code in (403, 422), response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    said = response.text.replace("hiden", "").replace("{home}", home)
+    assert SECRET not in said and "segment_" not in said and "Traceback" not in said
+    if "{home}" not in attack:
+        assert home not in said
+    if "hidden" not in attack:
+        assert "hidden" not in said
+    assert not (Path(home) / "out.csv").exists()
+    assert rows(asked(running, reader, "SELECT 1 AS one")) == [{"one": 1}]
+
+
+def test_what_others_have_is_as_if_it_were_not_there(running: Service, reader: dict[str, str], keeper: dict[str, str]) -> None:
+    assert rows(asked(running, keeper, "SELECT note FROM hidden")) == [{"note": SECRET}]
+    there, absent = asked(running, reader, "SELECT * FROM hidden"), asked(running, reader, "SELECT * FROM absent")
+    assert there.status_code == absent.status_code
+    assert there.json()["detail"].replace("hidden", "absent") == absent.json()["detail"]
+
+
+def test_too_large_values_end_in_an_error_and_the_service_lives_on(running: Service, reader: dict[str, str]) -> None:
+    doubled = ", ".join(f"t{i} AS (SELECT s || s AS s FROM t{i - 1})" for i in range(1, 45))
+    response = asked(running, reader, f"WITH t0 AS (SELECT 'xxxxxxxxxxxxxxxx' AS s), {doubled} SELECT length(s) AS n FROM t44")
+    assert response.status_code in (422, 503), response.text
+    assert rows(asked(running, reader, "SELECT count(*) AS c FROM meter")) == [{"c": 9}]
+
+
+# --- saved queries
+
+SAVED = "/saved-queries/warm"
+WARM = {
+    "sql": "SELECT max(value) AS v FROM meter WHERE ts >= $since AND n <= $n",
+    "parameters": {"since": {"type": "timestamp", "default": "2024-01-02T00:00:00Z"}, "n": {"type": "int"}},
+}
+
+
+def test_a_saved_query_from_its_making_to_its_end(running: Service, reader: dict[str, str]) -> None:
+    client = running.client
+    made = client.put(SAVED, json=WARM, headers={**reader, "If-None-Match": "*"})
+    assert made.status_code == 201 and made.json()["datasets"] == ["meter"] and made.json()["version"] == 1
+    assert client.put(SAVED, json=WARM, headers={**reader, "If-None-Match": "*"}).status_code == 412
+    again = client.put(SAVED, json={**WARM, "description": "warmest"}, headers={**reader, "If-Match": made.headers["etag"]})
+    assert again.status_code == 200 and again.json()["version"] == 2
+    assert client.put(SAVED, json=WARM, headers={**reader, "If-Match": made.headers["etag"]}).status_code == 412
+    assert client.get(SAVED, headers=reader).json()["description"] == "warmest"
+    assert [one["name"] for one in client.get("/saved-queries", headers=reader).json()["queries"]] == ["warm"]
+    run = client.post(f"{SAVED}/run", json={"parameters": {"n": 3}}, headers=reader)
+    assert rows(run) == [{"v": 2.0}] and run.json()["scanned"] == 2
+    for parameters, said in (({}, "'n' needs a value"), ({"n": "3"}, "'n' is a int"), ({"n": 1, "x": 1}, "has no parameter 'x'")):
+        refused = client.post(f"{SAVED}/run", json={"parameters": parameters}, headers=reader)
+        assert refused.status_code == 422 and said in refused.json()["detail"]
+    assert client.delete(SAVED, headers={**reader, "If-Match": made.headers["etag"]}).status_code == 412
+    assert client.delete(SAVED, headers={**reader, "If-Match": again.headers["etag"]}).status_code == 204
+    assert client.get(SAVED, headers=reader).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"sql": "SELECT nope FROM meter"}, "nope"),
+        ({"sql": "SELECT 1"}, "reads no dataset"),
+        ({"sql": "DROP TABLE meter"}, "only one SELECT"),
+        ({"sql": "SELECT $a FROM meter"}, "$a has no value"),
+        ({"sql": "SELECT n FROM meter", "parameters": {"a": {"type": "int"}}}, "write $a there"),
+        ({"sql": "SELECT $a FROM meter", "parameters": {"a": {"type": "int", "default": "x"}}}, "'a' is a int"),
+        ({"sql": "SELECT note FROM hidden"}, "there is no dataset 'hidden'"),
+    ],
+)
+def test_only_what_could_be_run_is_saved(running: Service, reader: dict[str, str], body: Any, said: str) -> None:
+    refused = running.client.put("/saved-queries/bad", json=body, headers=reader)
+    assert refused.status_code in (403, 422) and said in refused.json()["detail"], refused.text
+    assert running.client.get("/saved-queries/bad", headers=reader).status_code == 404
+
+
+def test_saving_takes_more_than_reading(running: Service) -> None:
+    headers = token(running, "only_reader", "timestore:read")
+    assert running.client.put("/saved-queries/mine", json={"sql": "FROM meter"}, headers=headers).status_code == 403
+
+
+def test_queries_over_what_one_may_not_read_are_not_there(
+    running: Service, reader: dict[str, str], keeper: dict[str, str]
+) -> None:
+    path = "/saved-queries/both"
+    client = running.client
+    assert client.put(path, json={"sql": "SELECT h.note FROM hidden h, meter"}, headers=keeper).status_code == 201
+    assert client.get(path, headers=reader).status_code == 404
+    assert client.post(f"{path}/run", json={}, headers=reader).status_code == 404
+    assert client.delete(path, headers=reader).status_code == 404
+    assert client.get("/saved-queries", headers=reader).json() == {"queries": []}
+    mine = client.put(path, json={"sql": "SELECT n FROM meter"}, headers={**reader, "If-None-Match": "*"})
+    assert mine.status_code == 201
+    several = client.get(path, headers=keeper)
+    assert several.status_code == 409 and mine.json()["id"] in several.json()["detail"]
+    assert client.get(f"/saved-queries/{mine.json()['id']}", headers=keeper).json()["sql"] == "SELECT n FROM meter"

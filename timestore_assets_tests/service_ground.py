@@ -1,0 +1,92 @@
+"""A warehouse with datasets and the HTTP service over it, really listening on a loopback port in a thread of the test."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.model.dataset import Dataset, HttpSource
+from timestore_assets.service.app import create_app
+from timestore_assets.service.logs import Log
+from timestore_assets.service.state import Service
+from timestore_assets.settings import Settings
+from timestore_assets.storage.local import LocalStore
+from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.landing_ground import dataset, empty_catalog
+
+START_SECONDS = 20.0
+WEATHER = dataset(sources=(HttpSource(),))
+"""`weather`: `ts`, `station`, a nullable `temp` between -60 and 140; takes records over HTTP."""
+
+
+@dataclass
+class Ground:
+    """`url`: where the service listens. `client`: speaks to it without credentials."""
+
+    url: str
+    warehouse: Warehouse
+    service: Service
+    client: httpx.Client
+
+
+@contextmanager
+def open_warehouse(
+    home: Path, datasets: Mapping[str, Dataset] | None = None, *, catalog_url: str | None = None, **settings: Any
+) -> Iterator[Warehouse]:
+    """A warehouse in a folder, over these datasets (`weather` by default)."""
+    chosen = Settings(home=home, **settings)
+    home.mkdir(parents=True, exist_ok=True)
+    if catalog_url is None and not (home / "catalog.sqlite").exists():
+        shutil.copy(empty_catalog(), home / "catalog.sqlite")
+    catalog = SqlCatalog.open(catalog_url or chosen.catalog_url)
+    store = LocalStore(chosen.data_folder, staging_root=chosen.data_folder / ".staging")
+    with Warehouse(chosen, catalog=catalog, store=store, datasets=datasets or {WEATHER.name: WEATHER}) as warehouse:
+        for name in warehouse.datasets:
+            warehouse.resolve(name)
+        yield warehouse
+
+
+@contextmanager
+def serving(warehouse: Warehouse, *, log: Log | None = None, more: Callable[[FastAPI], None] | None = None) -> Iterator[Ground]:
+    """The service over a warehouse until the block ends. `more`: adds to the application before it starts."""
+    app = create_app(warehouse, log)
+    if more is not None:
+        more(app)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", proxy_headers=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="service", daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{_port(server, thread)}"
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            yield Ground(url=url, warehouse=warehouse, service=app.state.service, client=client)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=START_SECONDS)
+        assert not thread.is_alive(), "the service did not stop"
+
+
+@contextmanager
+def service(home: Path, datasets: Mapping[str, Dataset] | None = None, **settings: Any) -> Iterator[Ground]:
+    """A warehouse and the service over it."""
+    with open_warehouse(home, datasets, **settings) as warehouse, serving(warehouse) as ground:
+        yield ground
+
+
+def _port(server: uvicorn.Server, thread: threading.Thread) -> int:
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline, "the service did not start"
+        time.sleep(0.01)
+    return int(server.servers[0].sockets[0].getsockname()[1])
