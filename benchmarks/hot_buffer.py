@@ -3,9 +3,9 @@
     python benchmarks/hot_buffer.py --rate 5_000 --seconds 20
 
 The service, the session and Apache Kafka (or the embedded broker: `--embedded`) each run beside this process on the same machine.
-The producer notes when it hands each record to its client; ten times a second the newest record of each topic partition is asked
-for. What counts is the age of the oldest record that an answer lacks, when the answer has been read: everything older was in it.
-At the end: what merging costs a query.
+Ten times a second the newest record of each topic partition is asked for. What counts is the age of the oldest record that an
+answer lacks, when the answer has been read: everything older was in it. It counts from when the broker has taken the record; how
+long the broker takes for that is told beside it. At the end: what merging costs a query.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ from streaming_ground import make_home
 
 TOPIC, PARTITIONS = "metrics", 4
 PORT = 4177
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 SETTLING_SECONDS = 4.0
 PAUSE_SECONDS = 0.1
+WARM_SECONDS = 2.0
 
 
 def main() -> None:
@@ -68,42 +71,59 @@ def _running(*arguments: str) -> Iterator[None]:
         process.wait(timeout=60)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """When each record was handed to the client, and when the broker had taken it; 0 for not yet."""
+
+    sent: list[float]
+    taken: list[float]
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, count: int) -> Feed:
+        return cls(sent=[0.0] * count, taken=[0.0] * count)
+
+    def produce(self, servers: str, rate: int) -> None:
+        from confluent_kafka import Producer
+
+        producer = Producer({"bootstrap.servers": servers, "linger.ms": 5})
+        began = time.monotonic()
+        for number in range(len(self.sent)):
+            late = began + number / rate - time.monotonic()
+            producer.poll(late if late > 0.002 else 0)
+            self.sent[number] = time.monotonic()
+            taken = partial(self._taken, number)
+            producer.produce(TOPIC, _record(number), partition=number % PARTITIONS, on_delivery=taken)
+        producer.flush(30)
+        self.done.set()
+
+    def _taken(self, number: int, *_: object) -> None:
+        self.taken[number] = time.monotonic()
+
+
 def _measure(servers: str, rate: int, seconds: int) -> None:
-    times: list[float] = []
-    done = threading.Event()
+    feed = Feed.of(rate * seconds)
     asker = Asker()
     asker.until_ready()
-    producer = threading.Thread(target=_produce, args=(servers, rate, seconds, times, done), daemon=True)
-    producer.start()
-    ages, asked, merged = _watch(asker, times, done)
-    ordered = sorted(ages)
-    p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+    threading.Thread(target=feed.produce, args=(servers, rate), daemon=True).start()
+    _watch(asker, feed, seconds=WARM_SECONDS)
+    ages, asked, merged = _watch(asker, feed, seconds=seconds)
     print(f"{rate:,} records/s for {seconds} s, {len(asked):,} answers, {os.cpu_count()} cores")
-    print(
-        f"oldest record that an answer lacks: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {ordered[-1] * 1000:.0f} ms"
-    )
-    print(f"an answer: p50 {statistics.median(asked) * 1000:.0f} ms, {statistics.median(merged):,.0f} rows merged in")
+    print(f"the broker takes a record: {_spread([b - a for a, b in zip(feed.sent, feed.taken, strict=True)])}")
+    print(f"oldest record that an answer lacks: {_spread(ages)}")
+    print(f"an answer: {_spread(asked)}, {statistics.median(merged):,.0f} rows merged in")
+
+
+def _spread(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    found = (statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
+    return "p50 {:.0f} ms, p99 {:.0f} ms, worst {:.0f} ms".format(*(one * 1000 for one in found))
 
 
 def _record(number: int) -> bytes:
     now = datetime.now(UTC).isoformat()
     measured = f'"temp": 1, "humidity": 2, "count": {number}, "ok": true'
     return f'{{"ts": "{now}", "device": "d{number % 100}", "site": "p{number % PARTITIONS}", {measured}}}'.encode()
-
-
-def _produce(servers: str, rate: int, seconds: int, times: list[float], done: threading.Event) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5})
-    began = time.monotonic()
-    for number in range(rate * seconds):
-        late = began + number / rate - time.monotonic()
-        if late > 0.002:
-            producer.poll(late)
-        times.append(time.monotonic())
-        producer.produce(TOPIC, _record(number), partition=number % PARTITIONS)
-    producer.flush(30)
-    done.set()
 
 
 class Asker:
@@ -140,19 +160,21 @@ class Asker:
                 return
 
 
-def _watch(asker: Asker, times: list[float], done: threading.Event) -> tuple[list[float], list[float], list[int]]:
+def _watch(asker: Asker, feed: Feed, *, seconds: float) -> tuple[list[float], list[float], list[int]]:
     """Of every answer, when it is read: the age of the oldest record that it lacks, the seconds it took, the rows merged in."""
     ages: list[float] = []
     asked: list[float] = []
     merged: list[int] = []
-    while not done.wait(PAUSE_SECONDS):
+    until = time.monotonic() + seconds
+    while not feed.done.wait(PAUSE_SECONDS) and time.monotonic() < until:
         began = time.monotonic()
         newest, rows = asker.ask()
-        now, produced = time.monotonic(), len(times)
+        now = time.monotonic()
         asked.append(now - began)
         merged.append(rows)
-        lacked = min(newest.get(part, part - PARTITIONS) + PARTITIONS for part in range(PARTITIONS))
-        ages.append(now - times[lacked] if lacked < produced else 0.0)
+        lacked = [newest.get(part, part - PARTITIONS) + PARTITIONS for part in range(PARTITIONS)]
+        taken = [feed.taken[number] for number in lacked if number < len(feed.taken)]
+        ages.append(max((now - at for at in taken if 0 < at < now), default=0.0))
     return ages, asked, merged
 
 

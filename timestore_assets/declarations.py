@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from timestore_assets.catalog.records import StoredDeclaration
 
 LOG = logging.getLogger(__name__)
+FRESH_SECONDS = 2.0
+"""How long what was declared over HTTP may stay unknown to another process."""
 
 
 def declaration_files(folders: Iterable[Path]) -> Iterator[Path]:
@@ -74,9 +77,21 @@ class DeclaredDatasets:
     def __init__(self, from_files: Mapping[str, Dataset]) -> None:
         self._from_files = from_files
         self._read: dict[tuple[str, int], Dataset | None] = {}
+        self._over_http: frozenset[str] = frozenset()
+        self._merged_at = float("-inf")
+
+    @property
+    def are_fresh(self) -> bool:
+        """Whether the two were brought together lately."""
+        return time.monotonic() - self._merged_at < FRESH_SECONDS
 
     def is_in_file(self, name: str) -> bool:
+        """Whether a file declares that name, so that it can't be declared over HTTP."""
         return name in self._from_files
+
+    def is_over_http(self, name: str) -> bool:
+        """Whether the catalog's declaration of that name is the one that counts."""
+        return name in self._over_http
 
     def merged(self, stored: Iterable[StoredDeclaration]) -> dict[str, Dataset]:
         """Every dataset by name."""
@@ -85,6 +100,7 @@ class DeclaredDatasets:
             key = one.name, one.version
             self._read[key] = before[key] if key in before else self._dataset_of(one)
         found = {name: dataset for (name, _), dataset in self._read.items() if dataset is not None}
+        self._over_http, self._merged_at = frozenset(found), time.monotonic()
         return {**found, **self._from_files}
 
     def _dataset_of(self, stored: StoredDeclaration) -> Dataset | None:

@@ -6,7 +6,6 @@ import difflib
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -43,24 +42,20 @@ if TYPE_CHECKING:
     from timestore_assets.upkeep.collect import CollectReport
     from timestore_assets.upkeep.verify import VerifyReport
 
-REFRESH_SECONDS = 2.0
-"""How long what was declared over HTTP may stay unknown to another process."""
-
 
 class Warehouse:
     """All of the project behind one object; close it, or use it as a context manager.
 
-    `datasets`: declared ones by name, in a mapping that is replaced and never changed. A dataset is registered in the catalog
-    when it is first used.
+    `datasets`: declared ones by name, in a mapping that is replaced and never changed; `declarations` knows where each is from.
+    A dataset is registered in the catalog when it is first used.
     """
 
     def __init__(self, settings: Settings, *, catalog: Catalog, store: ObjectStore, datasets: Mapping[str, Dataset]) -> None:
         self.settings, self.catalog, self.store, self.datasets = settings, catalog, store, datasets
         self.limits: EngineLimits = settings.engine_limits()
         self.holder = f"{socket.gethostname()}:{os.getpid()}"
-        self._declared = DeclaredDatasets(datasets)
+        self.declarations = DeclaredDatasets(datasets)
         self._refreshing = threading.Lock()
-        self._refreshed_at = float("-inf")
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Self:
@@ -100,23 +95,14 @@ class Warehouse:
 
     # --- datasets
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether the catalog was asked lately what has been declared over HTTP."""
-        return time.monotonic() - self._refreshed_at < REFRESH_SECONDS
-
     def refresh(self) -> None:
         """Take in what was declared over HTTP, here or by other processes, unless that was done lately or is being done."""
-        if self.is_fresh or not self._refreshing.acquire(blocking=False):
+        if self.declarations.are_fresh or not self._refreshing.acquire(blocking=False):
             return
         try:
-            self._take_in()
+            self.datasets = self.declarations.merged(self.catalog.declarations.listed())
         finally:
             self._refreshing.release()
-
-    def is_declared_in_file(self, name: str) -> bool:
-        """Whether a file declares that name, so that it can't be declared over HTTP."""
-        return self._declared.is_in_file(name)
 
     def declare(
         self, name: str, attributes: Mapping[str, Any], *, actor: str, if_version: int | None = None
@@ -134,16 +120,12 @@ class Warehouse:
         """
         dataset = dataset_over_http(name, attributes)
         with self._refreshing:
-            if self.is_declared_in_file(name):
+            if self.declarations.is_in_file(name):
                 raise ConflictError(f"dataset {name!r} is declared in a file; change it there")
             kept = {**attributes, "name": name}
             stored = self.catalog.declarations.put(name, kept, actor=actor, if_version=if_version, dataset=dataset)
-            self._take_in()
+            self.datasets = self.declarations.merged(self.catalog.declarations.listed())
         return stored
-
-    def _take_in(self) -> None:
-        self.datasets = self._declared.merged(self.catalog.declarations.listed())
-        self._refreshed_at = time.monotonic()
 
     def declared(self, name: str) -> Dataset:
         """The declared dataset of that name; InputError with the nearest names when there is none."""
@@ -155,13 +137,15 @@ class Warehouse:
         return self.datasets[name]
 
     def resolve(self, name: str) -> tuple[Dataset, DatasetRecord]:
-        """The dataset and its catalog record; registers it, and applies an additive change of its declaration.
+        """The dataset and its catalog record; registers what a file declares, and applies an additive change of it.
 
         Raises:
             InputError: no such dataset. RefusedError: the declaration changed in a way its rows don't allow.
         """
         dataset = self.declared(name)
-        record = self.catalog.register(dataset, actor=self.holder)
+        # a declaration over HTTP was registered with it; doing that again could bring back what another process has replaced
+        known = self.catalog.dataset(name) if self.declarations.is_over_http(name) else None
+        record = known or self.catalog.register(dataset, actor=self.holder)
         for source in dataset.sources:
             self.catalog.source(record.id, source.kind, source.address)
         return dataset, record

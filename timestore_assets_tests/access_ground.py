@@ -87,8 +87,8 @@ def public(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, kid: str | None,
 
 
 def signed(key: Any, kid: str | None = "one", *, algorithm: str = "RS256", **claims: Any) -> str:
-    """A token for `ada` that may read and holds for a minute, unless the claims say something else; None removes one."""
-    basic: dict[str, Any] = {"sub": "ada", "scope": "timestore:read", "exp": datetime.now(UTC) + timedelta(minutes=1)}
+    """A token for `ada` that may read and holds for an hour, unless the claims say something else; None removes one."""
+    basic: dict[str, Any] = {"sub": "ada", "scope": "timestore:read", "exp": datetime.now(UTC) + timedelta(hours=1)}
     chosen = {name: value for name, value in (basic | claims).items() if value is not None}
     return jwt.encode(chosen, key, algorithm=algorithm, headers=None if kid is None else {"kid": kid})
 

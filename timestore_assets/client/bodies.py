@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
+from timestore_assets.client.frames import batches_of, is_frame
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def bodies(data: Any, *, rows: int | None = None) -> Iterator[Body]:
         if kind == "record":
             yield from _record_bodies(run, rows or RECORD_ROWS)
         else:
-            batches = itertools.chain.from_iterable(_batches(frame) for frame in run)
+            batches = itertools.chain.from_iterable(batches_of(frame) for frame in run)
             yield from _frame_bodies(batches, rows or FRAME_ROWS)
 
 
 def _parts(data: Any) -> Iterable[Any]:
     if isinstance(data, Mapping):
         raise InputError("a single record goes in a list: [record]")
-    if _is_frame(data):
+    if is_frame(data):
         return (data,)
     if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
         raise InputError(f"{type(data).__name__} can't be ingested; give records (dicts) or Arrow, Polars or pandas frames")
@@ -63,44 +64,9 @@ def _parts(data: Any) -> Iterable[Any]:
 def _kind(part: Any) -> Literal["record", "frame"]:
     if isinstance(part, Mapping):
         return "record"
-    if _is_frame(part):
+    if is_frame(part):
         return "frame"
     raise InputError(f"among the rows is a {type(part).__name__}; give records (dicts) or Arrow, Polars or pandas frames")
-
-
-def _is_frame(data: Any) -> bool:
-    return type(data).__module__.partition(".")[0] in ("pyarrow", "polars", "pandas") and (
-        hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
-    )
-
-
-def _batches(frame: Any) -> Iterator[pa.RecordBatch]:
-    """Record batches of any kind of frame; of a pandas one, only those levels of the index that have a name."""
-    import pyarrow as pa
-
-    library = type(frame).__module__.partition(".")[0]
-    if isinstance(frame, pa.RecordBatch):
-        yield frame
-    elif isinstance(frame, pa.RecordBatchReader):
-        yield from frame
-    elif library == "pyarrow":
-        yield from frame.to_batches()
-    elif library == "polars":
-        yield from _of_polars(frame).to_batches()
-    else:
-        named = [level for level in frame.index.names if level is not None]
-        flat = frame.reset_index(level=named) if named else frame
-        yield from pa.Table.from_pandas(flat, preserve_index=False).replace_schema_metadata(None).to_batches()
-
-
-def _of_polars(frame: Any) -> pa.Table:
-    import polars as pl
-
-    if not isinstance(frame, pl.DataFrame):
-        raise InputError(
-            f"a Polars {type(frame).__name__} can't be ingested; a LazyFrame is collected, a Series made a frame first"
-        )
-    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _frame_bodies(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[Body]:
@@ -138,10 +104,12 @@ def _arrow_body(batches: list[pa.RecordBatch], rows: int) -> Body:
 
 
 def _record_bodies(records: Iterable[Mapping[str, Any]], rows: int) -> Iterator[Body]:
+    encode = json.JSONEncoder(default=plain, ensure_ascii=False, separators=(",", ":")).encode
     lines: list[bytes] = []
     size = 0
     for record in records:
-        line = _line(record)
+        # a lone surrogate is no text; the service refuses that one row, with its bytes
+        line = encode(record if type(record) is dict else dict(record)).encode("utf-8", "surrogatepass") + b"\n"
         if lines and (len(lines) >= rows or size + len(line) > BODY_BYTES):
             yield Body(content=b"".join(lines), media_type=JSON_LINES, rows=len(lines))
             lines, size = [], 0
@@ -149,11 +117,6 @@ def _record_bodies(records: Iterable[Mapping[str, Any]], rows: int) -> Iterator[
         size += len(line)
     if lines:
         yield Body(content=b"".join(lines), media_type=JSON_LINES, rows=len(lines))
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps(dict(record), default=plain, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def plain(value: Any) -> Any:

@@ -66,6 +66,7 @@ class TimestoreClient:
             InputError: the data is of no such kind.
             RejectedError, ConflictError, NotFoundError, RefusedError: refused as a whole; nothing landed.
             InterruptedIngestError: it ended half way, or the outcome is not known; it says how to go on.
+            What an iterator of rows itself raises passes through; with a `key` of one's own all of it can be sent again.
         """
         name = key or uuid.uuid4().hex
         return ingest(self._transport, dataset, data, key=name, chunk_rows=chunk_rows, asynchronous=asynchronous)
@@ -145,9 +146,8 @@ class TimestoreClient:
         """The answer to `query(dataset, **asked)` page by page, all of one manifest version, each a request of its own."""
         body = {**question(**asked), "pageSize": page_rows}
         while True:
-            page = self._ask(f"/datasets/{_segment(dataset)}/query", body)
-            yield page
-            page.close()
+            with self._ask(f"/datasets/{_segment(dataset)}/query", body) as page:
+                yield page
             if page.next_cursor is None:
                 return
             body["cursor"] = page.next_cursor

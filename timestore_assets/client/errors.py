@@ -42,7 +42,7 @@ class UnavailableError(ClientError, errors.UnavailableError):
 
 
 class InterruptedIngestError(ClientError, errors.UnknownOutcomeError):
-    """An ingest ended before its end; its last request may have landed or not.
+    """An ingest stopped before its end. Where the service went away, its last request may have landed or not.
 
     Attributes: `key` (ingesting the same rows again with it lands each row once), `report` (the requests that were answered).
     The error that ended it is the cause.
@@ -50,8 +50,10 @@ class InterruptedIngestError(ClientError, errors.UnknownOutcomeError):
 
     def __init__(self, cause: ClientError, *, key: str, report: IngestReport) -> None:
         self.key, self.report = key, report
-        done = f"after {report.read:,} rows" if report.read else "before any row was acknowledged"
-        detail = f"the ingest was interrupted {done}: {cause}; ingest the same rows again with key={key!r} and each lands once"
+        done = f"after {report.sent:,} rows" if report.sent else "before any row was acknowledged"
+        again = f"ingest the same rows again with key={key!r} and each lands once"
+        advice = again if isinstance(cause, UnavailableError) else "what was sent before has been taken"
+        detail = f"the ingest was interrupted {done}: {cause}; {advice}"
         super().__init__(detail, status=cause.status, code=cause.code)
 
 

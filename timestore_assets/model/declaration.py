@@ -16,6 +16,7 @@ from timestore_assets.model.explain import explain
 
 COMPONENT_TYPE = "timestore_assets.Dataset"
 _INBOX = "inbox/"
+_MOST_COLUMNS = 1_000
 
 
 def parse_declaration(text: str, *, file: str = "") -> Dataset:
@@ -54,15 +55,17 @@ def dataset_over_http(name: str, attributes: Mapping[str, Any]) -> Dataset:
 
     Raises:
         DeclarationError: as `dataset_from_attributes`, or for what only a file may declare: a pandera model (it is code), a
-            folder outside `inbox/`, brokers other than the deployment's (they would get its credentials).
+            folder outside `inbox/`, brokers other than the deployment's (they would get its credentials), very many columns.
     """
     if attributes.get("name", name) != name:
         raise DeclarationError(f"is not {name!r}, the name in the address; leave it out or write the same", key="name")
     if "schema" in attributes:
         raise DeclarationError("names code, which only a file may declare; write `columns` instead", key="schema")
     dataset = dataset_from_attributes({**attributes, "name": name})
+    if len(dataset.schema.columns) > _MOST_COLUMNS:
+        raise DeclarationError(f"are more than {_MOST_COLUMNS:,}, which only a file may declare", key="columns")
     for i, source in enumerate(dataset.sources):
-        if isinstance(source, FileSource) and not source.prefix.startswith(_INBOX):
+        if isinstance(source, FileSource) and not (source.prefix.startswith(_INBOX) and source.prefix.isprintable()):
             key = f"sources.{i}.files.prefix"
             raise DeclarationError(f"must begin with {_INBOX}, since only a file may declare another folder", key=key)
         if isinstance(source, KafkaSource) and source.bootstrap_servers is not None:

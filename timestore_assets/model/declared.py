@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from timestore_assets.model.attributes import (
@@ -37,6 +38,7 @@ from timestore_assets.model.schema import Checks, Column, Schema
 from timestore_assets.model.types import ColumnType, parse_type
 from timestore_assets.model.window import format_time, parse_time
 
+Number = TypeVar("Number", float, Decimal)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _KEY_KINDS = ("string", "int32", "int64", "bool", "date")
@@ -148,7 +150,7 @@ def _checks(key: str, kind: ColumnType, attributes: ColumnAttributes) -> Checks:
 def _check_pattern(pattern: str, key: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise DeclarationError(f"is no regular expression: {error}", key=key) from None
 
 
@@ -161,8 +163,10 @@ def _value(value: Any, kind: ColumnType, key: str) -> Any:
             day = value.date() if isinstance(value, datetime) else value
             return day.isoformat() if isinstance(day, date) else date.fromisoformat(str(day)).isoformat()
         if kind.kind == "decimal":
-            return str(Decimal(str(value)))
-    except (ValueError, InvalidOperation, InputError):
+            return str(_finite(Decimal(str(value))))
+        if kind.kind in ("float", "double") and isinstance(value, int | float):
+            _finite(float(value))
+    except (ValueError, OverflowError, InvalidOperation, InputError):
         raise DeclarationError(f"is {value!r}, which is no {kind}", key=key) from None
     fits = {"string": str, "bool": bool, "binary": str}.get(kind.kind, (int, float))
     wrong_bool = isinstance(value, bool) and kind.kind != "bool"
@@ -171,6 +175,12 @@ def _value(value: Any, kind: ColumnType, key: str) -> Any:
         hint = "; quote it" if kind.kind == "string" else ""
         raise DeclarationError(f"is {value!r}, which is no {kind}{hint}", key=key)
     return value
+
+
+def _finite(number: Number) -> Number:
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
 
 
 def _check_references(attributes: DatasetAttributes, schema: Schema) -> None:

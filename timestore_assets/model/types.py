@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 
 from timestore_assets.model.errors import DeclarationError
 
 SCALARS = ("string", "bool", "int32", "int64", "float", "double", "date", "timestamp", "binary")
+_DEEPEST = 32
+_SHOWN = 100
+"""Characters of an unknown type that an error repeats."""
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 
 
@@ -54,18 +58,21 @@ def parse_type(text: str) -> ColumnType:
     """The type a declaration names, for instance `double`, `decimal(10,2)`, `list<int64>`, `struct<a: string>`.
 
     Raises:
-        DeclarationError: the text names no type.
+        DeclarationError: the text names no type, or one that is nested too deeply.
     """
     text = text.strip()
     if text in SCALARS:
         return ColumnType(kind=text)
     if match := _DECIMAL.fullmatch(text):
         return _decimal(int(match[1]), int(match[2]))
+    if _depth(text) > _DEEPEST:
+        raise DeclarationError(f"is nested more than {_DEEPEST} deep")
     if text.startswith("list<") and text.endswith(">"):
         return ColumnType(kind="list", item=parse_type(text[5:-1]))
     if text.startswith("struct<") and text.endswith(">"):
         return _struct(text[7:-1])
     known = ", ".join((*SCALARS, "decimal(p,s)", "list<T>", "struct<name: T, …>"))
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     raise DeclarationError(f"unknown type {text!r}; write one of {known}")
 
 
@@ -83,6 +90,10 @@ def _struct(text: str) -> ColumnType:
             raise DeclarationError(f"struct field {part.strip()!r} is not of the form `name: type`")
         fields.append((name.strip(), parse_type(kind)))
     return ColumnType(kind="struct", fields=tuple(fields))
+
+
+def _depth(text: str) -> int:
+    return max(accumulate((char == "<") - (char == ">") for char in text), default=0)
 
 
 def _split_top_level(text: str) -> list[str]:

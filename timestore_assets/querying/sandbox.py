@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.schema import Schema
-from timestore_assets.model.types import literal, quote
 from timestore_assets.querying import predicates, syntax
 from timestore_assets.querying.answer import Answer, in_utc, typed
 from timestore_assets.querying.checked_sql import NO_PARAMETERS, Checked, check_sql
 from timestore_assets.querying.clock import Clock, Stopper
-from timestore_assets.querying.execute import BATCH_ROWS, Querier
+from timestore_assets.querying.execute import Querier
 from timestore_assets.querying.failures import explained
-from timestore_assets.querying.names import unique
-from timestore_assets.querying.plan import Plan
-from timestore_assets.querying.statement import no_rows
+from timestore_assets.querying.plan import Plan, Step
+from timestore_assets.querying.room import Here, Job, Room, View
+from timestore_assets.querying.rows import Pinned
 from timestore_assets.querying.where import Conjunct, Where
-from timestore_assets.storage.engine import EngineLimits, connect
 
 TIMEOUT_SECONDS = 60.0
-_AS_TEXT = ("INTERVAL", "BIT", "UNION", "ENUM", "TIME WITH TIME ZONE")
 
 
 def run_sql(
@@ -39,6 +36,7 @@ def run_sql(
     parameters: Mapping[str, Any] = NO_PARAMETERS,
     timeout: float = TIMEOUT_SECONDS,
     began: Callable[[Stopper], object] | None = None,
+    room: Callable[[Job], Room] = Here,
 ) -> Answer:
     """Answer one SELECT in which each dataset is a view of its newest version, in the form a query gives.
 
@@ -46,92 +44,81 @@ def run_sql(
         parameters: values of what the text writes as `$name`; times are naive and in UTC.
         timeout: seconds that DuckDB may compute; the time in which nobody reads the answer does not count.
         began: is given what stops it, before anything is computed.
+        room: where it is computed.
 
     Raises:
         InputError: the SQL does not parse, bind or compute. RefusedError: it asks for more than reading datasets, or took too
             long. UnavailableError: memory or a segment file is missing.
     """
+    checked = check_sql(syntax.parser(), text, datasets=datasets, parameters=parameters)
     with ExitStack() as stack:
-        con = connect(querier.limits)
-        stack.callback(con.close)
-        stopper = Stopper(con.interrupt)
+        views = []
+        for name in sorted(checked.datasets):
+            dataset, record = datasets[name]
+            where = _filter(checked, dataset, record.schema, parameters)
+            views.append(_view(querier, dataset, record, where=where, stack=stack))
+        job = Job(text=text, parameters=dict(parameters), views=tuple(view for view, _ in views), limits=querier.limits)
+        chosen = room(job)
+        stack.callback(chosen.close)
+        stopper = Stopper(chosen.interrupt)
         stack.callback(stopper.let_go)
         if began is not None:
             began(stopper)
-        checked = check_sql(con, text, datasets=datasets, parameters=parameters)
         clock = Clock(stopper.interrupt, timeout)
-        versions, plans = {}, []
-        with clock.running(), explained("opening segments"):
-            for name in sorted(checked.datasets):
-                dataset, record = datasets[name]
-                where = _filter(checked, dataset, record.schema, parameters)
-                chosen = _open_view(querier, con, dataset, record, where=where, stack=stack)
-                versions[name] = chosen.version
-                plans.append(chosen)
-            _lock(con, [str(querier.store.local_path(one.name)) for chosen in plans for one in chosen.whole.segments])
         with clock.running(), explained("running the SQL"):
-            reader = _portable(con.sql(text, params=dict(parameters) or None)).to_arrow_reader(BATCH_ROWS)
-        schema = _schema(reader.schema)
-        source = _batches(reader, schema, clock)
+            schema = _schema(chosen.open())
+        source = _batches(chosen.batches(), schema, clock)
         stack.callback(source.close)
         return Answer(
             schema=schema,
             batches=source,
             close=stack.pop_all().close,
-            manifest_versions=versions,
-            scanned=sum(chosen.scanned for chosen in plans),
-            pruned=sum(chosen.pruned for chosen in plans),
+            manifest_versions={view.name: plan.version for view, plan in views},
+            scanned=sum(plan.scanned for _, plan in views),
+            pruned=sum(plan.pruned for _, plan in views),
             interrupt=stopper.interrupt,
         )
 
 
 def check(
-    limits: EngineLimits,
+    querier: Querier,
     text: str,
     datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
     *,
     parameters: Mapping[str, Any] = NO_PARAMETERS,
+    timeout: float = TIMEOUT_SECONDS,
+    room: Callable[[Job], Room] = Here,
 ) -> tuple[str, ...]:
-    """Check that a SELECT could be run, without reading anything; returns the names of the datasets that it reads.
+    """Run a SELECT as if its datasets were empty; returns the names of those that it reads.
 
     Raises:
         InputError, RefusedError: as `run_sql`, as far as no data is needed to find it.
     """
-    with closing(connect(limits)) as con:
-        found = sorted(check_sql(con, text, datasets=datasets, parameters=parameters).datasets)
-        for name in found:
-            schema = datasets[name][1].schema
-            con.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT * FROM {no_rows(schema, schema.names)}").fetchall()
-        _lock(con, [])
-        with explained("reading the SQL"):
-            con.sql(text, params=dict(parameters) or None)
+    found = sorted(check_sql(syntax.parser(), text, datasets=datasets, parameters=parameters).datasets)
+    views = []
+    no_schemas: dict[int, Schema] = {}
+    for name in found:
+        dataset, record = datasets[name]
+        nothing = Pinned(
+            dataset=dataset, schema=record.schema, schema_of=no_schemas.__getitem__, retracted=frozenset(), store=querier.store
+        )
+        views.append(View(name=name, step=Step(), pinned=nothing))
+    chosen = room(Job(text=text, parameters=dict(parameters), views=tuple(views), limits=querier.limits))
+    with closing(chosen), Clock(chosen.interrupt, timeout).running(), explained("reading the SQL"):
+        chosen.open()
     return tuple(found)
 
 
-def _open_view(
-    querier: Querier,
-    con: duckdb.DuckDBPyConnection,
-    dataset: Dataset,
-    record: DatasetRecord,
-    *,
-    where: Where,
-    stack: ExitStack,
-) -> Plan:
-    """Pin the newest version, and make a view of its rows under the dataset's name."""
+def _view(querier: Querier, dataset: Dataset, record: DatasetRecord, *, where: Where, stack: ExitStack) -> tuple[View, Plan]:
+    """Pin the newest version, and choose what of it is read."""
     claim = querier.claim(record)
     stack.callback(claim.release)
     chosen = querier.planned(dataset, record, version=claim.version, where=where)
     record = querier.newer(record, chosen) or record
-    rows = stack.enter_context(querier.everything(con, dataset, record, chosen))
-    con.execute(f"CREATE TEMP VIEW {quote(dataset.name)} AS SELECT * FROM {rows}").fetchall()
-    return chosen
-
-
-def _lock(con: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
-    """From here on the connection reads these files and the attached ones, and its settings can't be changed."""
-    con.execute(f"SET allowed_paths = [{', '.join(literal(path) for path in unique(paths))}]").fetchall()
-    for setting in ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true"):
-        con.execute(f"SET {setting}").fetchall()
+    pinned = querier.pinned(dataset, record, version=claim.version)
+    schemas = {version: pinned.schema_of(version) for version in {one.schema_version for one in chosen.whole.segments}}
+    # a job can go to another process, which has no catalog
+    return View(name=dataset.name, step=chosen.whole, pinned=replace(pinned, schema_of=schemas.__getitem__)), chosen
 
 
 def _filter(checked: Checked, dataset: Dataset, schema: Schema, parameters: Mapping[str, Any]) -> Where:
@@ -174,15 +161,6 @@ def _unqualified(path: list[str], table: str, schema: Schema) -> list[str]:
     return [spelt.get(path[0].lower(), path[0]), *path[1:]]
 
 
-def _portable(result: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """The result with types that Parquet, Polars and others don't know as text."""
-    if not any(str(kind).startswith(_AS_TEXT) for kind in result.types):
-        return result
-    columns = enumerate(zip(result.columns, result.types, strict=True), start=1)
-    parts = (f"#{i}::VARCHAR AS {quote(name)}" if str(kind).startswith(_AS_TEXT) else f"#{i}" for i, (name, kind) in columns)
-    return result.project(", ".join(parts))
-
-
 def _schema(found: pa.Schema) -> pa.Schema:
     """The answer's schema; of columns with one name the later ones get a number, as nobody could tell them apart."""
     taken: set[str] = set()
@@ -196,13 +174,10 @@ def _schema(found: pa.Schema) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _batches(reader: pa.RecordBatchReader, schema: pa.Schema, clock: Clock) -> Generator[pa.RecordBatch, None, None]:
-    try:
-        while True:
-            with clock.running(), explained("running the SQL"):
-                batch = next(reader, None)
-            if batch is None:
-                return
-            yield typed(batch, schema)
-    finally:
-        reader.close()
+def _batches(found: Iterator[pa.RecordBatch], schema: pa.Schema, clock: Clock) -> Generator[pa.RecordBatch, None, None]:
+    while True:
+        with clock.running(), explained("running the SQL"):
+            batch = next(found, None)
+        if batch is None:
+            return
+        yield typed(batch, schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -12,6 +13,16 @@ from timestore_assets.model.errors import InputError
 
 Tree = dict[str, Any]
 """A node as `json_serialize_sql` gives it."""
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(":memory:", config={"threads": 1})
+
+
+def parser() -> duckdb.DuckDBPyConnection:
+    """A connection for `statements` and `deparse` where there is no other."""
+    return _database().cursor()
 
 
 def statements(con: duckdb.DuckDBPyConnection, text: str) -> list[Tree]:

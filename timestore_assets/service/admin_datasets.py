@@ -132,7 +132,7 @@ def detail_of(service: Service, name: str) -> DatasetDetail:
     """All that is known of a declared dataset."""
     catalog = service.warehouse.catalog
     dataset, record = service.warehouse.resolve(name)
-    stored = None if service.warehouse.is_declared_in_file(name) else catalog.declarations.find(name)
+    stored = None if service.warehouse.declarations.is_in_file(name) else catalog.declarations.find(name)
     partitions = catalog.partitions(record.id)
     states = [one.state for one in partitions]
     known = service.access.scopes
@@ -172,7 +172,7 @@ def _line(service: Service, dataset: Dataset, record: DatasetRecord | None) -> D
         owners=list(dataset.owners),
         window=dataset.window.value,
         sources=list(dict.fromkeys(source.kind for source in dataset.sources)),
-        declared_in="file" if service.warehouse.is_declared_in_file(dataset.name) else "http",
+        declared_in="file" if service.warehouse.declarations.is_in_file(dataset.name) else "http",
         manifest_version=record.manifest_version if record else 0,
         schema_version=record.schema.version if record else 1,
     )

@@ -65,14 +65,14 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def parse(body: bytes) -> Any:
-    """The value of JSON text, strictly: no key twice, no NaN, no text that isn't Unicode.
+    """The value of JSON text, strictly: no key twice, no NaN, no number beyond a float's, no text that isn't Unicode.
 
     Raises:
         InputError: it is not such text.
     """
     try:
         value = json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse)
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         why = f": {error}" if isinstance(error, _JsonError | json.JSONDecodeError) else ""
         raise InputError(f"body: is not valid JSON{why}") from None

@@ -36,7 +36,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
-        pattern=r"^[\x20-\x7e]+$",
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
         description="Names this request: sent again under it, also after a restart, it lands once and is answered alike.",
         examples=["station-7-2024-05-01T12:00"],
     ),

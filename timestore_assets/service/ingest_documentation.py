@@ -9,7 +9,11 @@ from timestore_assets.service.ingest_models import IngestAccepted
 from timestore_assets.service.problems import responses
 
 _RECORD = {"ts": "2024-05-01T12:00:00Z", "station": "S7", "temp": 21.5}
-_RECORDS = {"type": "array", "items": {"type": "object"}, "description": "Each record by its columns' names."}
+_RECORDS = {
+    "type": "array",
+    "items": {"description": "An object; anything else becomes a dead letter."},
+    "description": "Each record by its columns' names.",
+}
 _OBJECT = {
     "type": "object",
     "required": ["records"],

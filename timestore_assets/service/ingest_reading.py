@@ -29,9 +29,11 @@ class Intake:
     """Bodies on their way in, which wait in no queue yet: bounded in bytes over all requests."""
 
     def __init__(self, settings: Settings) -> None:
-        self.body_bytes, self.rows = settings.ingest_body_bytes, settings.ingest_buffer_rows
+        # what no queue could ever hold is refused for good, not for now
+        self.body_bytes = min(settings.ingest_body_bytes, settings.ingest_buffer_bytes, settings.ingest_total_bytes)
+        self.rows = min(settings.ingest_buffer_rows, settings.ingest_total_rows)
         self.limiter = CapacityLimiter(_PARSERS)
-        self._most, self._held = settings.ingest_total_bytes, 0
+        self._most, self._held = max(settings.ingest_total_bytes, 2 * self.body_bytes), 0
         self._lock = threading.Lock()
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from prometheus_client import (
@@ -44,48 +44,29 @@ class Metrics:
             ("route", "method", "status"),
             registry=registry,
         )
-        self._request_seconds = Histogram(
-            "timestore_http_request_seconds",
-            "Seconds from a request's head to the end of its answer.",
-            ("route", "method"),
-            buckets=REQUEST_SECONDS,
-            registry=registry,
-        )
         self._in_flight = Gauge("timestore_http_requests_in_flight", "Requests being answered now.", registry=registry)
-        self._commit_requests = Histogram(
-            "timestore_ingest_commit_requests", "Requests that shared a commit.", ("dataset",), buckets=COUNTS, registry=registry
+        self._request_seconds = self._histogram(
+            "timestore_http_request_seconds", "Seconds from a request's head to its answer's end.", "route", "method"
         )
-        self._commit_rows = Histogram(
-            "timestore_ingest_commit_rows",
-            "Rows of a commit of HTTP requests.",
-            ("dataset",),
-            buckets=ROWS,
-            registry=registry,
+        self._commit_requests = self._histogram(
+            "timestore_ingest_commit_requests", "Requests that shared a commit.", "dataset", buckets=COUNTS
         )
-        self._commit_seconds = Histogram(
-            "timestore_ingest_commit_seconds",
-            "Seconds a commit of HTTP requests took.",
-            ("dataset",),
-            buckets=COMMIT_SECONDS,
-            registry=registry,
+        self._commit_rows = self._histogram(
+            "timestore_ingest_commit_rows", "Rows of a commit of HTTP requests.", "dataset", buckets=ROWS
         )
-        self._query_seconds = Histogram(
-            "timestore_query_seconds",
-            "Seconds from question to the last row of its answer.",
-            ("dataset", "kind"),
-            buckets=REQUEST_SECONDS,
-            registry=registry,
+        self._commit_seconds = self._histogram(
+            "timestore_ingest_commit_seconds", "Seconds a commit of HTTP requests took.", "dataset", buckets=COMMIT_SECONDS
         )
-        self._query_rows = Histogram(
-            "timestore_query_rows", "Rows of an answer.", ("dataset", "kind"), buckets=(0, *ROWS), registry=registry
+        self._query_seconds = self._histogram(
+            "timestore_query_seconds", "Seconds from question to the last row of its answer.", "dataset", "kind"
         )
-        self._build_seconds = Histogram(
-            "timestore_build_seconds",
-            "Seconds that the service took to merge the deltas of a partition.",
-            ("dataset",),
-            buckets=BUILD_SECONDS,
-            registry=registry,
+        self._query_rows = self._histogram("timestore_query_rows", "Rows of an answer.", "dataset", "kind", buckets=(0, *ROWS))
+        self._build_seconds = self._histogram(
+            "timestore_build_seconds", "Seconds the service took to merge a partition's deltas.", "dataset", buckets=BUILD_SECONDS
         )
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = REQUEST_SECONDS) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def in_flight(self) -> AbstractContextManager[None]:
         """Counts a request as long as it is entered."""

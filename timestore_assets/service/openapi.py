@@ -68,6 +68,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
     """Say of one operation what holds for all: who may call it, and the one form of errors."""
     answers = operation.setdefault("responses", {})
+    operation["tags"] = list(dict.fromkeys(operation.get("tags", ())))  # a router within a router says it twice
     if not is_open:
         operation["security"] = [{"bearer": []}]
         for status in _OF_ALL:

@@ -170,10 +170,19 @@ def add_to(app: FastAPI, *, log: Log, discretion: Discretion) -> None:
         return answer(_problem(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_input", _finding(error)))
 
     @app.exception_handler(HTTPException)
-    async def http(_request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
         detail = _SENTENCES.get(status, str(error.detail)) if error.detail == status.phrase else str(error.detail)
-        return answer(_problem(status, status.name.lower(), detail), error.headers)
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = _allowed(request) or headers.get("Allow", "")
+        return answer(_problem(status, status.name.lower(), detail), headers)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of an address: the router names only those of the first route that has it."""
+    template = getattr(request.scope.get("route"), "path_format", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(template, ())))
 
 
 def _finding(error: RequestValidationError) -> str:

@@ -19,6 +19,7 @@ from timestore_assets.querying.answer import Answer
 from timestore_assets.querying.completeness import UNKNOWN, Completeness, completeness
 from timestore_assets.querying.names import find_column, unique
 from timestore_assets.querying.question import Question
+from timestore_assets.querying.streaming import Streaming
 from timestore_assets.service import bodies, query_datasets
 from timestore_assets.service.answers.computation import Answered, Computation, Interruption
 from timestore_assets.service.answers.facts import QueryFacts, columns_of, completeness_facts, streaming_facts
@@ -77,6 +78,9 @@ def query(
     return AnswerResponse(computation, service.gate)
 
 
+_NOT_MERGED = Streaming(buffer_state="off", merged_rows=0, watermark=None, fresh=False)
+
+
 def _done(service: Service, name: str, seconds: float, rows: int) -> None:
     service.metrics.observe_query(dataset=name, kind="query", seconds=seconds, rows=rows)
 
@@ -100,7 +104,8 @@ class _Asking:
         if place is None:
             limits = Limits(rows=warehouse.settings.query_max_rows, buckets=warehouse.settings.query_max_buckets)
             landed = self._asks(stop, fresh=False)
-            check_width(landed, warehouse.catalog, record, question, limits, paged=body.page_size is not None)
+            with stop.clock.running():
+                check_width(landed, warehouse.catalog, record, question, limits, paged=body.page_size is not None)
         if body.page_size is None:
             answer = self._asks(stop, fresh=True)(question)
             facts, more = self._facts(answer, known), {"nextCursor": None}
@@ -151,7 +156,7 @@ class _Asking:
         return ask
 
     def _facts(self, answer: Answer, known: Completeness, schema: pa.Schema | None = None) -> QueryFacts:
-        streaming = answer.streaming
+        streaming = answer.streaming or (_NOT_MERGED if self.dataset.kafka_sources else None)
         return QueryFacts(
             dataset=self.dataset.name,
             manifest_version=answer.manifest_version or 0,

@@ -49,7 +49,9 @@ class DatasetList(Shape):
 
 
 @router.get(
-    "/datasets", summary="Datasets you may use", responses=responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+    "/datasets",
+    summary="Datasets you may use",
+    responses=responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def listed(caller: UsesCaller, service: UsesService) -> DatasetList:
     """By name, with their columns."""
@@ -61,7 +63,7 @@ def listed(caller: UsesCaller, service: UsesService) -> DatasetList:
 @router.get(
     "/datasets/{name}",
     summary="One dataset",
-    responses=responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def one(name: str, caller: UsesCaller, service: UsesService) -> DatasetFacts:
     """Its columns with types and units, and how much is in it."""

@@ -21,7 +21,7 @@ from timestore_assets.service.sql_parameters import Kind, TypedValue, typed_valu
 from timestore_assets.service.state import Service
 
 _SAMPLES: Mapping[Kind, Any] = {
-    "string": "",
+    "string": None,
     "int": 0,
     "double": 0.0,
     "bool": False,
@@ -75,7 +75,7 @@ def checked(service: Service, caller: Caller, name: str, body: SavedQueryBody) -
     """
     samples = {one: _sample(one, declared) for one, declared in body.parameters.items()}
     readable = Readable(service.warehouse, service.visible(caller))
-    datasets = check(service.warehouse.limits, body.sql, readable, parameters=samples)
+    datasets = check(service.warehouse.querier, body.sql, readable, parameters=samples, room=service.workers.room)
     if not datasets:
         raise InputError("body.sql: reads no dataset, so nothing says who may see it; a saved query has to read one")
     key, before = _key(name, datasets), find(service, caller, name)

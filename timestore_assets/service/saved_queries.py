@@ -28,12 +28,20 @@ router = APIRouter(tags=["saved queries"])
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The query's name.")]
 NameOrId = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}(~[0-9a-f]{12})?$", description="The query's name, or its id.")]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: only when there is none of that name yet.", max_length=1000)]
-_READING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
-_CHANGING = (*_READING, HTTPStatus.FORBIDDEN, HTTPStatus.PRECONDITION_FAILED)
+_READING = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_CHANGING = (*_READING, HTTPStatus.PRECONDITION_FAILED)
 
 
 @router.get(
-    "/saved-queries", summary="Saved queries", responses=responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+    "/saved-queries",
+    summary="Saved queries",
+    responses=responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def listed(caller: UsesCaller, service: UsesService) -> SavedQueryList:
     """Those whose datasets you may all read, by name."""

@@ -56,7 +56,15 @@ def sql_response(
     readable = Readable(service.warehouse, datasets)
 
     def ask(stop: Interruption) -> Answered:
-        answer = run_sql(service.warehouse.querier, text, readable, parameters=parameters, timeout=seconds, began=stop.watch)
+        answer = run_sql(
+            service.warehouse.querier,
+            text,
+            readable,
+            parameters=parameters,
+            timeout=seconds,
+            began=stop.watch,
+            room=service.workers.room,
+        )
         facts = SqlFacts(
             manifest_versions=answer.manifest_versions,
             scanned=answer.scanned,

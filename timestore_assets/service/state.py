@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from timestore_assets.landing.group_landers import Bounds, GroupLanders
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.querying.apart import Workers
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.access.control import AccessControl
 from timestore_assets.service.ingest_reading import Intake
@@ -40,6 +41,7 @@ class Service:
     intake: Intake
     hot: HotBuffers
     gate: QueryGate
+    workers: Workers
     merging: Merging
     metrics: Metrics
     lags: Lags
@@ -69,6 +71,7 @@ class Service:
             landers=landers,
             intake=Intake(settings),
             hot=hot,
+            workers=Workers(),
             gate=QueryGate(concurrency=settings.query_concurrency, waiting=settings.query_waiting),
             merging=Merging(warehouse, metrics, log),
             metrics=metrics,
@@ -83,6 +86,7 @@ class Service:
 
     def close(self) -> None:
         """Land what waits, stop merging and tailing."""
+        self.workers.close()
         self.merging.ask_to_stop()
         self.landers.close()
         self.hot.close()
@@ -135,7 +139,7 @@ async def caller_of(request: Request) -> Caller:
     """Who asks, with the datasets that there are now; errors as `AccessControl.identify`."""
     service = service_of(request)
     caller = await operator_of(request)
-    if not service.warehouse.is_fresh:
+    if not service.warehouse.declarations.are_fresh:
         await run_in_threadpool(service.warehouse.refresh)
     return caller
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from timestore_assets.model.errors import ConflictError, StorageFullError, TimestoreError, UnavailableError
 from timestore_assets.storage.names import checked
@@ -28,10 +30,14 @@ class LocalStore:
     """
 
     def __init__(self, root: Path, *, staging_root: Path) -> None:
-        self.root = root
+        self.root, self._staging_root = root, staging_root
         self._staging = StagingArea(staging_root)
         with _failures(root):
             root.mkdir(parents=True, exist_ok=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the same folders."""
+        return partial(LocalStore, staging_root=self._staging_root), (self.root,)
 
     def staging(self, label: str) -> Path:
         """A new empty folder for files that `promote` will take."""

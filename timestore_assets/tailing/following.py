@@ -114,6 +114,10 @@ class Following:
             return True
         return waiting.rows >= _JUDGE_ROWS or waiting.bytes >= _JUDGE_BYTES
 
+    def has_news(self) -> bool:
+        """Whether a step would have something to judge; may be asked by any thread."""
+        return self._waiting is not None or self._reader.has_news()
+
     def close(self) -> None:
         """Let go of the brokers; takes some seconds when they are away."""
         self._pool.shutdown(wait=False, cancel_futures=True)

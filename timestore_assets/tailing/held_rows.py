@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -130,15 +130,3 @@ def _alike(older: Piece, newer: Piece) -> bool:
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((time for time in (one, other) if time is not None), default=None)
-
-
-def joined_by_schema(pieces: Sequence[Piece]) -> list[Piece]:
-    """As few pieces as there are schemas."""
-    found: list[Piece] = []
-    for piece in pieces:
-        same = next((i for i, one in enumerate(found) if one.written == piece.written), None)
-        if same is None:
-            found.append(piece)
-        else:
-            found[same] = found[same].joined(piece)
-    return found

@@ -17,7 +17,7 @@ from timestore_assets.model.schema import SOURCE_COLUMN
 from timestore_assets.querying.fresh import FreshRows
 from timestore_assets.querying.streaming import BufferState, Streaming
 from timestore_assets.storage.held import HELD_VERSION, HeldSegment
-from timestore_assets.tailing.held_rows import Piece, beyond, joined_by_schema
+from timestore_assets.tailing.held_rows import Piece, beyond
 from timestore_assets.tailing.tail import TailView
 from timestore_assets.tailing.watermark import moved_on
 
@@ -90,10 +90,10 @@ class Moment:
         return min(known) if len(known) == len(found) else None
 
     def _segments(self, pieces: Sequence[Piece]) -> list[HeldSegment]:
-        """Deltas by partition, as landing would write them."""
+        """Deltas by partition; each piece makes its own, which spares copying them together."""
         numbers = count(1)
         made = []
-        for piece in joined_by_schema(pieces):
+        for piece in pieces:
             clusters = cluster(piece.times, self.dataset.window)
             rows, times = piece.rows, piece.times
             if clusters.order is not None:

@@ -25,7 +25,7 @@ class Place:
     @property
     def run(self) -> Run:
         """What is held of it before anything was read: what the brokers have deleted is no longer missing."""
-        return Run(start=min(self.checkpoint, self.begin), end=self.begin)
+        return Run(start=self.checkpoint, end=self.begin)
 
 
 def find_places(catalog: Catalog, source_id: int, lag: SourceLag) -> Mapping[Key, Place]:

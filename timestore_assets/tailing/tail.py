@@ -22,7 +22,7 @@ BEHIND_SECONDS = 1.0
 """How long there may be more to read until what is held no longer counts as all there is."""
 STUCK_SECONDS = 5.0
 """How long a step of the thread may take until it counts as stuck."""
-TROUBLE = "its brokers don't answer, or refuse to"
+TROUBLE = "its topics can't be read now"
 _RETRY_SECONDS = 1.0
 _PASS_SECONDS = 0.2
 """How long a question waits at most for what has been read and not judged yet."""
@@ -65,6 +65,7 @@ class Tail:
         self._catalog, self._known, self._connect, self._make_judge = catalog, known, connect, make_judge
         self._bounds, self._idle_seconds = bounds, idle_seconds
         self._progress = Progress(watermark=known.watermark)
+        self._following: Following | None = None
         self._reached = False
         self._asked = time.monotonic()
         self._settled, self._stopped = threading.Event(), threading.Event()
@@ -89,7 +90,8 @@ class Tail:
     def settle(self) -> None:
         """Wait shortly: for a tail that has just begun, and until what it has read by now is judged."""
         self._settled.wait(max(0.0, self._wait_until - time.monotonic()))
-        if self._progress.going:
+        following = self._following
+        if following is not None and following.has_news():
             with self._passed:
                 self._wanted, after = True, self._begun
                 self._passed.wait_for(lambda: self._done > after, _PASS_SECONDS)
@@ -148,11 +150,10 @@ class Tail:
     def _follow(self) -> None:
         """One stretch of following; how it ended is told before the brokers are let go, which takes a while."""
         judge = self._make_judge()
-        following: Following | None = None
         trouble = ""
         try:
             following = Following(self._catalog, self.dataset.name, self._known, self._connect(), judge, self._bounds)
-            self._reached = True
+            self._following, self._reached = following, True
             while not self._is_over() and self._pass(following):
                 if not self._progress.behind_since or self._progress.full:
                     self._settled.set()
@@ -162,10 +163,11 @@ class Tail:
         finally:
             # what was held is from before the break; checkpoints may have gone anywhere since
             self._progress = Progress(watermark=self._progress.watermark, trouble=trouble)
+            ended, self._following = self._following, None
             if trouble:
                 self._settled.set()
-            if following is not None:
-                following.close()
+            if ended is not None:
+                ended.close()
             judge.close()
 
     def _pass(self, following: Following) -> bool:

@@ -86,7 +86,7 @@ class Client(threading.Thread):
 
     def __init__(self, number: int, service: Service) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
-        self._number, self._service = number, service
+        self.number, self._service = number, service
         self._enough = threading.Event()
         self.answered: list[int] = []
         self.repeated = 0
@@ -103,15 +103,17 @@ class Client(threading.Thread):
 
     def _send(self, http: httpx.Client, request: int) -> None:
         content, kind = self._body(request)
-        headers = {"Content-Type": kind, "Idempotency-Key": f"{self._number}/{request}"}
-        deadline = time.monotonic() + PATIENCE
+        headers = {"Content-Type": kind, "Idempotency-Key": f"{self.number}/{request}"}
+        deadline, last = time.monotonic() + PATIENCE, ""
         while time.monotonic() < deadline:
             try:
                 answer = http.post(f"{self._service.url}/datasets/readings/ingest", content=content, headers=headers)
-            except httpx.TransportError:
+            except httpx.TransportError as error:
+                last = repr(error)
                 time.sleep(0.05)
                 continue
             if answer.status_code in (429, 503):
+                last = answer.text
                 time.sleep(0.1)
                 continue
             found = answer.json()
@@ -121,12 +123,12 @@ class Client(threading.Thread):
             self.repeated += found["repeated"]
             self.answered.append(request)
             return
-        self.problem = "no answer"
+        self.problem = f"no answer, but {last}"
 
     def _body(self, request: int) -> tuple[bytes, str]:
         """Good records with ids of their own, and a bad one; by turns as JSON and as Arrow."""
         rows: list[dict[str, Any]] = [
-            {"ts": f"2024-05-{request % 5 + 1:02}T00:00:00Z", "id": f"{self._number}/{request}/{row}", "n": str(row)}
+            {"ts": f"2024-05-{request % 5 + 1:02}T00:00:00Z", "id": f"{self.number}/{request}/{row}", "n": str(row)}
             for row in range(ROWS)
         ]
         rows.append({"ts": "2024-05-01T00:00:00Z", "id": "bad", "n": "none"})
@@ -183,7 +185,7 @@ def test_killed_under_load_each_row_is_there_once(tmp_path: Path) -> None:
         service.close()
     assert not [one.problem for one in found if one.problem]
     check(
-        tmp_path / "home", {f"{one._number}/{request}/{row}" for one in found for request in one.answered for row in range(ROWS)}
+        tmp_path / "home", {f"{one.number}/{request}/{row}" for one in found for request in one.answered for row in range(ROWS)}
     )
 
 

@@ -246,7 +246,7 @@ def test_hours_other_columns_and_many_groups(ground: Ground, visit: Callable[...
     assert data(chart, "series") == "load"
     expect(page.locator("#chart .unit")).to_have_text("%")
     page.select_option("#by", "station")
-    expect(page.locator(".legend li", has_text="more with fewer rows")).to_have_text("and 3 more with fewer rows")
+    expect(page.locator(".legend li", has_text="not drawn")).to_have_text("and 3 more that are not drawn")
     assert len(data(drawn(page), "series").split(",")) == 8
     page.select_option("#column", "temp")
     page.wait_for_url(re.compile("column=temp"))

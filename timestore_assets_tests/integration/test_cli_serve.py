@@ -161,3 +161,43 @@ def test_addresses_that_are_not_here_are_refused(shell: CommandLine) -> None:
     done = shell.run("serve", "--host", "203.0.113.9", "--port", "0", TIMESTORE_TRUSTED_PROXIES="203.0.113.1")
     assert done.code == 2
     assert done.err == "error: 203.0.113.9 is no address of this machine; choose another with --host\n"
+
+
+def test_dev_runs_the_service_too(shell: CommandLine) -> None:
+    ui, http = _free_port(), _free_port()
+    command = [str(shell.folder / "bin" / "timestore"), "dev", "--port", str(ui), "--http-port", str(http)]
+    with subprocess.Popen(
+        command, env=shell.environment, cwd=shell.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            _until_alive(f"http://127.0.0.1:{http}", process)
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate(timeout=2 * STOP_SECONDS)
+        finally:
+            process.terminate()  # a kill would leave behind what it started
+    assert f"Dagster UI on http://127.0.0.1:{ui}" in told
+    assert f"HTTP service on http://127.0.0.1:{http}" in told
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{http}/health", trust_env=False)
+
+
+def _until_alive(url: str, process: subprocess.Popen[str]) -> None:
+    over = threading.Event()
+    timer = threading.Timer(START_SECONDS, over.set)
+    timer.start()
+    try:
+        while not over.wait(0.2):
+            assert process.poll() is None, process.stdout.read() if process.stdout else ""
+            try:
+                assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+            except httpx.ConnectError:
+                continue
+            return
+    finally:
+        timer.cancel()
+    raise AssertionError("the service never answered")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from timestore_assets import TimestoreClient
-from timestore_assets.client import ConflictError, NotFoundError, RefusedError, RejectedError, Retries
+from timestore_assets.client import ConflictError, InterruptedIngestError, NotFoundError, RefusedError, RejectedError, Retries
 from timestore_assets.service.access.token_secret import digest_of, new_secret
 from timestore_assets_tests.landing_ground import START
 from timestore_assets_tests.rough_proxy import rough_proxy
@@ -95,6 +95,14 @@ def test_a_key_names_an_input(client: TimestoreClient) -> None:
     with pytest.raises(ConflictError) as caught:
         client.ingest("weather", rows(50, first=1), key="day-1", chunk_rows=20)
     assert (caught.value.status, caught.value.code) == (409, "key_reused")
+
+
+def test_a_later_request_that_is_refused_tells_what_was_taken_before(client: TimestoreClient) -> None:
+    with pytest.raises(InterruptedIngestError, match=r"after 10 rows: .* what was sent before has been taken") as caught:
+        client.ingest("weather", iter([table(rows(10)), pa.table({"other": [1]})]))
+    assert isinstance(caught.value.__cause__, RejectedError)
+    assert (caught.value.status, caught.value.report.landed) == (422, 10)
+    assert client.query("weather").to_arrow().num_rows == 10
 
 
 def test_an_asynchronous_ingest_is_waited_for(client: TimestoreClient) -> None:

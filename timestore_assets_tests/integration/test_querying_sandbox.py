@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from timestore_assets.model.errors import InputError, RefusedError, TimestoreError
-from timestore_assets.querying.sandbox import _lock, run_sql
+from timestore_assets.querying.room import lock
+from timestore_assets.querying.sandbox import run_sql
 from timestore_assets.storage.engine import connect
 from timestore_assets.upkeep.collect import collect
 from timestore_assets_tests.querying_ground import DAY, METER, Ground, ground_in, row
@@ -290,7 +291,7 @@ def test_the_connection_behind_the_check_is_a_wall_of_its_own(door: Door, text: 
     assert word is not None
     folder = door.ground.folder
     with connect(door.ground.limits) as con:
-        _lock(con, [str(folder / "data" / "some.parquet")])
+        lock(con, [str(folder / "data" / "some.parquet")])
         with pytest.raises(duckdb.Error):
             con.execute(text.format(secret=folder / "secret.csv", folder=folder)).fetchall()
     assert not (folder / "out.csv").exists() and not (folder / "out.db").exists()

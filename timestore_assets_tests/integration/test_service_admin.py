@@ -278,6 +278,15 @@ def test_the_audit_log_by_page(ground: Ground) -> None:
     assert ground.client.get("/admin/audit", params={"dataset": "nothing"}).status_code == 404
 
 
+def test_status_answers_without_brokers(shared: Ground) -> None:
+    status = shared.client.get("/datasets/power/status").json()
+    assert {source["source"]: source["lag"] for source in status["sources"]} == {
+        "files:inbox/power/**/*": None, "kafka:power": None,
+    }  # fmt: skip
+    weather = shared.client.get("/datasets/weather/status").json()
+    assert (weather["rows"], weather["unbuiltRows"], weather["partitions"]) == (3, 2, 3)
+
+
 def test_a_dataset_that_is_not_there(shared: Ground) -> None:
     for method, path in [
         ("GET", ""), ("GET", "/manifest"), ("GET", "/partitions"), ("GET", "/retention"), ("PUT", "/retention"),

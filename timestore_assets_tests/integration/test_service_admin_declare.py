@@ -14,11 +14,12 @@ import httpx
 import pytest
 
 from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.declarations import FRESH_SECONDS
 from timestore_assets.definitions import defs
 from timestore_assets.model.errors import ConflictError, RefusedError, StaleVersionError
 from timestore_assets.settings import Settings
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.warehouse import REFRESH_SECONDS, Warehouse
+from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.command_line import CommandLine
 from timestore_assets_tests.orchestration_ground import QUIET
 from timestore_assets_tests.service_ground import Ground, service
@@ -124,6 +125,14 @@ def test_a_name_that_a_file_declares(ground: Ground) -> None:
         ({"sources": [{"files": {"prefix": "inbox\\..\\data"}}]}, "sources.0.files.prefix: must not contain '..'"),
         ({"sources": [{"kafka": {"topic": "t", "bootstrap_servers": "evil:1"}}]}, "sources.0.kafka.bootstrap_servers: "),
         ({"retention": {"max_age": "99999999999y"}}, "retention.max_age: "),
+        ({"columns": {"at": "timestamp", "x": "word" * 5_000}}, "columns.x.type: unknown type"),
+        ({"columns": {"at": "timestamp", "x": "list<" * 5_000 + "string" + ">" * 5_000}}, "columns.x.type: is nested"),
+        ({"columns": {"at": "timestamp", "x": "struct<a:" * 99 + "string" + ">" * 99}}, "columns.x.type: is nested"),
+        ({"columns": {"at": "timestamp", "x": {"type": "string", "matches": "a{99999999999}"}}}, "columns.x.matches: "),
+        ({"columns": {"at": "timestamp", "x": {"type": "string", "matches": "(" * 5_000 + ")" * 5_000}}}, "columns.x.matches: "),
+        ({"columns": {"at": "timestamp", "x": {"type": "double", "ge": 10**400}}}, "columns.x.ge: "),
+        ({"columns": {"at": "timestamp", "x": {"type": "decimal(5,2)", "le": "NaN"}}}, "columns.x.le: is 'NaN'"),
+        ({"columns": {"at": "timestamp", **{f"c{i}": "string" for i in range(1_000)}}}, "columns: are more than 1,000"),
     ],
 )
 def test_what_is_wrong_is_said_as_for_a_file(ground: Ground, change: dict[str, Any], message: str) -> None:
@@ -141,6 +150,7 @@ def test_what_is_wrong_is_said_as_for_a_file(ground: Ground, change: dict[str, A
         (b"[]", 422),
         (b"7", 422),
         (b'{"time": NaN}', 422),
+        (b'{"time": 1e400}', 422),
         (b'{"time": "a", "time": "b"}', 422),
         (b'{"description": "\\ud800"}', 422),
         (b"\xff", 422),
@@ -212,18 +222,32 @@ def warehouse_on(catalog: SqlCatalog, folder: Path, **datasets: Any) -> Warehous
 
 def test_another_process_learns_of_it_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("timestore_assets.warehouse.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("timestore_assets.declarations.time.monotonic", lambda: now[0])
     settings = Settings(home=tmp_path / "home")
     with Warehouse.open(settings) as one, Warehouse.open(settings) as other:
         held = other.datasets
         one.declare("power", POWER, actor="test")
         other.refresh()
         assert "power" not in other.datasets, "it was asked just now"
-        now[0] += REFRESH_SECONDS
+        now[0] += FRESH_SECONDS
         other.refresh()
         assert "power" in other.datasets and "power" not in held
         with pytest.raises(ConflictError):
             one.declare("nyc_weather", POWER, actor="test")
+
+
+def test_a_process_that_has_not_noticed_a_change_does_not_undo_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    with Warehouse.open(settings) as one, Warehouse.open(settings) as other:
+        one.declare("power", POWER, actor="test")
+        other.datasets = {**other.datasets, **one.datasets}  # as a code location that was loaded then
+        other.declarations.merged(other.catalog.declarations.listed())
+        one.declare("power", {**POWER, "late": {"policy": "drop"}}, actor="test")
+        other.resolve("power")
+        _, record = one.resolve("power")
+        assert record.definition["late"]["policy"] == "drop"
+        actions = [row["action"] for row in one.catalog.audit(dataset_ids=[record.id])]
+        assert actions.count("dataset_changed") == 1
 
 
 def test_a_running_service_learns_of_it(ground: Ground) -> None:
@@ -257,7 +281,7 @@ def test_a_file_wins_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptu
     (folder / "defs.yaml").write_text(f"type: timestore_assets.Dataset\nattributes: {attributes}\n")
     with Warehouse.open(settings) as warehouse:
         assert warehouse.datasets["power"].description == "of the file"
-        assert warehouse.is_declared_in_file("power")
+        assert warehouse.declarations.is_in_file("power")
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
         "dataset 'power' is declared in a file and was over HTTP; the file is what counts"
     ]

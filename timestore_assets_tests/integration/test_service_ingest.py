@@ -412,3 +412,17 @@ def test_what_waits_is_landed_when_the_service_stops(tmp_path: Path) -> None:
         record = warehouse.catalog.dataset("weather")
         assert record is not None
         assert warehouse.verify("weather").ok
+
+
+def test_a_full_buffer_says_when_to_come_again(tmp_path: Path) -> None:
+    with service(tmp_path / "home", ingest_buffer_requests=1, ingest_linger_ms=20_000) as ground, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(send, ground, GOOD)
+        deadline = time.monotonic() + 10
+        while not ground.service.landers.waiting().get("weather") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        response = send(ground, GOOD)
+        assert (response.status_code, response.json()["code"]) == (429, "too_many_requests")
+        assert int(response.headers["Retry-After"]) >= 1
+        ground.service.landers.close()
+        assert landed(waiting.result(timeout=20))["landed"] == 6
+        assert counters(ground) == Counters(read=6, landed=6)

@@ -277,3 +277,42 @@ def test_a_look_that_takes_long_holds_up_nobody() -> None:
     found = patient.in_time()
     assert found is not None
     assert patient.newest() == found
+
+
+# --- what errors must not tell
+
+
+def test_a_missing_file_is_said_without_the_folders_of_this_machine(tmp_path: Path, written: Written) -> None:
+    with open_warehouse(tmp_path / "home") as warehouse, serving(warehouse, log=written.log) as ground:
+        record = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}
+        assert ground.client.post("/datasets/weather/ingest", json={"records": [record]}).status_code == 200
+        for path in (tmp_path / "home" / "data" / "weather").rglob("*.parquet"):
+            path.unlink()
+        answer = ground.client.post("/datasets/weather/query", json={})
+    assert answer.status_code == 503, answer.text
+    assert "is missing from the store" in answer.json()["detail"]
+    assert str(tmp_path) not in answer.text
+    assert str(tmp_path) in written.events("request_refused")[0]["reason"]
+
+
+def test_a_catalog_that_is_away_is_said_without_its_address(tmp_path: Path) -> None:
+    with service(tmp_path / "home", trusted_proxies="127.0.0.1") as ground:
+        ground.client.headers.update({"x-iam-user": "reader", "x-iam-scopes": "timestore:read timestore:write"})
+        catalog = tmp_path / "home" / "catalog.sqlite"
+        ground.warehouse.catalog.close()
+        for path in catalog.parent.glob("catalog.sqlite*"):
+            path.rename(path.with_name(f"moved-{path.name}"))
+        catalog.mkdir()
+        record = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}
+        answers = [
+            ground.client.get("/datasets"),
+            ground.client.post("/datasets/weather/query", json={}),
+            ground.client.post("/datasets/weather/ingest", json={"records": [record]}),
+            ground.client.post("/sql", json={"sql": "SELECT * FROM weather"}),
+        ]
+        catalog.rmdir()
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert "catalog can't be used" in answer.json()["detail"]
+        assert answer.headers["retry-after"]
+        assert "sqlite" not in answer.text

@@ -11,13 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from timestore_assets.landing.stream_report import SessionLimits
 from timestore_assets.model.dataset import KafkaSource
 from timestore_assets.service.lags import Lags
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, produce
+from timestore_assets_tests.kafka_ground import EmbeddedKafka, produce
 from timestore_assets_tests.landing_ground import dataset
 from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
 from timestore_assets_tests.stream_ground import new_topic, value
@@ -207,8 +206,7 @@ def test_the_dashboard_is_whole() -> None:
         assert expression.count("(") == expression.count(")"), title
 
 
-@pytest.mark.parametrize("_", [pytest.param(None, marks=REAL_KAFKA)])
-def test_every_query_of_the_dashboard_finds_its_metrics_and_labels(tmp_path: Path, _: None) -> None:
+def test_every_query_of_the_dashboard_finds_its_metrics_and_labels(tmp_path: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     samples = scrape_of_a_busy_service(tmp_path)
     labels: dict[str, set[str]] = {

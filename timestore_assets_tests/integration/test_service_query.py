@@ -308,7 +308,7 @@ def test_pages_hold_each_row_once_while_rows_land_and_are_built(world: World, co
 
 def test_pages_of_figures_and_limits(still: World) -> None:
     body = {"downsample": {"intervalUnit": "minute", "aggregations": [{"fn": "count"}], "groupBy": ["device"]}, "limit": 100}
-    found = list(pages(world, {**body, "pageSize": 33}))
+    found = list(pages(still, {**body, "pageSize": 33}))
     assert [len(page["rows"]) for page in found] == [33, 33, 33, 1]
     assert [one for page in found for one in page["rows"]] == still.rows(body)
 

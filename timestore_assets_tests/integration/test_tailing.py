@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -81,7 +82,9 @@ def test_every_answer_has_each_record_once_while_all_goes_on(each_kafka: AnyKafk
         builder.start()
         try:
             answers = merged = landed = seen = 0
+            limit = time.monotonic() + 120
             while answers < 60 or min(merged, landed) < 10:
+                assert time.monotonic() < limit, f"{answers} answers, {merged} with rows merged in, {landed} with landed ones"
                 found = hot.ask()
                 require_prefixes(found.values)
                 assert len(found.values) >= seen

@@ -11,13 +11,20 @@ HEAVY = (
     "confluent_kafka",
     "dagster",
     "duckdb",
+    "fastapi",
+    "httpx",
     "matplotlib",
     "numpy",
+    "opentelemetry",
     "pandas",
     "pandera",
     "polars",
+    "prometheus_client",
     "pyarrow",
     "sqlalchemy",
+    "starlette",
+    "structlog",
+    "uvicorn",
     "yaml",
 )
 SCRIPT = """
@@ -46,6 +53,10 @@ def test_help_of_a_command_imports_nothing_heavy() -> None:
 
 def test_help_of_the_streaming_commands_imports_nothing_heavy() -> None:
     assert modules_imported_by("broker", "--help") == modules_imported_by("replay", "--help") == ""
+
+
+def test_help_of_the_service_imports_nothing_heavy() -> None:
+    assert modules_imported_by("serve", "--help") == modules_imported_by("dev", "--help") == ""
 
 
 def test_version_imports_nothing_heavy() -> None:

@@ -122,6 +122,10 @@ def test_values_without_a_form_in_json() -> None:
         ([1, 2], "among the rows is a int"),
         ([{"n": object()}], "object can't be sent as JSON"),
         ([pl.DataFrame(ROWS).lazy()], "LazyFrame"),
+        (pl.Series([1]), "polars's Series can't be ingested"),
+        (pd.Series([1]), "pandas's Series can't be ingested"),
+        (pa.array([1]), "pyarrow's Int64Array can't be ingested"),
+        (pa.chunked_array([[1]]), "pyarrow's ChunkedArray can't be ingested"),
     ],
 )
 def test_other_data_is_refused_in_words(data: Any, words: str) -> None:

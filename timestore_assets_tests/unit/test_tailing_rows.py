@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from timestore_assets.catalog.records import TopicPartition
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.schema import Schema
-from timestore_assets.tailing.held_rows import HeldRows, Piece, Run, beyond, joined_by_schema
+from timestore_assets.tailing.held_rows import HeldRows, Piece, Run, beyond
 from timestore_assets.tailing.watermark import moved_on
 from timestore_assets_tests.landing_ground import columns
 
@@ -68,7 +68,6 @@ def test_pieces_of_other_schemas_stay_apart() -> None:
     for at, written in enumerate((SCHEMA, other, other, SCHEMA)):
         held = held.with_more(piece((1, at), written=written), {1: at + 1}, {})
     assert [one.rows.num_rows for one in held.pieces] == [1, 2, 1]
-    assert sorted(one.rows.num_rows for one in joined_by_schema(held.pieces)) == [2, 2]
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 40)), max_size=40))

@@ -165,7 +165,7 @@ function show(document_) {
   for (const [name, section] of sections) {
     if (!section.operations.length) continue;
     const id = name.replaceAll(" ", "-");
-    main.append(el("h2", { id }, name), prose(section.about), ...section.operations);
+    main.append(el("h2", { id }, name === "sql" ? "SQL" : name), prose(section.about), ...section.operations);
     document.getElementById("contents").append(el("a", { href: `#${id}` }, name));
   }
 }

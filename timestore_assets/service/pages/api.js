@@ -26,7 +26,11 @@ async function ask(path, { headers = {}, ...options }) {
   const credentials = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
   let response;
   try {
-    response = await fetch(path, { ...options, headers: { Accept: "application/json", ...headers, ...credentials }, credentials: "omit" });
+    response = await fetch(path, {
+      ...options,
+      headers: { Accept: "application/json", ...headers, ...credentials },
+      credentials: "omit",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "unreachable", "The service does not answer. Is it still running?");

@@ -53,7 +53,13 @@ export class CalendarPanel {
     Object.assign(this, { partitions, layout: layoutOf(window) });
     const counts = Map.groupBy(partitions, (one) => one.state);
     const states = Object.keys(MEANINGS).filter((state) => counts.has(state) || state !== "expired");
-    const item = (state) => el("li", { title: MEANINGS[state] }, el("span", { class: `swatch state ${state}` }), `${count(counts.get(state)?.length ?? 0)} ${state}`);
+    const item = (state) =>
+      el(
+        "li",
+        { title: MEANINGS[state] },
+        el("span", { class: `swatch state ${state}` }),
+        `${count(counts.get(state)?.length ?? 0)} ${state}`,
+      );
     show(this.legend, states.map(item));
     this.redraw();
   }
@@ -141,7 +147,12 @@ export class CalendarPanel {
 const heading = (text, i) => placed(el("span", { class: "weekday", "aria-hidden": "true" }, text), 1, i + 1);
 
 function scaleOf(layout) {
-  return el("div", { class: "block" }, el("span", {}), el("div", { class: "block-grid", "data-columns": layout.columns }, layout.marks.map(heading)));
+  return el(
+    "div",
+    { class: "block" },
+    el("span", {}),
+    el("div", { class: "block-grid", "data-columns": layout.columns }, layout.marks.map(heading)),
+  );
 }
 
 function placed(element, row, column) {

@@ -31,7 +31,12 @@ export function datasetList({ list, search }) {
 
   function item(one) {
     const status = statuses.get(one.name);
-    const link = { class: "dataset", href: address({ dataset: one.name, from: null, to: null }), "data-name": one.name, "aria-current": one.name === chosen ? "page" : null };
+    const link = {
+      class: "dataset",
+      href: address({ dataset: one.name, from: null, to: null }),
+      "data-name": one.name,
+      "aria-current": one.name === chosen ? "page" : null,
+    };
     const newest = parse(one.newest);
     const parts = [one.readable ? `${compact(one.rows)} rows` : "for writing only"];
     if (status) parts.push(`${compact(status.partitions)} ${status.partitions === 1 ? "partition" : "partitions"}`);
@@ -70,22 +75,42 @@ function badges(status) {
 export function totals(status) {
   const sum = (name) => status.sources.reduce((total, one) => total + (one[name] ?? 0), 0);
   const lags = status.sources.filter((one) => one.lag !== null);
-  return { lag: lags.length ? sum("lag") : null, deadLetters: sum("deadLetters"), paused: status.sources.some((one) => one.paused), rate: sum("rowsPerSecond") };
+  return {
+    lag: lags.length ? sum("lag") : null,
+    deadLetters: sum("deadLetters"),
+    paused: status.sources.some((one) => one.paused),
+    rate: sum("rowsPerSecond"),
+  };
 }
 
 export function tiles(dataset, status, partitions) {
   const { lag, deadLetters, rate } = totals(status);
+  const topics = status.sources.some((one) => one.source.startsWith("kafka:"));
   const newest = partitions.reduce((latest, one) => Math.max(latest, one.newest ?? -Infinity), -Infinity);
-  const tile = (label, value, small, kind = "") => el("div", { class: `tile ${kind}` }, el("dt", {}, label), el("dd", {}, value, small ? el("small", {}, small) : null));
-  const letters = tile("Dead letters", count(deadLetters), deadLetters ? "refused, kept as they came" : "none refused", deadLetters ? "warn" : "");
+  const tile = (label, value, small, kind = "") =>
+    el("div", { class: `tile ${kind}` }, el("dt", {}, label), el("dd", {}, value, small ? el("small", {}, small) : null));
+  const letters = tile(
+    "Dead letters",
+    count(deadLetters),
+    deadLetters ? "refused, kept as they came" : "none refused",
+    deadLetters ? "warn" : "",
+  );
   return el(
     "dl",
     { class: "tiles" },
     tile("Rows", count(status.rows), rate ? `${compact(Math.round(rate))} rows/s now` : null),
     tile("Partitions", count(status.partitions), `one for each ${dataset.window}`),
-    tile("Newest row", Number.isFinite(newest) ? ago(newest) : "–", Number.isFinite(newest) ? new Date(newest).toISOString().slice(0, 16).replace("T", " ") : null),
-    tile("Lag", lag === null ? "–" : count(lag), lag === null ? "no topic" : "records not read yet"),
+    tile(
+      "Newest row",
+      Number.isFinite(newest) ? ago(newest) : "–",
+      Number.isFinite(newest) ? new Date(newest).toISOString().slice(0, 16).replace("T", " ") : null,
+    ),
+    tile("Lag", lag === null ? "–" : count(lag), lag !== null ? "records not read yet" : topics ? "its brokers don’t answer" : "no topic"),
     letters,
-    tile("Version", count(status.manifestVersion), status.unbuiltRows ? `${compact(status.unbuiltRows)} rows not built` : "all rows built"),
+    tile(
+      "Version",
+      count(status.manifestVersion),
+      status.unbuiltRows ? `${compact(status.unbuiltRows)} rows not built` : "all rows built",
+    ),
   );
 }

@@ -50,10 +50,12 @@ export function moment(ms) {
   return `${day(ms)}, ${clock(ms, true)}${fraction}`;
 }
 
+// The longest of a day, a minute, a second and a millisecond that fits into so many milliseconds.
+export const fineness = (ms) => [DAY, MINUTE, 1000].find((step) => step <= ms) ?? 1;
+
 // A range, as exact as its length asks for.
 export function range(from, to) {
-  const span = to - from;
-  const fine = span >= 60 * DAY ? DAY : span >= HOUR ? MINUTE : span >= MINUTE ? 1000 : 1;
+  const fine = fineness((to - from) / 60);
   const [start, end] = [Math.floor(from / fine) * fine, Math.ceil(to / fine) * fine];
   const sameDay = day(start) === day(end) && end % DAY !== 0;
   return `${moment(start)} – ${sameDay ? moment(end).replace(`${day(end)}, `, "") : moment(end)}`;

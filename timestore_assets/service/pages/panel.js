@@ -3,7 +3,7 @@
 import { words } from "./api.js";
 import { draw } from "./chart.js";
 import { el, note, show } from "./dom.js";
-import { count, figure, plural, range } from "./format.js";
+import { count, figure, fineness, plural, range } from "./format.js";
 import { MOST_SERIES, ask } from "./series.js";
 
 const REDRAW_MS = 150;
@@ -21,7 +21,14 @@ export class ChartPanel {
     this.band = el("input", { type: "checkbox", id: "band", checked: true, onchange: () => this.redraw() });
     this.range = el("p", { class: "range", id: "range" });
     this.legend = el("ul", { class: "legend", "aria-label": "Series" });
-    this.stage = el("div", { class: "stage", id: "chart", tabindex: 0, role: "img", "aria-describedby": "chart-keys", "data-state": "loading" });
+    this.stage = el("div", {
+      class: "stage",
+      id: "chart",
+      tabindex: 0,
+      role: "img",
+      "aria-describedby": "chart-keys",
+      "data-state": "loading",
+    });
     this.facts = el("p", { class: "facts", id: "facts", "aria-live": "polite" });
     this.root = el(
       "section",
@@ -87,8 +94,10 @@ export class ChartPanel {
     else this.redraw();
   }
 
+  // To round times, as far as the range's length allows.
   zoom(from, to) {
-    this.changed({ from: Math.floor(from), to: Math.ceil(Math.max(to, from + SHORTEST_MS)) });
+    const step = fineness((to - from) / 60);
+    this.changed({ from: Math.floor(from / step) * step, to: Math.ceil(Math.max(to, from + SHORTEST_MS) / step) * step });
   }
 
   redraw() {
@@ -124,7 +133,12 @@ export class ChartPanel {
     const names = result.series.map((one) => one.name);
     const points = result.series.flatMap((one) => one.points);
     const valued = points.some((point) => point.v !== null);
-    Object.assign(this.stage.dataset, { grain: result.grain.label, buckets: result.buckets, points: points.length, series: names.join(",") });
+    Object.assign(this.stage.dataset, {
+      grain: result.grain.label,
+      buckets: result.buckets,
+      points: points.length,
+      series: names.join(","),
+    });
     this.stage.dataset.state = valued ? "drawn" : "empty";
     this.stage.setAttribute("aria-label", valued ? summary(view, points) : "No values in this range");
     this.showLegend(names, view.by, result.others);
@@ -148,7 +162,7 @@ export class ChartPanel {
 
   showLegend(names, by, others) {
     const items = names.map((name, i) => el("li", {}, el("span", { class: `swatch s${i % MOST_SERIES}` }), name));
-    if (others) items.push(el("li", { class: "quiet" }, `and ${count(others)} more with fewer rows`));
+    if (others) items.push(el("li", { class: "quiet" }, `and ${count(others)} more that are not drawn`));
     show(this.legend, items);
     this.legend.hidden = !by || !names.length;
   }
@@ -178,7 +192,7 @@ function sentence(result, ms) {
   const raw = result.grain.ms === 0;
   const grain = raw ? plural(result.rows, "single row") : `Grain ${result.grain.label} · ${plural(result.buckets, "bucket")}`;
   const warned = result.warnings.map((text) => ` · ${text}`).join("");
-  return `${grain} · version ${count(result.version)} · ${count(Math.max(1, Math.round(ms)))} ms${warned}`;
+  return `${grain} · version ${count(result.version)} · ${count(Math.max(1, Math.round(ms)))}\u00a0ms${warned}`;
 }
 
 function summary(view, points) {

@@ -21,7 +21,17 @@ export function ticks(low, high, wanted) {
   return found;
 }
 
-const STEPS = [1000, 5000, 15000, 30000, ...[1, 2, 5, 10, 15, 30].map((n) => n * MINUTE), ...[1, 3, 6, 12].map((n) => n * HOUR), DAY, 2 * DAY, 7 * DAY];
+const STEPS = [
+  1000,
+  5000,
+  15000,
+  30000,
+  ...[1, 2, 5, 10, 15, 30].map((n) => n * MINUTE),
+  ...[1, 3, 6, 12].map((n) => n * HOUR),
+  DAY,
+  2 * DAY,
+  7 * DAY,
+];
 const MONTH_STEPS = [1, 2, 3, 6, 12, 24, 60, 120];
 const MONTH = 30.44 * DAY;
 // A Monday, so that weeks begin on one.
@@ -59,6 +69,11 @@ function byMonth(from, to, rough) {
     const at = Date.UTC(Math.floor(number / 12), number % 12, 1);
     if (at > to) return found;
     const january = number % 12 === 0;
-    if (at >= from) found.push({ value: at, label: january ? String(Math.floor(number / 12)) : MONTHS[number % 12], strong: january && step < 12 });
+    if (at >= from)
+      found.push({
+        value: at,
+        label: january ? String(Math.floor(number / 12)) : MONTHS[number % 12],
+        strong: january && step < 12,
+      });
   }
 }

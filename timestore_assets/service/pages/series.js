@@ -1,6 +1,6 @@
 // Asks the service for what a chart shows, and turns the answer into series of points.
 
-import { datasetPath, post } from "./api.js";
+import { Problem, datasetPath, post } from "./api.js";
 import { iso } from "./format.js";
 import { MOST_ROWS, RAW, estimate, grainFor, suggested } from "./grain.js";
 
@@ -23,6 +23,8 @@ export async function ask(view, signal) {
 async function leading(view, signal) {
   const downsample = { aggregations: [{ fn: "count", alias: ALIASES.count }], groupBy: [view.by] };
   const answer = await query(view, { downsample, limit: MOST_GROUPS }, signal);
+  if (answer.rows.length === MOST_GROUPS)
+    throw new Problem(0, "too_many", `${view.by} has too many values to draw a line for each; choose another column.`);
   const known = answer.rows.filter((row) => row[view.by] !== null);
   const sorted = known.sort((a, b) => b[ALIASES.count] - a[ALIASES.count]).map((row) => row[view.by]);
   return { shown: sorted.slice(0, MOST_SERIES).sort(byName), others: Math.max(0, sorted.length - MOST_SERIES) };
@@ -40,7 +42,12 @@ async function rawRows(view, groups, signal) {
 
 async function buckets(view, groups, grain, signal) {
   const aggregations = Object.entries(ALIASES).map(([fn, alias]) => ({ fn, column: view.column, alias }));
-  const downsample = { intervalUnit: grain.unit, intervalSize: grain.size, aggregations, ...(view.by ? { groupBy: [view.by] } : {}) };
+  const downsample = {
+    intervalUnit: grain.unit,
+    intervalSize: grain.size,
+    aggregations,
+    ...(view.by ? { groupBy: [view.by] } : {}),
+  };
   let answer;
   try {
     answer = await query(view, { downsample, filters: only(view, groups) }, signal);
@@ -83,12 +90,24 @@ function result(view, grain, answer, groups, point) {
   const order = groups ? groups.shown.filter((name) => named.has(name)) : [...named.keys()];
   const series = order.map((name) => ({ name: String(name), points: named.get(name), gap: gap(named.get(name), grain) }));
   const times = new Set(series.flatMap((one) => one.points.map((at) => at.t)));
-  return { grain, series, buckets: times.size, rows: answer.rows.length, version: answer.manifestVersion, warnings: answer.warnings ?? [], others: groups?.others ?? 0 };
+  return {
+    grain,
+    series,
+    buckets: times.size,
+    rows: answer.rows.length,
+    version: answer.manifestVersion,
+    warnings: answer.warnings ?? [],
+    others: groups?.others ?? 0,
+  };
 }
 
 // How far apart neighbours may be and still be joined: regular data by their own rhythm, irregular ones more generously.
 function gap(points, grain) {
-  const spacings = points.slice(1).map((one, i) => one.t - points[i].t).filter((ms) => ms > 0).sort((a, b) => a - b);
+  const spacings = points
+    .slice(1)
+    .map((one, i) => one.t - points[i].t)
+    .filter((ms) => ms > 0)
+    .sort((a, b) => a - b);
   if (!spacings.length) return Infinity;
   const median = spacings[Math.floor(spacings.length / 2)];
   const regular = spacings.filter((ms) => Math.abs(ms - median) <= median * 0.11).length >= spacings.length * 0.7;

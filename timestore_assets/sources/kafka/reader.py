@@ -204,6 +204,10 @@ class TopicReader:
         self._paused = False
         self._do("resuming", lambda: self._consumer.resume([TopicPartition(*key) for key in self._assigned]))
 
+    def has_news(self) -> bool:
+        """Whether `take` has something to give now."""
+        return not self._ready.empty()
+
     def in_trouble(self) -> bool:
         """Whether the client has reported trouble with its brokers since this was asked last; it may have passed by now."""
         troubled, self._troubles.last = self._troubles.last is not None, None

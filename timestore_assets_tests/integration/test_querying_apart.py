@@ -1,0 +1,125 @@
+"""SQL in a process of its own answers as SQL in this one does, within bounds that hold for single values too."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from timestore_assets.model.errors import InputError, TimeLimitError, UnavailableError
+from timestore_assets.querying.apart import Workers
+from timestore_assets.querying.clock import Stopper
+from timestore_assets.querying.sandbox import run_sql
+from timestore_assets_tests.querying_ground import Ground, ground_in, row
+
+ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range + b.range = -1"
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A built day as `.duckdb`, and a day with newer rows for its keys, so that rows have to be deduplicated."""
+    made = ground_in(tmp_path_factory.mktemp("apart"), format="duckdb", memory_bytes=200_000_000)
+    made.land([row("a", minute, value=minute / 3, note="x") for minute in range(50)])
+    made.build(1)
+    made.land([row("a", minute, day=2, n=minute) for minute in range(50)])
+    made.land([row("a", minute, day=2, n=-minute, rev=2) for minute in range(0, 50, 5)])
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    made = Workers()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM meter ORDER BY ts",
+        "SELECT device, sum(n) AS n, max(value) AS v FROM meter GROUP BY device",
+        "SELECT n, n AS n, NULL AS nothing, INTERVAL 2 DAY AS i, ts FROM meter ORDER BY ts, n LIMIT 3",
+        "SELECT i FROM range(100000) t(i)",
+        "SELECT 1 AS a WHERE false",
+    ],
+)
+def test_both_give_the_same(ground: Ground, workers: Workers, sql: str) -> None:
+    datasets = {"meter": (ground.dataset, ground.record)}
+    with run_sql(ground.querier, sql, datasets) as here, run_sql(ground.querier, sql, datasets, room=workers.room) as apart:
+        assert apart.schema == here.schema and apart.manifest_versions == here.manifest_versions
+        assert (apart.scanned, apart.pruned) == (here.scanned, here.pruned)
+        assert apart.table().equals(here.table())
+
+
+def test_errors_come_over_in_the_same_words(ground: Ground, workers: Workers) -> None:
+    datasets = {"meter": (ground.dataset, ground.record)}
+    for sql in ("SELECT nope FROM meter", "SELECT note::INTEGER FROM meter", "SELECT note + 1 FROM meter"):
+        with pytest.raises(InputError) as here, run_sql(ground.querier, sql, datasets) as answer:
+            answer.table()
+        with pytest.raises(InputError) as apart, run_sql(ground.querier, sql, datasets, room=workers.room) as answer:
+            answer.table()
+        assert str(apart.value) == str(here.value)
+
+
+def test_a_value_can_not_outgrow_the_memory(ground: Ground, workers: Workers) -> None:
+    doubled = ", ".join(f"t{i} AS (SELECT s || s AS s FROM t{i - 1})" for i in range(1, 40))
+    sql = f"WITH t0 AS (SELECT 'xxxxxxxxxxxxxxxx' AS s), {doubled} SELECT length(s) AS n FROM t39"
+    with pytest.raises(UnavailableError, match="the memory limit is too small"):
+        run_sql(ground.querier, sql, {}, room=workers.room)
+
+
+def test_it_is_stopped_by_the_clock_and_by_hand(ground: Ground, workers: Workers) -> None:
+    with pytest.raises(TimeLimitError, match="the time limit was reached"):
+        run_sql(ground.querier, ENDLESS, {}, timeout=0.5, room=workers.room).table()
+
+    def stop(stopper: Stopper) -> None:
+        threading.Timer(0.5, stopper.interrupt).start()
+
+    with pytest.raises(TimeLimitError):
+        run_sql(ground.querier, ENDLESS, {}, began=stop, room=workers.room).table()
+
+
+def test_an_answer_that_nobody_reads_to_its_end_leaves_no_process(ground: Ground) -> None:
+    workers = Workers(spare=0)
+    answer = run_sql(ground.querier, "SELECT i FROM range(100000000) t(i)", {}, room=workers.room)
+    assert next(answer.batches()).num_rows
+    assert children()
+    answer.close()
+    assert not children()
+
+
+def test_a_worker_gets_no_settings_and_a_dead_one_no_job(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMESTORE_DATABASE_URL", "postgresql://user:correct-horse@nowhere/x")
+    workers = Workers()
+    with run_sql(ground.querier, "SELECT 1 AS a", {}, room=workers.room) as answer:
+        assert answer.table().num_rows == 1
+    (waiting,) = children()
+    assert b"correct-horse" not in Path(f"/proc/{waiting}/environ").read_bytes()
+    os.kill(waiting, 9)
+    os.waitid(os.P_PID, waiting, os.WEXITED | os.WNOWAIT)
+    with run_sql(ground.querier, "SELECT 2 AS a", {}, room=workers.room) as answer:
+        assert answer.table().to_pylist() == [{"a": 2}]
+    workers.close()
+    assert not children()
+
+
+def children() -> set[int]:
+    """Workers of this process that those of other tests do not share."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(one) for one in (task / "children").read_text().split()}
+    return {one for one in found if b"apart_worker" in Path(f"/proc/{one}/cmdline").read_bytes()} - _others
+
+
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _only_ones_own() -> Iterator[None]:
+    _others.clear()
+    _others.update(children())
+    yield
