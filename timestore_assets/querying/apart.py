@@ -1,7 +1,7 @@
 """SQL in a process of its own, whose memory the kernel limits and which can be killed at any moment.
 
 DuckDB's memory limit does not hold for single values: a text that is doubled often enough takes all there is, and nothing
-interrupts the expression that does it. Starting a process takes half a second, so the next one is always started ahead.
+interrupts the expression that does it. Starting Python anew takes half a second, so one process stays, and forks the others.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,75 +33,99 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT")
 
 
 class Worker:
-    """A process that computes one job. It ends by itself when this one does."""
+    """A process that computes one job. `handle`: its pidfd, which names no other process, whatever became of this one."""
+
+    def __init__(self, handle: int, jobs: Connection, answers: Connection) -> None:
+        self._handle, self._jobs, self._answers = handle, jobs, answers
+
+    def send(self, job: Job) -> None:
+        self._jobs.send_bytes(pickle.dumps(job))
+
+    def receive(self) -> tuple[bytes, memoryview]:
+        """Kind and content of the next message; EOFError when the process has ended."""
+        found = memoryview(self._answers.recv_bytes())
+        return bytes(found[:1]), found[1:]
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.kill()
+        os.close(self._handle)
+        self._jobs.close()
+        self._answers.close()
+
+
+class _Nursery:
+    """The process that workers are forked from, with all modules loaded. It ends by itself when this one does, they with it."""
 
     def __init__(self) -> None:
         package = str(Path(timestore_assets.__file__).parent.parent)
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONPATH": package}
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        assert self._process.stdin and self._process.stdout  # noqa: S101 - as asked for above
-        self._to = Connection(os.dup(self._process.stdin.fileno()), readable=False)
-        self._from = Connection(os.dup(self._process.stdout.fileno()), writable=False)
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._orders, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-P", "-m", _MODULE],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def send(self, job: Job) -> None:
-        self._to.send_bytes(pickle.dumps(job))
-
-    def receive(self) -> tuple[bytes, memoryview]:
-        """Kind and content of the next message; EOFError when the process has ended."""
-        found = memoryview(self._from.recv_bytes())
-        return bytes(found[:1]), found[1:]
-
-    def kill(self) -> None:
-        self._process.kill()
+    def worker(self) -> Worker:
+        """A new worker; OSError when the process has ended."""
+        (job_end, jobs), (answers, answer_end) = os.pipe(), os.pipe()
+        try:
+            socket.send_fds(self._orders, [b"w"], [job_end, answer_end])
+            _, handles, _, _ = socket.recv_fds(self._orders, 1, 1)
+            if not handles:
+                raise BrokenPipeError
+        except OSError:
+            os.close(jobs)
+            os.close(answers)
+            raise
+        finally:
+            os.close(job_end)
+            os.close(answer_end)
+        return Worker(handles[0], Connection(jobs, readable=False), Connection(answers, writable=False))
 
     def close(self) -> None:
-        self.kill()
+        self._orders.close()
+        self._process.kill()
         self._process.wait()
-        self._to.close()
-        self._from.close()
 
 
 class Workers:
-    """Gives each job a process of its own. Thread-safe. `spare`: how many wait for a job, once there was one."""
+    """Gives each job a process of its own. Thread-safe; nothing is started before the first."""
 
-    def __init__(self, *, spare: int = 1) -> None:
-        self._spare = spare
-        self._waiting: list[Worker] = []
+    def __init__(self) -> None:
+        self._nursery: _Nursery | None = None
         self._lock = threading.Lock()
-        self._closed = False
 
     def room(self, job: Job) -> Apart:
-        """Where the job is computed."""
+        """Where the job is computed.
+
+        Raises:
+            UnavailableError: no process can be started.
+        """
         with self._lock:
-            worker = self._waiting.pop() if self._waiting else None
-        if worker is not None and not worker.alive:
-            worker.close()
-            worker = None
-        worker = worker or Worker()
-        with self._lock:
-            if not self._closed and len(self._waiting) < self._spare:
-                self._waiting.append(Worker())
-        return Apart(job, worker)
+            for _ in range(2):
+                self._nursery = self._nursery or _Nursery()
+                try:
+                    return Apart(job, self._nursery.worker())
+                except OSError:
+                    self._nursery.close()
+                    self._nursery = None
+        raise UnavailableError("no process can be started for the SQL; ask again in a moment")
 
     def close(self) -> None:
-        """End those that wait."""
+        """End them all."""
         with self._lock:
-            self._closed, waiting, self._waiting = True, self._waiting, []
-        for worker in waiting:
-            worker.close()
+            nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.close()
 
 
 class Apart:

@@ -57,8 +57,8 @@ BODIES: dict[str, Any] = {
             "name": "Content-Encoding",
             "in": "header",
             "required": False,
-            "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
-            "description": "How the body is compressed.",
+            "schema": {"type": "string", "examples": ["gzip"]},
+            "description": "How the body is compressed: `identity`, `gzip` or `zstd`, in any case.",
         }
     ],
 }

@@ -83,7 +83,7 @@ class Metrics:
         self._commit_seconds.labels(commit.dataset).observe(commit.seconds)
 
     def observe_query(self, *, dataset: str, kind: str, seconds: float, rows: int) -> None:
-        """An answer has been given. `kind`: `query`, `sql` or `saved`. `dataset`: empty for what reads several."""
+        """An answer has been given. `kind`: `query`, `sql` or `saved_query`. `dataset`: empty for what reads several."""
         self._query_seconds.labels(dataset, kind).observe(seconds)
         self._query_rows.labels(dataset, kind).observe(rows)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.records import DatasetRecord, SourceRecord
 from timestore_assets.model.dataset import Dataset, KafkaSource
 from timestore_assets.model.errors import UnavailableError
 from timestore_assets.querying.streaming import BufferState
@@ -114,19 +114,25 @@ class HotBuffers:
 
     def _tail(self, dataset: Dataset, record: DatasetRecord, source: KafkaSource) -> Tail:
         """The tail of a source, kept going; a new one when there is none, or it follows another declaration."""
-        key = (dataset.name, source.address)
+        tail = self._living(dataset, source)
+        if tail is not None:
+            return tail
+        known = self._catalog.source(record.id, source.kind, source.address)  # not while others wait for the lock
         with self._lock:
             if self._closed:
                 raise UnavailableError("the service is stopping")
-            tail = self._tails.get(key)
-            if tail is not None and (tail.dataset is dataset or tail.dataset == dataset) and tail.keep():
-                return tail
-            if tail is not None:
-                tail.stop()
-            tail = self._tails[key] = self._begin(dataset, record, source)
-            return tail
+            return self._living(dataset, source) or self._begin(dataset, record, source, known)
 
-    def _begin(self, dataset: Dataset, record: DatasetRecord, source: KafkaSource) -> Tail:
+    def _living(self, dataset: Dataset, source: KafkaSource) -> Tail | None:
+        tail = self._tails.get((dataset.name, source.address))
+        follows = tail is not None and (tail.dataset is dataset or tail.dataset == dataset)
+        return tail if tail is not None and follows and tail.keep() else None
+
+    def _begin(self, dataset: Dataset, record: DatasetRecord, source: KafkaSource, known: SourceRecord) -> Tail:
+        key = (dataset.name, source.address)
+        if key in self._tails:
+            self._tails[key].stop()
+
         def connect() -> KafkaTopics:
             connection = connection_of(self._settings, source.bootstrap_servers)
             return KafkaTopics(connection, source, group=source.group_of(dataset.name), timeout_seconds=LOOK_SECONDS)
@@ -135,13 +141,14 @@ class HotBuffers:
             newest = self._catalog.dataset(dataset.name) or record
             return Judge(self._catalog, newest, dataset, source, self._limits, clock=self._clock)
 
-        return Tail(
+        tail = self._tails[key] = Tail(
             self._catalog,
             dataset,
             source,
-            self._catalog.source(record.id, source.kind, source.address),
+            known,
             connect=connect,
             make_judge=make_judge,
             bounds=self._bounds,
             idle_seconds=self._settings.hot_seconds,
         )
+        return tail

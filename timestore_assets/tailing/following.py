@@ -67,6 +67,7 @@ class Following:
         self._catalog, self._dataset_name, self._source, self._topics = catalog, dataset_name, source, topics
         self._judge, self._bounds = judge, bounds
         known = catalog.topic_partitions(source.id)
+        self._known = frozenset(one.id for one in known)
         lag = topics.look(known)
         self._cluster_id = lag.cluster_id
         self._places: dict[Key, Place] = {}
@@ -75,6 +76,7 @@ class Following:
         self.progress = Progress(watermark=source.watermark)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tail-look")
         self._looking: Future[SourceLag] | None = None
+        self._asked_about: frozenset[int] = frozenset()
         self._waiting: Fetched | None = None
         self._judged = 0.0
         self._reader = topics.tailing_reader()
@@ -92,6 +94,7 @@ class Following:
 
         Records are judged when somebody wants them, or some have gathered: a batch costs some 10 ms however small it is.
         """
+        before = self.progress.rows
         if self.progress.full:
             time.sleep(seconds)
         elif fetched := self._reader.take(seconds):
@@ -103,7 +106,7 @@ class Following:
         goes_on = self._trim() if time.monotonic() >= self._next_trim else True
         goes_on = goes_on and self._look()
         held = self.progress.rows
-        full = held.count >= self._bounds.rows or held.bytes >= self._bounds.bytes
+        full = self._is_full(held) if held is not before else self.progress.full
         behind = dict(self._behind)
         self.progress = replace(self.progress, behind_since=behind, full=full, seen=time.monotonic(), going=True)
         return goes_on
@@ -113,6 +116,9 @@ class Following:
         if waited >= (_JUDGE_SOON_SECONDS if wanted else _JUDGE_SECONDS):
             return True
         return waiting.rows >= _JUDGE_ROWS or waiting.bytes >= _JUDGE_BYTES
+
+    def _is_full(self, held: HeldRows) -> bool:
+        return held.count >= self._bounds.rows or held.bytes >= self._bounds.bytes
 
     def has_news(self) -> bool:
         """Whether a step would have something to judge; may be asked by any thread."""
@@ -134,14 +140,14 @@ class Following:
         self.progress = replace(self.progress, rows=self.progress.rows.with_runs(runs))
         self._places |= places
         self._behind |= {key: now for key, place in places.items() if place.high > place.begin}
-        self._know()
+        self._know(places)
         self._reader.assign({key: place.begin for key, place in places.items()})
         return True
 
-    def _know(self) -> None:
-        """Remember what the catalog has of the source: what of it is not read can't be."""
-        known = frozenset(one.id for one in self._catalog.topic_partitions(self._source.id))
-        self.progress = replace(self.progress, known=known)
+    def _know(self, places: Mapping[Key, Place]) -> None:
+        """Remember what the brokers were asked about: what of it is not read can't be. Others may open more meanwhile."""
+        self._known |= {place.id for place in places.values()}
+        self.progress = replace(self.progress, known=self._known)
 
     def _absorb(self, fetched: Fetched) -> None:
         ids = {key: place.id for key, place in self._places.items()}
@@ -182,7 +188,9 @@ class Following:
             if self._gone or self._reader.in_trouble():
                 self._next_look = min(self._next_look, self._soon)
             if now >= self._next_look:
-                self._looking = self._pool.submit(self._topics.look, self._catalog.topic_partitions(self._source.id))
+                known = self._catalog.topic_partitions(self._source.id)
+                self._asked_about = frozenset(one.id for one in known)
+                self._looking = self._pool.submit(self._topics.look, known)
             return True
         if not self._looking.done():
             return True
@@ -194,8 +202,9 @@ class Following:
         replaced = any(place.id != self._places[key].id for key, place in places.items() if key in self._places)
         if replaced or self._gone or lag.cluster_id != self._cluster_id:
             return False
+        self._known |= self._asked_about
         if not self._take(new):
-            self._know()
+            self._know({})
         return True
 
     def _plan_look(self, seconds: float) -> None:

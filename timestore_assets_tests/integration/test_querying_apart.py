@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from timestore_assets.querying.clock import Stopper
 from timestore_assets.querying.sandbox import run_sql
 from timestore_assets_tests.querying_ground import Ground, ground_in, row
 
+PATIENCE = 30.0
 ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range + b.range = -1"
 
 
@@ -83,43 +86,66 @@ def test_it_is_stopped_by_the_clock_and_by_hand(ground: Ground, workers: Workers
         run_sql(ground.querier, ENDLESS, {}, began=stop, room=workers.room).table()
 
 
-def test_an_answer_that_nobody_reads_to_its_end_leaves_no_process(ground: Ground) -> None:
-    workers = Workers(spare=0)
-    answer = run_sql(ground.querier, "SELECT i FROM range(100000000) t(i)", {}, room=workers.room)
+def test_an_answer_that_nobody_reads_to_its_end_leaves_no_process(ground: Ground, own: Workers) -> None:
+    answer = run_sql(ground.querier, "SELECT i FROM range(100000000) t(i)", {}, room=own.room)
     assert next(answer.batches()).num_rows
-    assert children()
+    assert len(living(own)) == 1
     answer.close()
-    assert not children()
+    eventually(lambda: not living(own))
 
 
-def test_a_worker_gets_no_settings_and_a_dead_one_no_job(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_gets_the_settings_and_one_that_died_is_started_again(
+    ground: Ground, own: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TIMESTORE_DATABASE_URL", "postgresql://user:correct-horse@nowhere/x")
-    workers = Workers()
-    with run_sql(ground.querier, "SELECT 1 AS a", {}, room=workers.room) as answer:
+    with run_sql(ground.querier, "SELECT 1 AS a", {}, room=own.room) as answer:
         assert answer.table().num_rows == 1
-    (waiting,) = children()
-    assert b"correct-horse" not in Path(f"/proc/{waiting}/environ").read_bytes()
-    os.kill(waiting, 9)
-    os.waitid(os.P_PID, waiting, os.WEXITED | os.WNOWAIT)
-    with run_sql(ground.querier, "SELECT 2 AS a", {}, room=workers.room) as answer:
+    first = nursery(own)
+    assert b"correct-horse" not in Path(f"/proc/{first}/environ").read_bytes()
+    os.kill(first, signal.SIGKILL)
+    with run_sql(ground.querier, "SELECT 2 AS a", {}, room=own.room) as answer:
         assert answer.table().to_pylist() == [{"a": 2}]
-    workers.close()
-    assert not children()
+    assert nursery(own) != first
 
 
-def children() -> set[int]:
-    """Workers of this process that those of other tests do not share."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        found |= {int(one) for one in (task / "children").read_text().split()}
-    return {one for one in found if b"apart_worker" in Path(f"/proc/{one}/cmdline").read_bytes()} - _others
+def test_work_ends_with_the_process_it_was_forked_from(ground: Ground, own: Workers) -> None:
+    answer = run_sql(ground.querier, "SELECT i FROM range(100000000) t(i)", {}, room=own.room)
+    (worker,) = living(own)
+    os.kill(nursery(own), signal.SIGKILL)
+    eventually(lambda: not is_alive(worker))
+    with pytest.raises(UnavailableError):
+        answer.table()
+    answer.close()
 
 
-_others: set[int] = set()
+@pytest.fixture
+def own() -> Iterator[Workers]:
+    """Workers that no other test uses."""
+    made = Workers()
+    yield made
+    made.close()
 
 
-@pytest.fixture(autouse=True)
-def _only_ones_own() -> Iterator[None]:
-    _others.clear()
-    _others.update(children())
-    yield
+def nursery(workers: Workers) -> int:
+    assert workers._nursery is not None
+    return workers._nursery._process.pid
+
+
+def living(workers: Workers) -> list[int]:
+    """Processes that compute; those that ended wait for the next one to be forgotten."""
+    pid = nursery(workers)
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if is_alive(int(one))]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)

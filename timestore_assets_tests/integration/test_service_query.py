@@ -99,7 +99,7 @@ def small_world(home: Path) -> Iterator[World]:
 @pytest.fixture
 def wide(tmp_path: Path) -> Iterator[World]:
     """Small limits, and an hour of rows in each of thirty days."""
-    for made in world_in(tmp_path / "home", query_max_rows=1000, query_max_buckets=100, query_concurrency=1, query_waiting=0):
+    for made in world_in(tmp_path / "home", query_max_rows=1000, query_max_buckets=100):
         made.ground.land([row("a", minute, day=day) for day in range(1, 31) for minute in range(60)])
         yield made
 

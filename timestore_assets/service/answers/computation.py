@@ -92,11 +92,12 @@ class Computation:
         return next((piece for piece in self._pieces if piece), None)
 
     def close(self) -> None:
-        """Let go of everything, whether or not it was read to its end."""
+        """Let go of everything, whether or not it was read to its end; closing twice is fine."""
         if close := getattr(self._pieces, "close", None):
             close()
-        if self._answered is not None:
-            self._answered.close()
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered.close()
             self._done(time.monotonic() - self._began, self._rows)
 
     def _timed(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

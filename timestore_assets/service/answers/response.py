@@ -60,6 +60,8 @@ class AnswerResponse(Response):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 if patience.cancelled_caught:
                     return
+            # who asks again on reading the end finds the place free
+            await self._gate.in_thread(work.close)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             with anyio.CancelScope(shield=True):

@@ -105,7 +105,11 @@ export function tiles(dataset, status, partitions) {
       Number.isFinite(newest) ? ago(newest) : "–",
       Number.isFinite(newest) ? new Date(newest).toISOString().slice(0, 16).replace("T", " ") : null,
     ),
-    tile("Lag", lag === null ? "–" : count(lag), lag !== null ? "records not read yet" : topics ? "its brokers don’t answer" : "no topic"),
+    tile(
+      "Lag",
+      lag === null ? "–" : count(lag),
+      lag !== null ? "records not read yet" : topics ? "its brokers don’t answer" : "no topic",
+    ),
     letters,
     tile(
       "Version",
