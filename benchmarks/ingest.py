@@ -3,10 +3,10 @@
     python benchmarks/ingest.py --seconds 8
     python benchmarks/ingest.py --steady 1
 
-The service runs in a process of its own, with its catalog and segments on disk, the client in this one; both share the machine and
-speak over loopback. A client thread sends its next request when the last one is answered. Every answer means that the rows are
-synced to disk, in the catalog, and can be asked for. Bodies are made before the clock starts. `--steady`: 5,000 rows a second in
-requests of 100 rows for so many minutes, with the memory of the service at the beginning and at the end.
+The service runs in a process of its own, with its catalog and segments on disk, the client in this one; both share the machine
+and speak over loopback. A client thread sends its next request when the last one is answered. Every answer means that the rows
+are synced to disk, in the catalog, and can be asked for. Bodies are made before the clock starts. `--steady`: 5,000 rows a second
+in requests of 100 rows for so many minutes, with the memory of the service at the beginning and at the end.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
         _measure(f"json-{STEADY_ROWS}", options.clients or 16, options.folder, seconds=60 * options.steady, steady=True)
         return
     for mode in options.modes:
-        clients = options.clients or (32 if mode == "json-100" else 8 if "json" in mode else 4)
+        clients = options.clients or {"json-100": 96, "json-1000": 16, "json-10000": 8}.get(mode, 4)
         _measure(mode, clients, options.folder, seconds=options.seconds, steady=False)
 
 

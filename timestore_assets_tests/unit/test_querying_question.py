@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.querying.question import Aggregate, Every, parse_aggregates, parse_every
+from timestore_assets.querying.question import FILLS, Aggregate, Every, parse_aggregates, parse_every, parse_fill
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,9 @@ def test_aggregates_of_every_form() -> None:
 def test_what_is_no_aggregate_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_aggregates(text)
+
+
+def test_ways_to_fill_gaps_have_names() -> None:
+    assert [parse_fill(name) for name in FILLS] == list(FILLS)
+    with pytest.raises(InputError, match="write one of null, previous, linear, zero"):
+        parse_fill("nearest")
