@@ -14,6 +14,7 @@ import argparse
 import http.client
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,7 +32,6 @@ from typing import Any
 from streaming_ground import make_home
 
 TOPIC, PARTITIONS = "metrics", 4
-PORT = 4177
 START_SECONDS = 60.0
 SETTLING_SECONDS = 4.0
 PAUSE_SECONDS = 0.1
@@ -49,8 +49,9 @@ def main() -> None:
         cluster = stack.enter_context(_cluster(Path(folder), embedded=options.embedded))
         cluster.create_topic(TOPIC, PARTITIONS)
         make_home(Path(folder) / "home", cluster.bootstrap)
-        with _running("serve", "--port", str(PORT)), _running("stream", "metrics", "--for", f"{options.seconds + 60}s"):
-            _measure(cluster.bootstrap, options.rate, options.seconds)
+        port = _free_port()
+        with _running("serve", "--port", str(port)), _running("stream", "metrics", "--for", f"{options.seconds + 90}s"):
+            _measure(cluster.bootstrap, Asker(port), options.rate, options.seconds)
         _cost(cluster.bootstrap)
 
 
@@ -58,6 +59,11 @@ def _cluster(folder: Path, *, embedded: bool) -> Any:
     from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster
 
     return EmbeddedKafka() if embedded else KafkaCluster(1, folder=folder)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 @contextmanager
@@ -101,9 +107,8 @@ class Feed:
         self.taken[number] = time.monotonic()
 
 
-def _measure(servers: str, rate: int, seconds: int) -> None:
+def _measure(servers: str, asker: Asker, rate: int, seconds: int) -> None:
     feed = Feed.of(rate * seconds)
-    asker = Asker()
     asker.until_ready()
     threading.Thread(target=feed.produce, args=(servers, rate), daemon=True).start()
     _watch(asker, feed, seconds=WARM_SECONDS)
@@ -129,8 +134,8 @@ def _record(number: int) -> bytes:
 class Asker:
     """Asks the service over one connection for the newest record of each topic partition, and how many were merged in."""
 
-    def __init__(self) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def ask(self) -> tuple[dict[int, int], int]:
         start = (datetime.now(UTC) - timedelta(seconds=60)).isoformat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -60,7 +61,7 @@ class _State:
 class Builder:
     """Builds partitions one after the other, with one DuckDB connection and one session a dataset.
 
-    Close it, or use it as a context manager; it belongs to one thread. `holder` names the process in leases. `clock` gives the
+    Close it, or use it as a context manager; but for `interrupt` it belongs to one thread. `holder` names the process in leases. `clock` gives the
     time (aware) by which a dataset's declared end has passed.
     """
 
@@ -102,6 +103,13 @@ class Builder:
             return _report(state.record, partition, state.known, None, started)
         merged = self._build_claimed(state, close=close, report=report, actor=actor)
         return _report(state.record, partition, self._catalog.partition(state.record.id, partition), merged, started)
+
+    def interrupt(self) -> None:
+        """Break off what DuckDB is computing for a build, which then fails with its InterruptException; for other threads."""
+        con = self._con
+        if con is not None:
+            with suppress(duckdb.ConnectionException):  # it is being closed
+                con.interrupt()
 
     def close(self) -> None:
         """End the sessions and give back DuckDB's memory."""

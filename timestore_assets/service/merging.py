@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from timestore_assets.building.session import Builder
 from timestore_assets.model.errors import ConflictError, TimestoreError
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 LONGEST_PAUSE_SECONDS = 300.0
-STOP_SECONDS = 3.0
+STOP_SECONDS = 1.0
+BREAK_OFF_SECONDS = 10.0
+_AGAIN_SECONDS = 0.05
+"""An interrupt ends the statement that runs, and a merge has several."""
 MEMORY_SHARE = 4
 """A merge gets this part of the memory of a build, and one thread: requests come first."""
 
@@ -40,11 +46,17 @@ class Merging:
         )
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="merging", daemon=True)
+        self._builder: Builder | None = None
         self._seen: dict[str, int] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
         self._forgot = float("-inf")
         self.rounds = 0
         """How often it has looked at all datasets."""
+
+    @property
+    def is_merging(self) -> bool:
+        """Whether a partition is being merged now."""
+        return self._builder is not None
 
     def start(self) -> None:
         self._thread.start()
@@ -54,10 +66,18 @@ class Merging:
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop; what is being merged then is given a moment, and done by somebody else later when it takes longer."""
+        """Stop; what is being merged then is given a moment, then broken off: somebody else does it later.
+
+        A thread that still computed while the interpreter ends would take the process down with it.
+        """
         self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
+        deadline = time.monotonic() + BREAK_OFF_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            if self._builder is not None:
+                self._builder.interrupt()
+            self._thread.join(_AGAIN_SECONDS)
 
     def _run(self) -> None:
         while not self._stopped.wait(EVERY_SECONDS):
@@ -98,8 +118,10 @@ class Merging:
         warehouse = self._warehouse
         began = time.monotonic()
         try:
-            with Builder(warehouse.catalog, warehouse.store, self._limits, holder=warehouse.holder) as builder:
+            with self._building() as builder:
                 builder.build(warehouse.datasets[name], found.partition, close=False, actor="service")
+        except duckdb.InterruptException:
+            self._log.note("merge_broken_off", dataset=name, partition=found.partition.key)
         except ConflictError:
             self._pause(name)  # somebody else builds it, which is as good
         except TimestoreError as error:
@@ -112,6 +134,17 @@ class Merging:
             self._log.note(
                 "merged", dataset=name, partition=found.partition.key, deltas=found.fresh_deltas, seconds=round(seconds, 3)
             )
+
+    @contextmanager
+    def _building(self) -> Iterator[Builder]:
+        """A builder that another thread can interrupt."""
+        warehouse = self._warehouse
+        with Builder(warehouse.catalog, warehouse.store, self._limits, holder=warehouse.holder) as builder:
+            self._builder = builder
+            try:
+                yield builder
+            finally:
+                self._builder = None
 
     def is_waiting_with(self, name: str) -> bool:
         """Whether a dataset is left alone for a while, because it could not be built."""

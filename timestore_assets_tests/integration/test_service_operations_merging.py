@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import pyarrow as pa
+import pytest
 from sqlalchemy import create_engine, text
 
 from timestore_assets.catalog.records import PartitionRecord
+from timestore_assets.service import merging
+from timestore_assets.service.logs import Log
 from timestore_assets_tests.service_ground import Ground, open_warehouse, service, serving
 
 WAIT_SECONDS = 40.0
@@ -102,3 +108,28 @@ def test_answers_that_nobody_asks_for_again_are_forgotten(tmp_path: Path) -> Non
         with serving(warehouse) as ground:
             until(lambda: "old" not in warehouse.catalog.ingestions.with_keys(record.id, ["old", "new"]))
             assert "new" in warehouse.catalog.ingestions.with_keys(record.id, ["old", "new"])
+
+
+def test_a_merge_that_is_under_way_at_the_end_is_broken_off_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "STOP_SECONDS", 0.0)
+    rows, bodies = 400_000, 4
+    said = io.StringIO()
+    with open_warehouse(tmp_path / "home", serve_merge_deltas=bodies - 1) as warehouse:
+        with serving(warehouse, log=Log.to(said, level="info")) as ground:
+            for number in range(bodies):
+                seconds = np.datetime64("2013-01-01T00:00:00", "us") + np.arange(rows) % 86_400 * np.timedelta64(1_000_000, "us")
+                table = pa.table({"ts": seconds, "station": [f"S{number}-{i}" for i in range(rows)]})
+                sink = pa.BufferOutputStream()
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table)
+                body = sink.getvalue().to_pybytes()
+                headers = {"content-type": "application/vnd.apache.arrow.stream"}
+                answer = ground.client.post("/datasets/weather/ingest", content=body, headers=headers)
+                assert answer.json()["landed"] == rows
+            until(lambda: ground.service.merging.is_merging)
+        assert "merge_broken_off" in said.getvalue()
+        assert not [thread for thread in threading.enumerate() if thread.name == "merging"]
+        assert not warehouse.verify("weather").findings
+        assert sum(one["rows"] for one in warehouse.partition_rows("weather")) == rows * bodies
