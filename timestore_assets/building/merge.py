@@ -68,11 +68,13 @@ def merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
 
     Raises:
         UnavailableError: a segment is missing, or does not hold the rows that the catalog says. BadFileError: one is damaged.
-        StorageFullError: no room is left.
+        StorageFullError: no room is left. duckdb.InterruptException: the connection was interrupted.
     """
     try:
         with disk_failures(f"building {job.dataset.name} {job.partition.key}", job.temp_dir):
             return _merge(con, job)
+    except duckdb.InterruptException:
+        raise  # somebody broke it off; no file is to blame
     except duckdb.Error as error:
         damaged = damaged_segment(con, job.plan.merge, store=job.store, schema=job.schema, schema_of=job.schema_of)
         if damaged is None:

@@ -61,8 +61,8 @@ class _State:
 class Builder:
     """Builds partitions one after the other, with one DuckDB connection and one session a dataset.
 
-    Close it, or use it as a context manager; but for `interrupt` it belongs to one thread. `holder` names the process in leases. `clock` gives the
-    time (aware) by which a dataset's declared end has passed.
+    Close it, or use it as a context manager; but for `interrupt` it belongs to one thread. `holder` names the process in leases.
+    `clock` gives the time (aware) by which a dataset's declared end has passed.
     """
 
     def __init__(
