@@ -241,7 +241,7 @@ def scrape_of_a_busy_service(tmp_path: Path) -> Samples:
     """Everything has happened once: landed over HTTP and from a topic, queried, streamed, merged."""
     with EmbeddedKafka() as broker:
         topic = new_topic(broker)
-        produce(broker.bootstrap, topic, [(None, None, value(number), None, None) for number in range(20)])
+        produce(broker.bootstrap, topic, [(number % 4, None, value(number), None, None) for number in range(20)])
         streamed = dataset(name="streamed", sources=(KafkaSource(topics=(topic,), bootstrap_servers=broker.bootstrap),))
         datasets = {WEATHER.name: WEATHER, "streamed": streamed}
         with service(tmp_path / "home", datasets, serve_merge_deltas=1) as ground:
