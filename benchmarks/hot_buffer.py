@@ -35,7 +35,7 @@ TOPIC, PARTITIONS = "metrics", 4
 START_SECONDS = 60.0
 SETTLING_SECONDS = 4.0
 PAUSE_SECONDS = 0.1
-WARM_SECONDS = 2.0
+WARM_SECONDS = 12.0
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ class Feed:
 
 
 def _measure(servers: str, asker: Asker, rate: int, seconds: int) -> None:
-    feed = Feed.of(rate * seconds)
+    feed = Feed.of(rate * (seconds + int(WARM_SECONDS)))
     asker.until_ready()
     threading.Thread(target=feed.produce, args=(servers, rate), daemon=True).start()
     _watch(asker, feed, seconds=WARM_SECONDS)
