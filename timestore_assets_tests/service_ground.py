@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.dataset import Dataset, HttpSource
 from timestore_assets.service.app import create_app
-from timestore_assets.service.logs import Log
+from timestore_assets.service.observing.logs import Log
 from timestore_assets.service.state import Service
 from timestore_assets.settings import Settings
 from timestore_assets.storage.local import LocalStore

@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 def serve(host: Host = None, port: Port = None, json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         from timestore_assets.service.app import create_app
-        from timestore_assets.service.logs import Log
+        from timestore_assets.service.observing.logs import Log
         from timestore_assets.service.server import listen, refuse_strangers, run, tells_callers_apart
 
         settings = warehouse.settings

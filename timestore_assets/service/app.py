@@ -11,23 +11,19 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from timestore_assets import __version__
-from timestore_assets.service import (
-    admin,
-    health,
-    ingest,
-    metrics_route,
-    openapi,
-    openapi_page,
-    overview,
-    page,
-    problems,
-    query,
-    saved_queries,
-    sql,
-)
-from timestore_assets.service.discretion import Discretion
-from timestore_assets.service.logs import Log
-from timestore_assets.service.middleware import Observed
+from timestore_assets.service import page, problems
+from timestore_assets.service.admin import routes as admin
+from timestore_assets.service.ingest import route as ingest
+from timestore_assets.service.observing import health, metrics_route
+from timestore_assets.service.observing.discretion import Discretion
+from timestore_assets.service.observing.logs import Log
+from timestore_assets.service.observing.middleware import Observed
+from timestore_assets.service.openapi import description
+from timestore_assets.service.openapi import page as openapi_page
+from timestore_assets.service.query import overview
+from timestore_assets.service.query import route as query
+from timestore_assets.service.sql import route as sql
+from timestore_assets.service.sql import saved_queries
 from timestore_assets.service.state import Service
 
 if TYPE_CHECKING:
@@ -64,7 +60,7 @@ def create_app(warehouse: Warehouse, log: Log | None = None) -> FastAPI:
             await run_in_threadpool(service.close)
 
     # the usual pages of FastAPI load their scripts from another host
-    app = FastAPI(title=openapi.TITLE, version=__version__, lifespan=running, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title=description.TITLE, version=__version__, lifespan=running, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     problems.add_to(app, log=service.log, discretion=Discretion.of(warehouse))
     for router in ROUTERS:
@@ -73,7 +69,7 @@ def create_app(warehouse: Warehouse, log: Log | None = None) -> FastAPI:
 
     def describe() -> dict[str, object]:
         if not described:
-            described.update(openapi.describe(app))
+            described.update(description.describe(app))
         return described
 
     app.openapi = describe  # type: ignore[method-assign] # FastAPI's way to have one's own

@@ -17,8 +17,8 @@ from timestore_assets.model.errors import ConflictError, TimestoreError
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import PartitionRecord
-    from timestore_assets.service.logs import Log
-    from timestore_assets.service.metrics import Metrics
+    from timestore_assets.service.observing.logs import Log
+    from timestore_assets.service.observing.metrics import Metrics
     from timestore_assets.warehouse import Warehouse
 
 EVERY_SECONDS = 2.0

@@ -24,8 +24,8 @@ from timestore_assets.model.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from timestore_assets.service.discretion import Discretion
-from timestore_assets.service.logs import Log
+from timestore_assets.service.observing.discretion import Discretion
+from timestore_assets.service.observing.logs import Log
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -13,16 +13,16 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.querying.apart import Workers
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.access.control import AccessControl
-from timestore_assets.service.ingest_reading import Intake
-from timestore_assets.service.lags import Lags
-from timestore_assets.service.logs import Log
+from timestore_assets.service.ingest.reading import Intake
 from timestore_assets.service.merging import Merging
-from timestore_assets.service.metrics import Metrics
-from timestore_assets.service.metrics_catalog import CatalogFigures
-from timestore_assets.service.metrics_live import LiveFigures
+from timestore_assets.service.observing.catalog_figures import CatalogFigures
+from timestore_assets.service.observing.lags import Lags
+from timestore_assets.service.observing.live_figures import LiveFigures
+from timestore_assets.service.observing.logs import Log
+from timestore_assets.service.observing.metrics import Metrics
+from timestore_assets.service.observing.readiness import Readiness
 from timestore_assets.service.problems import ForbiddenError, NotFoundError
-from timestore_assets.service.query_gate import QueryGate
-from timestore_assets.service.readiness import Readiness
+from timestore_assets.service.query.gate import QueryGate
 from timestore_assets.tailing.buffers import HotBuffers
 
 if TYPE_CHECKING:

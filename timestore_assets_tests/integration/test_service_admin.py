@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from timestore_assets.model.dataset import Access, FileSource, KafkaSource, Retention
-from timestore_assets.service import admin_dead_letters
 from timestore_assets.service.access.token_secret import digest_of, new_secret
+from timestore_assets.service.admin import dead_letters
 from timestore_assets_tests.access_ground import bearer
 from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
 
@@ -219,7 +219,7 @@ def test_dead_letters_of_several_files_the_newest_first(ground: Ground, monkeypa
     land(ground, "ts,station,temp\nnewer,a,1\n", "newer.csv")
     rest = ground.client.get(f"{ONE}/deadletters", params={"cursor": first["nextCursor"]}).json()
     assert [one["raw"]["text"] for one in rest["deadLetters"]] == expected[3:]
-    monkeypatch.setattr(admin_dead_letters, "MOST_BYTES", 10)
+    monkeypatch.setattr(dead_letters, "MOST_BYTES", 10)
     short = pages(ground, f"{ONE}/deadletters", "deadLetters", limit=1000)
     assert [one["raw"]["text"] for one in short] == ["newer,a,1", *expected], "pages end early, nothing is lost"
 

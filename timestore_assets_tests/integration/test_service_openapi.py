@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from timestore_assets.service.app import create_app
-from timestore_assets.service.openapi import OPEN_PATHS, TAGS
+from timestore_assets.service.openapi.description import OPEN_PATHS, TAGS
 from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, serving
 
 EXAMPLE = "nyc_weather"

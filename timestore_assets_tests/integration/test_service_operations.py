@@ -17,9 +17,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import create_engine, text
 
-from timestore_assets.service.logs import Log
-from timestore_assets.service.looking import Looking
-from timestore_assets.service.readiness import storage_part
+from timestore_assets.service.observing.logs import Log
+from timestore_assets.service.observing.looking import Looking
+from timestore_assets.service.observing.readiness import storage_part
 from timestore_assets_tests.service_ground import Ground, open_warehouse, service, serving
 
 WAIT_SECONDS = 20.0

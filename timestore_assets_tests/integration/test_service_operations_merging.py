@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 
 from timestore_assets.catalog.records import PartitionRecord
 from timestore_assets.service import merging
-from timestore_assets.service.logs import Log
+from timestore_assets.service.observing.logs import Log
 from timestore_assets_tests.service_ground import Ground, open_warehouse, service, serving
 
 WAIT_SECONDS = 40.0

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from timestore_assets.landing.stream_report import SessionLimits
 from timestore_assets.model.dataset import KafkaSource
-from timestore_assets.service.lags import Lags
+from timestore_assets.service.observing.lags import Lags
 from timestore_assets_tests.kafka_ground import EmbeddedKafka, produce
 from timestore_assets_tests.landing_ground import dataset
 from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
@@ -230,7 +230,7 @@ def test_every_figure_of_the_service_is_on_the_dashboard() -> None:
     elsewhere = {"timestore_catalog_read_seconds", "timestore_manifest_version", "timestore_unbuilt_rows", "timestore_info"}
     text = DASHBOARD.read_text()
     source = "".join(
-        path.read_text() for path in (Path(__file__).parents[2] / "timestore_assets" / "service").glob("metrics*.py")
+        path.read_text() for path in (Path(__file__).parents[2] / "timestore_assets" / "service" / "observing").glob("*.py")
     )
     declared = set(re.findall(r'"(timestore_[a-z_]+)"', source))
     assert len(declared) > 30

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.service.answers.computation import Computation
-from timestore_assets.service.query_gate import QueryGate
+from timestore_assets.service.query.gate import QueryGate
 
 PATIENCE_SECONDS = 60.0
 """How long a client may take none of what waits for it before it counts as gone."""

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from timestore_assets.building.feeds import feeds_of
 from timestore_assets.building.needs import needed
 from timestore_assets.model.errors import TimestoreError
-from timestore_assets.service.looking import Looking
+from timestore_assets.service.observing.looking import Looking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from timestore_assets.service.logs import Log
-from timestore_assets.service.metrics import Metrics
+from timestore_assets.service.observing.logs import Log
+from timestore_assets.service.observing.metrics import Metrics
 from timestore_assets.service.problems import Problem, answer
 from timestore_assets.tracing import Noting, Place, span
 

@@ -13,7 +13,7 @@ from timestore_assets.model.types import literal, quote
 from timestore_assets.model.window import parse_time
 from timestore_assets.querying.names import find_column
 from timestore_assets.service.bodies import Plain
-from timestore_assets.service.query_models import Filter
+from timestore_assets.service.query.models import Filter
 
 _COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _TEXTS = {"contains": "contains", "startsWith": "starts_with"}

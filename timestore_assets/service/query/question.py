@@ -6,8 +6,8 @@ from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Schema
 from timestore_assets.querying.grain import Grain
 from timestore_assets.querying.question import Aggregate, Every, Question
-from timestore_assets.service.query_filters import where_of
-from timestore_assets.service.query_models import Aggregation, Downsample, QueryBody
+from timestore_assets.service.query.filters import where_of
+from timestore_assets.service.query.models import Aggregation, Downsample, QueryBody
 
 
 def question_of(body: QueryBody, schema: Schema, *, dataset: str) -> Question:

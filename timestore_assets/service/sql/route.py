@@ -14,8 +14,8 @@ from timestore_assets.service import bodies
 from timestore_assets.service.answers.facts import Shape, SqlFacts
 from timestore_assets.service.answers.formats import documented
 from timestore_assets.service.problems import responses
-from timestore_assets.service.sql_answer import sql_response
-from timestore_assets.service.sql_parameters import Given, ParameterName, values_of
+from timestore_assets.service.sql.answer import sql_response
+from timestore_assets.service.sql.parameters import Given, ParameterName, values_of
 from timestore_assets.service.state import UsesCaller, UsesService
 
 router = APIRouter(tags=["sql"])

@@ -11,7 +11,7 @@ from timestore_assets.model.window import format_time
 from timestore_assets.querying.checked_sql import MAX_TEXT
 from timestore_assets.service.answers.facts import Shape
 from timestore_assets.service.bodies import Plain
-from timestore_assets.service.sql_parameters import Given, Kind, ParameterName
+from timestore_assets.service.sql.parameters import Given, Kind, ParameterName
 
 EXAMPLE: dict[str, Any] = {
     "sql": "SELECT station, max(temp) AS warmest FROM weather WHERE ts >= $since GROUP BY station",

@@ -10,10 +10,10 @@ from pydantic import Field, RootModel
 from starlette.concurrency import run_in_threadpool
 
 from timestore_assets.service import bodies
-from timestore_assets.service.admin_datasets import DatasetDetail, detail_of
+from timestore_assets.service.admin.datasets import DatasetDetail, detail_of
 from timestore_assets.service.etags import TAGGED, IfMatch, tagged, version_of
-from timestore_assets.service.overview import DatasetName
 from timestore_assets.service.problems import PreconditionFailedError, responses
+from timestore_assets.service.query.overview import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 
 router = APIRouter()

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 router = APIRouter(include_in_schema=False)
-_FOLDER: Final = files("timestore_assets.service") / "openapi_assets"
+_FOLDER: Final = files("timestore_assets.service.openapi") / "assets"
 _TYPES: Final = {"docs.html": "text/html", "docs.css": "text/css", "docs.js": "text/javascript"}
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",

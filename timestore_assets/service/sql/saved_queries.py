@@ -8,11 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request
 from starlette.responses import Response
 
-from timestore_assets.service import bodies, saved_catalog
+from timestore_assets.service import bodies
 from timestore_assets.service.answers.formats import documented
 from timestore_assets.service.etags import NOT_MODIFIED, TAGGED, IfMatch, tagged, version_of
 from timestore_assets.service.problems import PreconditionFailedError, responses
-from timestore_assets.service.saved_models import (
+from timestore_assets.service.sql import saved_catalog
+from timestore_assets.service.sql.answer import sql_response
+from timestore_assets.service.sql.route import SQL_ERRORS, SqlAnswer
+from timestore_assets.service.sql.saved_models import (
     EXAMPLE,
     RunBody,
     SavedQueryBody,
@@ -20,8 +23,6 @@ from timestore_assets.service.saved_models import (
     SavedQueryList,
     facts_of,
 )
-from timestore_assets.service.sql import SQL_ERRORS, SqlAnswer
-from timestore_assets.service.sql_answer import sql_response
 from timestore_assets.service.state import UsesCaller, UsesService
 
 router = APIRouter(tags=["saved queries"])

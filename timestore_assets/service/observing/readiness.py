@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from timestore_assets.model.errors import TimestoreError
-from timestore_assets.service.looking import Looking
+from timestore_assets.service.observing.looking import Looking
 
 if TYPE_CHECKING:
     from pathlib import Path

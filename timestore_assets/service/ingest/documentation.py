@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from timestore_assets.service.ingest_models import IngestAccepted
+from timestore_assets.service.ingest.models import IngestAccepted
 from timestore_assets.service.problems import responses
 
 _RECORD = {"ts": "2024-05-01T12:00:00Z", "station": "S7", "temp": 21.5}

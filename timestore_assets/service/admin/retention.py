@@ -17,8 +17,8 @@ from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import format_time, parse_duration
 from timestore_assets.service import bodies
 from timestore_assets.service.etags import READ, TAGGED, IfMatch, tagged, version_of
-from timestore_assets.service.overview import DatasetName
 from timestore_assets.service.problems import responses
+from timestore_assets.service.query.overview import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 from timestore_assets.service.wire import Wire
 

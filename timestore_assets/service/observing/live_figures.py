@@ -9,11 +9,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from timestore_assets.querying.streaming import BufferState
-from timestore_assets.service.metrics_catalog import source_name
+from timestore_assets.service.observing.catalog_figures import source_name
 
 if TYPE_CHECKING:
     from timestore_assets.landing.group_landers import GroupLanders
-    from timestore_assets.service.lags import Lags
+    from timestore_assets.service.observing.lags import Lags
     from timestore_assets.tailing.buffers import HotBuffers
 
 BUFFER_STATES: tuple[str, ...] = get_args(BufferState)

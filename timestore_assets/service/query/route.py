@@ -20,20 +20,21 @@ from timestore_assets.querying.completeness import UNKNOWN, Completeness, comple
 from timestore_assets.querying.names import find_column, unique
 from timestore_assets.querying.question import Question
 from timestore_assets.querying.streaming import Streaming
-from timestore_assets.service import bodies, query_datasets
+from timestore_assets.service import bodies
 from timestore_assets.service.answers.computation import Answered, Computation, Interruption
 from timestore_assets.service.answers.facts import QueryFacts, columns_of, completeness_facts, streaming_facts
 from timestore_assets.service.answers.formats import chosen, documented
 from timestore_assets.service.answers.response import AnswerResponse
 from timestore_assets.service.problems import GoneError, responses
-from timestore_assets.service.query_models import EXAMPLES, QueryAnswer, QueryBody
-from timestore_assets.service.query_pages import Place, cursor_of, digest_of, page_question, place_of, read_page
-from timestore_assets.service.query_question import question_of
-from timestore_assets.service.query_width import Limits, check_width
+from timestore_assets.service.query import datasets
+from timestore_assets.service.query.models import EXAMPLES, QueryAnswer, QueryBody
+from timestore_assets.service.query.pages import Place, cursor_of, digest_of, page_question, place_of, read_page
+from timestore_assets.service.query.question import question_of
+from timestore_assets.service.query.width import Limits, check_width
 from timestore_assets.service.state import Service, UsesCaller, UsesService
 
 router = APIRouter(tags=["query"])
-router.include_router(query_datasets.router)
+router.include_router(datasets.router)
 
 
 @router.post(

@@ -16,10 +16,10 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import format_time
 from timestore_assets.service import bodies
-from timestore_assets.service.admin_retention import CHANGE_ERRORS, ERRORS
+from timestore_assets.service.admin.retention import CHANGE_ERRORS, ERRORS
 from timestore_assets.service.etags import READ, IfMatch, tagged, version_of
-from timestore_assets.service.overview import DatasetName
 from timestore_assets.service.problems import responses
+from timestore_assets.service.query.overview import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 from timestore_assets.service.wire import Wire
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import TimestoreError
-from timestore_assets.service.looking import Looking
+from timestore_assets.service.observing.looking import Looking
 
 if TYPE_CHECKING:
     from timestore_assets.warehouse import Warehouse

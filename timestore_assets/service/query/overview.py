@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from timestore_assets import overview
-from timestore_assets.service.partition_list import PartitionChoice, PartitionPage, page_of
 from timestore_assets.service.problems import responses
+from timestore_assets.service.query.partition_list import PartitionChoice, PartitionPage, page_of
 from timestore_assets.service.state import Service, UsesCaller, UsesService
 from timestore_assets.service.wire import Wire
 

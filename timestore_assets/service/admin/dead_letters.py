@@ -13,9 +13,9 @@ from timestore_assets.catalog.records import DeadLetterKind
 from timestore_assets.landing.dead_letter_records import DeadLetter, Place, page_of_dead_letters
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import format_time
-from timestore_assets.service.admin_datasets import ONE_ERRORS
+from timestore_assets.service.admin.datasets import ONE_ERRORS
 from timestore_assets.service.etags import tagged
-from timestore_assets.service.overview import DatasetName
+from timestore_assets.service.query.overview import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 from timestore_assets.service.wire import Wire
 

@@ -13,11 +13,11 @@ from pydantic import Field
 from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.window import Window, format_time
-from timestore_assets.service.admin_datasets import ONE_ERRORS
+from timestore_assets.service.admin.datasets import ONE_ERRORS
 from timestore_assets.service.etags import tagged
-from timestore_assets.service.overview import DatasetName, partition_page
-from timestore_assets.service.partition_list import PartitionChoice, PartitionPage
 from timestore_assets.service.problems import GoneError, responses
+from timestore_assets.service.query.overview import DatasetName, partition_page
+from timestore_assets.service.query.partition_list import PartitionChoice, PartitionPage
 from timestore_assets.service.state import Service, UsesAdmin, UsesService
 from timestore_assets.service.wire import Wire
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.service.admin_datasets import ONE_ERRORS
+from timestore_assets.service.admin.datasets import ONE_ERRORS
 from timestore_assets.service.etags import tagged
 from timestore_assets.service.problems import NotFoundError
 from timestore_assets.service.state import Service, UsesAdmin, UsesService

@@ -15,15 +15,15 @@ from timestore_assets.landing.group_bounds import BufferFullError
 from timestore_assets.landing.group_requests import Accepted, KeyReusedError, Submission
 from timestore_assets.model.dataset import Dataset, HttpSource
 from timestore_assets.model.errors import RefusedError
-from timestore_assets.service.ingest_documentation import ANSWERS, BODIES
-from timestore_assets.service.ingest_models import (
+from timestore_assets.service.ingest.documentation import ANSWERS, BODIES
+from timestore_assets.service.ingest.models import (
     IngestAccepted,
     IngestAnswer,
     IngestionAnswer,
     ingestion_answer,
     landed_answer,
 )
-from timestore_assets.service.ingest_reading import received
+from timestore_assets.service.ingest.reading import received
 from timestore_assets.service.problems import NotFoundError, ReusedKeyError, TooManyRequestsError, responses
 from timestore_assets.service.state import UsesCaller, UsesService
 from timestore_assets.tracing import here

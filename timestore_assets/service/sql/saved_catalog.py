@@ -15,9 +15,9 @@ from timestore_assets.model.errors import ConflictError, InputError
 from timestore_assets.querying.sandbox import check
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.problems import ForbiddenError, NotFoundError
-from timestore_assets.service.saved_models import DeclaredParameter, RunBody, SavedQueryBody, facts_of, name_of
-from timestore_assets.service.sql_answer import Readable
-from timestore_assets.service.sql_parameters import Kind, TypedValue, typed_value
+from timestore_assets.service.sql.answer import Readable
+from timestore_assets.service.sql.parameters import Kind, TypedValue, typed_value
+from timestore_assets.service.sql.saved_models import DeclaredParameter, RunBody, SavedQueryBody, facts_of, name_of
 from timestore_assets.service.state import Service
 
 _SAMPLES: Mapping[Kind, Any] = {

@@ -12,11 +12,11 @@ from timestore_assets.catalog.records import DatasetRecord, SourceRecord
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.definition import schema_to_plain
 from timestore_assets.model.window import format_time
-from timestore_assets.service.admin_retention import RetentionAnswer, retention_of
-from timestore_assets.service.admin_storage import StorageAnswer, storage_of
+from timestore_assets.service.admin.retention import RetentionAnswer, retention_of
+from timestore_assets.service.admin.storage import StorageAnswer, storage_of
 from timestore_assets.service.etags import READ, tagged
-from timestore_assets.service.overview import DatasetName
 from timestore_assets.service.problems import responses
+from timestore_assets.service.query.overview import DatasetName
 from timestore_assets.service.state import Service, UsesAdmin, UsesService
 from timestore_assets.service.wire import Wire
 

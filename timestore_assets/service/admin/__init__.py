@@ -1,0 +1,1 @@
+"""Looking after datasets: the routes below `/admin`, for administrators."""

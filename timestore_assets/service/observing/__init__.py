@@ -1,0 +1,1 @@
+"""What can be seen of the service at work: log lines, metrics, health."""

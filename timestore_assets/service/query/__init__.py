@@ -1,0 +1,1 @@
+"""Asking a dataset: what there is, rows, figures, pages, how it stands."""

@@ -1,0 +1,1 @@
+"""SQL over what a caller may read, and statements that are kept under a name."""
