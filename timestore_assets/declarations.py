@@ -13,7 +13,7 @@ from timestore_assets.model.declaration import dataset_from_attributes, parse_de
 from timestore_assets.model.errors import DeclarationError, InputError
 
 if TYPE_CHECKING:
-    from timestore_assets.catalog.records import StoredDeclaration
+    from timestore_assets.catalog.service_records import StoredDeclaration
 
 LOG = logging.getLogger(__name__)
 FRESH_SECONDS = 2.0

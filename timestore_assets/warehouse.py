@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from timestore_assets.building.needs import Need
     from timestore_assets.building.report import BuildReport
     from timestore_assets.catalog.port import Catalog
-    from timestore_assets.catalog.records import DatasetRecord, StoredDeclaration
+    from timestore_assets.catalog.records import DatasetRecord
+    from timestore_assets.catalog.service_records import StoredDeclaration
     from timestore_assets.landing.backpressure import Backlog
     from timestore_assets.landing.replay import ReplayReport, Selection
     from timestore_assets.landing.report import LandReport, Progress

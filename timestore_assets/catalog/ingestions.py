@@ -13,7 +13,8 @@ from timestore_assets.catalog import tables
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, from_micros, optional_time
 from timestore_assets.catalog.portable import chunked, insert_ignore
-from timestore_assets.catalog.records import Ingestion, IngestionState, LandingCommit, NewIngestion
+from timestore_assets.catalog.records import LandingCommit, NewIngestion
+from timestore_assets.catalog.service_records import Ingestion, IngestionState
 from timestore_assets.catalog.sessions import alive
 from timestore_assets.catalog.tables import datasets, ingestions, sessions
 from timestore_assets.model.errors import ConflictError

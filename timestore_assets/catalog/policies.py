@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 from timestore_assets.catalog import audit, datasets
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
-from timestore_assets.catalog.records import Policy, PolicyKind
+from timestore_assets.catalog.service_records import Policy, PolicyKind
 from timestore_assets.catalog.tables import policies
 from timestore_assets.catalog.versions import put_version
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, select
 from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
-from timestore_assets.catalog.records import SavedQuery
+from timestore_assets.catalog.service_records import SavedQuery
 from timestore_assets.catalog.tables import saved_queries
 from timestore_assets.catalog.versions import locked, put_version, require_version
 

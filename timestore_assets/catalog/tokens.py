@@ -13,7 +13,7 @@ from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
 from timestore_assets.catalog.portable import insert_ignore
-from timestore_assets.catalog.records import Token
+from timestore_assets.catalog.service_records import Token
 from timestore_assets.catalog.tables import tokens
 from timestore_assets.model.errors import InputError
 

@@ -15,7 +15,7 @@ from timestore_assets.cli.session import actor, open_warehouse
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
-    from timestore_assets.catalog.records import Token
+    from timestore_assets.catalog.service_records import Token
     from timestore_assets.warehouse import Warehouse
 
 CREATE_HELP = """Make a token and print its secret, once: nobody can show it again.

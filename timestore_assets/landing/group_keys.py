@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import Ingestion, NewIngestion
+from timestore_assets.catalog.records import NewIngestion
+from timestore_assets.catalog.service_records import Ingestion
 from timestore_assets.landing.group_requests import Accepted, KeyReusedError, Landed, Outcome, Request
 from timestore_assets.model.errors import ConflictError, UnavailableError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from timestore_assets.catalog.records import Ingestion
+from timestore_assets.catalog.service_records import Ingestion
 from timestore_assets.landing.prepare import Prepared
 from timestore_assets.model.dataset import Dataset, HttpSource
 from timestore_assets.model.errors import ConflictError

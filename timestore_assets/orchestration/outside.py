@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from timestore_assets.catalog.records import StoredDeclaration
+from timestore_assets.catalog.service_records import StoredDeclaration
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.declarations import LOG, DeclaredDatasets, declaration_files, read_declaration, read_declarations
 from timestore_assets.model.errors import DeclarationError, TimestoreError

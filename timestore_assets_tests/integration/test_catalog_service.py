@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from timestore_assets.catalog.records import NewIngestion, SavedQuery
+from timestore_assets.catalog.records import NewIngestion
+from timestore_assets.catalog.service_records import SavedQuery
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.errors import ConflictError, InputError
 from timestore_assets_tests.catalog_ground import HOUR, WEATHER, Ground

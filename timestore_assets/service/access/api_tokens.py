@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from starlette.concurrency import run_in_threadpool
 
-from timestore_assets.catalog.records import Token
+from timestore_assets.catalog.service_records import Token
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.service.access.token_secret import digest_of
 

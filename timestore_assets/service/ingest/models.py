@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from timestore_assets.catalog.records import Ingestion
+from timestore_assets.catalog.service_records import Ingestion
 from timestore_assets.landing.group_requests import Landed, Outcome
 from timestore_assets.service.wire import Wire
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from timestore_assets.catalog.records import SavedQuery
+from timestore_assets.catalog.service_records import SavedQuery
 from timestore_assets.model.errors import ConflictError, InputError
 from timestore_assets.querying.sandbox import check
 from timestore_assets.service.access.caller import Caller

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from timestore_assets.catalog.records import SavedQuery
+from timestore_assets.catalog.service_records import SavedQuery
 from timestore_assets.model.window import format_time
 from timestore_assets.querying.checked_sql import MAX_TEXT
 from timestore_assets.service.answers.facts import Shape
