@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from pathlib import Path
 
-from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource
+import dagster as dg
+
+from timestore_assets.model.dataset import Dataset, FileSource, HttpSource, KafkaSource
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import TIMESTAMP
+from timestore_assets.orchestration.dataset_defs import dataset_defs
 from timestore_assets.orchestration.names import prefix_key, source_keys, source_sensor, topic_key, topic_sensor
+from timestore_assets.orchestration.shared_defs import shared_defs
+from timestore_assets.settings import Settings
 
 SOURCES = (
     FileSource(prefix="inbox/weather/"),
@@ -58,3 +64,23 @@ def test_topics_are_named_by_dataset_and_topic_and_numbered_by_source() -> None:
     assert topic_key(mixed, "metar").path == ["weather", "metar"]
     assert [topic_sensor(mixed, source) for source in topics] == ["follow_weather", "follow_weather_2"]
     assert [source_sensor(mixed, source) for source in (SOURCES[0], SOURCES[2])] == ["watch_weather", "watch_weather_2"]
+
+
+def test_what_programs_send_is_an_asset_of_its_own() -> None:
+    mixed = dataclasses.replace(DATASET, sources=(SOURCES[0], HttpSource()))
+    assert [key.path for source in mixed.sources for key in source_keys(mixed, source)] == [
+        ["weather", "inbox_weather"],
+        ["weather", "http"],
+    ]
+    taken = dataclasses.replace(DATASET, sources=(KafkaSource(topics=("http",)), HttpSource()))
+    assert source_keys(taken, HttpSource())[0].path == ["weather", "http_requests"]
+
+
+def test_a_dataset_that_only_programs_feed_has_no_sensor_that_watches(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    fed = dataclasses.replace(DATASET, sources=(HttpSource(),))
+    own = dataset_defs(fed, settings)
+    assert [sensor.name for sensor in own.sensors or ()] == ["build_weather"]
+    graph = dg.Definitions.merge(own, shared_defs(settings)).resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {"weather", "weather/http"}
+    assert [key.path for key in graph.get(dg.AssetKey("weather")).parent_keys] == [["weather", "http"]]
