@@ -31,6 +31,8 @@ class Admission:
 def admit(shapes: Iterable[Shape], *, known: Collection[str], allowance: int) -> Admission:
     """Go through the records in order; one whose new columns exceed the allowance is refused and adds none of them.
 
+    A refusal names the alphabetically first of them: the order of a header differs between files of the same records.
+
     `known`: columns of the schema. `allowance`: how many columns may still be added.
     """
     added: dict[str, None] = {}
@@ -44,7 +46,7 @@ def admit(shapes: Iterable[Shape], *, known: Collection[str], allowance: int) ->
             refused.append(Refused(rows=shape.rows, code="ambiguous_column", column=twin, reason=reason))
         elif len(added) + len(new) > allowance:
             reason = f"{len(new):,} new columns, of which {max(0, allowance - len(added))} may still be added today"
-            refused.append(Refused(rows=shape.rows, code="too_many_columns", column=new[0], reason=reason))
+            refused.append(Refused(rows=shape.rows, code="too_many_columns", column=min(new), reason=reason))
         else:
             added.update(dict.fromkeys(new))
     return Admission(added=tuple(added), refused=tuple(refused))
@@ -56,6 +58,7 @@ def reject(shapes: Iterable[Shape], *, known: Collection[str]) -> Admission:
     for shape in shapes:
         new = [name for name in shape.names if name not in known]
         if new:
-            reason = f"column {new[0][:60]!r} is not declared and `new_columns: reject` takes no others"
-            refused.append(Refused(rows=shape.rows, code="unknown_column", column=new[0], reason=reason))
+            first = min(new)
+            reason = f"column {first[:60]!r} is not declared and `new_columns: reject` takes no others"
+            refused.append(Refused(rows=shape.rows, code="unknown_column", column=first, reason=reason))
     return Admission(refused=tuple(refused))
