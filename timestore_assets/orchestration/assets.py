@@ -140,14 +140,24 @@ def _materialization(warehouse: Warehouse, dataset: Dataset, report: BuildReport
 
 
 def _reported(context: dg.AssetExecutionContext, dataset: Dataset, report: BuildReport) -> bool:
-    """Whether Dagster already holds an event for exactly this state of the partition."""
+    """Whether an attempt at the same work, this run or one it is tried again from, told Dagster of exactly this state.
+
+    What another run told doesn't count: a backfill is complete only when its own runs have reported each partition.
+    """
     found = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dataset_key(dataset.name), asset_partitions=[report.partition.key]), limit=1
     )
     for record in found.records:
         held = record.asset_materialization.metadata.get("manifest_version") if record.asset_materialization else None
-        return held is not None and held.value == report.manifest_version
+        same_state = held is not None and held.value == report.manifest_version
+        return same_state and _first_run(context, record.run_id) == _first_run(context, context.run.run_id)
     return False
+
+
+def _first_run(context: dg.AssetExecutionContext, run_id: str) -> str:
+    """The run that `run_id` is, or was tried again from; itself when its record is gone."""
+    run = context.instance.get_run_by_id(run_id)
+    return run.root_run_id or run_id if run else run_id
 
 
 def _skipped(keys: list[str]) -> str:

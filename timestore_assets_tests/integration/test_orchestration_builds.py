@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,21 @@ def test_a_retry_reports_nothing_twice(there: Ground, monkeypatch: pytest.Monkey
     assert sorted(map(str, reported)) == ["2024-01-01", "2024-01-02", "2024-01-03"]
 
 
+def test_a_retry_reports_what_another_run_built_meanwhile(there: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    land(there, "a.csv", rows(1, 2, 3))
+    others: list[dg.ExecuteInProcessResult] = []
+
+    def another_run() -> None:
+        others.append(materialize(there, 2, 2))
+
+    fail_at(monkeypatch, "2024-01-02", UnavailableError("somebody else is building it"), times=1, meanwhile=another_run)
+    result = materialize(there, 1, 3)
+    assert result.success
+    assert list(events(others[0])) == ["2024-01-02"]
+    # a backfill is complete only when its own runs have reported every partition
+    assert sorted(events(result)) == ["2024-01-01", "2024-01-02", "2024-01-03"]
+
+
 def test_a_build_runs_the_checks_and_they_can_run_alone(there: Ground) -> None:
     land(there, "a.csv", rows(1))
     result = materialize(there, 1, 1)
@@ -136,13 +151,21 @@ def test_an_evolved_schema_is_reported_with_the_partition(there: Ground) -> None
     assert "undeclared" in columns["humidity"].tags
 
 
-def fail_at(monkeypatch: pytest.MonkeyPatch, key: str, error: Exception, *, times: int) -> None:
-    """Let the builds of one partition fail so many times; all else is the real builder."""
+def fail_at(
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    error: Exception,
+    *,
+    times: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Let the builds of one partition fail so many times, `meanwhile` before each; all else is the real builder."""
     real, left = Builder.build, [times]
 
     def build(self: Builder, dataset: Any, partition: Any, **options: Any) -> Any:
         if partition.key == key and left[0]:
             left[0] -= 1
+            meanwhile()
             raise error
         return real(self, dataset, partition, **options)
 
