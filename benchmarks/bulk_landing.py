@@ -99,6 +99,7 @@ def _copy(options: argparse.Namespace) -> dict[str, float]:
 
 def _land(options: argparse.Namespace) -> dict[str, float]:
     from timestore_assets.catalog.sql import SqlCatalog
+    from timestore_assets.landing.addresses import local_file
     from timestore_assets.landing.session import Lander
     from timestore_assets.model.dataset import Dataset, FileSource
     from timestore_assets.model.schema import Checks, Column, Schema
@@ -106,6 +107,7 @@ def _land(options: argparse.Namespace) -> dict[str, float]:
     from timestore_assets.model.window import Window
     from timestore_assets.storage.engine import EngineLimits
     from timestore_assets.storage.local import LocalStore
+    from timestore_assets.storage.targets import Storage
 
     kinds = {"ts": "timestamp", "device": "string", "temp": "double", "n": "int32", "x": "double", "y": "double", "ok": "bool"}
     checks = {"temp": Checks(ge=-60, le=140), "n": Checks(ge=0)}
@@ -118,8 +120,8 @@ def _land(options: argparse.Namespace) -> dict[str, float]:
     source = FileSource(prefix="inbox")
 
     def work() -> None:
-        lander = Lander(catalog, store, limits, holder="benchmark")
-        report = lander.land_files(dataset, source, [options.file], base=folder, actor="benchmark")
+        lander = Lander(catalog, Storage.of(store), limits, holder="benchmark")
+        report = lander.land_files(dataset, source, [local_file(options.file, folder)], actor="benchmark")
         assert report.counters.landed == options.rows, report
 
     return _measured(work)

@@ -37,6 +37,7 @@ from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
 from timestore_assets.storage.segments import write_duckdb, write_parquet
+from timestore_assets.storage.targets import Storage
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DEVICES = 500
@@ -99,7 +100,7 @@ def build(folder: Path, name: str, window: Window, *, partitions: int, rows: int
     commit(catalog, record, segments)
     store.promote(uploads)
     files = [store.local_path(upload.name) for upload in uploads]
-    querier = Querier(catalog, store, limits, holder="benchmark")
+    querier = Querier(catalog, Storage.of(store), limits, holder="benchmark")
     return Case(name=name, dataset=declared, record=record, querier=querier, limits=limits, files=files, format=format)
 
 
@@ -225,7 +226,9 @@ def planning(folder: Path, rounds: int) -> None:
         ],
     )
     store = LocalStore(folder / "none", staging_root=folder / "none" / ".staging")
-    querier = Querier(catalog, store, EngineLimits(memory_bytes=500_000_000, threads=2, temp_dir=folder), holder="benchmark")
+    querier = Querier(
+        catalog, Storage.of(store), EngineLimits(memory_bytes=500_000_000, threads=2, temp_dir=folder), holder="benchmark"
+    )
     cases: list[tuple[str, dict[str, Any]]] = [
         ("everything", {}),
         ("one day", {"start": hours[5000], "end": hours[5024]}),

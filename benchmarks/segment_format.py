@@ -31,6 +31,7 @@ from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
 from timestore_assets.storage.reading import opened
 from timestore_assets.storage.segments import write_duckdb, write_parquet
+from timestore_assets.storage.targets import Storage
 
 SIZES = (1_000, 10_000, 50_000, 119_000, 250_000, 500_000, 1_000_000, 2_000_000)
 FORMATS: tuple[SegmentFormat, ...] = ("parquet", "duckdb")
@@ -128,7 +129,7 @@ def measure(limits: EngineLimits, folder: Path, format: SegmentFormat, size: int
         for _ in range(2):
             with connect(limits) as con:
                 begun = time.perf_counter()
-                with opened(con, segments, store=store, schema=SCHEMA, schema_of=lambda _: SCHEMA) as source:
+                with opened(con, segments, storage=Storage.of(store), schema=SCHEMA, schema_of=lambda _: SCHEMA) as source:
                     ask(con, question, source)
                     once.append(time.perf_counter() - begun)
                     for _ in range(REPEATS):

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from timestore_assets.model.errors import InputError
+from timestore_assets.model.target import Driver
 
 if TYPE_CHECKING:
     from timestore_assets.landing.backpressure import Marks
@@ -39,14 +40,81 @@ class Settings(BaseSettings):
         None, description="Catalog database, `postgresql://…`; SQLite in TIMESTORE_HOME by default. May hold a password."
     )
     pg_schema: str = Field("timestore", pattern=r"^[a-z_][a-z0-9_]*$", description="PostgreSQL schema of the catalog's tables.")
-    storage_driver: Literal["local"] = Field("local", description="Where segments live.")
-    storage_root: Path | None = Field(None, description="Folder of the local driver; `data` in TIMESTORE_HOME by default.")
+    database_url_secret: str | None = Field(
+        None, description="Name of the AWS Secrets Manager entry that holds the database URL, in place of TIMESTORE_DATABASE_URL."
+    )
+    database_read_url: SecretStr | None = Field(
+        None,
+        description="Read replica of the catalog database, for planning queries; what it lacks is read from the primary.",
+    )
+    database_pool_size: int = Field(8, ge=1, description="Connections to PostgreSQL that a process keeps.")
+    database_pool_overflow: int = Field(64, ge=0, description="Further connections while all of those are busy.")
+    database_statement_timeout_seconds: int = Field(
+        120, ge=1, description="Time limit of one statement on PostgreSQL, so that none holds the catalog for ever."
+    )
+    storage_driver: Driver = Field("local", description="Where segments live: `local`, `s3`, `gcs` or `azure_blob`.")
+    storage_root: str | None = Field(
+        None, description="Folder of the local driver (`data` in TIMESTORE_HOME by default), or a prefix inside the bucket."
+    )
+    storage_targets: str = Field(
+        "",
+        description="More storage targets, as a JSON object of name to {driver, root, bucket, endpoint, region, path_style, "
+        "account, secret}; a dataset names one by `storage:`.",
+    )
+    storage_timeout_seconds: int = Field(30, ge=1, description="How long an object store may take for one answer.")
+    storage_retry_seconds: int = Field(
+        60, ge=0, description="How long requests to an object store are tried again, with growing, jittered pauses."
+    )
+    storage_concurrency: int = Field(8, ge=1, description="Requests to an object store at a time, of one call.")
+    storage_part_bytes: int = Field(
+        16_000_000, ge=5_242_880, description="Part of a multipart upload; smaller objects go up in one request."
+    )
+    s3_bucket: str | None = Field(None, description="Bucket of the s3 driver.")
+    s3_endpoint: str | None = Field(None, description="`http(s)://…` of an S3-compatible store; Amazon's by default.")
+    s3_region: str | None = Field(None, description="Region of the bucket; AWS_REGION by default.")
+    s3_path_style: bool | None = Field(
+        None, description="Whether the bucket is named in the path; true with an endpoint, else false, by default."
+    )
+    s3_secret: str | None = Field(
+        None,
+        description="Name of the AWS Secrets Manager entry with `access_key_id` and `secret_access_key` (and `session_token`); "
+        "the platform's own chain by default.",
+    )
+    gcs_bucket: str | None = Field(None, description="Bucket of the gcs driver.")
+    gcs_endpoint: str | None = Field(None, description="`http(s)://…` of a GCS-compatible store; Google's by default.")
+    azure_container: str | None = Field(None, description="Container of the azure_blob driver.")
+    azure_account: str | None = Field(None, description="Storage account; AZURE_STORAGE_ACCOUNT_NAME by default.")
+    azure_endpoint: str | None = Field(None, description="`http(s)://…` of a compatible store; Azure's by default.")
+    query_cache_dir: Path | None = Field(
+        None, description="Folder of the read cache of object stores; `cache` in TIMESTORE_HOME by default."
+    )
+    query_cache_max_bytes: int = Field(
+        10_000_000_000, ge=0, description="Size of the read cache; what was not used for longest goes first."
+    )
+    query_range_bytes: int = Field(
+        8_000_000,
+        ge=0,
+        description="Parquet segments in object stores from this size on are read by ranges when few columns are asked for.",
+    )
     memory: int = Field(
         1_000_000_000,
         ge=64_000_000,
         description="Bytes that DuckDB may use in one landing, build or query before it spills to disk.",
     )
     threads: int | None = Field(None, ge=1, description="Threads of one landing, build or query; the machine's cores by default.")
+    bulk_chunk_bytes: int = Field(
+        2_000_000_000,
+        ge=1_000_000,
+        description="Files larger than this are landed as parts of about this size, each with a checkpoint of its own.",
+    )
+    bulk_commit_bytes: int = Field(
+        1_000_000_000,
+        ge=1_000_000,
+        description="Arrow data of a large file that one commit gathers, so that few segments are written.",
+    )
+    bulk_parallel: int = Field(2, ge=1, description="Files or parts of files that one landing works on at a time.")
+    bulk_runs: int = Field(4, ge=1, description="Dagster runs that one drop is spread over at most.")
+    bulk_run_bytes: int = Field(20_000_000_000, ge=1, description="Bytes of a drop that ask for one more run.")
     partition_build_attempts: int = Field(5, ge=1, description="How often Dagster tries a failing build.")
     partition_build_backoff_ms: int = Field(15_000, ge=0, description="Pause before the next try of a build, doubled each time.")
     partition_build_concurrency: int = Field(2, ge=1, description="Build runs at a time, over all datasets (Dagster pool).")
@@ -172,7 +240,12 @@ class Settings(BaseSettings):
 
     @property
     def data_folder(self) -> Path:
-        return (self.storage_root or self.home_folder / "data").expanduser().absolute()
+        """Root of the default target when it is local."""
+        return (Path(self.storage_root) if self.storage_root else self.home_folder / "data").expanduser().absolute()
+
+    @property
+    def cache_folder(self) -> Path:
+        return (self.query_cache_dir or self.home_folder / "cache").expanduser().absolute()
 
     @property
     def dagster_home(self) -> Path:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from timestore_assets.sources.kafka.sharding import Shard
     from timestore_assets.sources.kafka.topics import KafkaTopics
     from timestore_assets.storage.engine import EngineLimits
-    from timestore_assets.storage.port import ObjectStore
+    from timestore_assets.storage.targets import Storage
     from timestore_assets.tailing.buffers import HotBuffers
     from timestore_assets.upkeep.collect import CollectReport
     from timestore_assets.upkeep.verify import VerifyReport
@@ -51,8 +51,8 @@ class Warehouse:
     A dataset is registered in the catalog when it is first used.
     """
 
-    def __init__(self, settings: Settings, *, catalog: Catalog, store: ObjectStore, datasets: Mapping[str, Dataset]) -> None:
-        self.settings, self.catalog, self.store, self.datasets = settings, catalog, store, datasets
+    def __init__(self, settings: Settings, *, catalog: Catalog, storage: Storage, datasets: Mapping[str, Dataset]) -> None:
+        self.settings, self.catalog, self.storage, self.datasets = settings, catalog, storage, datasets
         self.limits: EngineLimits = settings.engine_limits()
         self.holder = f"{socket.gethostname()}:{os.getpid()}"
         self.declarations = DeclaredDatasets(datasets)
@@ -67,19 +67,17 @@ class Warehouse:
             UnavailableError: the home or the database can't be used.
         """
         from timestore_assets.catalog.sql import SqlCatalog
-        from timestore_assets.storage.local import LocalStore
+        from timestore_assets.storage.opening import open_storage
 
         settings = settings or Settings.load()
         datasets = read_declarations(settings.declaration_folders)
         try:
             settings.home_folder.mkdir(parents=True, exist_ok=True)
-            settings.data_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             problem = f"{error.filename} can't be made ({error.strerror})"
             raise UnavailableError(f"{problem}; set TIMESTORE_HOME to another folder") from None
         catalog = SqlCatalog.open(settings.catalog_url, schema=settings.pg_schema)
-        store = LocalStore(settings.data_folder, staging_root=settings.data_folder / ".staging")
-        warehouse = cls(settings, catalog=catalog, store=store, datasets=datasets)
+        warehouse = cls(settings, catalog=catalog, storage=open_storage(settings), datasets=datasets)
         warehouse.refresh()
         return warehouse
 
@@ -187,14 +185,14 @@ class Warehouse:
         actor: str = "sensor",
     ) -> LandReport:
         """Land files of one source of the dataset; see `landing.session.Lander.land_files`."""
+        from timestore_assets.landing.addresses import local_file
         from timestore_assets.landing.session import Lander
 
         dataset, _ = self.resolve(name)
-        lander = Lander(self.catalog, self.store, self.limits, holder=self.holder)
+        lander = Lander(self.catalog, self.storage, self.limits, holder=self.holder)
         base = self.prefix_folder(source)
-        return lander.land_files(
-            dataset, source, paths, base=base, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor
-        )
+        files = [local_file(path, base) for path in paths]
+        return lander.land_files(dataset, source, files, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
 
     # --- topics
 
@@ -216,7 +214,7 @@ class Warehouse:
 
         dataset, record = self.resolve(name)
         topics = self._topics(name, source)
-        streamer = Streamer(self.catalog, self.store, self.limits, holder=self.holder)
+        streamer = Streamer(self.catalog, self.storage, self.limits, holder=self.holder)
         with self._dead_letters_forwarded(record, source, topics) as nudge:
             wishes = Wishes(
                 shard=shard or WHOLE,
@@ -241,7 +239,7 @@ class Warehouse:
         from timestore_assets.sources.kafka.forwarding import forwarded_beside
 
         config = topics.producer_config()
-        return forwarded_beside(lambda: forward(self.catalog, self.store, record, source, config))
+        return forwarded_beside(lambda: forward(self.catalog, self.storage, record, source, config))
 
     def lag(self, name: str, source: KafkaSource, *, timeout_seconds: float = 5.0) -> SourceLag:
         """How far a source's topics have been read.
@@ -281,7 +279,7 @@ class Warehouse:
         from timestore_assets.landing.replay import Replayer
 
         dataset, _ = self.resolve(name)
-        return Replayer(self.catalog, self.store, self.limits, holder=self.holder).replay(dataset, selection, actor=actor)
+        return Replayer(self.catalog, self.storage, self.limits, holder=self.holder).replay(dataset, selection, actor=actor)
 
     # --- building
 
@@ -311,7 +309,7 @@ class Warehouse:
         from timestore_assets.building.session import Builder
 
         dataset, _ = self.resolve(name)
-        with Builder(self.catalog, self.store, self.limits, holder=self.holder) as builder:
+        with Builder(self.catalog, self.storage, self.limits, holder=self.holder) as builder:
             for partition in partitions:
                 yield builder.build(dataset, partition, close=close, report=report, actor=actor)
 
@@ -321,7 +319,7 @@ class Warehouse:
     def querier(self) -> Querier:
         from timestore_assets.querying.execute import Querier
 
-        return Querier(self.catalog, self.store, self.limits, holder=self.holder)
+        return Querier(self.catalog, self.storage, self.limits, holder=self.holder)
 
     def ask(self, question: Question, *, hot: HotBuffers | None = None) -> Answer:
         """Answer a question; the answer is a context manager that holds its manifest version.
@@ -361,7 +359,7 @@ class Warehouse:
         settings = self.settings
         return collect(
             self.catalog,
-            self.store,
+            self.storage,
             intent_grace=settings.gc_grace,
             keep_versions=settings.keep_versions,
             keep_audit=timedelta(seconds=settings.audit_keep_seconds),
@@ -373,7 +371,7 @@ class Warehouse:
         from timestore_assets.upkeep.verify import verify
 
         _, record = self.resolve(name)
-        return verify(self.catalog, self.store, self.limits, record)
+        return verify(self.catalog, self.storage, self.limits, record)
 
 
 class _Resolved(Mapping[str, "tuple[Dataset, DatasetRecord]"]):

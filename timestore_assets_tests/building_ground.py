@@ -28,6 +28,7 @@ from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
 from timestore_assets.storage.reading import opened
 from timestore_assets.storage.segments import WrittenFile, write_parquet
+from timestore_assets.storage.targets import Storage
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 COLUMNS = (
@@ -59,11 +60,16 @@ class Ground:
     dataset: Dataset
 
     @property
+    def storage(self) -> Storage:
+        """The store as the only target."""
+        return Storage.of(self.store)
+
+    @property
     def dataset_id(self) -> int:
         return self.catalog.register(self.dataset, actor="test").id
 
     def builder(self, **options: Any) -> Builder:
-        return Builder(self.catalog, self.store, self.limits, holder="test", **options)
+        return Builder(self.catalog, self.storage, self.limits, holder="test", **options)
 
     def land(
         self, rows: Sequence[Row], *, source: str | None = None, retract: Sequence[int] = (), schema: Schema | None = None
@@ -176,7 +182,7 @@ class Ground:
         with opened(
             con,
             segments,
-            store=self.store,
+            storage=self.storage,
             schema=self._schema,
             schema_of=lambda version: self.catalog.schema(self.dataset_id, version),
             retracted=retracted,

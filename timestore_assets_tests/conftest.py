@@ -16,6 +16,14 @@ from timestore_assets_tests import catalogs
 from timestore_assets_tests.catalog_ground import Ground
 from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster, kafka_or_skip
 from timestore_assets_tests.kafka_jars import NoKafkaError, kafka_jars
+from timestore_assets_tests.object_server_fixtures import (  # noqa: F401 (pytest finds fixtures by their names here)
+    azure_server,
+    gcs_server,
+    object_server,
+    rough_s3,
+    s3_bucket,
+    s3_server,
+)
 
 # a background job starts with Ctrl-C ignored and hands that on to its children, some of which the tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from timestore_assets.catalog.records import Counters, DatasetRecord
 from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.landing.addresses import local_file
 from timestore_assets.landing.dead_letter_records import DeadLetter, read_dead_letters
 from timestore_assets.landing.report import FileReport, LandReport
 from timestore_assets.landing.session import Lander
@@ -30,6 +31,7 @@ from timestore_assets.model.window import Window
 from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.reading import opened
+from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.collect import CollectReport, collect
 from timestore_assets_tests.catalogs import sqlite_template
 
@@ -73,6 +75,11 @@ class Ground:
     now: datetime = NOW
     ttl: timedelta = timedelta(seconds=20)
 
+    @property
+    def storage(self) -> Storage:
+        """The store as the only target."""
+        return Storage.of(self.store)
+
     @classmethod
     def at(cls, root: Path, dataset: Dataset, *, url: str | None = None, **options: Any) -> Ground:
         """Open or make a warehouse in this folder; its catalog is a SQLite file there unless a URL is given."""
@@ -114,10 +121,12 @@ class Ground:
 
     def lander(self) -> Lander:
         clock = lambda: self.now  # noqa: E731
-        return Lander(self.catalog, self.store, self.limits, holder="test", ttl=self.ttl, clock=clock)
+        return Lander(self.catalog, self.storage, self.limits, holder="test", ttl=self.ttl, clock=clock)
 
     def land(self, *paths: Path, **options: Any) -> LandReport:
-        return self.lander().land_files(self.dataset, self.source, paths, base=self.inbox, actor="test", **options)
+        return self.lander().land_files(
+            self.dataset, self.source, [local_file(path, self.inbox) for path in paths], actor="test", **options
+        )
 
     def land_one(self, name: str, content: Any, **options: Any) -> FileReport:
         """Drop and land one file; its report."""
@@ -146,7 +155,7 @@ class Ground:
         return opened(
             con,
             self.catalog.segments(record.id),
-            store=self.store,
+            storage=self.storage,
             schema=record.schema,
             schema_of=lambda version: self.catalog.schema(record.id, version),
             retracted=self.catalog.retracted(record.id),
@@ -155,7 +164,7 @@ class Ground:
 
     def letters(self) -> list[DeadLetter]:
         """All refused records, by file and position."""
-        found = read_dead_letters(self.catalog, self.store, self.record.id, limit=1_000_000)
+        found = read_dead_letters(self.catalog, self.storage, self.record.id, limit=1_000_000)
         return sorted(found, key=lambda letter: (letter.source, letter.position))
 
     def codes(self) -> list[str]:
@@ -170,7 +179,7 @@ class Ground:
         return {found.name for found in self.store.list()}
 
     def collect(self) -> CollectReport:
-        return collect(self.catalog, self.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+        return collect(self.catalog, self.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
 
     def with_dataset(self, changed: Dataset) -> Ground:
         return replace(self, dataset=changed)

@@ -28,6 +28,7 @@ from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
 from timestore_assets.storage.segments import WrittenFile, write_parquet
+from timestore_assets.storage.targets import Storage
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 TTL = timedelta(minutes=1)
@@ -85,6 +86,11 @@ class Ground:
     querier: Querier
     logical: list[dict[str, Any]] = field(default_factory=list)
     sources: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def storage(self) -> Storage:
+        """The store as the only target."""
+        return Storage.of(self.store)
 
     @property
     def record(self) -> DatasetRecord:
@@ -150,7 +156,7 @@ class Ground:
 
     def build(self, *days: int, close: bool = True) -> None:
         self.catalog.register(self.dataset, actor="test")
-        with Builder(self.catalog, self.store, self.limits, holder="test") as builder:
+        with Builder(self.catalog, self.storage, self.limits, holder="test") as builder:
             for day in days:
                 builder.build(self.dataset, self.partition(day), close=close, actor="test")
 
@@ -240,7 +246,7 @@ def ground_in(folder: Path, dataset: Dataset = METER, *, format: str = "auto", m
     limits = EngineLimits(memory_bytes=500_000_000, threads=2, temp_dir=folder / "spill")
     catalog = SqlCatalog.open(f"sqlite:///{folder / 'catalog.sqlite'}")
     store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
-    querier = Querier(catalog, store, replace(limits, memory_bytes=memory_bytes), holder="test")
+    querier = Querier(catalog, Storage.of(store), replace(limits, memory_bytes=memory_bytes), holder="test")
     return Ground(folder=folder, catalog=catalog, store=store, limits=limits, dataset=dataset, querier=querier)
 
 

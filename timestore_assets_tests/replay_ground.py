@@ -66,7 +66,7 @@ def lines_of(values: Sequence[bytes | None]) -> bytes:
 
 def replay(ground: Ground, **selection: Any) -> ReplayReport:
     """Replay by the ground's dataset, at its time."""
-    replayer = Replayer(ground.catalog, ground.store, ground.limits, holder="test", ttl=ground.ttl, clock=lambda: ground.now)
+    replayer = Replayer(ground.catalog, ground.storage, ground.limits, holder="test", ttl=ground.ttl, clock=lambda: ground.now)
     return replayer.replay(ground.dataset, Selection(**selection), actor="test")
 
 
@@ -127,7 +127,7 @@ def land_topic(
     with closing(connect(ground.limits)) as con:
         landing = BatchLanding(
             catalog=ground.catalog,
-            store=ground.store,
+            storage=ground.storage,
             con=con,
             threads=2,
             dataset=ground.dataset,

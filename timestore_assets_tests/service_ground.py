@@ -22,6 +22,7 @@ from timestore_assets.service.observing.logs import Log
 from timestore_assets.service.state import Service
 from timestore_assets.settings import Settings
 from timestore_assets.storage.local import LocalStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.landing_ground import dataset, empty_catalog
 
@@ -51,7 +52,7 @@ def open_warehouse(
         shutil.copy(empty_catalog(), home / "catalog.sqlite")
     catalog = SqlCatalog.open(catalog_url or chosen.catalog_url)
     store = LocalStore(chosen.data_folder, staging_root=chosen.data_folder / ".staging")
-    with Warehouse(chosen, catalog=catalog, store=store, datasets=datasets or {WEATHER.name: WEATHER}) as warehouse:
+    with Warehouse(chosen, catalog=catalog, storage=Storage.of(store), datasets=datasets or {WEATHER.name: WEATHER}) as warehouse:
         for name in warehouse.datasets:
             warehouse.resolve(name)
         yield warehouse

@@ -20,6 +20,7 @@ from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
 from timestore_assets.storage.reading import opened
 from timestore_assets.storage.segments import write_duckdb, write_parquet
+from timestore_assets.storage.targets import Storage
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PROVENANCE = "1::BIGINT AS __source, row_number() OVER () AS __position, 1::BIGINT AS __session"
@@ -44,6 +45,11 @@ class StorageGround:
     con: duckdb.DuckDBPyConnection
     store: LocalStore
     numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def storage(self) -> Storage:
+        """The store as the only target."""
+        return Storage.of(self.store)
 
     def segment(self, query: str, *, format: SegmentFormat = "parquet", version: int = 1, **changes: Any) -> Segment:
         """A promoted segment of the rows of a query, which has the visible columns; provenance is added unless it has it."""
@@ -78,7 +84,9 @@ class StorageGround:
         self, segments: list[Segment], schema: Schema, *others: Schema, what: str = "*", **options: Any
     ) -> list[tuple[Any, ...]]:
         """What a query over the opened segments gives."""
-        with opened(self.con, segments, store=self.store, schema=schema, schema_of=_lookup(schema, *others), **options) as source:
+        with opened(
+            self.con, segments, storage=self.storage, schema=schema, schema_of=_lookup(schema, *others), **options
+        ) as source:
             return self.con.execute(f"SELECT {what} FROM {source}").fetchall()
 
 

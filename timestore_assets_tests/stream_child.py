@@ -36,7 +36,7 @@ def land(root: Path, servers: str, topics: list[str], *, limits: SessionLimits) 
     ground = Ground.at(root, DATASET)
     declared = source(topics)
     found = KafkaTopics(Connection(servers=servers), declared, group="crash")
-    streamer = Streamer(ground.catalog, ground.store, ground.limits, holder=str(os.getpid()), ttl=TTL)
+    streamer = Streamer(ground.catalog, ground.storage, ground.limits, holder=str(os.getpid()), ttl=TTL)
     return streamer.stream(DATASET, declared, found, Wishes(limits=limits)).ending
 
 

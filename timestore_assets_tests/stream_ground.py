@@ -72,7 +72,7 @@ class StreamGround(Ground):
 
     def streamer(self, **options: Any) -> Streamer:
         usual: dict[str, Any] = {"holder": "test", "ttl": self.ttl, "clock": lambda: self.now, **self.streamer_options}
-        return Streamer(self.catalog, self.store, self.limits, **(usual | options))
+        return Streamer(self.catalog, self.storage, self.limits, **(usual | options))
 
     def stream(self, *, streamer: Streamer | None = None, topics: Any = None, **wishes: Any) -> StreamReport:
         """One session, which drains what is there unless it is wished otherwise."""

@@ -40,7 +40,7 @@ class TailingGround(StreamGround):
         """The buffers of a service, until the block ends."""
         servers = self.settings.get("kafka_bootstrap_servers", self.cluster.bootstrap)
         chosen = Settings(**({"home": self.root, "kafka_bootstrap_servers": servers} | self.settings | settings))
-        querier = Querier(self.catalog, self.store, EngineLimits(**self._limits()), holder="test")
+        querier = Querier(self.catalog, self.storage, EngineLimits(**self._limits()), holder="test")
         buffers = HotBuffers(self.catalog, chosen, self.limits, holder="test", clock=lambda: self.now)
         try:
             yield Tailing(ground=self, buffers=buffers, querier=querier)
@@ -50,7 +50,7 @@ class TailingGround(StreamGround):
 
     def build(self, *starts: Any, close: bool = False) -> None:
         """Build all partitions that hold rows."""
-        with Builder(self.catalog, self.store, self.limits, holder="test") as builder:
+        with Builder(self.catalog, self.storage, self.limits, holder="test") as builder:
             for found in self.catalog.partitions(self.record.id):
                 part = Partition(window=self.dataset.window, start=found.partition.start)
                 builder.build(self.dataset, part, close=close, report=False, actor="test")

@@ -23,7 +23,8 @@ class UpkeepGround:
 
     def __init__(self, catalog: SqlCatalog, storage: StorageGround) -> None:
         self.ground = Ground.of(catalog)
-        self.catalog, self.storage, self.store = catalog, storage, storage.store
+        self.catalog, self.written, self.store = catalog, storage, storage.store
+        self.storage = storage.storage
         self.limits = EngineLimits(memory_bytes=200_000_000, threads=1, temp_dir=storage.root.parent / "spill")
 
     def rows(self, number: int, count: int, *, seed: int = 0) -> str:
@@ -37,7 +38,7 @@ class UpkeepGround:
     def write(self, name: str, query: str, *, format: SegmentFormat = "parquet") -> dict[str, Any]:
         """Put a file in the store; returns the fields of its segment that follow from it."""
         path = self.store.staging("test") / f"file.{format}"
-        con = self.storage.con
+        con = self.written.con
         if format == "parquet":
             written = write_parquet(con, query, path)
         else:
@@ -68,7 +69,7 @@ class UpkeepGround:
         members = [segment for segment in self.ground.live() if segment.partition_start == day(number).start]
         paths = [str(self.store.local_path(segment.name)) for segment in members]
         query = f"SELECT * FROM read_parquet({paths}) ORDER BY time"
-        digest = str(one_row(self.storage.con, hash_sql(SCHEMA, f"({query})"))[0])
+        digest = str(one_row(self.written.con, hash_sql(SCHEMA, f"({query})"))[0])
         sealed = self.ground.segment(number, kind="sealed")
         sealed = replace(sealed, **self.write(sealed.name, query, format=format))
         self.ground.build(number, members, sealed, content_hash=digest)

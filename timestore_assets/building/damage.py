@@ -10,7 +10,7 @@ from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.storage.engine import unreadable
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.port import Readable
 from timestore_assets.storage.reading import opened
 
 
@@ -18,14 +18,14 @@ def damaged_segment(
     con: duckdb.DuckDBPyConnection,
     segments: Iterable[Segment],
     *,
-    store: ObjectStore,
+    storage: Readable,
     schema: Schema,
     schema_of: Callable[[int], Schema],
 ) -> TimestoreError | None:
     """The error that names the first of the segments whose rows can't all be read; None when all can."""
     for segment in segments:
         try:
-            with opened(con, [segment], store=store, schema=schema, schema_of=schema_of, stored=True) as source:
+            with opened(con, [segment], storage=storage, schema=schema, schema_of=schema_of, stored=True) as source:
                 # a hash over whole rows makes DuckDB decode every page
                 con.execute(f"SELECT max(hash(held)) FROM {source} AS held").fetchall()
         except duckdb.Error as error:

@@ -22,7 +22,7 @@ from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
 from timestore_assets.storage.engine import disk_failures
-from timestore_assets.storage.port import ObjectStore, Upload
+from timestore_assets.storage.port import Readable, Upload
 from timestore_assets.storage.reading import opened
 from timestore_assets.storage.segments import WrittenFile, write_parquet
 
@@ -44,7 +44,7 @@ class MergeJob:
     schema: Schema
     schema_of: Callable[[int], Schema]
     retracted: frozenset[int]
-    store: ObjectStore
+    storage: Readable
     folder: Path
     temp_dir: Path
     name: Callable[[int, SegmentFormat], str]
@@ -76,7 +76,7 @@ def merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
     except duckdb.InterruptException:
         raise  # somebody broke it off; no file is to blame
     except duckdb.Error as error:
-        damaged = damaged_segment(con, job.plan.merge, store=job.store, schema=job.schema, schema_of=job.schema_of)
+        damaged = damaged_segment(con, job.plan.merge, storage=job.storage, schema=job.schema, schema_of=job.schema_of)
         if damaged is None:
             raise
         raise damaged from error
@@ -86,7 +86,7 @@ def _merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
     with opened(
         con,
         job.plan.merge,
-        store=job.store,
+        storage=job.storage,
         schema=job.schema,
         schema_of=job.schema_of,
         retracted=job.retracted,

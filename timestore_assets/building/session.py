@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment, SegmentFormat
 from timestore_assets.model.window import Partition
 from timestore_assets.storage.engine import EngineLimits, connect
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 LEASE = timedelta(seconds=30)
 """How long a build that died blocks its partition. A living one renews it three times as often."""
@@ -68,14 +68,14 @@ class Builder:
     def __init__(
         self,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         limits: EngineLimits,
         *,
         holder: str,
         lease: timedelta = LEASE,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._catalog, self._store, self._limits, self._clock = catalog, store, limits, clock
+        self._catalog, self._storage, self._limits, self._clock = catalog, storage, limits, clock
         # two builders of one process are rivals too
         self._holder = f"{holder}:{token_hex(4)}"
         self._sessions = BuildSessions(catalog, holder=self._holder, ttl=lease)
@@ -193,15 +193,16 @@ class Builder:
         return merged
 
     def _merge(self, state: _State, session_id: int) -> Merged:
-        folder = self._store.staging("build")
+        store = self._storage.target(state.record.storage)
+        folder = store.staging("build")
         finished = False
         try:
             merged = merge(self._connection(), self._job(state, session_id, folder))
             finished = True
             names = [upload.name for upload in merged.uploads]
             if names:
-                self._catalog.announce(session_id, names)
-                self._store.promote(merged.uploads)
+                self._catalog.announce(session_id, names, storage=state.record.storage)
+                store.promote(merged.uploads)
         finally:
             if not finished:
                 # a connection that failed or was interrupted half-way may hold tables, files and memory
@@ -227,7 +228,7 @@ class Builder:
             schema=state.record.schema,
             schema_of=schema_of,
             retracted=state.retracted,
-            store=self._store,
+            storage=self._storage,
             folder=folder,
             temp_dir=self._limits.temp_dir,
             name=name,
@@ -250,7 +251,7 @@ def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, act
         session_id=session_id,
         partition=state.partition,
         replaces=tuple(segment.id for segment in state.plan.merge),
-        segments=merged.segments,
+        segments=tuple(replace(segment, storage=state.record.storage) for segment in merged.segments),
         seal=state.plan.seal,
         superseded_rows=merged.superseded_rows,
         retracted_rows=merged.retracted_rows,

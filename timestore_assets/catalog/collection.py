@@ -16,9 +16,10 @@ from timestore_assets.catalog.sessions import alive
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.catalog.tables import dead_letter_files, intents, leases, segment_stats, segments
 from timestore_assets.catalog.tables import sessions as sessions_table
+from timestore_assets.model.objects import ObjectName
 
 
-def collect(connection: Connection, *, superseded_before: int, limit: int, now: int) -> list[str]:
+def collect(connection: Connection, *, superseded_before: int, limit: int, now: int) -> list[ObjectName]:
     """Forget superseded segments, see `Catalog.collect_segments`; expired leases go with them."""
     connection.execute(delete(leases).where(leases.c.expires_at <= now))
     c = segments.c
@@ -32,7 +33,7 @@ def collect(connection: Connection, *, superseded_before: int, limit: int, now: 
     session = sessions_table.c
     in_use = exists().where(and_(session.dataset_id == c.dataset_id, session.started_at <= c.removed_at, alive(now)))
     free = connection.execute(
-        select(c.id, c.name, c.dataset_id, c.added_version, c.removed_version)
+        select(c.id, c.storage, c.name, c.dataset_id, c.added_version, c.removed_version)
         .where(old, ~pinned, ~in_use)
         .order_by(c.removed_version, c.id)
         .limit(limit)
@@ -49,12 +50,15 @@ def collect(connection: Connection, *, superseded_before: int, limit: int, now: 
     for ids in chunked(row.id for row in free):
         connection.execute(delete(segment_stats).where(segment_stats.c.segment_id.in_(ids)))
         connection.execute(delete(segments).where(c.id.in_(ids)))
-    return [row.name for row in free]
+    return [ObjectName(row.storage, row.name) for row in free]
 
 
-def known_objects(connection: Connection) -> set[str]:
-    names = union_all(select(segments.c.name), select(dead_letter_files.c.name), select(intents.c.name))
-    return set(connection.execute(names).scalars())
+def known_objects(connection: Connection, storage: str | None) -> set[str]:
+    tables = (segments, dead_letter_files, intents)
+    selects = [select(table.c.name) for table in tables]
+    if storage is not None:
+        selects = [one.where(table.c.storage == storage) for one, table in zip(selects, tables, strict=True)]
+    return set(connection.execute(union_all(*selects)).scalars())
 
 
 def dead_letters(
@@ -77,6 +81,7 @@ def dead_letters(
                 reasons=json.loads(row.reasons),
                 kind=row.kind,
                 forward=row.forward,
+                storage=row.storage,
             ),
             from_micros(row.created_at),
         )

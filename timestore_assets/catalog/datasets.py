@@ -16,7 +16,7 @@ from timestore_assets.catalog.outbox import queue
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.records import DatasetRecord, SchemaChange
 from timestore_assets.catalog.redeclaration import Redeclared, fixed_problems, redeclare
-from timestore_assets.catalog.tables import dataset_schemas, datasets, segments
+from timestore_assets.catalog.tables import dataset_schemas, datasets, policies, segments
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.definition import schema_from_plain, schema_to_plain
 from timestore_assets.model.errors import RefusedError
@@ -180,7 +180,9 @@ def _rewrite_schema(connection: Connection, dataset_id: int, schema: Schema) -> 
 
 def _with_schema() -> Select[Any]:
     same = (dataset_schemas.c.dataset_id == datasets.c.id) & (dataset_schemas.c.version == datasets.c.schema_version)
-    return select(datasets, dataset_schemas.c.columns).join(dataset_schemas, same)
+    moved = (policies.c.dataset_id == datasets.c.id) & (policies.c.kind == "storage_target")
+    chosen = select(datasets, dataset_schemas.c.columns, policies.c.value.label("moved_to"))
+    return chosen.join(dataset_schemas, same).outerjoin(policies, moved)
 
 
 def _record(row: Row[Any]) -> DatasetRecord:
@@ -190,6 +192,7 @@ def _record(row: Row[Any]) -> DatasetRecord:
         manifest_version=row.manifest_version,
         schema=schema_from_plain(json.loads(row.columns), version=row.schema_version),
         definition=json.loads(row.definition),
+        storage=json.loads(row.moved_to)["target"] if row.moved_to else row.storage,
     )
 
 

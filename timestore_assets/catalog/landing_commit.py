@@ -159,6 +159,7 @@ def _keep_dead_letters(connection: Connection, batch: LandingCommit, *, now: int
             "created_at": now,
             "kind": file.kind,
             "forward": file.forward,
+            "storage": file.storage,
         }
         for file in batch.dead_letter_files
     ]

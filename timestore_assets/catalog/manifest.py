@@ -186,7 +186,7 @@ def _row(segment: NewSegment, dataset: Row[Any]) -> dict[str, Any]:
         "name": segment.name,
         "kind": segment.kind,
         "format": segment.format,
-        "storage": dataset.storage,
+        "storage": segment.storage,
         "rows": segment.rows,
         "bytes": segment.bytes,
         "min_time": to_micros(segment.min_time),

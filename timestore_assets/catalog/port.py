@@ -24,6 +24,7 @@ from timestore_assets.catalog.records import (
     TopicPartition,
 )
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.objects import DEFAULT_TARGET, ObjectName
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
@@ -147,8 +148,8 @@ class Catalog(Protocol):
 
     def heartbeat(self, session_id: int, *, ttl: timedelta) -> None: ...
     def end_session(self, session_id: int) -> None: ...
-    def announce(self, session_id: int, names: Sequence[str]) -> None:
-        """Write intents for objects that are about to appear in the store."""
+    def announce(self, session_id: int, names: Sequence[str], *, storage: str = DEFAULT_TARGET) -> None:
+        """Write intents for objects that are about to appear in a storage target."""
 
     def acquire(self, resource: str, *, holder: str, ttl: timedelta) -> Lease | None:
         """The lease, or None while somebody else's is alive. An expired one is taken over."""
@@ -241,13 +242,13 @@ class Catalog(Protocol):
     def delivered(self, event_ids: Iterable[int]) -> None: ...
 
     # --- collection
-    def expired_intents(self, *, older_than: timedelta) -> list[str]:
+    def expired_intents(self, *, older_than: timedelta) -> list[ObjectName]:
         """Remove intents of dead sessions in one transaction and return their object names (whose files may then go)."""
 
-    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[str]:
+    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[ObjectName]:
         """Forget superseded segments that no rollback window, lease or session needs; return their object names."""
 
-    def known_objects(self) -> set[str]:
-        """Every object name the catalog knows (segments of any version, dead letters, intents), for `verify`."""
+    def known_objects(self, storage: str | None = None) -> set[str]:
+        """Every object name the catalog knows (segments of any version, dead letters, intents), of one target or of all."""
 
     def close(self) -> None: ...

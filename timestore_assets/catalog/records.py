@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from timestore_assets.model.objects import DEFAULT_TARGET
 from timestore_assets.model.position import START, Position
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import NewSegment
@@ -22,13 +23,17 @@ PartitionState = Literal["open", "sealed", "stale", "expired"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetRecord:
-    """A registered dataset. `schema` is the current one (declared columns plus evolved ones, with its version)."""
+    """A registered dataset. `schema` is the current one (declared columns plus evolved ones, with its version).
+
+    `storage`: target that new objects go to; as declared, unless an operator has set another.
+    """
 
     id: int
     name: str
     manifest_version: int
     schema: Schema
     definition: Mapping[str, Any]
+    storage: str = DEFAULT_TARGET
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +169,8 @@ DeadLetterKind = Literal["refused", "late_dropped", "held"]
 class DeadLetterFile:
     """A durable Parquet object of records that did not land, see `landing.dead_letters` for its columns.
 
-    `reasons`: rows by code. `forward`: to be produced to the source's dead-letter topic. `id`: the catalog's, 0 before.
+    `storage`: name of the storage target. `reasons`: rows by code. `forward`: to be produced to the source's dead-letter topic.
+    `id`: the catalog's, 0 before.
     """
 
     name: str
@@ -173,6 +179,7 @@ class DeadLetterFile:
     reasons: Mapping[str, int]
     kind: DeadLetterKind = "refused"
     forward: bool = False
+    storage: str = DEFAULT_TARGET
     id: int = 0
 
 

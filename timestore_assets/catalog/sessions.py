@@ -10,6 +10,7 @@ from sqlalchemy.sql import ColumnElement
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import intents, sessions
 from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.objects import ObjectName
 
 
 def begin(connection: Connection, dataset_id: int, kind: str, *, holder: str, until: int, now: int) -> int:
@@ -41,9 +42,9 @@ def is_alive(connection: Connection, session_id: int | None, *, now: int) -> boo
     return session_id is not None and connection.execute(statement).first() is not None
 
 
-def announce(connection: Connection, session_id: int, names: Sequence[str], *, now: int) -> None:
+def announce(connection: Connection, session_id: int, names: Sequence[str], *, storage: str, now: int) -> None:
     _require(connection, session_id)
-    rows = [{"name": name, "session_id": session_id, "created_at": now} for name in names]
+    rows = [{"name": name, "session_id": session_id, "created_at": now, "storage": storage} for name in names]
     if insert_ignore(connection, intents, *rows) < len(rows):
         taken = _count(connection, session_id, names)
         if taken < len(set(names)):
@@ -64,11 +65,11 @@ def fulfil(connection: Connection, session_id: int, names: Collection[str]) -> N
         raise ConflictError(f"session {session_id} was taken for dead and its files were collected; nothing was committed")
 
 
-def expire(connection: Connection, *, created_before: int, now: int) -> list[str]:
+def expire(connection: Connection, *, created_before: int, now: int) -> list[ObjectName]:
     """Remove old intents of dead sessions; returns their names."""
     dead = select(sessions.c.id).where(or_(sessions.c.ended_at.is_not(None), sessions.c.expires_at <= now))
     old = delete(intents).where(intents.c.created_at < created_before, intents.c.session_id.in_(dead))
-    return sorted(connection.execute(old.returning(intents.c.name)).scalars())
+    return sorted(ObjectName(*row) for row in connection.execute(old.returning(intents.c.storage, intents.c.name)))
 
 
 def _count(connection: Connection, session_id: int, names: Sequence[str]) -> int:

@@ -54,6 +54,7 @@ from timestore_assets.catalog.saved_queries import SavedQueries
 from timestore_assets.catalog.tables import HEAD
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.objects import DEFAULT_TARGET, ObjectName
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
@@ -185,8 +186,8 @@ class SqlCatalog:
     def end_session(self, session_id: int) -> None:
         self._timed(lambda c, now: sessions.end(c, session_id, now=now))
 
-    def announce(self, session_id: int, names: Sequence[str]) -> None:
-        self._timed(lambda c, now: sessions.announce(c, session_id, names, now=now))
+    def announce(self, session_id: int, names: Sequence[str], *, storage: str = DEFAULT_TARGET) -> None:
+        self._timed(lambda c, now: sessions.announce(c, session_id, names, storage=storage, now=now))
 
     def acquire(self, resource: str, *, holder: str, ttl: timedelta) -> Lease | None:
         return self._timed(lambda c, now: leases.acquire(c, resource, holder=holder, until=_after(now, ttl), now=now))
@@ -292,15 +293,15 @@ class SqlCatalog:
             self._database.write(lambda c: outbox.forget(c, ids))
 
     # --- collection
-    def expired_intents(self, *, older_than: timedelta) -> list[str]:
+    def expired_intents(self, *, older_than: timedelta) -> list[ObjectName]:
         return self._once(lambda c, now: sessions.expire(c, created_before=now - duration_micros(older_than), now=now))
 
-    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[str]:
+    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[ObjectName]:
         cutoff = to_micros(superseded_before)
         return self._once(lambda c, now: collection.collect(c, superseded_before=cutoff, limit=limit, now=now))
 
-    def known_objects(self) -> set[str]:
-        return self._read(collection.known_objects)
+    def known_objects(self, storage: str | None = None) -> set[str]:
+        return self._read(collection.known_objects, storage)
 
     # --- transactions
     def _read(self, work: Callable[..., T], *args: Any, **options: Any) -> T:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.schema import SchemaItem
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 NAMING = {
@@ -156,6 +156,19 @@ files = _table(
     Index(None, "source_partition_id"),
 )
 
+# parts of a large file that are landed side by side, each with a checkpoint of its own; number 0 is the file's own
+file_chunks = _table(
+    "file_chunks",
+    Column("file_id", Id, ForeignKey("files.id"), primary_key=True),
+    _whole("number", primary_key=True),
+    Column("source_partition_id", Id, ForeignKey("source_partitions.id"), nullable=False),
+    _whole("start_offset"),
+    _whole("start_line"),
+    _whole("end_offset"),
+    _whole("end_line"),
+    UniqueConstraint("source_partition_id"),
+)
+
 sessions = _table(
     "sessions",
     _id(),
@@ -173,6 +186,7 @@ intents = _table(
     _text("name", primary_key=True),
     _of("sessions"),
     _whole("created_at"),
+    Column("storage", Text, nullable=False, server_default=text("'default'")),
     Index(None, "session_id"),
 )
 
@@ -263,6 +277,7 @@ dead_letter_files = _table(
     Column("kind", Text, nullable=False, server_default=text("'refused'")),
     Column("forward", Boolean(create_constraint=False), nullable=False, server_default=text("false")),  # to a topic, not yet done
     _whole("settled_at", nullable=True),  # a replay has disposed of its records anew
+    Column("storage", Text, nullable=False, server_default=text("'default'")),
     UniqueConstraint("name"),
     Index(None, "dataset_id"),
 )

@@ -77,7 +77,7 @@ def show(dataset: DatasetName, limit: Limit = 20, reason: Reason = None, kind: K
     only = cast("DeadLetterKind | None", known_kind(kind))
     with open_warehouse() as warehouse:
         _, record = warehouse.resolve(dataset)
-        found = read_dead_letters(warehouse.catalog, warehouse.store, record.id, limit=limit, code=reason, kind=only)
+        found = read_dead_letters(warehouse.catalog, warehouse.storage, record.id, limit=limit, code=reason, kind=only)
         letters = list(found)
         places = _topic_places(warehouse, record.id)
     if json:

@@ -187,4 +187,4 @@ def _print_further(warehouse: Warehouse, *, seconds: float) -> None:
 def _partition_file(warehouse: Warehouse) -> Path | None:
     _, record = warehouse.resolve("nyc_flights")
     segments = warehouse.catalog.segments(record.id, with_stats=False)
-    return next((warehouse.store.local_path(segment.name) for segment in segments if segment.format == "duckdb"), None)
+    return next((warehouse.storage.path(segment) for segment in segments if segment.format == "duckdb"), None)

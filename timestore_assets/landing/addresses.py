@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from timestore_assets.sources.files.identity import FileIdentity, etag_of
+from timestore_assets.sources.files.input_file import FileIdentity, InputFile, LocalFile
 
 
 def address_of(path: Path, base: Path) -> str:
@@ -16,12 +16,15 @@ def address_of(path: Path, base: Path) -> str:
     return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()
 
 
-def outside_identity(path: Path, address: str) -> FileIdentity | None:
+def local_file(path: Path, base: Path) -> LocalFile:
+    """A local file, known by its path below the base, or by its absolute path."""
+    return LocalFile(path, address_of(path, base))
+
+
+def outside_identity(file: InputFile) -> FileIdentity | None:
     """Stands for the identity of a file whose content can't be had: where it is and what it looks like from outside."""
-    try:
-        status = path.stat()
-    except OSError:
+    status = file.looks()
+    if status is None:
         return None
-    etag = etag_of(status)
-    digest = hashlib.sha256(f"unreadable\0{address}\0{etag}".encode()).hexdigest()
-    return FileIdentity(sha256=digest, etag=etag, size=status.st_size)
+    digest = hashlib.sha256(f"unreadable\0{file.address}\0{status.etag}".encode()).hexdigest()
+    return FileIdentity(sha256=digest, etag=status.etag, size=status.size)

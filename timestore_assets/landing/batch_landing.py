@@ -40,7 +40,7 @@ from timestore_assets.model.errors import ConflictError, UnknownOutcomeError
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Column
 from timestore_assets.sources.port import Batch
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class BatchLanding:
         self,
         *,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         con: duckdb.DuckDBPyConnection,
         threads: int,
         dataset: Dataset,
@@ -149,7 +149,7 @@ class BatchLanding:
         checkpoints: Callable[[Effects], Mapping[int, Position]] | None = None,
         patience_seconds: float = BUDGET_SECONDS,
     ) -> None:
-        self._catalog, self._store, self._con = catalog, store, con
+        self._catalog, self._storage, self._con = catalog, storage, con
         self._threads = threads
         self._dataset, self._origin, self._validator = dataset, origin, validator
         self._session_id, self._clock, self._actor, self._tally = session_id, clock, actor, tally
@@ -270,8 +270,8 @@ class BatchLanding:
     def _publish(self, staged: _Staged) -> None:
         uploads = [*(one.upload for one in staged.segments), *(one.upload for one in staged.dead_letters)]
         if uploads:
-            self._catalog.announce(self._session_id, staged.names)
-            self._store.promote(uploads)
+            self._catalog.announce(self._session_id, staged.names, storage=self._record.storage)
+            self._storage.target(self._record.storage).promote(uploads)
 
     def _commit_of(self, prepared: Prepared, staged: _Staged, effects: Effects) -> LandingCommit:
         return LandingCommit(
@@ -280,8 +280,8 @@ class BatchLanding:
             source_id=self._origin.source_id,
             spans=_with_newest(effects, prepared, self._dataset.time, self._clock()),
             counters=prepared.counters,
-            segments=tuple(one.segment for one in staged.segments),
-            dead_letter_files=tuple(one.file for one in staged.dead_letters),
+            segments=tuple(replace(one.segment, storage=self._record.storage) for one in staged.segments),
+            dead_letter_files=tuple(replace(one.file, storage=self._record.storage) for one in staged.dead_letters),
             intents=staged.names,
             idempotency_keys=(*prepared.keys, *effects.keys),
             ingestions=() if effects.ingestions is None else effects.ingestions(prepared),
@@ -347,7 +347,7 @@ class BatchLanding:
 
     @contextmanager
     def _staging(self, provenance: Provenance) -> Iterator[Path]:
-        folder = self._store.staging(f"{self._dataset.name}-{provenance.label}")
+        folder = self._storage.target(self._record.storage).staging(f"{self._dataset.name}-{provenance.label}")
         try:
             yield folder
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind
 from timestore_assets.model.errors import UnavailableError
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.port import Readable
 
 _ROWS_READ = 1_000
 _NOT_SHOWN = frozenset({"source_id", "session"})
@@ -43,7 +44,7 @@ class DeadLetter:
 
 def read_dead_letters(
     catalog: Catalog,
-    store: ObjectStore,
+    storage: Readable,
     dataset_id: int,
     *,
     limit: int,
@@ -64,7 +65,7 @@ def read_dead_letters(
     for _, file, _ in newest_first:
         if (code is not None and code not in file.reasons) or (kind is not None and kind != file.kind):
             continue
-        for letter in _letters(store, file, code, min(limit, _ROWS_READ)):
+        for letter in _letters(storage, file, code, min(limit, _ROWS_READ)):
             if limit == 0:
                 return
             limit -= 1
@@ -81,7 +82,7 @@ class Place:
 
 def page_of_dead_letters(
     catalog: Catalog,
-    store: ObjectStore,
+    storage: Readable,
     dataset_id: int,
     *,
     limit: int,
@@ -107,7 +108,7 @@ def page_of_dead_letters(
         if (code is not None and code not in file.reasons) or (after is not None and file.id > after.file_id):
             continue
         skipped = after.row + 1 if after is not None and file.id == after.file_id else 0
-        for row, letter in islice(enumerate(_letters(store, file, None, limit)), skipped, None):
+        for row, letter in islice(enumerate(_letters(storage, file, None, limit)), skipped, None):
             if code is not None and letter.code != code:
                 continue
             if len(found) == limit or size > most_bytes:
@@ -118,21 +119,24 @@ def page_of_dead_letters(
     return found, None
 
 
-def open_dead_letters(store: ObjectStore, file: DeadLetterFile) -> pq.ParquetFile:
-    """The object of a dead-letter file; the caller closes it.
+@contextmanager
+def open_dead_letters(storage: Readable, file: DeadLetterFile) -> Iterator[pq.ParquetFile]:
+    """The object of a dead-letter file, readable inside the `with`.
 
     Raises:
         UnavailableError: it is missing or damaged.
     """
-    path = store.local_path(file.name)
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UnavailableError(f"dead letters {file.name} can't be read: {error}; `timestore verify` says more") from None
+    with storage.reading([file]) as (path,):
+        try:
+            opened = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise UnavailableError(f"dead letters {file.name} can't be read: {error}; `timestore verify` says more") from None
+        with opened:
+            yield opened
 
 
-def _letters(store: ObjectStore, file: DeadLetterFile, code: str | None, rows: int) -> Iterator[DeadLetter]:
-    with open_dead_letters(store, file) as opened:
+def _letters(storage: Readable, file: DeadLetterFile, code: str | None, rows: int) -> Iterator[DeadLetter]:
+    with open_dead_letters(storage, file) as opened:
         # files of earlier versions lack some columns
         columns = [name for name in opened.schema_arrow.names if name not in _NOT_SHOWN]
         for piece in opened.iter_batches(batch_size=max(rows, 1), columns=columns):

@@ -20,7 +20,7 @@ from timestore_assets.landing.group_requests import Request
 from timestore_assets.landing.group_session import GroupSession, group_session
 from timestore_assets.model.errors import BadFileError, ConflictError, InputError, TimestoreError, UnavailableError
 from timestore_assets.storage.engine import EngineLimits
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 _LOOK_AGAIN_SECONDS = 0.2
 _TRIES = 5
@@ -47,7 +47,7 @@ class GroupLander:
     def __init__(
         self,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         limits: EngineLimits,
         queue: Queue,
         *,
@@ -57,7 +57,7 @@ class GroupLander:
         finished: Callable[[Request], None],
         noticed: Callable[[GroupCommit], None],
     ) -> None:
-        self._catalog, self._store, self._limits, self._queue = catalog, store, limits, queue
+        self._catalog, self._storage, self._limits, self._queue = catalog, storage, limits, queue
         self._name, self._holder, self._bounds = name, holder, bounds
         self._finished, self._noticed = finished, noticed
         self._session: GroupSession | None = None
@@ -184,7 +184,7 @@ class GroupLander:
         if self._session is None:
             opened = group_session(
                 self._catalog,
-                self._store,
+                self._storage,
                 self._limits,
                 request.dataset,
                 request.source,

@@ -17,7 +17,7 @@ from timestore_assets.landing.header import check_header
 from timestore_assets.model.dataset import Dataset, HttpSource
 from timestore_assets.model.errors import RefusedError, TimestoreError, UnavailableError
 from timestore_assets.storage.engine import EngineLimits
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 __all__ = ["Bounds", "BufferFullError", "GroupCommit", "GroupLanders", "Waiting"]
 
@@ -35,7 +35,7 @@ class GroupLanders:
     def __init__(
         self,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         limits: EngineLimits,
         *,
         holder: str,
@@ -43,7 +43,7 @@ class GroupLanders:
         noticed: Callable[[GroupCommit], None],
         gauge: Callable[[str], Backlog] | None = None,
     ) -> None:
-        self._catalog, self._store, self._limits = catalog, store, limits
+        self._catalog, self._storage, self._limits = catalog, storage, limits
         self._holder, self._noticed, self._gauge = holder, noticed, gauge
         self.bounds = bounds
         self._room = Room(bounds)
@@ -131,7 +131,7 @@ class GroupLanders:
         if name not in self._landers or not self._landers[name].is_alive:
             self._landers[name] = GroupLander(
                 self._catalog,
-                self._store,
+                self._storage,
                 self._limits,
                 queue,
                 name=name,

@@ -20,7 +20,7 @@ from timestore_assets.model.dataset import Dataset, HttpSource
 from timestore_assets.model.position import Position
 from timestore_assets.sources.http.joined import join
 from timestore_assets.storage.engine import EngineLimits
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
 SEVERAL = "several"
@@ -30,7 +30,7 @@ SEVERAL = "several"
 @contextmanager
 def group_session(
     catalog: Catalog,
-    store: ObjectStore,
+    storage: Storage,
     limits: EngineLimits,
     dataset: Dataset,
     source: HttpSource,
@@ -48,7 +48,7 @@ def group_session(
         partition = catalog.source_partition(registered.id, f"session-{session.id}")
         landing = BatchLanding(
             catalog=catalog,
-            store=store,
+            storage=storage,
             con=session.con,
             threads=limits.threads,
             dataset=dataset,

@@ -11,13 +11,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 
 from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import Counters, DeadLetterFile, DeadLetterKind, LandingCommit, SchemaChange, SourceRecord
+from timestore_assets.catalog.records import (
+    Counters,
+    DatasetRecord,
+    DeadLetterFile,
+    DeadLetterKind,
+    LandingCommit,
+    SchemaChange,
+    SourceRecord,
+)
 from timestore_assets.landing.keep_alive import TTL
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.replay_batch import FINAL_CODES
@@ -28,7 +36,7 @@ from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, FileSource, Source
 from timestore_assets.model.errors import BadFileError, ConflictError, RefusedError, UnknownOutcomeError
 from timestore_assets.storage.engine import EngineLimits
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 _TRIES = 8
 """How often a file is judged anew because the schema changed meanwhile."""
@@ -93,14 +101,14 @@ class Replayer:
     def __init__(
         self,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         limits: EngineLimits,
         *,
         holder: str,
         ttl: timedelta = TTL,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._catalog, self._store, self._limits = catalog, store, limits
+        self._catalog, self._storage, self._limits = catalog, storage, limits
         self._holder, self._ttl, self._clock = holder, ttl, clock
 
     def replay(self, dataset: Dataset, selection: Selection | None = None, *, actor: str) -> ReplayReport:
@@ -145,7 +153,7 @@ class Replayer:
         with working(self._catalog, dataset_id, "replay", holder=self._holder, ttl=self._ttl, limits=self._limits) as session:
             yield Setting(
                 catalog=self._catalog,
-                store=self._store,
+                storage=self._storage,
                 con=session.con,
                 threads=self._limits.threads,
                 dataset=dataset,
@@ -179,7 +187,7 @@ class Replayer:
         record = self._catalog.dataset(setting.dataset.name)
         if record is None:
             raise KeyError(setting.dataset.name)
-        with self._staging(file) as folder:
+        with self._staging(file, record) as folder:
             attempt = token_hex(6)
             work = FileReplay(setting, record=record, file=file, origin=origin, source=source, attempt=attempt, folder=folder)
             replayed = work.judge()
@@ -187,9 +195,9 @@ class Replayer:
                 tally.problems["written by a version that kept too little for a replay"] += 1
                 return
             if replayed.landed:
-                commit = _commit_of(replayed, setting, origin, record.schema.version, actor)
-                self._catalog.announce(setting.session_id, commit.intents)
-                self._store.promote(replayed.uploads)
+                commit = _commit_of(replayed, setting, origin, record, actor)
+                self._catalog.announce(setting.session_id, commit.intents, storage=record.storage)
+                self._storage.target(record.storage).promote(replayed.uploads)
                 self._commit(commit)
         _count(tally, replayed, setting.dataset)
 
@@ -210,8 +218,8 @@ class Replayer:
         return any(known.id == file.id for _, known, _ in self._catalog.dead_letter_files(dataset_id))
 
     @contextmanager
-    def _staging(self, file: DeadLetterFile) -> Iterator[Path]:
-        folder = self._store.staging(f"replay{file.id}-{token_hex(6)}")
+    def _staging(self, file: DeadLetterFile, record: DatasetRecord) -> Iterator[Path]:
+        folder = self._storage.target(record.storage).staging(f"replay{file.id}-{token_hex(6)}")
         try:
             yield folder
         finally:
@@ -226,18 +234,18 @@ def declared_source(dataset: Dataset, origin: SourceRecord) -> Source | None:
     return None
 
 
-def _commit_of(replayed: Replayed, setting: Setting, origin: SourceRecord, version: int, actor: str) -> LandingCommit:
+def _commit_of(replayed: Replayed, setting: Setting, origin: SourceRecord, record: DatasetRecord, actor: str) -> LandingCommit:
     return LandingCommit(
         dataset_id=origin.dataset_id,
         session_id=setting.session_id,
         source_id=origin.id,
         spans=(),
         counters=replayed.shift,
-        segments=tuple(one.segment for one in replayed.segments),
-        dead_letter_files=(replayed.rest.file,) if replayed.rest else (),
+        segments=tuple(replace(one.segment, storage=record.storage) for one in replayed.segments),
+        dead_letter_files=(replace(replayed.rest.file, storage=record.storage),) if replayed.rest else (),
         intents=tuple(upload.name for upload in replayed.uploads),
         schema=replayed.schema if replayed.changes else None,
-        base_schema_version=version,
+        base_schema_version=record.schema.version,
         schema_changes=replayed.changes,
         ignored_columns=replayed.ignored,
         actor=actor,

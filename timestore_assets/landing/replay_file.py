@@ -30,7 +30,7 @@ from timestore_assets.landing.write import DEAD_LETTER_FOLDER, Provenance, Stage
 from timestore_assets.model.dataset import Dataset, Source
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import Schema
-from timestore_assets.storage.port import ObjectStore, Upload
+from timestore_assets.storage.port import Readable, Upload
 
 _BYTES_A_PIECE = 64_000_000
 _ROWS_A_PIECE = 200_000
@@ -42,7 +42,7 @@ class Setting:
     """What stays the same while a dataset's dead letters are replayed. `code`: try only those refused for this reason."""
 
     catalog: Catalog
-    store: ObjectStore
+    storage: Readable
     con: duckdb.DuckDBPyConnection
     threads: int
     dataset: Dataset
@@ -130,7 +130,7 @@ class FileReplay:
             StorageFullError, UnavailableError: it can't be read, or the folder takes no more.
         """
         base = schema = self._record.schema
-        with open_dead_letters(self._setting.store, self._file) as opened:
+        with open_dead_letters(self._setting.storage, self._file) as opened:
             metadata = opened.schema_arrow.metadata or {}
             if ENCODING_KEY.encode() not in metadata:
                 return None

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import duckdb
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import Counters, FileRecord, SourceRecord
-from timestore_assets.landing.addresses import address_of, outside_identity
+from timestore_assets.landing.addresses import outside_identity
 from timestore_assets.landing.aftermath import put_away
 from timestore_assets.landing.batch_landing import BatchLanding, Origin, OvertakenError, Tally
 from timestore_assets.landing.file_landing import effects_of, position_of
@@ -26,11 +25,11 @@ from timestore_assets.landing.validate import Validator
 from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
 from timestore_assets.model.errors import BadFileError, RefusedError
-from timestore_assets.sources.files.identity import FileIdentity, identify
+from timestore_assets.sources.files.input_file import FileIdentity, InputFile
 from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
 from timestore_assets.sources.files.sniff import sniff
 from timestore_assets.storage.engine import EngineLimits
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 _CHANGED = "changed_while_reading"
 _BUSY = "another session is landing it"
@@ -72,23 +71,22 @@ class Lander:
     def __init__(
         self,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         limits: EngineLimits,
         *,
         holder: str,
         ttl: timedelta = TTL,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._catalog, self._store, self._limits = catalog, store, limits
+        self._catalog, self._storage, self._limits = catalog, storage, limits
         self._holder, self._ttl, self._clock = holder, ttl, clock
 
     def land_files(
         self,
         dataset: Dataset,
         source: FileSource,
-        paths: Sequence[Path],
+        files: Sequence[InputFile],
         *,
-        base: Path,
         format: FileFormat | None = None,
         chunk_rows: int | None = None,
         progress: Progress | None = None,
@@ -99,8 +97,7 @@ class Lander:
         Args:
             dataset: registered in the catalog if it is not yet.
             source: the source the files are counted under; its format, dialect and policies hold.
-            paths: local files. One below `base` is known by its path relative to it, any other by its absolute path.
-            base: folder of the source.
+            files: each is known by its address.
             format: overrides the source's.
             chunk_rows: at most so many records a commit; by memory when None.
             progress: told about files and batches.
@@ -114,7 +111,7 @@ class Lander:
             raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which file sources can't keep; write `order: any`")
         started, tally = time.monotonic(), Tally()
         with self._session(dataset, source, format, chunk_rows, progress, actor) as call:
-            outcomes = self._land_all(call, paths, base)
+            outcomes = self._land_all(call, files)
         for _, one in outcomes:
             tally.add(one)
         reports = tuple(report for report, _ in outcomes)
@@ -157,9 +154,9 @@ class Lander:
                 actor=actor,
             )
 
-    def _land_all(self, call: _Call, paths: Sequence[Path], base: Path) -> list[tuple[FileReport, Tally]]:
+    def _land_all(self, call: _Call, files: Sequence[InputFile]) -> list[tuple[FileReport, Tally]]:
         """Land every file; those that somebody holds again at the end, until a dead holder's lease would have expired."""
-        outcomes = [self._land_path(call, path, base) for path in paths]
+        outcomes = [self._land_file(call, file) for file in files]
         patience = time.monotonic() + self._ttl.total_seconds() + 4 * _LOOK_AGAIN_SECONDS
         while time.monotonic() < patience:
             busy = [index for index, (report, _) in enumerate(outcomes) if report.reason == _BUSY]
@@ -167,32 +164,31 @@ class Lander:
                 break
             time.sleep(_LOOK_AGAIN_SECONDS)
             for index in busy:
-                outcomes[index] = self._land_path(call, paths[index], base)
+                outcomes[index] = self._land_file(call, files[index])
         return outcomes
 
-    def _land_path(self, call: _Call, path: Path, base: Path) -> tuple[FileReport, Tally]:
-        report, tally = self._land_one(call, path, base)
+    def _land_file(self, call: _Call, file: InputFile) -> tuple[FileReport, Tally]:
+        report, tally = self._land_one(call, file)
         if call.progress is not None:
             call.progress.file_done(report)
         return report, tally
 
-    def _land_one(self, call: _Call, path: Path, base: Path) -> tuple[FileReport, Tally]:
-        address = address_of(path, base)
+    def _land_one(self, call: _Call, given: InputFile) -> tuple[FileReport, Tally]:
         try:
-            identity = identify(path)
+            identity = given.identify()
         except BadFileError as error:
-            return self._unidentified(call, path, address, error), Tally()
+            return self._unidentified(call, given, error), Tally()
         if call.progress is not None:
-            call.progress.file_started(address, identity.size)
+            call.progress.file_started(given.address, identity.size)
         asked = utc_now()
-        file = self._observe(call, address, identity)
-        report = FileReport(address=address, state=file.state, reason=file.reason, bytes=identity.size)
+        file = self._observe(call, given.address, identity)
+        report = FileReport(address=given.address, state=file.state, reason=file.reason, bytes=identity.size)
         if file.state in ("landed", "duplicate"):
-            put_away(call.source, path, identity.etag)
+            put_away(call.source, given, identity.etag)
             return _known(report, file, asked), Tally()
         if file.state == "rejected":
             return report, Tally()
-        return self._claim(call, path, identity, file, report)
+        return self._claim(call, given, identity, file, report)
 
     def _observe(self, call: _Call, address: str, identity: FileIdentity) -> FileRecord:
         replaces = call.source.on_change == "replace"
@@ -200,7 +196,7 @@ class Lander:
         return patiently(lambda: self._catalog.observe_file(call.record.id, **seen, size=identity.size, replace=replaces))
 
     def _claim(
-        self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, report: FileReport
+        self, call: _Call, given: InputFile, identity: FileIdentity, file: FileRecord, report: FileReport
     ) -> tuple[FileReport, Tally]:
         """Land a file that nobody else is landing."""
         # the session's id sets apart two sessions of one process, which have the same holder
@@ -217,16 +213,16 @@ class Lander:
             file = self._observe(call, report.address, identity)
             if file.state not in ("pending", "landing", "quarantined"):
                 return _known(replace(report, state=file.state, reason=file.reason), file, asked), tally
-            outcome = self._land_claimed(call, path, identity, file, report, tally)
+            outcome = self._land_claimed(call, given, identity, file, report, tally)
         if outcome.state == "landed":
-            put_away(call.source, path, identity.etag)
+            put_away(call.source, given, identity.etag)
         return replace(outcome, counters=tally.counters), tally
 
     def _land_claimed(
-        self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, report: FileReport, tally: Tally
+        self, call: _Call, given: InputFile, identity: FileIdentity, file: FileRecord, report: FileReport, tally: Tally
     ) -> FileReport:
         try:
-            self._land_batches(call, path, identity, file, tally)
+            self._land_batches(call, given, identity, file, tally)
         except BadFileError as error:
             if error.code == _CHANGED:
                 return replace(report, state="landing" if file.position.offset else "pending", reason=error.reason)
@@ -237,11 +233,11 @@ class Lander:
             return replace(report, state="landing", reason="another session has gone on with it")
         return replace(report, state="landed", reason="")
 
-    def _land_batches(self, call: _Call, path: Path, identity: FileIdentity, file: FileRecord, tally: Tally) -> None:
-        known = sniff(path, call.format or call.source.format)
+    def _land_batches(self, call: _Call, given: InputFile, identity: FileIdentity, file: FileRecord, tally: Tally) -> None:
+        known = sniff(given, call.format or call.source.format)
         budget = TYPED_BATCH_BYTES if known == "parquet" else DEFAULT_MEMORY_BYTES
         reader = open_reader(
-            path,
+            given,
             call.source,
             format=known,
             memory_bytes=min(budget, self._limits.memory_bytes // 4),
@@ -250,7 +246,7 @@ class Lander:
         )
         landing = BatchLanding(
             catalog=self._catalog,
-            store=self._store,
+            storage=self._storage,
             con=call.con,
             threads=self._limits.threads,
             dataset=call.dataset,
@@ -271,16 +267,16 @@ class Lander:
                 if call.progress is not None:
                     call.progress.advanced(file.address, reader.bytes_read, rows)
 
-    def _unidentified(self, call: _Call, path: Path, address: str, error: BadFileError) -> FileReport:
+    def _unidentified(self, call: _Call, given: InputFile, error: BadFileError) -> FileReport:
         """Report a file without a content; one that is there but can't be read is recorded by its looks, so that it is seen."""
         if error.code == _CHANGED:
-            return FileReport(address=address, state="pending", reason=error.reason)
-        identity = outside_identity(path, address)
+            return FileReport(address=given.address, state="pending", reason=error.reason)
+        identity = outside_identity(given)
         if identity is not None:
-            file = self._observe(call, address, identity)
+            file = self._observe(call, given.address, identity)
             if file.state != "quarantined":
                 patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=error.reason))
-        return FileReport(address=address, state="quarantined", reason=error.reason)
+        return FileReport(address=given.address, state="quarantined", reason=error.reason)
 
 
 def _check_columns(reader: FileReader, landing: BatchLanding) -> None:

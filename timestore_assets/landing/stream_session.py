@@ -19,7 +19,7 @@ from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, KafkaSource
 from timestore_assets.model.position import Position
 from timestore_assets.storage.engine import EngineLimits
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 __all__ = ["Streamer", "Topics", "Wishes"]
 
@@ -33,7 +33,7 @@ class Streamer:
     def __init__(
         self,
         catalog: Catalog,
-        store: ObjectStore,
+        storage: Storage,
         limits: EngineLimits,
         *,
         holder: str,
@@ -43,7 +43,7 @@ class Streamer:
         unreachable_seconds: float = UNREACHABLE_SECONDS,
     ) -> None:
         # reading and publishing have threads of their own: with a core for them, the whole is faster
-        self._catalog, self._store = catalog, store
+        self._catalog, self._storage = catalog, storage
         self._limits = replace(limits, threads=max(1, limits.threads - 1))
         self._holder, self._ttl, self._clock, self._monotonic = holder, ttl, clock, monotonic
         self._unreachable_seconds = unreachable_seconds
@@ -62,7 +62,7 @@ class Streamer:
             tally = Tally()
             landing = BatchLanding(
                 catalog=self._catalog,
-                store=self._store,
+                storage=self._storage,
                 con=session.con,
                 threads=self._limits.threads,
                 dataset=dataset,

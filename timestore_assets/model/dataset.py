@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from timestore_assets.model.errors import InputError
+from timestore_assets.model.objects import DEFAULT_TARGET
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.window import Partition, Window
 
@@ -212,7 +213,7 @@ class Dataset:
     build: BuildPolicy = BuildPolicy()
     retention: Retention = Retention()
     access: Access = Access()
-    storage: str = "default"
+    storage: str = DEFAULT_TARGET
     future_allowed: timedelta = timedelta(days=1)
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from timestore_assets.model.objects import DEFAULT_TARGET
+
 SegmentFormat = Literal["parquet", "duckdb", "memory"]
 """`memory`: rows that a query reads before they are landed, see `storage.held`; no segment of the catalog is of that format."""
 SegmentKind = Literal["delta", "sealed"]
@@ -31,8 +33,8 @@ class ColumnStats:
 class NewSegment:
     """A segment whose file is durable and whose catalog row is about to be committed.
 
-    `name`: object name in the store. `semantic_key`: value texts of the dataset's `partition_by` columns, None for deltas,
-    which may hold several keys. `level`: merge tier, 0 as landed. `sorted_by`: columns the rows are sorted by.
+    `name`: object name in the storage target `storage`. `semantic_key`: value texts of the dataset's `partition_by` columns,
+    None for deltas, which may hold several keys. `level`: merge tier, 0 as landed. `sorted_by`: columns the rows are sorted by.
     `source_ids`: source partitions that rows came from (for retraction); `deduplicated`: no two rows share the dedupe keys.
     """
 
@@ -45,6 +47,7 @@ class NewSegment:
     min_time: datetime
     max_time: datetime
     schema_version: int
+    storage: str = DEFAULT_TARGET
     semantic_key: tuple[str, ...] | None = None
     level: int = 0
     sorted_by: tuple[str, ...] = ()
@@ -60,6 +63,5 @@ class Segment(NewSegment):
 
     id: int
     dataset_id: int
-    storage: str = "default"
     added_version: int | None = None
     removed_version: int | None = None

@@ -63,12 +63,14 @@ def file_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partit
     segments = warehouse.catalog.segments(record.id, partition=partition, with_stats=False)
     if not segments:
         return {}
-    paths = [warehouse.store.local_path(segment.name) for segment in segments[:_SHOWN_FILES]]
-    return {
-        "dagster/uri": paths[0].as_uri(),
-        "open_with": _open_with(record.name, segments[0], paths[0]),  # as text too: the UI hides Markdown behind a click
+    paths = [path for path in map(warehouse.storage.path, segments[:_SHOWN_FILES]) if path is not None]
+    found: dict[str, Any] = {
+        "dagster/uri": warehouse.storage.address(segments[0]),
         "look_inside": dg.MetadataValue.md(_look_inside(record.name, partition, segments, paths)),
     }
+    if paths:  # as text too: the UI hides Markdown behind a click
+        found["open_with"] = _open_with(record.name, segments[0], paths[0])
+    return found
 
 
 def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment], paths: Sequence[Path]) -> str:
@@ -78,7 +80,7 @@ def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment]
             lines += [f"duckdb -readonly {_shell(path)}", f"FROM {dataset} LIMIT 5;", ""]
         else:
             lines += ["duckdb", f"FROM {literal(str(path))} LIMIT 5;", ""]
-    if len(segments) > _SHOWN_FILES:
+    if paths and len(segments) > _SHOWN_FILES:
         lines.append(f"# and {len(segments) - _SHOWN_FILES} more files")
     query = f"timestore query {dataset} --from {_bound(partition.start)} --to {_bound(partition.end)} --limit 5"
     return "\n".join(["```", *lines, query, "```"])

@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from timestore_assets.landing.addresses import local_file
 from timestore_assets.landing.session import Lander
 from timestore_assets.model.dataset import Dataset, FileSource
 from timestore_assets.model.errors import InputError
@@ -98,8 +99,8 @@ def store(warehouse: Warehouse, name: str, value: object, slots: Sequence[Slot],
 
 
 def _land(warehouse: Warehouse, dataset: Dataset, path: Path, slot: Slot, folder: Path, *, actor: str) -> LandReport:
-    lander = Lander(warehouse.catalog, warehouse.store, warehouse.limits, holder=warehouse.holder)
-    report = lander.land_files(dataset, slot.source, [path], base=folder, format="parquet", actor=actor)
+    lander = Lander(warehouse.catalog, warehouse.storage, warehouse.limits, holder=warehouse.holder)
+    report = lander.land_files(dataset, slot.source, [local_file(path, folder)], format="parquet", actor=actor)
     for file in report.files:
         if file.state in ("quarantined", "rejected"):
             raise InputError(f"what {slot.asset} returned can't be stored in {dataset.name}: {file.reason}")

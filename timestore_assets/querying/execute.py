@@ -30,7 +30,7 @@ from timestore_assets.querying.statement import Statement, no_rows, prepare
 from timestore_assets.querying.where import Where
 from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.held import HeldSegment
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
 BATCH_ROWS = 16_384
@@ -49,8 +49,8 @@ class _Planned:
 class Querier:
     """Answers questions from a catalog and a store. `holder`: whom leases on manifest versions belong to. Thread-safe."""
 
-    def __init__(self, catalog: Catalog, store: ObjectStore, limits: EngineLimits, *, holder: str) -> None:
-        self.catalog, self.store, self.limits, self.holder = catalog, store, limits, holder
+    def __init__(self, catalog: Catalog, storage: Storage, limits: EngineLimits, *, holder: str) -> None:
+        self.catalog, self.storage, self.limits, self.holder = catalog, storage, limits, holder
         self._pool = Pool(limits)
         # what a version holds never changes, so a plan stays right for as long as the version can be pinned
         self._plans: Recent[_Planned] = Recent(_REMEMBERED)
@@ -167,7 +167,7 @@ class Querier:
         """What it takes to read the dataset's segments at a version."""
         schema_of = lru_cache(maxsize=None)(lambda wanted: self.catalog.schema(record.id, wanted))
         retracted = self.catalog.retracted(record.id, version=version)
-        return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, store=self.store)
+        return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
 
     def everything(
         self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -59,16 +60,18 @@ def polars_frame(
     """The rows of `[start, end)` as a lazy frame, in no particular order; times are `Datetime("us", "UTC")`.
 
     It answers from the manifest version of this call, however often it is collected; that version stays pinned for an hour.
-    When all segments are Parquet, built and of one schema, Polars scans them itself; else batches come from a query, with the
-    columns that the plan needs.
+    When all segments are Parquet files of this machine, built and of one schema, Polars scans them itself; else batches come
+    from a query, with the columns that the plan needs.
     """
     question = _question(dataset, start, end, columns, as_of)
     # not released: nobody can tell when the last frame made from this one is gone, so it expires
     version = querier.claim(record, as_of).version
     question = replace(question, as_of=version)
     chosen = querier.plan(dataset, record, question)
-    if question.limit is None and _scannable(querier, record, chosen):
-        return _scan(querier, dataset, record, question, chosen)
+    paths = [querier.storage.path(segment) for segment in chosen.whole.unique]
+    here = [path for path in paths if path is not None]
+    if question.limit is None and len(here) == len(paths) and _scannable(querier, record, chosen):
+        return _scan(here, dataset, record, question, chosen)
     with querier.ask(dataset, record, question) as answer:
         schema = pl.from_arrow(answer.schema.empty_table()).schema  # type: ignore[union-attr]
 
@@ -105,8 +108,7 @@ def _scannable(querier: Querier, record: DatasetRecord, chosen: Plan) -> bool:
     return {segment.schema_version for segment in whole.unique} == {record.schema.version}
 
 
-def _scan(querier: Querier, dataset: Dataset, record: DatasetRecord, question: Question, chosen: Plan) -> pl.LazyFrame:
-    paths = [querier.store.local_path(segment.name) for segment in chosen.whole.unique]
+def _scan(paths: list[Path], dataset: Dataset, record: DatasetRecord, question: Question, chosen: Plan) -> pl.LazyFrame:
     frame = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
     time = pl.col(dataset.time)
     if chosen.start is not None:

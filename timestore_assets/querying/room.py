@@ -73,10 +73,13 @@ class Here:
     def open(self) -> pa.Schema:
         """See `Room`."""
         job = self._job
+        paths: list[str] = []
         for view in job.views:
+            files = self._stack.enter_context(view.pinned.storage.reading(view.step.segments))
+            paths += map(str, files)
             rows = self._stack.enter_context(rows_of(self._con, view.step, view.pinned, needed=view.pinned.schema.names))
             self._con.execute(f"CREATE TEMP VIEW {quote(view.name)} AS SELECT * FROM {rows}").fetchall()
-        lock(self._con, [str(view.pinned.store.local_path(one.name)) for view in job.views for one in view.step.segments])
+        lock(self._con, paths)
         found = _portable(self._con.sql(job.text, params=dict(job.parameters) or None))
         self._reader = found.to_arrow_reader(BATCH_ROWS)
         self._stack.callback(self._reader.close)

@@ -18,7 +18,7 @@ from timestore_assets.querying.plan import Step
 from timestore_assets.querying.pool import allow_open_files
 from timestore_assets.querying.statement import no_rows
 from timestore_assets.querying.where import Where
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.port import Readable
 from timestore_assets.storage.reading import opened
 
 EVERYTHING = Where()
@@ -36,7 +36,7 @@ class Pinned:
     schema: Schema
     schema_of: Callable[[int], Schema]
     retracted: frozenset[int]
-    store: ObjectStore
+    storage: Readable
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _opened(
     return opened(
         con,
         segments,
-        store=pinned.store,
+        storage=pinned.storage,
         schema=pinned.schema,
         schema_of=pinned.schema_of,
         retracted=pinned.retracted,

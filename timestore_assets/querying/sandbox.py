@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.objects import ObjectName
 from timestore_assets.model.schema import Schema
 from timestore_assets.querying import predicates, syntax
 from timestore_assets.querying.answer import Answer, in_utc, typed
@@ -24,6 +25,7 @@ from timestore_assets.querying.plan import Plan, Step
 from timestore_assets.querying.room import Here, Job, Room, View
 from timestore_assets.querying.rows import Pinned
 from timestore_assets.querying.where import Conjunct, Where
+from timestore_assets.storage.targets import Fetched
 
 TIMEOUT_SECONDS = 60.0
 
@@ -100,7 +102,11 @@ def check(
     for name in found:
         dataset, record = datasets[name]
         nothing = Pinned(
-            dataset=dataset, schema=record.schema, schema_of=no_schemas.__getitem__, retracted=frozenset(), store=querier.store
+            dataset=dataset,
+            schema=record.schema,
+            schema_of=no_schemas.__getitem__,
+            retracted=frozenset(),
+            storage=Fetched(paths={}),
         )
         views.append(View(name=name, step=Step(), pinned=nothing))
     chosen = room(Job(text=text, parameters=dict(parameters), views=tuple(views), limits=querier.limits))
@@ -117,8 +123,12 @@ def _view(querier: Querier, dataset: Dataset, record: DatasetRecord, *, where: W
     record = querier.newer(record, chosen) or record
     pinned = querier.pinned(dataset, record, version=claim.version)
     schemas = {version: pinned.schema_of(version) for version in {one.schema_version for one in chosen.whole.segments}}
-    # a job can go to another process, which has no catalog
-    return View(name=dataset.name, step=chosen.whole, pinned=replace(pinned, schema_of=schemas.__getitem__)), chosen
+    # a job can go to another process, which has no catalog and no credentials
+    segments = chosen.whole.segments
+    paths = stack.enter_context(querier.storage.reading(segments))
+    files = Fetched(paths={ObjectName(one.storage, one.name): path for one, path in zip(segments, paths, strict=True)})
+    ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
+    return View(name=dataset.name, step=chosen.whole, pinned=ready), chosen
 
 
 def _filter(checked: Checked, dataset: Dataset, schema: Schema, parameters: Mapping[str, Any]) -> Where:

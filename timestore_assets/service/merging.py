@@ -139,7 +139,7 @@ class Merging:
     def _building(self) -> Iterator[Builder]:
         """A builder that another thread can interrupt."""
         warehouse = self._warehouse
-        with Builder(warehouse.catalog, warehouse.store, self._limits, holder=warehouse.holder) as builder:
+        with Builder(warehouse.catalog, warehouse.storage, self._limits, holder=warehouse.holder) as builder:
             self._builder = builder
             try:
                 yield builder

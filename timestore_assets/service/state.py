@@ -55,7 +55,7 @@ class Service:
         metrics = Metrics()
         landers = GroupLanders(
             catalog,
-            warehouse.store,
+            warehouse.storage,
             warehouse.limits,
             holder=holder,
             bounds=Bounds.of(settings),

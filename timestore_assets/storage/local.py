@@ -14,7 +14,7 @@ from typing import Any
 
 from timestore_assets.model.errors import ConflictError, StorageFullError, TimestoreError, UnavailableError
 from timestore_assets.storage.names import checked
-from timestore_assets.storage.port import StoredObject, Upload
+from timestore_assets.storage.port import StoredObject, Upload, Wanted
 from timestore_assets.storage.staging import StagingArea
 
 _SYNC_THREADS = 8  # a sync waits for the disk, not for a core; the file system batches those that wait together
@@ -65,6 +65,19 @@ class LocalStore:
             if not path.is_file():
                 raise UnavailableError(f"object {name} is missing from {self.root}; run `timestore verify` to see what else is")
         return path
+
+    @contextmanager
+    def reading(self, wanted: Sequence[Wanted]) -> Iterator[list[Path]]:
+        """The objects' own files."""
+        yield [self.local_path(one.name) for one in wanted]
+
+    def address(self, name: str) -> str:
+        """The `file:` URI of the object."""
+        return (self.root / checked(name)).as_uri()
+
+    def path(self, name: str) -> Path | None:
+        """The object's own file."""
+        return self.root / checked(name)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects in order of their names; hidden files and folders (the staging area among them) are none."""

@@ -16,7 +16,7 @@ from timestore_assets.model.segment import TABLE_IN_DUCKDB, Segment, SegmentForm
 from timestore_assets.model.types import duckdb_type, literal, quote
 from timestore_assets.storage.engine import unreadable
 from timestore_assets.storage.held import HeldSegment, registered
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.port import Readable
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ def opened(
     con: duckdb.DuckDBPyConnection,
     segments: Sequence[Segment],
     *,
-    store: ObjectStore,
+    storage: Readable,
     schema: Schema,
     schema_of: Callable[[int], Schema],
     retracted: frozenset[int] = frozenset(),
@@ -59,9 +59,12 @@ def opened(
     hidden = PROVENANCE_COLUMNS if provenance else ()
     wanted = tuple(schema.columns if columns is None else (schema.column(name) for name in columns))
     held = [segment for segment in segments if isinstance(segment, HeldSegment)]
-    files = [(segment, store.local_path(segment.name)) for segment in segments if not isinstance(segment, HeldSegment)]
-    databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
+    stored_ones = [segment for segment in segments if not isinstance(segment, HeldSegment)]
+    read = [*(column.name for column in wanted), *hidden, *([SOURCE_COLUMN] if retracted else [])]
     with ExitStack() as stack:
+        paths_of = stack.enter_context(storage.reading(stored_ones, columns=read))
+        files = list(zip(stored_ones, paths_of, strict=True))
+        databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
         aliases = _attach(con, databases)
         stack.callback(_detach, con, databases)
         groups: dict[tuple[SegmentFormat, int, bool], list[Path]] = defaultdict(list)

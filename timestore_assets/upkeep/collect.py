@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 
 KEEP_AUDIT = timedelta(days=90)
 KEEP_INGESTIONS = timedelta(days=7)
@@ -38,7 +39,7 @@ class CollectReport:
 
 def collect(
     catalog: Catalog,
-    store: ObjectStore,
+    storage: Storage,
     *,
     intent_grace: timedelta,
     keep_versions: timedelta,
@@ -56,35 +57,40 @@ def collect(
     """
     now = datetime.now(UTC)
     unfinished = catalog.expired_intents(older_than=intent_grace)
-    store.delete(unfinished)
-    superseded = _superseded(catalog, store, before=now - keep_versions)
-    orphans, orphaned_bytes = _orphans(catalog, store, before=now - intent_grace)
+    storage.delete(unfinished)
+    superseded = _superseded(catalog, storage, before=now - keep_versions)
+    orphans, orphaned_bytes = _orphans(catalog, storage, before=now - intent_grace)
     return CollectReport(
         unfinished_files=len(unfinished),
         superseded_segments=superseded,
         orphaned_files=orphans,
         orphaned_bytes=orphaned_bytes,
-        staging_folders=store.sweep_staging(intent_grace.total_seconds()),
+        staging_folders=storage.sweep_staging(intent_grace.total_seconds()),
         audit_rows=catalog.prune_audit(older_than=keep_audit),
         ingestions=catalog.ingestions.forget(older_than=keep_ingestions),
     )
 
 
-def _superseded(catalog: Catalog, store: ObjectStore, *, before: datetime) -> int:
+def _superseded(catalog: Catalog, storage: Storage, *, before: datetime) -> int:
     total = 0
     while names := catalog.collect_segments(superseded_before=before, limit=_AT_ONCE):
-        store.delete(names)
+        storage.delete(names)
         total += len(names)
     return total
 
 
-def _orphans(catalog: Catalog, store: ObjectStore, *, before: datetime) -> tuple[int, int]:
+def _orphans(catalog: Catalog, storage: Storage, *, before: datetime) -> tuple[int, int]:
+    found = [_orphans_of(catalog, storage.target(name), name, before=before) for name in storage.names]
+    return sum(files for files, _ in found), sum(size for _, size in found)
+
+
+def _orphans_of(catalog: Catalog, store: ObjectStore, target: str, *, before: datetime) -> tuple[int, int]:
     # The listing comes first: a file in it was announced before it appeared, and the catalog knows it from then on
     # until it has been collected, so one that is unknown afterwards can never be committed
     old = [found for found in store.list() if found.modified < before]
     if not old:
         return 0, 0
-    known = catalog.known_objects()
+    known = catalog.known_objects(target)
     orphans = [found for found in old if found.name not in known]
     store.delete(found.name for found in orphans)
     return len(orphans), sum(found.bytes for found in orphans)

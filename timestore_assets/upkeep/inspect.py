@@ -14,7 +14,7 @@ from timestore_assets.model.content_hash import combined, hash_sql
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ColumnStats, Segment
 from timestore_assets.storage.engine import one_row
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.port import Readable
 from timestore_assets.storage.reading import opened
 from timestore_assets.storage.statistics import by_query
 
@@ -32,7 +32,7 @@ class SegmentReader:
     """Reads the segments of a dataset one at a time, each in the schema it was written under."""
 
     con: duckdb.DuckDBPyConnection
-    store: ObjectStore
+    storage: Readable
     catalog: Catalog
     record: DatasetRecord
     _schemas: dict[int, Schema] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class SegmentReader:
 
     def _rows(self, segment: Segment) -> AbstractContextManager[str]:
         schema = self._schema(segment.schema_version)
-        return opened(self.con, [segment], store=self.store, schema=schema, schema_of=self._schema, stored=True)
+        return opened(self.con, [segment], storage=self.storage, schema=schema, schema_of=self._schema, stored=True)
 
     def _schema(self, version: int) -> Schema:
         if version not in self._schemas:

@@ -15,10 +15,11 @@ import duckdb
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DatasetRecord, Lease, PartitionRecord
 from timestore_assets.model.errors import BadFileError, UnavailableError
+from timestore_assets.model.objects import ObjectName
 from timestore_assets.model.segment import ColumnStats, Segment
 from timestore_assets.model.window import format_time
 from timestore_assets.storage.engine import EngineLimits, connect
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.inspect import SegmentReader
 
 Problem = Literal["missing", "unreadable", "bytes", "rows", "times", "statistics", "content"]
@@ -57,7 +58,7 @@ class VerifyReport:
         return not self.findings
 
 
-def verify(catalog: Catalog, store: ObjectStore, limits: EngineLimits, record: DatasetRecord) -> VerifyReport:
+def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: DatasetRecord) -> VerifyReport:
     """Read every live segment of a dataset and compare it with what the catalog says.
 
     Memory is bounded by `limits`: one segment is read at a time. The version is pinned meanwhile, so builds and collections
@@ -69,9 +70,9 @@ def verify(catalog: Catalog, store: ObjectStore, limits: EngineLimits, record: D
     with _pinned(catalog, record) as pin, connect(limits) as con:
         version = pin.version
         segments = catalog.segments(record.id, version=version)
-        listing = {found.name: found.bytes for found in store.list(f"{record.name}/")}
-        known = catalog.known_objects()
-        reader = SegmentReader(con=con, store=store, catalog=catalog, record=record)
+        listing = {name: found for target in storage.names for name, found in _listed(storage, target, record.name).items()}
+        known = {ObjectName(target, name) for target in storage.names for name in catalog.known_objects(target)}
+        reader = SegmentReader(con=con, storage=storage, catalog=catalog, record=record)
         sealed = _sealed(catalog.partitions(record.id), version)
         findings = _dead_letters(catalog, record, listing)
         hashed = 0
@@ -90,7 +91,7 @@ def verify(catalog: Catalog, store: ObjectStore, limits: EngineLimits, record: D
         bytes=sum(segment.bytes for segment in segments),
         hashed_partitions=hashed,
         findings=tuple(findings),
-        orphans=tuple(name for name in listing if name not in known),
+        orphans=tuple(sorted(place.name for place in listing if place not in known)),
     )
 
 
@@ -121,11 +122,15 @@ def _pinned(catalog: Catalog, record: DatasetRecord) -> Iterator[_Pin]:
         catalog.release(pin.lease)
 
 
-def _dead_letters(catalog: Catalog, record: DatasetRecord, listing: Mapping[str, int]) -> list[Finding]:
+def _listed(storage: Storage, target: str, dataset: str) -> dict[ObjectName, int]:
+    return {ObjectName(target, found.name): found.bytes for found in storage.target(target).list(f"{dataset}/")}
+
+
+def _dead_letters(catalog: Catalog, record: DatasetRecord, listing: Mapping[ObjectName, int]) -> list[Finding]:
     return [
         Finding(object=file.name, problem="missing", detail=f"{file.rows:,} dead letters are gone")
         for _, file, _ in catalog.dead_letter_files(record.id)
-        if file.name not in listing
+        if ObjectName(file.storage, file.name) not in listing
     ]
 
 
@@ -138,13 +143,14 @@ def _sealed(partitions: list[PartitionRecord], version: int) -> dict[datetime, P
     }
 
 
-def _segment(segment: Segment, listing: Mapping[str, int], reader: SegmentReader, pin: _Pin) -> Iterator[Finding]:
+def _segment(segment: Segment, listing: Mapping[ObjectName, int], reader: SegmentReader, pin: _Pin) -> Iterator[Finding]:
     pin.keep()
-    if segment.name not in listing:
+    size = listing.get(ObjectName(segment.storage, segment.name))
+    if size is None:
         yield Finding(object=segment.name, problem="missing", detail=f"{segment.rows:,} rows are gone")
         return
-    if listing[segment.name] != segment.bytes:
-        detail = f"the file has {listing[segment.name]:,} bytes, the catalog says {segment.bytes:,}"
+    if size != segment.bytes:
+        detail = f"the file has {size:,} bytes, the catalog says {segment.bytes:,}"
         yield Finding(object=segment.name, problem="bytes", detail=detail)
     try:
         facts = reader.facts(segment)

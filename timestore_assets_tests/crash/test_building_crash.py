@@ -86,7 +86,7 @@ def check_finished(ground: Ground, clean: list[str | None]) -> None:
     assert built(ground) == clean == [ground.content_hash(day) for day in range(1, DAYS + 1)]
     assert all(ground.known(day).state == "sealed" for day in range(1, DAYS + 1))
     none = timedelta(0)
-    collect(ground.catalog, ground.store, intent_grace=none, keep_versions=none)
+    collect(ground.catalog, ground.storage, intent_grace=none, keep_versions=none)
     live = {segment.name for segment in ground.catalog.segments(ground.dataset_id)}
     assert {found.name for found in ground.store.list()} == live
     assert built(ground) == clean

@@ -209,7 +209,7 @@ def compare(tmp_path: Path, records: list[bytes]) -> None:
     assert sorted(one.raw for one in streamed.letters()) == sorted(one.raw for one in filed.letters())
     assert streamed.content_hash() == filed.content_hash()
     wait_until(lambda: streamed.collect() is not None and streamed.objects() == named(streamed), "nothing is left over", 20)
-    checked = verify(streamed.catalog, streamed.store, streamed.limits, streamed.record)
+    checked = verify(streamed.catalog, streamed.storage, streamed.limits, streamed.record)
     assert checked.ok, checked.findings
     assert not checked.orphans
     for ground in (streamed, filed):

@@ -26,6 +26,7 @@ from datetime import timedelta
 from pathlib import Path
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.storage.local import LocalStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.collect import collect
 
 class Slow(LocalStore):
@@ -38,7 +39,7 @@ class Slow(LocalStore):
 root = Path(sys.argv[1])
 store = Slow(root, staging_root=root / ".staging")
 store.staging("left")
-collect(SqlCatalog.open(sys.argv[2]), store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+collect(SqlCatalog.open(sys.argv[2]), Storage.of(store), intent_grace=timedelta(0), keep_versions=timedelta(0))
 """
 
 PROMOTE = """
@@ -110,9 +111,9 @@ def test_what_a_killed_session_promoted_is_collected(ground: UpkeepGround, sqlit
 def assert_clean_after_collection(ground: UpkeepGround, names: list[str]) -> None:
     record = ground.catalog.dataset("weather")
     assert record is not None
-    assert verify(ground.catalog, ground.store, ground.limits, record).ok
-    report = collect(ground.catalog, ground.store, intent_grace=NOW, keep_versions=NOW)
+    assert verify(ground.catalog, ground.storage, ground.limits, record).ok
+    report = collect(ground.catalog, ground.storage, intent_grace=NOW, keep_versions=NOW)
     assert report.staging_folders == 1
     assert ground.names() == sorted(names)
-    assert collect(ground.catalog, ground.store, intent_grace=NOW, keep_versions=NOW).orphaned_files == 0
-    assert verify(ground.catalog, ground.store, ground.limits, record).orphans == ()
+    assert collect(ground.catalog, ground.storage, intent_grace=NOW, keep_versions=NOW).orphaned_files == 0
+    assert verify(ground.catalog, ground.storage, ground.limits, record).orphans == ()

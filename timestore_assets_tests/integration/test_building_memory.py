@@ -25,7 +25,7 @@ def test_five_million_rows_are_deduplicated_and_sorted_in_little_memory(tmp_path
     last = DAY + timedelta(microseconds=17_000 * (ROWS - 1))
     ground.land_query(query.format(3, 1, ROWS), rows=ROWS, first=DAY, last=last)
     ground.land_query(query.format(5, 2, COPIES), rows=COPIES, first=DAY, last=last)
-    with Builder(ground.catalog, ground.store, ground.limits, holder="test") as builder:
+    with Builder(ground.catalog, ground.storage, ground.limits, holder="test") as builder:
         report = builder.build(READINGS, ground.partition(), close=True, actor="test")
     assert (report.rows, report.superseded_rows, report.segments) == (ROWS, COPIES, 3)
     assert {segment.format for segment in ground.catalog.segments(ground.dataset_id)} == {"duckdb"}

@@ -85,7 +85,7 @@ def test_a_build_without_its_intent_is_refused(ground: Ground) -> None:
     ground.land()
     ground.session = ground.catalog.begin_session(ground.id, "build", holder="dead", ttl=-HOUR)
     sealed = ground.sealed()
-    assert ground.catalog.expired_intents(older_than=-HOUR) == [sealed.name]
+    assert [one.name for one in ground.catalog.expired_intents(older_than=-HOUR)] == [sealed.name]
     with pytest.raises(ConflictError, match="collected"):
         ground.build(0, ground.live(), sealed)
     assert ground.state() == "open"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from timestore_assets.model.errors import ConflictError, RefusedError
+from timestore_assets.model.objects import ObjectName
 from timestore_assets_tests.catalog_ground import HOUR, Ground
 
 EXPIRED = timedelta(seconds=-1)
@@ -71,7 +72,7 @@ def test_intents_of_a_live_session_stay(ground: Ground) -> None:
     ground.catalog.heartbeat(ground.session, ttl=HOUR)
     assert ground.catalog.expired_intents(older_than=-HOUR) == []
     ground.catalog.heartbeat(ground.session, ttl=EXPIRED)
-    assert ground.catalog.expired_intents(older_than=-HOUR) == [segment.name]
+    assert [one.name for one in ground.catalog.expired_intents(older_than=-HOUR)] == [segment.name]
     assert segment.name not in ground.catalog.known_objects()
 
 
@@ -86,7 +87,7 @@ def test_announcing_twice_is_harmless_but_names_are_not_shared(ground: Ground) -
 def test_superseded_segments_are_forgotten_after_their_time(ground: Ground) -> None:
     name = superseded(ground)
     assert ground.catalog.collect_segments(superseded_before=datetime.now(UTC) - HOUR) == []
-    assert ground.catalog.collect_segments(superseded_before=later()) == [name]
+    assert ground.catalog.collect_segments(superseded_before=later()) == [ObjectName("default", name)]
     assert name not in ground.catalog.known_objects()
     assert ground.rows() == 10
     assert ground.catalog.collect_segments(superseded_before=later()) == []
@@ -99,14 +100,14 @@ def test_a_pinned_version_is_kept_whole(ground: Ground) -> None:
     assert ground.catalog.collect_segments(superseded_before=later()) == []
     assert ground.names(1) == [name]
     ground.catalog.release(lease)
-    assert ground.catalog.collect_segments(superseded_before=later()) == [name]
+    assert ground.catalog.collect_segments(superseded_before=later()) == [ObjectName("default", name)]
 
 
 def test_a_pin_of_another_version_or_an_expired_one_does_not_keep_it(ground: Ground) -> None:
     name = superseded(ground)
     assert ground.catalog.pin(ground.id, version=None, holder="query", ttl=HOUR)[0] == 2
     ground.catalog.pin(ground.id, version=1, holder="gone", ttl=EXPIRED)
-    assert ground.catalog.collect_segments(superseded_before=later()) == [name]
+    assert ground.catalog.collect_segments(superseded_before=later()) == [ObjectName("default", name)]
 
 
 def test_many_queries_pin_the_same_version(ground: Ground) -> None:
@@ -134,7 +135,7 @@ def test_a_session_that_may_be_reading_keeps_what_it_saw(ground: Ground) -> None
     assert ground.catalog.collect_segments(superseded_before=later()) == []
     ground.catalog.begin_session(ground.id, "build", holder="began later", ttl=HOUR)
     ground.catalog.end_session(reader)
-    assert ground.catalog.collect_segments(superseded_before=later()) == [delta.name]
+    assert ground.catalog.collect_segments(superseded_before=later()) == [ObjectName("default", delta.name)]
 
 
 def test_collection_goes_in_steps(ground: Ground) -> None:
@@ -150,7 +151,7 @@ def test_abandoned_waiting_segments_are_collected_without_losing_a_version(groun
     ground.land("half", waiting, publish=False)
     ground.land("new", retract=(ground.source_partition("half").id,))
     ground.catalog.end_session(ground.session)
-    assert ground.catalog.collect_segments(superseded_before=later()) == [waiting.name]
+    assert ground.catalog.collect_segments(superseded_before=later()) == [ObjectName("default", waiting.name)]
     assert ground.catalog.pin(ground.id, version=0, holder="query", ttl=HOUR)[0] == 0
 
 

@@ -95,7 +95,7 @@ def test_keys_belong_to_a_dataset(ground: Ground) -> None:
 def test_without_its_intent_a_batch_is_refused(ground: Ground) -> None:
     segment = ground.segment()
     ground.catalog.end_session(ground.session)
-    assert ground.catalog.expired_intents(older_than=-HOUR) == [segment.name]
+    assert [one.name for one in ground.catalog.expired_intents(older_than=-HOUR)] == [segment.name]
     with pytest.raises(ConflictError, match="collected"):
         ground.land("a", segment)
     assert ground.live() == []

@@ -64,7 +64,7 @@ def land_messages(shell: CommandLine) -> None:
         ground = Ground(
             root=shell.folder,
             catalog=warehouse.catalog,  # type: ignore[arg-type]
-            store=warehouse.store,  # type: ignore[arg-type]
+            store=warehouse.storage.target("default"),  # type: ignore[arg-type]
             limits=warehouse.limits,
             dataset=dataset,
             now=datetime.now(UTC),

@@ -48,7 +48,7 @@ def ground(source: KafkaSource, tmp_path: Path) -> Iterator[Ground]:
 
 def forward_all(ground: Ground, any_kafka: Kafka, **options: Any) -> int:
     (source,) = ground.dataset.kafka_sources
-    return forward(ground.catalog, ground.store, ground.record, source, any_kafka.client_config(), **options)
+    return forward(ground.catalog, ground.storage, ground.record, source, any_kafka.client_config(), **options)
 
 
 def consumed(any_kafka: Kafka, topic: str, number: int) -> list[Message]:
@@ -135,7 +135,7 @@ def test_brokers_that_are_gone_leave_them_marked(ground: Ground, any_kafka: Kafk
     land_topic(ground, offsets([b"[]", b"{}"]), source=source)
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="they stay marked"):
-        forward(ground.catalog, ground.store, ground.record, source, {"bootstrap.servers": "127.0.0.1:1"}, timeout_seconds=1.0)
+        forward(ground.catalog, ground.storage, ground.record, source, {"bootstrap.servers": "127.0.0.1:1"}, timeout_seconds=1.0)
     assert time.monotonic() - began < 10
     assert [file.forward for _, file, _ in ground.catalog.dead_letter_files(ground.record.id)] == [True]
     assert forward_all(ground, any_kafka) == 2
@@ -180,11 +180,11 @@ def test_settings_that_make_no_sense_are_told(ground: Ground) -> None:
     (source,) = ground.dataset.kafka_sources
     land_topic(ground, offsets([b"[]"]), source=source)
     with pytest.raises(InputError, match="does not take its settings"):
-        forward(ground.catalog, ground.store, ground.record, source, {"bootstrap.servers": "127.0.0.1:1", "no.such": "1"})
+        forward(ground.catalog, ground.storage, ground.record, source, {"bootstrap.servers": "127.0.0.1:1", "no.such": "1"})
 
 
 def test_a_source_without_such_a_topic_forwards_nothing(ground: Ground) -> None:
     (source,) = ground.dataset.kafka_sources
     land_topic(ground, offsets([b"[]"]), source=source)
     silent = replace(source, dead_letter_topic=None)
-    assert forward(ground.catalog, ground.store, ground.record, silent, {"bootstrap.servers": "127.0.0.1:1"}) == 0
+    assert forward(ground.catalog, ground.storage, ground.record, silent, {"bootstrap.servers": "127.0.0.1:1"}) == 0

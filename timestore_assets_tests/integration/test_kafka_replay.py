@@ -47,7 +47,7 @@ def ground(declared: Dataset, tmp_path: Path) -> Iterator[Ground]:
 
 def warehouse(ground: Ground, any_kafka: Kafka) -> Warehouse:
     settings = Settings(home=ground.root, kafka_bootstrap_servers=any_kafka.bootstrap)
-    return Warehouse(settings, catalog=ground.catalog, store=ground.store, datasets={ground.dataset.name: ground.dataset})
+    return Warehouse(settings, catalog=ground.catalog, storage=ground.storage, datasets={ground.dataset.name: ground.dataset})
 
 
 def stream(ground: Ground, any_kafka: Kafka) -> Counters:

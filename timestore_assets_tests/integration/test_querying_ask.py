@@ -133,7 +133,7 @@ def test_versions_that_never_were_or_are_gone_are_refused(ground: Ground) -> Non
         ground.rows(as_of=99)
     ground.land([row("a", 2, value=1.0)])
     ground.build(1)
-    collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+    collect(ground.catalog, ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
     with pytest.raises(RefusedError, match=r"version 1 .* has been collected"):
         ground.rows(as_of=1)
 

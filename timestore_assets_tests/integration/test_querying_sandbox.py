@@ -337,7 +337,7 @@ def test_time_is_limited_and_the_time_nobody_reads_does_not_count(door: Door) ->
 def test_an_answer_keeps_its_files_until_it_is_closed(door: Door) -> None:
     with run_sql(door.ground.querier, "SELECT * FROM meter", door.datasets) as answer:
         assert set(answer.manifest_versions) == {"meter"}
-        collect(door.ground.catalog, door.ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+        collect(door.ground.catalog, door.ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
         assert answer.table().num_rows == 9
 
 

@@ -61,9 +61,9 @@ def test_builds_and_collection_do_not_disturb_an_answer_that_is_being_read(tmp_p
     ground.land([row("a", 0, value=2.0, rev=2)])
     with ground.ask(columns=("ts", "value")) as answer:
         ground.build(1)
-        collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+        collect(ground.catalog, ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
         assert answer.table().num_rows == 1000
-    collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+    collect(ground.catalog, ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
     live = {segment.name for segment in ground.catalog.segments(ground.record.id)}
     assert {found.name for found in ground.store.list(ground.dataset.name)} == live
     assert len(ground.rows()) == 1000

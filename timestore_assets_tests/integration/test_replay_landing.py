@@ -162,13 +162,13 @@ def test_late_records_are_replayed_only_when_they_are_asked_for(ground: Ground, 
 def test_a_sealed_partition_turns_stale(ground: Ground) -> None:
     ground.land_one("a.jsonl", lines_of([GOOD, b'{"ts": "2013-02-01", "station": "hot", "temp": 300}']))
     day = ground.catalog.partitions(ground.record.id)[0].partition
-    with Builder(ground.catalog, ground.store, ground.limits, holder="test") as builder:
+    with Builder(ground.catalog, ground.storage, ground.limits, holder="test") as builder:
         builder.build(ground.dataset, day, close=True, actor="test")
     assert [one.state for one in ground.catalog.partitions(ground.record.id)] == ["sealed"]
     fixed = after_mending(ground)
     assert replay(fixed).landed == 1
     assert [one.state for one in ground.catalog.partitions(ground.record.id)] == ["stale"]
-    with Builder(ground.catalog, ground.store, ground.limits, holder="test") as builder:
+    with Builder(ground.catalog, ground.storage, ground.limits, holder="test") as builder:
         builder.build(fixed.dataset, day, close=True, actor="test")
     assert sorted(fixed.rows("station")) == [("good",), ("hot",)]
     assert_accounted(fixed)

@@ -19,6 +19,7 @@ from timestore_assets.definitions import defs
 from timestore_assets.model.errors import ConflictError, RefusedError, StaleVersionError
 from timestore_assets.settings import Settings
 from timestore_assets.storage.local import LocalStore
+from timestore_assets.storage.targets import Storage
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.command_line import CommandLine
 from timestore_assets_tests.orchestration_ground import QUIET
@@ -217,7 +218,7 @@ def test_a_refused_change_leaves_nothing_on_either_database(catalog: SqlCatalog,
 
 def warehouse_on(catalog: SqlCatalog, folder: Path, **datasets: Any) -> Warehouse:
     store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
-    return Warehouse(Settings(home=folder), catalog=catalog, store=store, datasets=datasets)
+    return Warehouse(Settings(home=folder), catalog=catalog, storage=Storage.of(store), datasets=datasets)
 
 
 def test_another_process_learns_of_it_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def content(ground: Ground, name: str = "weather") -> str:
         found = opened(
             con,
             catalog.segments(record.id),
-            store=warehouse.store,
+            storage=warehouse.storage,
             schema=record.schema,
             schema_of=lambda version: catalog.schema(record.id, version),
             retracted=catalog.retracted(record.id),

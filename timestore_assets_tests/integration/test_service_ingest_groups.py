@@ -71,7 +71,7 @@ class Landing:
         self.store = self.ground.store = GatedStore(root / "data")
         self.commits: list[GroupCommit] = []
         chosen: dict[str, Any] = {"holder": "test", "bounds": BOUNDS, "noticed": self.commits.append, **options}
-        self.landers = GroupLanders(self.ground.catalog, self.store, self.ground.limits, **chosen)
+        self.landers = GroupLanders(self.ground.catalog, self.ground.storage, self.ground.limits, **chosen)
         self._number = 0
 
     def send(self, body: Body | Sequence[Any], **options: Any) -> Future[Answer]:

@@ -63,7 +63,7 @@ def world_in(home: Path, **settings: Any) -> Iterator[World]:
         ground = Ground(
             folder=home,
             catalog=warehouse.catalog,  # type: ignore[arg-type]
-            store=warehouse.store,  # type: ignore[arg-type]
+            store=warehouse.storage.target("default"),  # type: ignore[arg-type]
             limits=warehouse.limits,
             dataset=METER,
             querier=warehouse.querier,
@@ -334,7 +334,7 @@ def test_a_cursor_goes_with_its_question_and_its_version(world: World) -> None:
     assert world.post({**body, "pageSize": 20, "cursor": cursor}).status_code == 200
     world.ground.build(1, 2)
     assert len(world.rows({**body, "cursor": cursor})) == 10
-    collect(world.ground.catalog, world.ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+    collect(world.ground.catalog, world.ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
     gone = world.problem({**body, "cursor": cursor})
     assert gone["status"] == 410 and "has been collected" in gone["detail"]
     assert world.problem({"asOf": 1})["status"] == 410

@@ -39,7 +39,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             ground = Ground(
                 folder=home,
                 catalog=warehouse.catalog,  # type: ignore[arg-type]
-                store=warehouse.store,  # type: ignore[arg-type]
+                store=warehouse.storage.target("default"),  # type: ignore[arg-type]
                 limits=warehouse.limits,
                 dataset=dataset,
                 querier=warehouse.querier,

@@ -29,7 +29,7 @@ def ground(tmp_path: Path, sqlite_catalog_url: str) -> Iterator[UpkeepGround]:
 
 
 def run(ground: UpkeepGround, *, grace: timedelta = NOW, keep: timedelta = NOW) -> CollectReport:
-    return collect(ground.catalog, ground.store, intent_grace=grace, keep_versions=keep)
+    return collect(ground.catalog, ground.storage, intent_grace=grace, keep_versions=keep)
 
 
 def test_live_segments_stay(ground: UpkeepGround) -> None:
@@ -135,7 +135,7 @@ def test_names_the_catalog_gives_are_checked(ground: UpkeepGround) -> None:
     """A row that was tampered with must not delete a file outside the store."""
     from timestore_assets.model.errors import InputError
 
-    outside = ground.storage.root.parent / "precious"
+    outside = ground.store.root.parent / "precious"
     outside.write_text("x")
     segment = ground.ground.segment(0)
     ground.catalog.announce(ground.ground.session, ["../precious"])

@@ -31,7 +31,7 @@ def ground(tmp_path: Path, sqlite_catalog_url: str) -> Iterator[UpkeepGround]:
 def run(ground: UpkeepGround) -> VerifyReport:
     record = ground.catalog.dataset("weather")
     assert record is not None
-    return verify(ground.catalog, ground.store, ground.limits, record)
+    return verify(ground.catalog, ground.storage, ground.limits, record)
 
 
 def problems(report: VerifyReport) -> list[tuple[str, str]]:
@@ -152,10 +152,10 @@ def test_the_version_is_pinned_while_it_is_read(ground: UpkeepGround, monkeypatc
     def facts(self: inspect.SegmentReader, segment: object) -> object:
         ground.seal(0)
         ground.catalog.end_session(ground.ground.session)
-        collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+        collect(ground.catalog, ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
         return read(self, segment)  # type: ignore[arg-type]
 
     monkeypatch.setattr(inspect.SegmentReader, "facts", facts)
     assert run(ground).ok
-    collected = collect(ground.catalog, ground.store, intent_grace=timedelta(0), keep_versions=timedelta(0))
+    collected = collect(ground.catalog, ground.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
     assert collected.superseded_segments == 1

@@ -101,7 +101,7 @@ class History(RuleBasedStateMachine):
         self.catalog.end_session(self.ground.session)
         before = self.catalog.known_objects()
         pinned, lease = self.catalog.pin(self.ground.id, version=None, holder="test", ttl=HOUR)
-        gone = set(self.catalog.collect_segments(superseded_before=datetime.now(UTC) + HOUR))
+        gone = {one.name for one in self.catalog.collect_segments(superseded_before=datetime.now(UTC) + HOUR)}
         assert gone <= before - self.catalog.known_objects()
         assert not gone & set(self.versions[-1])
         self.catalog.release(lease)

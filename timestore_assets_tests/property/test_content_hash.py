@@ -117,7 +117,7 @@ def test_the_file_format_does_not_matter(ground: StorageGround, rows: list[dict[
     found = set()
     for format in ("parquet", "duckdb"):
         segment = ground.segment("SELECT * FROM written", format=format)
-        options = {"store": ground.store, "schema": SCHEMA, "schema_of": lambda _: SCHEMA, "stored": True}
+        options = {"storage": ground.storage, "schema": SCHEMA, "schema_of": lambda _: SCHEMA, "stored": True}
         from timestore_assets.storage.reading import opened
 
         with opened(ground.con, [segment], **options) as source:

@@ -47,7 +47,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         ground = Ground(
             folder=home,
             catalog=warehouse.catalog,
-            store=warehouse.store,  # type: ignore[arg-type]
+            store=warehouse.storage.target("default"),  # type: ignore[arg-type]
             limits=warehouse.limits,
             dataset=METER,
             querier=warehouse.querier,

@@ -16,6 +16,7 @@ from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files import blocks
 from timestore_assets.sources.files.csv import CsvReader
+from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.port import FileBatch
 
 LIMIT = 40
@@ -53,7 +54,7 @@ def rows_of(batches: list[FileBatch]) -> list[Row]:
 
 def read(path: Path, *, start: Position = START, chunk: int | None = None, limit: int = LIMIT, block: int = 1) -> list[FileBatch]:
     source = FileSource(prefix="p", max_record_bytes=limit, csv=CsvDialect(nulls=("NA",)))
-    batches = list(CsvReader(path=path, source=source, block_bytes=block, chunk_rows=chunk).batches(start))
+    batches = list(CsvReader(file=LocalFile(path), source=source, block_bytes=block, chunk_rows=chunk).batches(start))
     assert [batch.last for batch in batches] == [False] * (len(batches) - 1) + [True]
     for before, after in pairwise(batches):
         assert before.end == after.start

@@ -18,6 +18,7 @@ from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files import blocks, envelopes
 from timestore_assets.sources.files.envelopes import EnvelopesReader
+from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.files.jsonl import JsonLinesReader
 from timestore_assets.sources.files.parquet import ParquetReader
 from timestore_assets.sources.port import FileBatch
@@ -80,7 +81,9 @@ def test_json_lines_are_the_lines_that_are_not_empty(path: Path, body: bytes, ma
     content = b"\xef\xbb\xbf" * marked + body
     path.write_bytes(content)
     source = FileSource(prefix="p", max_record_bytes=LIMIT)
-    found = resumes(lambda chunk, block: JsonLinesReader(path=path, source=source, block_bytes=block, chunk_rows=chunk), data)
+    found = resumes(
+        lambda chunk, block: JsonLinesReader(file=LocalFile(path), source=source, block_bytes=block, chunk_rows=chunk), data
+    )
     expected, at = [], 3 * marked
     for number, line in enumerate(body.split(b"\n"), 1):
         text = line.removesuffix(b"\r")
@@ -122,7 +125,9 @@ def test_envelopes_give_their_records_unchanged(
 ) -> None:
     path.write_bytes(b"".join(line + b"\n" for line, _ in lines))
     source = FileSource(prefix="p", max_record_bytes=1000)
-    found = resumes(lambda chunk, block: EnvelopesReader(path=path, source=source, block_bytes=block, chunk_rows=chunk), data)
+    found = resumes(
+        lambda chunk, block: EnvelopesReader(file=LocalFile(path), source=source, block_bytes=block, chunk_rows=chunk), data
+    )
     expected: list[Record] = []
     at = 0
     for number, (line, records) in enumerate(lines, 1):
@@ -147,8 +152,8 @@ def test_parquet_resumes_in_the_middle_of_row_groups(path: Path, groups: list[in
         for size in groups:
             writer.write_table(table.slice(at, size))
             at += size
-    found = resumes(lambda chunk, block: ParquetReader(path=path, memory_bytes=memory * block, chunk_rows=chunk), data)
+    found = resumes(lambda chunk, block: ParquetReader(file=LocalFile(path), memory_bytes=memory * block, chunk_rows=chunk), data)
     assert [(position, json.loads(raw)["n"]) for position, _, raw, _ in found] == [(i, i) for i in range(total)]
     start = data.draw(st.integers(0, total))
-    rest = list(ParquetReader(path=path, memory_bytes=memory).batches(Position(offset=start)))
+    rest = list(ParquetReader(file=LocalFile(path), memory_bytes=memory).batches(Position(offset=start)))
     assert pa.concat_tables([batch.records for batch in rest]).equals(table.slice(start))

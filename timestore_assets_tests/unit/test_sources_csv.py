@@ -12,6 +12,7 @@ from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import Position
 from timestore_assets.sources.files.csv import CsvReader
+from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.port import FileBatch
 
 SOURCE = FileSource(prefix="p")
@@ -21,7 +22,7 @@ def read(
     path: Path, content: bytes, *, source: FileSource = SOURCE, block: int = 1 << 20, chunk: int | None = None
 ) -> list[FileBatch]:
     (path / "data.csv").write_bytes(content)
-    return list(CsvReader(path=path / "data.csv", source=source, block_bytes=block, chunk_rows=chunk).batches())
+    return list(CsvReader(file=LocalFile(path / "data.csv"), source=source, block_bytes=block, chunk_rows=chunk).batches())
 
 
 def only(path: Path, content: bytes, **options: object) -> FileBatch:
@@ -182,7 +183,7 @@ def test_strings_of_a_megabyte_in_bounded_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     before = pa.total_allocated_bytes()
     largest = 0
-    for i, batch in enumerate(CsvReader(path=path, source=SOURCE, block_bytes=1 << 20).batches()):
+    for i, batch in enumerate(CsvReader(file=LocalFile(path), source=SOURCE, block_bytes=1 << 20).batches()):
         largest = max(largest, pa.total_allocated_bytes() - before)
         assert len(batch.records["b"][0].as_py()) == 500_000, i
     _, peak = tracemalloc.get_traced_memory()

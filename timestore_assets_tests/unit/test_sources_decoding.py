@@ -17,6 +17,7 @@ import zstandard
 
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.files.sniff import sniff
 
 CONTENT = b"".join(b"%d,%d\n" % (i, i * 7919 % 1000) for i in range(50_000))
@@ -40,7 +41,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 def read(path: Path, *, start: int = 0, size: int = 10_007) -> bytes:
     out, buffer = b"", memoryview(bytearray(size))
-    with DecodedStream(path) as stream:
+    with DecodedStream(LocalFile(path)) as stream:
         stream.skip_to(start)
         while count := stream.fill(buffer):
             out += buffer[:count]
@@ -51,7 +52,7 @@ def read(path: Path, *, start: int = 0, size: int = 10_007) -> bytes:
 def refusal(path: Path, content: bytes, *, name: str = "data.csv") -> BadFileError:
     (path / name).write_bytes(content)
     with pytest.raises(BadFileError) as error:
-        sniff(path / name)
+        sniff(LocalFile(path / name))
         read(path / name)
     assert name in error.value.reason
     assert str(path) not in error.value.reason
@@ -97,7 +98,7 @@ def test_a_stream_ends_before_the_checkpoint(tmp_path: Path) -> None:
 
 def test_peeking_consumes_nothing(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"abcdef")
-    with DecodedStream(tmp_path / "data") as stream:
+    with DecodedStream(LocalFile(tmp_path / "data")) as stream:
         assert stream.peek(3) == b"abc"
         assert not stream.at_end()
         assert stream.offset == 0
@@ -137,14 +138,14 @@ def test_a_zip_as_macos_makes_it_holds_one_file(tmp_path: Path) -> None:
 )
 def test_the_format_comes_from_name_and_content(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
     (tmp_path / name).write_bytes(content)
-    assert sniff(tmp_path / name) == expected
+    assert sniff(LocalFile(tmp_path / name)) == expected
 
 
 def test_parquet_is_known_whatever_its_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.csv")
-    assert sniff(tmp_path / "a.csv") == "parquet"
+    assert sniff(LocalFile(tmp_path / "a.csv")) == "parquet"
     with pytest.raises(BadFileError, match="format: csv"):
-        sniff(tmp_path / "a.csv", "csv")
+        sniff(LocalFile(tmp_path / "a.csv"), "csv")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_what_cannot_be_read_is_refused_with_its_reason(tmp_path: Path, name: st
 
 def test_a_declared_format_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n")
-    assert sniff(tmp_path / "a.csv", "csv") == "csv"
-    assert sniff(tmp_path / "a.csv", "jsonl") == "jsonl"
+    assert sniff(LocalFile(tmp_path / "a.csv"), "csv") == "csv"
+    assert sniff(LocalFile(tmp_path / "a.csv"), "jsonl") == "jsonl"
     with pytest.raises(BadFileError, match="magic"):
-        sniff(tmp_path / "a.csv", "parquet")
+        sniff(LocalFile(tmp_path / "a.csv"), "parquet")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from timestore_assets.model.errors import BadFileError, InputError
-from timestore_assets.sources.files import identity
-from timestore_assets.sources.files.identity import etag_of, identify
+from timestore_assets.sources.files import input_file
+from timestore_assets.sources.files.input_file import LocalFile, etag_of
 from timestore_assets.sources.files.listing import address_of, glob_pattern, list_files
 
 
@@ -120,7 +120,7 @@ def test_files_one_may_not_read_are_reported(tmp_path: Path, monkeypatch: pytest
 def test_identity_is_the_content(tmp_path: Path) -> None:
     put(tmp_path, "a")
     (tmp_path / "b").write_bytes(b"a")
-    first, second = identify(tmp_path / "a"), identify(tmp_path / "b")
+    first, second = LocalFile(tmp_path / "a").identify(), LocalFile(tmp_path / "b").identify()
     assert first.sha256 == second.sha256 == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     assert first.etag != second.etag
     assert first.size == 1
@@ -128,9 +128,9 @@ def test_identity_is_the_content(tmp_path: Path) -> None:
 
 def test_touching_changes_the_etag_only(tmp_path: Path) -> None:
     put(tmp_path, "a")
-    before = identify(tmp_path / "a")
+    before = LocalFile(tmp_path / "a").identify()
     os.utime(tmp_path / "a", ns=(1, 1))
-    after = identify(tmp_path / "a")
+    after = LocalFile(tmp_path / "a").identify()
     assert before.etag != after.etag
     assert before.sha256 == after.sha256
 
@@ -138,9 +138,9 @@ def test_touching_changes_the_etag_only(tmp_path: Path) -> None:
 def test_a_file_that_grows_while_it_is_hashed_has_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "a")
     looks = iter(["before", "after"])
-    monkeypatch.setattr(identity, "etag_of", lambda status: next(looks))
+    monkeypatch.setattr(input_file, "etag_of", lambda status: next(looks))
     with pytest.raises(BadFileError) as error:
-        identify(tmp_path / "a")
+        LocalFile(tmp_path / "a").identify()
     assert error.value.code == "changed_while_reading"
 
 
@@ -150,7 +150,7 @@ def test_what_is_no_file_has_no_identity(tmp_path: Path) -> None:
     codes = {}
     for name in ("missing", "link", "pipe", "."):
         with pytest.raises(BadFileError) as error:
-            identify(tmp_path / name)
+            LocalFile(tmp_path / name).identify()
         codes[name] = error.value.code
         assert str(tmp_path.parent) not in error.value.reason
     assert codes == {"missing": "missing", "link": "broken_link", "pipe": "not_a_file", ".": "not_a_file"}

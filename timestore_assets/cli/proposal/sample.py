@@ -52,12 +52,13 @@ def take(path: Path, con: duckdb.DuckDBPyConnection) -> Sample:
     Raises:
         InputError: it is missing, a folder, unreadable, empty, or no table of records.
     """
+    from timestore_assets.sources.files.input_file import LocalFile
     from timestore_assets.sources.files.open import open_reader
 
     check_readable(path)
     delimiter = sniff_delimiter(path)
     source = FileSource(prefix="", csv=CsvDialect(delimiter=delimiter))
-    reader = open_reader(path, source, format="auto", memory_bytes=SAMPLE_BYTES, chunk_rows=SAMPLE_ROWS)
+    reader = open_reader(LocalFile(path), source, format="auto", memory_bytes=SAMPLE_BYTES, chunk_rows=SAMPLE_ROWS)
     batches, complete = _first_batches(reader.batches(START))
     table = _table(batches)
     complete = complete and (batches[0].encoding != "json" or table.num_rows <= DOCUMENTS)
@@ -95,8 +96,9 @@ def check_readable(path: Path) -> None:
 def sniff_delimiter(path: Path) -> str:
     """The separator that occurs most in the first line outside quotes; a comma when none does."""
     from timestore_assets.sources.files.compression import DecodedStream
+    from timestore_assets.sources.files.input_file import LocalFile
 
-    with DecodedStream(path) as stream:
+    with DecodedStream(LocalFile(path)) as stream:
         buffer = bytearray(1 << 16)
         head = bytes(buffer[: stream.fill(memoryview(buffer))])
     line = head.split(b"\n", 1)[0].decode("utf-8", errors="replace")

@@ -94,7 +94,7 @@ def dead_letters(
     _, record = warehouse.resolve(name)
     found, after = page_of_dead_letters(
         warehouse.catalog,
-        warehouse.store,
+        warehouse.storage,
         record.id,
         limit=choice.limit,
         most_bytes=MOST_BYTES,

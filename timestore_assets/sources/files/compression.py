@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Protocol, cast
 
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.sources.files.identity import regular_file, unreadable
+from timestore_assets.sources.files.input_file import InputFile, unreadable
 
 Compression = Literal["plain", "gzip", "zstd", "zip"]
 
@@ -72,16 +71,16 @@ class DecodedStream:
     Attributes: `offset`, the decoded offset of the next byte; `compression`.
     """
 
-    def __init__(self, path: Path) -> None:
-        regular_file(path)
+    def __init__(self, file: InputFile) -> None:
+        self._size = file.status().size
         self.offset = 0
-        self._path, self._pending = path, b""
+        self._file, self._pending = file, b""
         try:
-            self._stored: IO[bytes] = path.open("rb", buffering=0)
+            self._stored: IO[bytes] = file.open()
         except OSError as error:
-            raise unreadable(path, error) from None
+            raise unreadable(file.name, error) from None
         try:
-            self.compression = compression_of(self._stored.read(8), path.name)
+            self.compression = compression_of(self._stored.read(8), file.name)
             self._stored.seek(0)
             self._source = self._decoder()
         except _DECODE_ERRORS as error:
@@ -141,13 +140,13 @@ class DecodedStream:
         Raises:
             BadFileError: `truncated`, the content ends before that offset.
         """
-        if self.compression == "plain" and offset <= self._path.stat().st_size:
+        if self.compression == "plain" and offset <= self._size:
             self._pending, self.offset = b"", self._stored.seek(offset)
             return
         scratch = np.empty(_SCRATCH_BYTES, np.uint8).data
         while self.offset < offset:
             if not self.fill(scratch[: min(len(scratch), offset - self.offset)]):
-                raise BadFileError("truncated", f"{self._path.name} ends at byte {self.offset}, before the {offset} already read")
+                raise BadFileError("truncated", f"{self._file.name} ends at byte {self.offset}, before the {offset} already read")
 
     def _decoder(self) -> _Readable:
         if self.compression in ("gzip", "zstd"):  # twice as fast as gzip.GzipFile; reads concatenated members as well
@@ -155,13 +154,13 @@ class DecodedStream:
                 "_Readable", pa.CompressedInputStream(pa.PythonFile(cast("io.IOBase", self._stored), "r"), self.compression)
             )
         if self.compression == "zip":
-            return cast("_Readable", _only_member(zipfile.ZipFile(self._stored), self._path.name))
+            return cast("_Readable", _only_member(zipfile.ZipFile(self._stored), self._file.name))
         return cast("_Readable", self._stored)
 
     def _refused(self, error: BaseException) -> BadFileError:
-        name, text = self._path.name, str(error).lower()
+        name, text = self._file.name, str(error).lower()
         if self.compression == "plain":
-            return unreadable(self._path, error if isinstance(error, OSError) else OSError(str(error)))
+            return unreadable(self._file.name, error if isinstance(error, OSError) else OSError(str(error)))
         if isinstance(error, EOFError) or "truncated" in text or "not a zip file" in text:
             return BadFileError(
                 "truncated", f"{name} is a {self.compression} file that ends too early (after {self.offset} bytes)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,6 +14,7 @@ from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.csv_fields import FieldParser
 from timestore_assets.sources.files.csv_records import cut_csv
 from timestore_assets.sources.files.header import Header, read_header
+from timestore_assets.sources.files.input_file import InputFile
 from timestore_assets.sources.files.records import Cut, Stretch, TextRows, bad_between
 from timestore_assets.sources.port import FileBatch
 
@@ -29,7 +29,7 @@ class CsvReader:
         BadFileError: the header is unusable.
     """
 
-    path: Path
+    file: InputFile
     source: FileSource
     block_bytes: int
     chunk_rows: int | None = None
@@ -38,15 +38,15 @@ class CsvReader:
     _parser: FieldParser = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        with DecodedStream(self.path) as stream:
-            self.header = read_header(stream, self.source.csv, name=self.path.name)
+        with DecodedStream(self.file) as stream:
+            self.header = read_header(stream, self.source.csv, name=self.file.name)
         self._parser = FieldParser(names=self.header.names, dialect=self.source.csv)
 
     def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         begin = max(start, self.header.end)
         limit, rows = self.source.max_record_bytes, self.chunk_rows
-        with DecodedStream(self.path) as stream:
+        with DecodedStream(self.file) as stream:
             stream.skip_to(begin.offset)
             for block in blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows):
                 self.bytes_read = stream.stored_bytes_read
@@ -61,7 +61,7 @@ class CsvReader:
         cut, start, first = block.cut, block.start, 0
         while True:
             until = min(first + (self.chunk_rows or len(cut)), len(cut))
-            kept, table, faults, until = self._parser.parse_good(block, first, until, name=self.path.name)
+            kept, table, faults, until = self._parser.parse_good(block, first, until, name=self.file.name)
             end = block.position(until)
             bad = sorted((*bad_between(cut.bad, start, end), *faults), key=lambda record: record.position)
             yield FileBatch(

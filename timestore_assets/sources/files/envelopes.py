@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.blocks import Block, blocks
 from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.input_file import InputFile
 from timestore_assets.sources.files.jsonl import KEY_COLUMN, VALUE_COLUMN, begin_text
 from timestore_assets.sources.files.records import MAX_RAW_BYTES, Cut, Stretch, bad_between, cut_lines, too_long
 from timestore_assets.sources.json_walk import after_blanks, elements, members, value_end
@@ -95,7 +95,7 @@ class EnvelopesReader:
     A batch ends with an envelope, so `chunk_rows` counts envelopes here. A refused envelope counts as one record.
     """
 
-    path: Path
+    file: InputFile
     source: FileSource
     block_bytes: int
     chunk_rows: int | None = None
@@ -108,7 +108,7 @@ class EnvelopesReader:
     def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         rows = min(self.chunk_rows or _BLOCK_LINES, _BLOCK_LINES)
-        with DecodedStream(self.path) as stream:
+        with DecodedStream(self.file) as stream:
             begin = begin_text(stream, start)
             found = blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=self._line_limit, max_records=rows)
             for block in found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.blocks import Block, blocks
 from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.input_file import InputFile
 from timestore_assets.sources.files.records import Cut, Stretch, TextRows, bad_between, cut_lines
 from timestore_assets.sources.files.sniff import BOM
 from timestore_assets.sources.port import FileBatch
@@ -32,7 +32,7 @@ class JsonLinesReader:
     records. `block_bytes`: about how much text a batch holds; `chunk_rows`: at most so many rows.
     """
 
-    path: Path
+    file: InputFile
     source: FileSource
     block_bytes: int
     chunk_rows: int | None = None
@@ -41,7 +41,7 @@ class JsonLinesReader:
     def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         limit, rows = self.source.max_record_bytes, self.chunk_rows
-        with DecodedStream(self.path) as stream:
+        with DecodedStream(self.file) as stream:
             begin = begin_text(stream, start)
             for block in blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows):
                 self.bytes_read = stream.stored_bytes_read

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.sources.files.identity import etag_of
+from timestore_assets.sources.files.input_file import etag_of
 
 _UNFINISHED = (".tmp", ".part", ".processed")
 _DATA_NAME = re.compile(r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|pq)(\.(gz|zst|zip))?$", re.IGNORECASE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timestore_assets.model.dataset import CsvDialect, FileFormat, FileSource
@@ -12,7 +11,7 @@ from timestore_assets.model.errors import BadFileError, InputError
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.csv import CsvReader
 from timestore_assets.sources.files.envelopes import EnvelopesReader
-from timestore_assets.sources.files.identity import changed, etag_of, regular_file
+from timestore_assets.sources.files.input_file import InputFile, changed
 from timestore_assets.sources.files.jsonl import JsonLinesReader
 from timestore_assets.sources.files.parquet import ParquetReader
 from timestore_assets.sources.files.sniff import KnownFormat, sniff
@@ -36,7 +35,7 @@ class FileReader:
     `etag`: the file's looks when it was opened. `size`: stored bytes.
     """
 
-    path: Path
+    file: InputFile
     format: KnownFormat
     etag: str
     size: int
@@ -75,15 +74,15 @@ class FileReader:
     def check_unchanged(self) -> None:
         """Raise BadFileError `changed_while_reading` unless the file is what was opened."""
         try:
-            same = etag_of(regular_file(self.path)) == self.etag
+            same = self.file.status().etag == self.etag
         except BadFileError:
             same = False
         if not same:
-            raise changed(self.path)
+            raise changed(self.file.name)
 
 
 def open_reader(
-    path: Path,
+    file: InputFile,
     source: FileSource,
     *,
     format: FileFormat | None = None,
@@ -94,7 +93,7 @@ def open_reader(
     """Open a file for reading.
 
     Args:
-        path: a local file, plain or compressed.
+        file: plain or compressed.
         source: dialect, format and limits.
         format: overrides the source's.
         memory_bytes: about how much Arrow data a batch may hold.
@@ -106,25 +105,25 @@ def open_reader(
         InputError: `chunk_rows` or the CSV dialect makes no sense.
     """
     _check(source.csv, chunk_rows)
-    status = regular_file(path)
-    if etag is not None and etag_of(status) != etag:
-        raise changed(path)
-    known = sniff(path, format or source.format)
-    reader = _reader(path, source, known, memory_bytes, chunk_rows)
-    opened = FileReader(path=path, format=known, etag=etag_of(status), size=status.st_size, reader=reader)
+    status = file.status()
+    if etag is not None and status.etag != etag:
+        raise changed(file.name)
+    known = sniff(file, format or source.format)
+    reader = _reader(file, source, known, memory_bytes, chunk_rows)
+    opened = FileReader(file=file, format=known, etag=status.etag, size=status.size, reader=reader)
     opened.check_unchanged()
     return opened
 
 
-def _reader(path: Path, source: FileSource, known: KnownFormat, memory_bytes: int, chunk_rows: int | None) -> Reader:
+def _reader(file: InputFile, source: FileSource, known: KnownFormat, memory_bytes: int, chunk_rows: int | None) -> Reader:
     if known == "parquet":
-        return ParquetReader(path=path, memory_bytes=memory_bytes, chunk_rows=chunk_rows)
+        return ParquetReader(file=file, memory_bytes=memory_bytes, chunk_rows=chunk_rows)
     least, most = _TEXT_BYTES
     block_bytes = max(least, min(most, memory_bytes // 4))
     if known == "csv":
-        return CsvReader(path=path, source=source, block_bytes=block_bytes, chunk_rows=chunk_rows)
+        return CsvReader(file=file, source=source, block_bytes=block_bytes, chunk_rows=chunk_rows)
     kind = JsonLinesReader if known == "jsonl" else EnvelopesReader
-    return kind(path=path, source=source, block_bytes=block_bytes, chunk_rows=chunk_rows)
+    return kind(file=file, source=source, block_bytes=block_bytes, chunk_rows=chunk_rows)
 
 
 def _check(dialect: CsvDialect, chunk_rows: int | None) -> None:

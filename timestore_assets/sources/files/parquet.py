@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.files.header import check_names
-from timestore_assets.sources.files.identity import regular_file, unreadable
+from timestore_assets.sources.files.input_file import InputFile, unreadable
 from timestore_assets.sources.files.parquet_rows import TypedRows, without_invalid_text
 from timestore_assets.sources.port import FileBatch
 
@@ -34,7 +33,7 @@ class ParquetReader:
         BadFileError: truncated, encrypted, not Parquet, or with column names that can't be told apart.
     """
 
-    path: Path
+    file: InputFile
     memory_bytes: int
     chunk_rows: int | None = None
     schema: pa.Schema = field(init=False)
@@ -44,7 +43,7 @@ class ParquetReader:
     _sampled: bool = field(init=False, default=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._size = regular_file(self.path).st_size
+        self._size = self.file.status().size
         try:
             with self._open() as file:
                 self.schema = file.schema_arrow.remove_metadata()
@@ -52,15 +51,15 @@ class ParquetReader:
         except (pa.ArrowException, OSError) as error:
             raise self._refused(error, opening=True) from None
         if not self.schema.names:
-            raise BadFileError("no_columns", f"{self.path.name} has no columns")
-        check_names(tuple(self.schema.names), self.path.name)
+            raise BadFileError("no_columns", f"{self.file.name} has no columns")
+        check_names(tuple(self.schema.names), self.file.name)
         self._row_bytes = float(_fixed_width(self.schema))
 
     def batches(self, start: Position = START) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         total = self._groups[-1].end if self._groups else 0
         if start.offset > total:
-            raise BadFileError("truncated", f"{self.path.name} has {total} rows, fewer than the {start.offset} already read")
+            raise BadFileError("truncated", f"{self.file.name} has {total} rows, fewer than the {start.offset} already read")
         at = start.offset
         try:
             with self._open() as file:
@@ -75,7 +74,7 @@ class ParquetReader:
 
     def _open(self) -> pq.ParquetFile:
         # a buffer instead of whole column chunks: a row group may be larger than the memory
-        return pq.ParquetFile(self.path, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
+        return pq.ParquetFile(self.file.for_arrow(), buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
 
     def _tables(self, file: pq.ParquetFile, at: int) -> Iterator[pa.Table]:
         """Everything from row `at` on, each table within the limits."""
@@ -162,9 +161,9 @@ class ParquetReader:
         return max(group.bytes, group.rows * self._row_bytes)
 
     def _refused(self, error: Exception, *, opening: bool) -> BadFileError:
-        name, text = self.path.name, str(error).lower()
+        name, text = self.file.name, str(error).lower()
         if isinstance(error, PermissionError):
-            return unreadable(self.path, error)
+            return unreadable(self.file.name, error)
         if "encrypt" in text or "decrypt" in text:
             return BadFileError("encrypted", f"{name} is an encrypted Parquet file; store it without encryption")
         if opening and ("magic bytes" in text or "footer" in text or "smaller than the minimum" in text):

@@ -10,7 +10,7 @@ from typing import Literal
 from timestore_assets.model.dataset import FileFormat
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.sources.files.compression import DecodedStream
-from timestore_assets.sources.files.identity import regular_file
+from timestore_assets.sources.files.input_file import InputFile
 
 KnownFormat = Literal["csv", "jsonl", "envelopes", "parquet"]
 
@@ -49,39 +49,41 @@ _SUFFIXES: dict[str, KnownFormat] = {
 _EXPECTED = "expected CSV, JSON lines or Parquet"
 
 
-def sniff(path: Path, declared: FileFormat = "auto") -> KnownFormat:
+def sniff(file: InputFile, declared: FileFormat = "auto") -> KnownFormat:
     """The format to read a file as, after checking that its content can be that.
 
     Raises:
         BadFileError: it is empty, binary, HTML, UTF-16, one JSON array, in old-Mac line ends, …; or it isn't `declared`.
     """
-    if regular_file(path).st_size == 0:
-        raise BadFileError("empty_file", f"{path.name} is empty")
-    with DecodedStream(path) as stream:
+    if file.status().size == 0:
+        raise BadFileError("empty_file", f"{file.name} is empty")
+    with DecodedStream(file) as stream:
         buffer = bytearray(HEAD_BYTES)
         head = bytes(buffer[: stream.fill(memoryview(buffer))])
         whole, compressed = stream.at_end(), stream.compression != "plain"
-    wanted = declared if declared != "auto" else _by_name(path)
+    wanted = declared if declared != "auto" else _by_name(file.name)
     if head.startswith(_PARQUET):
-        return _parquet(path, declared, compressed=compressed)
+        return _parquet(file.name, declared, compressed=compressed)
     if wanted == "parquet":
-        raise BadFileError("not_parquet", f"{path.name} is not a Parquet file: it does not begin with its magic bytes")
-    _check_text(path.name, head, whole=whole)
+        raise BadFileError("not_parquet", f"{file.name} is not a Parquet file: it does not begin with its magic bytes")
+    _check_text(file.name, head, whole=whole)
     if declared != "auto":
         return wanted or "csv"
-    return _text_format(path, head, wanted)
+    return _text_format(file.name, head, wanted)
 
 
-def _by_name(path: Path) -> KnownFormat | None:
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".gzip", ".zst", ".zstd", ".zip")]
+def _by_name(name: str) -> KnownFormat | None:
+    suffixes = [
+        suffix.lower() for suffix in Path(name).suffixes if suffix.lower() not in (".gz", ".gzip", ".zst", ".zstd", ".zip")
+    ]
     return _SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
-def _parquet(path: Path, declared: FileFormat, *, compressed: bool) -> KnownFormat:
+def _parquet(name: str, declared: FileFormat, *, compressed: bool) -> KnownFormat:
     if compressed:
-        raise BadFileError("compressed_parquet", f"{path.name} is a Parquet file inside another compression; store it as it is")
+        raise BadFileError("compressed_parquet", f"{name} is a Parquet file inside another compression; store it as it is")
     if declared not in ("auto", "parquet"):
-        raise BadFileError("wrong_format", f"{path.name} is a Parquet file, but its source says format: {declared}")
+        raise BadFileError("wrong_format", f"{name} is a Parquet file, but its source says format: {declared}")
     return "parquet"
 
 
@@ -114,17 +116,17 @@ def _zeros(sample: bytes) -> float:
     return sample.count(0) / len(sample)
 
 
-def _text_format(path: Path, head: bytes, wanted: KnownFormat | None) -> KnownFormat:
+def _text_format(name: str, head: bytes, wanted: KnownFormat | None) -> KnownFormat:
     sample = head.removeprefix(BOM).lstrip()
     if wanted == "csv" or (wanted is None and not sample.startswith((b"{", b"["))):
         return "csv"
     if sample.startswith(b"["):
-        raise BadFileError("json_not_lines", f"{path.name} is one JSON array; write one JSON object a line")
+        raise BadFileError("json_not_lines", f"{name} is one JSON array; write one JSON object a line")
     lines = sample.splitlines()
     if lines and lines[0].strip() == b"{":
-        raise BadFileError("json_not_lines", f"{path.name} holds JSON spread over several lines; write one JSON object a line")
+        raise BadFileError("json_not_lines", f"{name} holds JSON spread over several lines; write one JSON object a line")
     if wanted == "jsonl" and lines and not any(line.lstrip().startswith(b"{") for line in lines):
-        raise BadFileError("wrong_format", f"{path.name} holds no JSON objects; {_EXPECTED}")
+        raise BadFileError("wrong_format", f"{name} holds no JSON objects; {_EXPECTED}")
     return "envelopes" if _first_object_is_envelope(lines) else "jsonl"
 
 

@@ -24,7 +24,7 @@ from timestore_assets.model.dataset import KafkaSource
 from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.model.window import format_time
 from timestore_assets.sources.kafka.delivery import PREFIX, Delivery, Headers, Outgoing, producer_of
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.storage.port import Readable
 
 TIMEOUT_SECONDS = 30.0
 _TTL = timedelta(seconds=20)
@@ -33,7 +33,7 @@ _ROWS_READ = 500
 
 def forward(
     catalog: Catalog,
-    store: ObjectStore,
+    storage: Readable,
     dataset: DatasetRecord,
     source: KafkaSource,
     client_config: Mapping[str, object],
@@ -69,7 +69,7 @@ def forward(
         try:
             # what was listed before the claim may have been forwarded by its last holder
             for file in _waiting(catalog, dataset, source):
-                for record in _records(catalog, store, origin, file):
+                for record in _records(catalog, storage, origin, file):
                     delivery.produce(record)
                 delivery.finish()
                 catalog.forwarded([file.id])
@@ -115,11 +115,10 @@ def _claimed(catalog: Catalog, origin: SourceRecord) -> Iterator[_Claim | None]:
                 catalog.release(claim.lease)
 
 
-def _records(catalog: Catalog, store: ObjectStore, origin: SourceRecord, file: DeadLetterFile) -> Iterator[Outgoing]:
+def _records(catalog: Catalog, storage: Readable, origin: SourceRecord, file: DeadLetterFile) -> Iterator[Outgoing]:
     places = {one.id: (one.topic, one.number) for one in catalog.topic_partitions(origin.id)}
-    path = store.local_path(file.name)
     try:
-        with pq.ParquetFile(path) as opened:
+        with storage.reading([file]) as (path,), pq.ParquetFile(path) as opened:
             for piece in opened.iter_batches(batch_size=_ROWS_READ):
                 yield from (_record(row, places) for row in piece.to_pylist())
     except (OSError, pa.ArrowException) as error:

@@ -1,0 +1,101 @@
+"""All storage targets of a deployment: objects are written to one of them and read from wherever they are."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.objects import DEFAULT_TARGET, ObjectName, Placed
+from timestore_assets.storage.port import ObjectStore, Wanted
+
+
+class Storage:
+    """The storage targets by name. Each is opened when it is first used, so one that is away disturbs only what is there.
+
+    Thread-safe. `openers`: makes a target's store; it is called once.
+    """
+
+    def __init__(self, openers: Mapping[str, Callable[[], ObjectStore]]) -> None:
+        self._openers = dict(openers)
+        self._opened: dict[str, ObjectStore] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, store: ObjectStore) -> Storage:
+        """One store as the only target."""
+        return cls({DEFAULT_TARGET: lambda: store})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the targets, the default one first."""
+        return tuple(sorted(self._openers, key=lambda name: (name != DEFAULT_TARGET, name)))
+
+    def target(self, name: str) -> ObjectStore:
+        """The store of a target.
+
+        Raises:
+            InputError: no target of that name is set up, or its settings are wrong.
+            UnavailableError: it can't be reached.
+        """
+        with self._lock:
+            if name not in self._opened:
+                opener = self._openers.get(name)
+                if opener is None:
+                    known = ", ".join(self.names)
+                    raise InputError(
+                        f"no storage target is named {name!r}; TIMESTORE_STORAGE_TARGETS sets them up, there are: {known}"
+                    )
+                self._opened[name] = opener()
+            return self._opened[name]
+
+    @contextmanager
+    def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:
+        """See `port.Readable`."""
+        wanted = None if columns is None else frozenset(columns)
+        places: dict[str, list[int]] = defaultdict(list)
+        for index, one in enumerate(objects):
+            places[one.storage].append(index)
+        paths: dict[int, Path] = {}
+        with ExitStack() as stack:
+            for name, indices in places.items():
+                asked = [Wanted(name=objects[i].name, bytes=objects[i].bytes, columns=wanted) for i in indices]
+                found = stack.enter_context(self.target(name).reading(asked))
+                paths.update(zip(indices, found, strict=True))
+            yield [paths[index] for index in range(len(objects))]
+
+    def address(self, placed: Placed) -> str:
+        """The URI of an object."""
+        return self.target(placed.storage).address(placed.name)
+
+    def path(self, placed: Placed) -> Path | None:
+        """The object's own file, for as long as the object is there; None when it is not on this machine."""
+        return self.target(placed.storage).path(placed.name)
+
+    def delete(self, objects: Iterable[ObjectName]) -> None:
+        """Delete objects wherever they are; a missing one is no error."""
+        by_target: dict[str, list[str]] = defaultdict(list)
+        for one in objects:
+            by_target[one.storage].append(one.name)
+        for name, names in by_target.items():
+            self.target(name).delete(names)
+
+    def sweep_staging(self, older_than_seconds: float) -> int:
+        """Remove staging folders left by dead processes, of all targets; returns how many."""
+        return sum(self.target(name).sweep_staging(older_than_seconds) for name in self.names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fetched:
+    """Objects that somebody else holds as local files: for a process that must not know how to reach their targets."""
+
+    paths: Mapping[ObjectName, Path]
+
+    @contextmanager
+    def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:  # noqa: ARG002
+        """See `port.Readable`."""
+        yield [self.paths[ObjectName(one.storage, one.name)] for one in objects]
