@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from timestore_assets_tests.watched_process import WATCHED
+
 STOP_SECONDS = 30.0
 LOG_LINES = 40
-# the watchdog kills the broker when our end of the pipe closes, whatever we died of
-_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 $$) & exec 3<&-; exec "$@" </dev/null'
 _LOGGING = """rootLogger.level=warn
 rootLogger.appenderRefs=out
 rootLogger.appenderRef.out.ref=out
@@ -57,7 +57,7 @@ class KafkaNode:
         command = self._java(self._heap, "kafka.Kafka", str(self._settings))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["sh", "-c", _WATCHED, "sh", *command], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                ["sh", "-c", WATCHED, "sh", *command], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self, *, kill: bool = False) -> None:

@@ -108,8 +108,9 @@ class Exchange(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_piece(self, piece: bytes) -> None:
-        self.wfile.write(piece)
+        # first, since the client that has it all may look at once
         self.store.count(self.store.sent, self.command, len(piece))
+        self.wfile.write(piece)
 
     def _refuse(self, refusal: Refusal) -> None:
         body = refusal.body()

@@ -83,6 +83,8 @@ def test_the_etag_is_the_digest_of_the_content_where_it_is_said_to_be(object_ser
 
 @REAL_S3[0]
 def test_only_the_right_key_gets_in_and_it_is_not_shown(s3_server: S3Server) -> None:
+    if s3_server.product != "versitygw":
+        pytest.skip(f"not proven: {s3_server.product} lets everybody in")
     assert s3_server.secret_key not in repr(s3_server)
     with pytest.raises(PermissionDeniedError):
         obstore.put(s3_server.store(config={"secret_access_key": "wrong"}), "mine", b"")
