@@ -15,7 +15,9 @@ from timestore_assets.model.target import Driver
 
 if TYPE_CHECKING:
     from timestore_assets.landing.backpressure import Marks
+    from timestore_assets.landing.bulk_limits import BulkLimits
     from timestore_assets.storage.engine import EngineLimits
+    from timestore_assets.upkeep.ledgers import LedgerAges
 
 PACKAGED_DEFS = Path(__file__).parent / "defs"
 
@@ -41,7 +43,9 @@ class Settings(BaseSettings):
     )
     pg_schema: str = Field("timestore", pattern=r"^[a-z_][a-z0-9_]*$", description="PostgreSQL schema of the catalog's tables.")
     database_url_secret: str | None = Field(
-        None, description="Name of the AWS Secrets Manager entry that holds the database URL, in place of TIMESTORE_DATABASE_URL."
+        None,
+        description="Name of the AWS Secrets Manager entry with the database URL, or with RDS's JSON; what that leaves out is "
+        "taken from TIMESTORE_DATABASE_URL.",
     )
     database_read_url: SecretStr | None = Field(
         None,
@@ -124,7 +128,22 @@ class Settings(BaseSettings):
         7 * 86400, ge=0, description="How long superseded segments stay for `--as-of`, rollback and running readers."
     )
     audit_keep_seconds: int = Field(
-        90 * 86400, ge=0, description="How long `timestore gc` leaves it in the audit that a batch landed; what people did stays."
+        90 * 86400,
+        ge=0,
+        description="How long `timestore gc` leaves it in the audit that a batch landed or a partition was built; what "
+        "people did stays.",
+    )
+    ledger_keep_seconds: int = Field(
+        30 * 86400,
+        ge=86400,
+        description="How long `timestore gc` leaves ended sessions, dead letters that a replay has settled, lost offsets that "
+        "were accepted, and events that no Dagster fetched.",
+    )
+    key_keep_seconds: int | None = Field(
+        None,
+        ge=86400,
+        description="How long idempotency keys are known, at least TIMESTORE_INGEST_KEEP_SECONDS; records that come again "
+        "afterwards land again. For ever by default.",
     )
     kafka_bootstrap_servers: str | None = Field(
         None, description="`host:port` list of the Kafka cluster; by default the one `timestore broker` runs for this home."
@@ -253,9 +272,15 @@ class Settings(BaseSettings):
 
     @property
     def catalog_url(self) -> str:
+        """Without a secret of AWS Secrets Manager, which `catalog.database_address` looks up."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.home_folder / 'catalog.sqlite'}"
+
+    @property
+    def is_on_postgres(self) -> bool:
+        """Whether the catalog is no file of this machine."""
+        return self.database_url_secret is not None or not self.catalog_url.startswith("sqlite")
 
     @property
     def declaration_folders(self) -> tuple[Path, ...]:
@@ -271,6 +296,17 @@ class Settings(BaseSettings):
     def keep_versions(self) -> timedelta:
         return timedelta(seconds=self.keep_versions_seconds)
 
+    def ledger_ages(self) -> LedgerAges:
+        """How long the catalog remembers what has become of things."""
+        from timestore_assets.upkeep.ledgers import LedgerAges
+
+        return LedgerAges(
+            audit=timedelta(seconds=self.audit_keep_seconds),
+            ingestions=timedelta(seconds=self.ingest_keep_seconds),
+            settled=timedelta(seconds=self.ledger_keep_seconds),
+            keys=None if self.key_keep_seconds is None else timedelta(seconds=self.key_keep_seconds),
+        )
+
     def backlog_marks(self) -> Marks:
         """When landing topics pauses and goes on."""
         from timestore_assets.landing.backpressure import Mark, Marks
@@ -281,6 +317,12 @@ class Settings(BaseSettings):
             builds=Mark(high=self.backlog_high_builds, low=self.backlog_low_builds),
             commit_ms=Mark(high=self.backlog_high_commit_ms, low=0),
         )
+
+    def bulk_limits(self) -> BulkLimits:
+        """How much of a large drop one landing works on at a time."""
+        from timestore_assets.landing.bulk_limits import BulkLimits
+
+        return BulkLimits(chunk_bytes=self.bulk_chunk_bytes, commit_bytes=self.bulk_commit_bytes, parallel=self.bulk_parallel)
 
     def engine_limits(self) -> EngineLimits:
         """Limits of one DuckDB connection; spilled data goes below TIMESTORE_HOME."""

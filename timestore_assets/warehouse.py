@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from timestore_assets.landing.backpressure import Backlog
     from timestore_assets.landing.replay import ReplayReport, Selection
     from timestore_assets.landing.report import LandReport, Progress
+    from timestore_assets.landing.sharing import Share
+    from timestore_assets.landing.source_files import SourceFiles
     from timestore_assets.landing.stream_report import SessionLimits, StreamProgress, StreamReport
     from timestore_assets.querying.answer import Answer
     from timestore_assets.querying.execute import Querier
     from timestore_assets.querying.question import Question
+    from timestore_assets.sources.files.input_file import InputFile
     from timestore_assets.sources.kafka.lag import SourceLag
     from timestore_assets.sources.kafka.sharding import Shard
     from timestore_assets.sources.kafka.topics import KafkaTopics
@@ -66,7 +69,7 @@ class Warehouse:
             InputError: a setting or declaration is wrong.
             UnavailableError: the home or the database can't be used.
         """
-        from timestore_assets.catalog.sql import SqlCatalog
+        from timestore_assets.catalog.opening import open_catalog
         from timestore_assets.storage.opening import open_storage
 
         settings = settings or Settings.load()
@@ -76,7 +79,7 @@ class Warehouse:
         except OSError as error:
             problem = f"{error.filename} can't be made ({error.strerror})"
             raise UnavailableError(f"{problem}; set TIMESTORE_HOME to another folder") from None
-        catalog = SqlCatalog.open(settings.catalog_url, schema=settings.pg_schema)
+        catalog = open_catalog(settings)
         warehouse = cls(settings, catalog=catalog, storage=open_storage(settings), datasets=datasets)
         warehouse.refresh()
         return warehouse
@@ -150,15 +153,21 @@ class Warehouse:
         return dataset, record
 
     def prefix_folder(self, source: FileSource) -> Path:
-        """The watched folder; relative prefixes lie in TIMESTORE_HOME."""
+        """The watched folder, when it is one of this machine; relative prefixes lie in TIMESTORE_HOME."""
         return self.settings.home_folder / source.prefix
+
+    def source_files(self, source: FileSource) -> SourceFiles:
+        """The files of a source, in a folder or a bucket; see `landing.source_files`."""
+        from timestore_assets.landing.source_files import source_files
+
+        return source_files(self.settings, source)
 
     # --- landing
 
     def land(
         self,
         name: str,
-        paths: Sequence[Path],
+        files: Sequence[Path | InputFile],
         *,
         format: FileFormat | None = None,
         chunk_rows: int | None = None,
@@ -167,32 +176,35 @@ class Warehouse:
     ) -> LandReport:
         """Land files by the path that the sensor takes, under the dataset's first file source.
 
-        A file below that source's prefix keeps its address there, any other is known by its absolute path.
+        A file below that source's prefix keeps its address there, any other is known by its absolute path or URI.
         """
         dataset = self.declared(name)
         source = next(iter(dataset.file_sources), FileSource(prefix=f"inbox/{name}/"))
-        return self.land_source(name, source, paths, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
+        return self.land_source(name, source, files, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
 
     def land_source(
         self,
         name: str,
         source: FileSource,
-        paths: Sequence[Path],
+        files: Sequence[Path | InputFile],
         *,
         format: FileFormat | None = None,
         chunk_rows: int | None = None,
+        share: Share | None = None,
         progress: Progress | None = None,
         actor: str = "sensor",
     ) -> LandReport:
         """Land files of one source of the dataset; see `landing.session.Lander.land_files`."""
-        from timestore_assets.landing.addresses import local_file
         from timestore_assets.landing.session import Lander
 
         dataset, _ = self.resolve(name)
-        lander = Lander(self.catalog, self.storage, self.limits, holder=self.holder)
-        base = self.prefix_folder(source)
-        files = [local_file(path, base) for path in paths]
-        return lander.land_files(dataset, source, files, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
+        bulk = self.settings.bulk_limits()
+        lander = Lander(self.catalog, self.storage, self.limits, holder=self.holder, bulk=bulk)
+        watched = self.source_files(source)
+        named = [watched.known_as(file) for file in files]
+        return lander.land_files(
+            dataset, source, named, format=format, chunk_rows=chunk_rows, share=share, progress=progress, actor=actor
+        )
 
     # --- topics
 
@@ -362,8 +374,7 @@ class Warehouse:
             self.storage,
             intent_grace=settings.gc_grace,
             keep_versions=settings.keep_versions,
-            keep_audit=timedelta(seconds=settings.audit_keep_seconds),
-            keep_ingestions=timedelta(seconds=settings.ingest_keep_seconds),
+            keep=settings.ledger_ages(),
         )
 
     def verify(self, name: str) -> VerifyReport:

@@ -33,6 +33,15 @@ class PostgresServer:
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The server down, as in a restart; it is up again when the block ends."""
+        self.server.stop()
+        try:
+            yield
+        finally:
+            self.server.ensure_postgres_running()
+
     def execute(self, statement: str) -> None:
         """Run one statement as the superuser, outside a transaction."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

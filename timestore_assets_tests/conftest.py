@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster, kaf
 from timestore_assets_tests.kafka_jars import NoKafkaError, kafka_jars
 from timestore_assets_tests.object_server_fixtures import (  # noqa: F401 (pytest finds fixtures by their names here)
     azure_server,
+    fetched_beside,
     gcs_server,
     object_server,
+    programs_of,
     rough_s3,
     s3_bucket,
     s3_server,
@@ -32,10 +35,30 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run on one worker, so that what they share is started once; groups of several files stay as marked."""
+    """A file's tests run on one worker, so that what they share is started once; groups of several files stay as marked.
+
+    Groups with slow tests come first: the last tests of a session are short, and no worker waits long for another. Those of
+    object stores, whose programs may have to be built, come next.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    stores = {_group(item) for item in items if programs_of(item)}
+    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (_group(item) not in slow - stores, _group(item) not in stores))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Programs that selected tests need are fetched beside the first tests, by one worker for all."""
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0" and not session.config.option.collectonly:
+        beside = contextlib.ExitStack()
+        beside.enter_context(fetched_beside(session.items))
+        session.config.add_cleanup(beside.close)
+
+
+def _group(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else ""
 
 
 @pytest.fixture(scope="session")

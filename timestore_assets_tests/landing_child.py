@@ -1,8 +1,8 @@
 """A process that lands files and is killed at a chosen point, forked from one that has everything imported.
 
 Each line of its input is a JSON object: `root` (of the warehouse), `file`, `chunk_rows`, and `calls`, the number of
-function calls after which it kills itself the hard way; 0 means never. It answers with the number of calls that the
-landing made, or `killed`.
+function calls, of all threads, after which it kills itself the hard way; 0 means never. `bulk`: fields of `BulkLimits`;
+`share`: of a list that others land too. It answers with the number of calls that the landing made, or `killed`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import json
 import os
 import signal
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from timestore_assets.landing.bulk_limits import BulkLimits
+from timestore_assets.landing.sharing import Share
 from timestore_assets_tests.landing_ground import Ground, columns, dataset
 
 TTL = timedelta(seconds=1)
@@ -32,10 +35,14 @@ def land(order: dict[str, Any]) -> int:
             if calls == order["calls"]:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    ground = Ground.at(Path(order["root"]), DATASET, ttl=TTL)
+    bulk = BulkLimits(**order["bulk"]) if "bulk" in order else None
+    share = Share(**order["share"]) if "share" in order else None
+    ground = Ground.at(Path(order["root"]), DATASET, ttl=TTL, bulk=bulk)
+    threading.setprofile(count)
     sys.setprofile(count)
-    ground.land(Path(order["file"]), chunk_rows=order["chunk_rows"])
+    ground.land(Path(order["file"]), chunk_rows=order.get("chunk_rows"), share=share)
     sys.setprofile(None)
+    threading.setprofile(None)
     return calls
 
 

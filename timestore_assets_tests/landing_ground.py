@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from timestore_assets.catalog.records import Counters, DatasetRecord
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.landing.addresses import local_file
+from timestore_assets.landing.bulk_limits import BulkLimits
 from timestore_assets.landing.dead_letter_records import DeadLetter, read_dead_letters
 from timestore_assets.landing.report import FileReport, LandReport
 from timestore_assets.landing.session import Lander
@@ -74,6 +75,7 @@ class Ground:
     source: FileSource = FileSource(prefix="inbox")  # noqa: RUF009
     now: datetime = NOW
     ttl: timedelta = timedelta(seconds=20)
+    bulk: BulkLimits | None = None
 
     @property
     def storage(self) -> Storage:
@@ -121,7 +123,7 @@ class Ground:
 
     def lander(self) -> Lander:
         clock = lambda: self.now  # noqa: E731
-        return Lander(self.catalog, self.storage, self.limits, holder="test", ttl=self.ttl, clock=clock)
+        return Lander(self.catalog, self.storage, self.limits, holder="test", ttl=self.ttl, clock=clock, bulk=self.bulk)
 
     def land(self, *paths: Path, **options: Any) -> LandReport:
         return self.lander().land_files(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from timestore_assets_tests import object_server_start as start
-from timestore_assets_tests.object_server_binaries import NoObjectServerError, azurite, fake_gcs_server
+from timestore_assets_tests.object_server_binaries import NoObjectServerError, azurite, fake_gcs_server, fetching, missing
 from timestore_assets_tests.object_servers import AzureServer, GcsServer, ObjectServer, S3Server
 from timestore_assets_tests.rough_store import RoughStore, rough_store
 
@@ -20,7 +21,26 @@ REAL_GCS = [pytest.mark.xdist_group("gcs")]
 
 OBJECT_SERVERS = [pytest.param(kind, marks=marks) for kind, marks in (("s3", REAL_S3), ("azure", REAL_AZURE), ("gcs", REAL_GCS))]
 
+_PROGRAMS = {"s3_server": "versitygw", "gcs_server": "fake-gcs-server", "azure_server": "azurite"}
 _numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def fetched_beside(items: Iterable[pytest.Item]) -> Iterator[None]:
+    """While entered, the programs that these tests need and that aren't here are fetched.
+
+    Building one takes minutes, in which other tests can run.
+    """
+    wanted = missing(sorted({program for item in items for program in programs_of(item)}))
+    with fetching(wanted) if wanted else contextlib.nullcontext():
+        yield
+
+
+def programs_of(item: pytest.Item) -> set[str]:
+    """Those that a test needs, by its fixtures or its group."""
+    group = item.get_closest_marker("xdist_group")
+    named = {*getattr(item, "fixturenames", ()), f"{group.args[0]}_server" if group else ""}
+    return {program for fixture, program in _PROGRAMS.items() if fixture in named}
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from timestore_assets.building.session import Builder
 from timestore_assets.catalog.records import Counters, DatasetRecord, LandingCommit, Span
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
+from timestore_assets.model.objects import DEFAULT_TARGET
 from timestore_assets.model.position import Position
 from timestore_assets.model.schema import PROVENANCE_COLUMNS, Column, Schema
 from timestore_assets.model.segment import NewSegment
@@ -239,14 +240,22 @@ def plain_table(con: Any, name: str, rows: Sequence[Row], schema: Schema) -> Non
         )
 
 
-def ground_in(folder: Path, dataset: Dataset = METER, *, format: str = "auto", memory_bytes: int = 500_000_000) -> Ground:
-    """A ground in a folder; the caller closes it. `memory_bytes`: what a question may use."""
+def ground_in(
+    folder: Path,
+    dataset: Dataset = METER,
+    *,
+    format: str = "auto",
+    memory_bytes: int = 500_000_000,
+    storage: Storage | None = None,
+) -> Ground:
+    """A ground in a folder; the caller closes it. `memory_bytes`: what a question may use. `storage`: where segments go."""
     (folder / "spill").mkdir(parents=True, exist_ok=True)
     dataset = replace(dataset, segments=SegmentPolicy(format=format))  # type: ignore[arg-type]
     limits = EngineLimits(memory_bytes=500_000_000, threads=2, temp_dir=folder / "spill")
     catalog = SqlCatalog.open(f"sqlite:///{folder / 'catalog.sqlite'}")
-    store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
-    querier = Querier(catalog, Storage.of(store), replace(limits, memory_bytes=memory_bytes), holder="test")
+    storage = storage or Storage.of(LocalStore(folder / "data", staging_root=folder / "data" / ".staging"))
+    store: Any = storage.target(DEFAULT_TARGET)
+    querier = Querier(catalog, storage, replace(limits, memory_bytes=memory_bytes), holder="test")
     return Ground(folder=folder, catalog=catalog, store=store, limits=limits, dataset=dataset, querier=querier)
 
 

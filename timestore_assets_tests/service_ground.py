@@ -21,8 +21,7 @@ from timestore_assets.service.app import create_app
 from timestore_assets.service.observing.logs import Log
 from timestore_assets.service.state import Service
 from timestore_assets.settings import Settings
-from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.targets import Storage
+from timestore_assets.storage.opening import open_storage
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.landing_ground import dataset, empty_catalog
 
@@ -51,8 +50,9 @@ def open_warehouse(
     if catalog_url is None and not (home / "catalog.sqlite").exists():
         shutil.copy(empty_catalog(), home / "catalog.sqlite")
     catalog = SqlCatalog.open(catalog_url or chosen.catalog_url)
-    store = LocalStore(chosen.data_folder, staging_root=chosen.data_folder / ".staging")
-    with Warehouse(chosen, catalog=catalog, storage=Storage.of(store), datasets=datasets or {WEATHER.name: WEATHER}) as warehouse:
+    with Warehouse(
+        chosen, catalog=catalog, storage=open_storage(chosen), datasets=datasets or {WEATHER.name: WEATHER}
+    ) as warehouse:
         for name in warehouse.datasets:
             warehouse.resolve(name)
         yield warehouse

@@ -10,7 +10,11 @@ from sqlalchemy import Connection, select
 
 from timestore_assets.catalog import tables
 from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.model.window import format_time
+
+ROUTINE = ("landed", "built", "file_duplicate", "landing_paused", "landing_resumed")
+"""Actions that happen by themselves, again and again."""
 
 
 def record(
@@ -40,17 +44,18 @@ def record(
 
 
 def committed(connection: Connection, token: str) -> int | None:
-    """The manifest version that the commit of that token left, None when it was not committed."""
+    """The manifest version that the commit of that token left, None when it was not committed.
+
+    A transaction in doubt that has written the token may still be about to commit: writing it once more waits for its end.
+    """
+    probe = {"at": 0, "actor": "timestore", "action": "settling", "details": "{}", "token": token}
+    with connection.begin_nested() as attempt:
+        insert_ignore(connection, tables.audit, probe)
+        attempt.rollback()
     version: int | None = connection.execute(
         select(tables.audit.c.manifest_version).where(tables.audit.c.token == token)
     ).scalar_one_or_none()
     return version
-
-
-def prune(connection: Connection, *, before: int) -> int:
-    """See `Catalog.prune_audit`."""
-    routine = (tables.audit.c.action == "landed") & (tables.audit.c.at < before)
-    return connection.execute(tables.audit.delete().where(routine)).rowcount
 
 
 def newest(

@@ -16,24 +16,29 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from timestore_assets.catalog.failures import Failure, classify, translate
 from timestore_assets.catalog.instants import wall_clock
-from timestore_assets.catalog.postgres import postgres_engine
+from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, postgres_engine
 from timestore_assets.catalog.sqlite import WRITES, sqlite_engine
 from timestore_assets.model.errors import InputError, UnavailableError, UnknownOutcomeError
 
 T = TypeVar("T")
 ATTEMPTS = 6
 PATIENCE_SECONDS = 30.0
+RECONNECT_SECONDS = 20.0
+"""How long a server that was there before, and is not now, is waited for: a restart takes some seconds."""
 _FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Database:
     """One catalog database.
 
-    Attributes: `place`, what error messages call it (no password in it); `schema`, PostgreSQL's, else None.
+    Attributes: `place`, what error messages call it (no password in it); `schema`, PostgreSQL's, else None; `reconnect_seconds`,
+    how long a server that has gone is waited for.
     """
 
-    def __init__(self, engine: Engine, *, place: str, schema: str | None) -> None:
-        self.engine, self.place, self.schema = engine, place, schema
+    def __init__(self, engine: Engine, *, place: str, schema: str | None, reconnect_seconds: float = RECONNECT_SECONDS) -> None:
+        self.engine, self.place, self.schema, self.reconnect_seconds = engine, place, schema, reconnect_seconds
+        self._was_there = False
         self.is_sqlite = engine.dialect.name == "sqlite"
         event.listen(engine, "connect", _remember_process)
         event.listen(engine, "checkout", _refuse_after_fork)
@@ -43,8 +48,10 @@ class Database:
         self._reading = engine.execution_options(**reads)
 
     @classmethod
-    def open(cls, url: str, *, schema: str, patience: float = PATIENCE_SECONDS) -> Database:
-        """The database behind a URL; nothing is connected yet.
+    def open(
+        cls, url: str, *, schema: str, patience: float = PATIENCE_SECONDS, limits: PostgresLimits = DEFAULT_LIMITS
+    ) -> Database:
+        """The database behind a URL; nothing is connected yet. `patience`: seconds to wait for another's transaction.
 
         Raises:
             InputError: the URL is none, or of a database that is not supported.
@@ -57,7 +64,8 @@ class Database:
         if kind == "sqlite":
             return cls(sqlite_engine(parsed, patience=patience), place=f"catalog {parsed.database}", schema=None)
         if kind == "postgresql":
-            return cls(postgres_engine(parsed, schema=schema, patience=patience), place=_postgres_place(parsed), schema=schema)
+            engine = postgres_engine(parsed, schema=schema, patience=patience, limits=limits)
+            return cls(engine, place=_postgres_place(parsed), schema=schema)
         raise InputError(f"the catalog can't live in {kind!r}; use a sqlite: or postgresql: URL in TIMESTORE_DATABASE_URL")
 
     def close(self) -> None:
@@ -72,12 +80,12 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one unchanging snapshot."""
+        return self._persist(lambda: self.read_once(work))
 
-        def once() -> T:
-            with _transaction(self._reading) as (connection, _):
-                return work(connection)
-
-        return self._persist(once)
+    def read_once(self, work: Callable[[Connection], T]) -> T:
+        """The same without a second try; DBAPIError or SQLAlchemy's TimeoutError as they come."""
+        with _transaction(self._reading) as (connection, _):
+            return work(connection)
 
     def write(
         self, work: Callable[[Connection], T], *, settle: Callable[[Connection], T | None] | None = None, repeatable: bool = True
@@ -109,17 +117,20 @@ class Database:
 
     def _settled(self, error: DBAPIError, settle: Callable[[Connection], T | None] | None, *, repeatable: bool) -> T:
         if settle is not None:
-            # a write transaction: it waits for the locks of the one in doubt, so that one has ended when this one reads
             try:
-                with _transaction(self._writing) as (connection, _):
-                    found = settle(connection)
-            except DBAPIError as second:
-                raise self._unknown(second) from error
+                found = self._tried(lambda: self._asked(settle))
+            except (DBAPIError, PoolTimeoutError) as second:
+                raise self._unknown(error) from second
             if found is not None:
                 return found
         elif not repeatable:
             raise self._unknown(error) from error
         raise error
+
+    def _asked(self, settle: Callable[[Connection], T | None]) -> T | None:
+        # a write transaction: SQLite begins it when the one in doubt has ended
+        with _transaction(self._writing) as (connection, _):
+            return settle(connection)
 
     def _unknown(self, error: DBAPIError) -> UnknownOutcomeError:
         return UnknownOutcomeError(
@@ -127,16 +138,35 @@ class Database:
         )
 
     def _persist(self, once: Callable[[], T]) -> T:
-        for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return self._tried(once)
+        except PoolTimeoutError as error:
+            raise UnavailableError(f"{self.place}: too many connections are in use at once in this process") from error
+        except DBAPIError as error:
+            raise translate(error, self.place) from error
+
+    def _tried(self, once: Callable[[], T]) -> T:
+        """Try again after conflicts some times, and while a server that was there is gone for `reconnect_seconds`."""
+        attempt, deadline = 0, 0.0
+        while True:
             try:
-                return once()
-            except PoolTimeoutError as error:
-                raise UnavailableError(f"{self.place}: too many connections are in use at once in this process") from error
+                result = once()
             except DBAPIError as error:
-                if attempt == ATTEMPTS or classify(error) not in (Failure.CONFLICT, Failure.LOST):
-                    raise translate(error, self.place) from error
-            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        raise AssertionError("the last attempt returns or raises")
+                attempt += 1
+                deadline = deadline or time.monotonic() + self.reconnect_seconds
+                if not self._may_try_again(classify(error), attempt, deadline):
+                    raise
+            else:
+                self._was_there = True
+                return result
+            pause = min(_FIRST_PAUSE_SECONDS * 2.0**attempt, _LONGEST_PAUSE_SECONDS)
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _may_try_again(self, failure: Failure, attempt: int, deadline: float) -> bool:
+        if failure is Failure.CONFLICT:
+            return attempt < ATTEMPTS
+        gone = failure in (Failure.LOST, Failure.UNREACHABLE) and not self.is_sqlite
+        return gone and self._was_there and time.monotonic() < deadline
 
 
 @contextmanager

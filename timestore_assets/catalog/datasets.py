@@ -49,12 +49,17 @@ def manifest_version(connection: Connection, dataset_id: int) -> int:
 
 
 def schema(connection: Connection, dataset_id: int, version: int) -> Schema:
+    found = find_schema(connection, dataset_id, version)
+    if found is None:
+        raise KeyError(f"schema {version} of dataset {dataset_id}")
+    return found
+
+
+def find_schema(connection: Connection, dataset_id: int, version: int) -> Schema | None:
     columns = connection.execute(
         select(dataset_schemas.c.columns).where(dataset_schemas.c.dataset_id == dataset_id, dataset_schemas.c.version == version)
     ).scalar()
-    if columns is None:
-        raise KeyError(f"schema {version} of dataset {dataset_id}")
-    return schema_from_plain(json.loads(columns), version=version)
+    return None if columns is None else schema_from_plain(json.loads(columns), version=version)
 
 
 def schema_history(connection: Connection, dataset_id: int) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ class Failure(Enum):
     LOCKED = "locked"
     FULL = "full"
     UNREACHABLE = "unreachable"
+    TOO_LONG = "too long"  # a statement passed its time limit
+    READ_ONLY = "read only"  # a replica, or a primary that was one before a failover
     WRONG = "wrong"  # the address, the credentials or the database behind it
     UNKNOWN_ID = "unknown id"
     OTHER = "other"
@@ -37,6 +39,10 @@ _POSTGRES = {
     "40P01": Failure.CONFLICT,
     "55P03": Failure.LOCKED,
     "53100": Failure.FULL,
+    "57014": Failure.TOO_LONG,
+    "25006": Failure.READ_ONLY,
+    "0A000": Failure.READ_ONLY,  # what a standby says to BEGIN READ WRITE; we ask for nothing else that is unsupported
+    "25P03": Failure.LOST,
     "23503": Failure.UNKNOWN_ID,
 }
 _POSTGRES_CLASSES = {
@@ -75,6 +81,12 @@ def translate(error: DBAPIError, place: str) -> TimestoreError | KeyError | DBAP
             return StorageFullError(f"no room left for {place}; free some space and try again")
         case Failure.WRONG:
             return InputError(f"{place} can't be used: {reason}; check TIMESTORE_DATABASE_URL")
+        case Failure.TOO_LONG:
+            hint = "see what keeps the database busy, or raise TIMESTORE_DATABASE_STATEMENT_TIMEOUT_SECONDS"
+            return UnavailableError(f"{place} took too long over a statement; {hint}")
+        case Failure.READ_ONLY:
+            hint = "a failover may be under way; else let TIMESTORE_DATABASE_URL lead to the primary"
+            return UnavailableError(f"{place} takes no writes, as a replica does: {hint}")
         case Failure.UNREACHABLE | Failure.LOST:
             return UnavailableError(f"{place} can't be reached: {reason}")
         case Failure.UNKNOWN_ID:

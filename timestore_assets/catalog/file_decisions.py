@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import datasets, files, sources
+from timestore_assets.catalog import chunks, datasets, files, sources
 from timestore_assets.catalog.records import Counters, FileRecord, FileState
 from timestore_assets.catalog.sessions import is_alive
 from timestore_assets.catalog.tables import files as table
@@ -50,7 +50,7 @@ def _reconsider(connection: Connection, same: Row[Any], others: Rows, *, replace
     if same.state in files.UNSETTLED:
         # which rows it replaces may have changed while it waited
         connection.execute(
-            table.update().where(table.c.id == same.id).values(replaces=_replaces(same.source_partition_id, others))
+            table.update().where(table.c.id == same.id).values(replaces=_replaces(connection, same.source_partition_id, others))
         )
         return
     allowed = same.state == "rejected" and (replace or not _occupied(others))
@@ -93,15 +93,16 @@ def _occupied(others: Rows) -> bool:
     return any(row.state in ("landed", "landing") and row.read > 0 for row in others)
 
 
-def _replaces(own: int | None, others: Rows) -> str:
+def _replaces(connection: Connection, own: int | None, others: Rows) -> str:
     """Source partitions with rows of former contents at this address, including what landed before a quarantine."""
     states = ("landed", "landing", "quarantined")
     former = [row for row in others if row.state in states and row.read > 0 and row.retracted_version is None]
-    return json.dumps(sorted({row.source_partition_id for row in former} - {own, None}))
+    partitions = {row.source_partition_id for row in former} - {own, None}
+    return json.dumps(sorted(chunks.with_parts(connection, partitions)))
 
 
 def _make_pending(connection: Connection, file: Row[Any], others: Rows, *, now: int) -> None:
-    replaces = _replaces(None, others)
+    replaces = _replaces(connection, None, others)
     values = {
         "state": "pending",
         "reason": "",

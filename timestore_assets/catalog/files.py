@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Connection, Row, Select, cast, func, select
 
 from timestore_assets.catalog import audit, datasets, outbox, sources
 from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import Counters, FileRecord, FileState
 from timestore_assets.catalog.sources import add_counters, counters_of
 from timestore_assets.catalog.tables import files, segments, source_partitions
@@ -18,6 +19,7 @@ from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.position import Position
 
 UNSETTLED: tuple[FileState, ...] = ("pending", "landing")
+SETTLED: tuple[FileState, ...] = ("landed", "duplicate", "rejected", "quarantined")
 
 
 def listed(connection: Connection, source_id: int, *, states: Sequence[FileState] | None) -> list[FileRecord]:
@@ -28,11 +30,29 @@ def listed(connection: Connection, source_id: int, *, states: Sequence[FileState
     return [to_record(row) for row in connection.execute(statement)]
 
 
+def settled_etags(connection: Connection, source_id: int, addresses: Sequence[str]) -> dict[str, str]:
+    """See `Catalog.settled_etags`."""
+    # by name and not by range: a range may hold millions that are gone, and its order depends on the database's collation
+    found: dict[str, str] = {}
+    for some in chunked(addresses):
+        wanted = files.c.source_id == source_id, files.c.address.in_(some), files.c.newest, files.c.state.in_(SETTLED)
+        rows = connection.execute(select(files.c.address, files.c.etag).where(*wanted))
+        found.update({row.address: row.etag for row in rows})
+    return found
+
+
 def one(connection: Connection, file_id: int) -> FileRecord:
     row = connection.execute(with_position().where(files.c.id == file_id)).one_or_none()
     if row is None:
         raise KeyError(f"file {file_id}")
     return to_record(row)
+
+
+def at(connection: Connection, source_id: int, address: str) -> FileRecord | None:
+    """The record that stands for an address now."""
+    here = with_position().where(files.c.source_id == source_id, files.c.address == address, files.c.newest)
+    row = connection.execute(here).one_or_none()
+    return None if row is None else to_record(row)
 
 
 def pending(connection: Connection, dataset_id: int) -> int:

@@ -20,6 +20,7 @@ from timestore_assets.catalog.tables import datasets, ingestions, sessions
 from timestore_assets.model.errors import ConflictError
 
 c = ingestions.c
+_AT_ONCE = 1000
 
 
 class Ingestions:
@@ -55,15 +56,19 @@ class Ingestions:
         return self._database.read(read)
 
     def forget(self, *, older_than: timedelta) -> int:
-        """Remove settled and abandoned requests of before; returns how many."""
+        """Remove settled and abandoned requests of before, in steps of their own; returns how many."""
 
-        def work(connection: Connection) -> int:
+        def some(connection: Connection) -> int:
             now = self._database.now(connection)
             lost = select(sessions.c.id).where(sessions.c.id == c.session_id, alive(now)).exists()
             old = and_(c.created_at < now - duration_micros(older_than), (c.state == "landed") | ~lost)
-            return connection.execute(delete(ingestions).where(old)).rowcount
+            oldest = select(c.id).where(old).order_by(c.created_at).limit(_AT_ONCE)
+            return connection.execute(delete(ingestions).where(c.id.in_(oldest))).rowcount
 
-        return self._database.write(work)
+        total = 0
+        while gone := self._database.write(some):
+            total += gone
+        return total
 
     def _one(self, condition: Any) -> Ingestion | None:
         def read(connection: Connection) -> Ingestion | None:

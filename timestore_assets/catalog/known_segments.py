@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, null, select
 
+from timestore_assets.catalog.moving import moves
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.stored_segments import COLUMNS, to_segments
 from timestore_assets.catalog.tables import segment_stats, segments
@@ -17,23 +18,28 @@ KEPT = 200_000
 _AT_ONCE = 5_000
 
 
+class _Known(NamedTuple):
+    """Segments of a dataset as they were after so many moves."""
+
+    moved: int
+    segments: dict[int, Segment]
+
+
 class KnownSegments:
-    """Segments by id. Nothing about a live segment ever changes but its removed version, which is compared.
+    """Segments by id. Nothing about a live segment ever changes but its removed version, which is compared, and where it is:
+    a dataset that was moved is read anew.
 
     Threads may share one: the worst they do to each other is to read a segment twice.
     """
 
     def __init__(self) -> None:
-        self._plain: dict[int, Segment] = {}
-        self._with_stats: dict[int, Segment] = {}
+        self._known: dict[tuple[int, bool], _Known] = {}
 
     def get(
         self, connection: Connection, dataset_id: int, found: Sequence[tuple[int, int | None]], *, with_stats: bool
     ) -> list[Segment]:
         """The segments of these (id, removed version) pairs, in their order."""
-        known = self._with_stats if with_stats else self._plain
-        if len(known) > KEPT:
-            known.clear()
+        known = self._of(dataset_id, moves(connection, dataset_id), with_stats=with_stats)
         missing = [segment_id for segment_id, removed in found if _outdated(known.get(segment_id), removed)]
         if not missing:
             return [known[segment_id] for segment_id, _ in found]
@@ -41,6 +47,15 @@ class KnownSegments:
         answer = [read.get(segment_id) or known[segment_id] for segment_id, _ in found]
         known.update(read)
         return answer
+
+    def _of(self, dataset_id: int, moved: int, *, with_stats: bool) -> dict[int, Segment]:
+        if sum(len(one.segments) for one in list(self._known.values())) > KEPT:
+            self._known = {}
+        known = self._known.get((dataset_id, with_stats))
+        if known is None or known.moved != moved:
+            # a new dict, for a thread that has read the old places may still be filling the other
+            known = self._known[dataset_id, with_stats] = _Known(moved, {})
+        return known.segments
 
 
 def _outdated(segment: Segment | None, removed_version: int | None) -> bool:

@@ -7,12 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, case, select
 
-from timestore_assets.catalog import audit, datasets, files, ingestions, manifest, outbox, partitions, sessions, sources, topics
+from timestore_assets.catalog import (
+    audit,
+    chunks,
+    datasets,
+    files,
+    ingestions,
+    manifest,
+    outbox,
+    partitions,
+    sessions,
+    sources,
+    topics,
+)
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore
-from timestore_assets.catalog.records import Counters, LandingCommit
+from timestore_assets.catalog.records import Counters, FileState, LandingCommit
 from timestore_assets.catalog.tables import dead_letter_files, idempotency_keys
 from timestore_assets.catalog.tables import files as files_table
 from timestore_assets.catalog.tables import sources as sources_table
@@ -41,11 +53,10 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
         ingestions.settle(connection, batch, version=version, now=now)
     _keep_dead_letters(connection, batch, now=now)
     _count(connection, batch, now=now)
-    if batch.file_id is not None:
-        _move_file(connection, batch, batch.file_id, now=now)
+    landed = batch.file_id is not None and _move_file(connection, batch, batch.file_id, now=now)
     if batch.watermark is not None:
         topics.raise_watermark(connection, batch.source_id, batch.watermark)
-    _tell(connection, batch, dataset, starts or (), token=token, version=version, now=now)
+    _tell(connection, batch, dataset, starts or (), landed=landed, token=token, version=version, now=now)
     return version
 
 
@@ -173,24 +184,42 @@ def _count(connection: Connection, batch: LandingCommit, *, now: int) -> None:
         sources.note_landed(connection, batch.source_id, batch.counters.landed, now=now)
 
 
-def _move_file(connection: Connection, batch: LandingCommit, file_id: int, *, now: int) -> None:
+def _move_file(connection: Connection, batch: LandingCommit, file_id: int, *, now: int) -> bool:
+    """Move a file to its new state; returns whether it has landed whole, all its parts."""
     c = files_table.c
-    values = {"state": batch.file_state or "landing", "session_id": batch.session_id, "reason": "", "updated_at": now}
     (only,) = batch.spans
-    own = files_table.update().where(c.id == file_id, c.source_partition_id == only.source_partition_id)
+    parts = chunks.of(connection, only.source_partition_id)
+    state: FileState = batch.file_state or "landing"
+    values: dict[str, Any] = {"state": state, "session_id": batch.session_id, "reason": "", "updated_at": now}
+    if any(not part.done for part in parts):
+        state = "landing"
+        # a part that can't be read keeps the file in quarantine, whatever becomes of the others meanwhile
+        quarantined = c.state == "quarantined"
+        values |= {"state": case((quarantined, c.state), else_=state), "reason": case((quarantined, c.reason), else_="")}
+    own_partition = parts[0].source_partition_id if parts else only.source_partition_id
+    own = files_table.update().where(c.id == file_id, c.source_partition_id == own_partition)
     if connection.execute(own.values(values)).rowcount == 0:
-        raise ValueError(f"file {file_id} is not read as source partition {only.source_partition_id}")
+        raise ValueError(f"file {file_id} is not read as source partition {own_partition}")
     sources.add_counters(connection, files_table, file_id, batch.counters)
-    if batch.file_state == "landed":
+    if state == "landed":
         files.settle_copies(connection, file_id, now=now)
     if batch.retract:
         states = ("landed", "landing", "quarantined")
         former = files_table.update().where(c.source_partition_id.in_(batch.retract), c.state.in_(states))
         connection.execute(former.values(state="replaced", reason="a newer content at its address replaced it", updated_at=now))
+    return state == "landed"
 
 
 def _tell(
-    connection: Connection, batch: LandingCommit, dataset: Row[Any], starts: Iterable[int], *, token: str, version: int, now: int
+    connection: Connection,
+    batch: LandingCommit,
+    dataset: Row[Any],
+    starts: Iterable[int],
+    *,
+    landed: bool,
+    token: str,
+    version: int,
+    now: int,
 ) -> None:
     window = Window(dataset.window)
     keys = [window.key_of(from_micros(start)) for start in starts]
@@ -229,7 +258,7 @@ def _tell(
         "partitions": keys,
         "manifest_version": version,
     }
-    finished = [file] if batch.file_state == "landed" else []
+    finished = [file] if landed else []
     if batch.file_id is not None:
         payload |= {"files": len(finished), "addresses": finished}
     if not any(payload["counters"].values()) and not finished:

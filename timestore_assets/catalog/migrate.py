@@ -55,6 +55,9 @@ def _wal(database: Database) -> None:
 
 def _upgrade(connection: Connection, schema: str | None) -> None:
     if schema is not None:
+        # rewriting a large table may take longer than any other statement, and so may waiting for whoever does it
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         if not inspect(connection).has_schema(schema):
             connection.execute(text(f'CREATE SCHEMA "{schema}"'))

@@ -31,17 +31,20 @@ from timestore_assets.model.segment import Segment
 from timestore_assets.model.window import Partition
 
 if TYPE_CHECKING:
+    from timestore_assets.catalog.chunks import Chunks
     from timestore_assets.catalog.declarations import Declarations
     from timestore_assets.catalog.ingestions import Ingestions
+    from timestore_assets.catalog.moving import Moving
     from timestore_assets.catalog.policies import Policies
     from timestore_assets.catalog.saved_queries import SavedQueries
     from timestore_assets.catalog.tokens import Tokens
+    from timestore_assets.catalog.trimming import Trimming
 
 
 class Catalog(Protocol):
     """Every method is one short transaction. Times are aware and UTC. Unknown ids raise KeyError (a bug, not an input).
 
-    What the HTTP service alone keeps is in parts of its own.
+    What the HTTP service alone keeps, and what is forgotten in time, is in parts of its own.
     """
 
     @property
@@ -58,6 +61,12 @@ class Catalog(Protocol):
     def declarations(self) -> Declarations: ...
     @property
     def policies(self) -> Policies: ...
+    @property
+    def trimming(self) -> Trimming: ...
+    @property
+    def chunks(self) -> Chunks: ...
+    @property
+    def moving(self) -> Moving: ...
 
     def is_current(self) -> bool:
         """Whether the tables are (still) those that this version of the package reads and writes."""
@@ -122,6 +131,12 @@ class Catalog(Protocol):
 
     def files(self, source_id: int, *, states: Sequence[FileState] | None = None) -> list[FileRecord]:
         """Newest record of each address, by address."""
+
+    def settled_etags(self, source_id: int, addresses: Sequence[str]) -> dict[str, str]:
+        """Of these addresses those whose content's fate is decided (landed, duplicate, rejected, quarantined), with its etag."""
+
+    def file_at(self, source_id: int, address: str) -> FileRecord | None:
+        """The record that stands for an address now."""
 
     def observe_file(self, source_id: int, *, address: str, sha256: str, etag: str, size: int, replace: bool) -> FileRecord:
         """Decide what a content at an address is, in one transaction, and return its record (SEMANTICS §7).
@@ -228,9 +243,6 @@ class Catalog(Protocol):
         self, *, dataset_ids: Sequence[int] | None = None, limit: int = 100, before: int | None = None
     ) -> list[dict[str, Any]]:
         """The newest rows first, with their datasets' names; only those of these datasets, and older than the row `before`."""
-
-    def prune_audit(self, *, older_than: timedelta) -> int:
-        """Forget that batches landed, once it is so long ago; whatever a person did stays. Returns how many rows went."""
 
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         """Landed rows per second by source id over the last so many seconds."""

@@ -154,6 +154,22 @@ class FileRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FileChunk:
+    """A part of a large file: `[start, end)` of it, read as a source partition of its own whose checkpoint is `position`."""
+
+    file_id: int
+    number: int
+    source_partition_id: int
+    start: Position
+    end: Position
+    position: Position
+
+    @property
+    def done(self) -> bool:
+        return self.position.offset >= self.end.offset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotencyKey:
     """`digest`: of the content the key stood for, so that a re-use for other content can be told."""
 

@@ -25,14 +25,17 @@ from timestore_assets.catalog import (
     sources,
     topics,
 )
+from timestore_assets.catalog.chunks import Chunks
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.declarations import Declarations
 from timestore_assets.catalog.ingestions import Ingestions
 from timestore_assets.catalog.instants import duration_micros, to_micros
 from timestore_assets.catalog.known_segments import KnownSegments
 from timestore_assets.catalog.migrate import ensure_current, revision
+from timestore_assets.catalog.moving import Moving
 from timestore_assets.catalog.partitions import request as request_partitions
 from timestore_assets.catalog.policies import Policies
+from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
 from timestore_assets.catalog.records import (
     NO_COUNTS,
     BuildCommit,
@@ -50,9 +53,11 @@ from timestore_assets.catalog.records import (
     SourceRecord,
     TopicPartition,
 )
+from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.saved_queries import SavedQueries
 from timestore_assets.catalog.tables import HEAD
 from timestore_assets.catalog.tokens import Tokens
+from timestore_assets.catalog.trimming import Trimming
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.objects import DEFAULT_TARGET, ObjectName
 from timestore_assets.model.position import Position
@@ -67,34 +72,53 @@ DEFAULT_SCHEMA = "timestore"
 class SqlCatalog:
     """`catalog.port.Catalog`, whose docstrings are the contract. Threads may share one; so may processes after a fork."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, replica: Replica | None = None) -> None:
+        self._database, self._replica = database, replica
         self._known = KnownSegments()
         self.ingestions, self.tokens = Ingestions(database), Tokens(database)
         self.saved_queries, self.declarations = SavedQueries(database), Declarations(database)
-        self.policies = Policies(database)
+        self.policies, self.chunks, self.moving = Policies(database), Chunks(database), Moving(database)
+        self.trimming = Trimming(database)
 
     @classmethod
-    def open(cls, url: str, *, schema: str = DEFAULT_SCHEMA, patience: float = PATIENCE_SECONDS) -> SqlCatalog:
+    def open(
+        cls,
+        url: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        patience: float = PATIENCE_SECONDS,
+        limits: PostgresLimits = DEFAULT_LIMITS,
+        read_url: str | None = None,
+        renew: Callable[[], str] | None = None,
+    ) -> SqlCatalog:
         """Open the catalog behind a `sqlite:` or `postgresql:` URL, making or migrating its tables when that is needed.
 
-        `schema`: PostgreSQL schema that holds the tables. `patience`: seconds to wait for another's transaction.
+        Args:
+            schema: PostgreSQL schema that holds the tables.
+            patience: seconds to wait for another's transaction.
+            read_url: a read replica, for what queries plan by.
+            renew: gives the URL again, with the password as it is by then.
 
         Raises:
             InputError: the URL, the credentials or the file behind it are wrong.
             UnavailableError: the database can't be reached or stays locked.
             RefusedError: a newer version of this package made the catalog.
         """
-        database = Database.open(url, schema=schema, patience=patience)
+        database = Database.open(url, schema=schema, patience=patience, limits=limits)
+        if renew is not None:
+            renew_password(database.engine, renew)
         try:
+            replica = Replica.open(read_url, schema=schema, limits=limits) if read_url else None
             ensure_current(database)
         except BaseException:
             database.close()
             raise
-        return cls(database)
+        return cls(database, replica)
 
     def close(self) -> None:
         self._database.close()
+        if self._replica is not None:
+            self._replica.close()
 
     @property
     def place(self) -> str:
@@ -115,7 +139,9 @@ class SqlCatalog:
         return self._read(datasets.listed)
 
     def schema(self, dataset_id: int, version: int) -> Schema:
-        return self._read(datasets.schema, dataset_id, version)
+        # once there, a schema version is as unchanging as a manifest version: any replica that has it will do
+        found = self._replica and self._replica.read(dataset_id, 0, lambda c: datasets.find_schema(c, dataset_id, version))
+        return found or self._read(datasets.schema, dataset_id, version)
 
     def schema_history(self, dataset_id: int) -> list[dict[str, Any]]:
         return self._read(datasets.schema_history, dataset_id)
@@ -166,6 +192,12 @@ class SqlCatalog:
     # --- files
     def files(self, source_id: int, *, states: Sequence[FileState] | None = None) -> list[FileRecord]:
         return self._read(files.listed, source_id, states=states)
+
+    def file_at(self, source_id: int, address: str) -> FileRecord | None:
+        return self._read(files.at, source_id, address)
+
+    def settled_etags(self, source_id: int, addresses: Sequence[str]) -> dict[str, str]:
+        return self._read(files.settled_etags, source_id, addresses)
 
     def observe_file(self, source_id: int, *, address: str, sha256: str, etag: str, size: int, replace: bool) -> FileRecord:
         seen: dict[str, Any] = {"address": address, "sha256": sha256, "etag": etag, "size": size, "replace": replace}
@@ -228,13 +260,13 @@ class SqlCatalog:
             found = manifest.matching(c, dataset_id, version=version, start=start, end=end, partition_start=first)
             return self._known.get(c, dataset_id, found, with_stats=with_stats)
 
-        return self._database.read(read)
+        return self._read_at(dataset_id, version, read)
 
     def segment_count(self, dataset_id: int, *, version: int | None = None) -> int:
-        return self._read(manifest.count, dataset_id, version=version)
+        return self._read_at(dataset_id, version, lambda c: manifest.count(c, dataset_id, version=version))
 
     def retracted(self, dataset_id: int, *, version: int | None = None) -> frozenset[int]:
-        return self._read(manifest.retracted, dataset_id, version=version)
+        return self._read_at(dataset_id, version, lambda c: manifest.retracted(c, dataset_id, version=version))
 
     def pin(self, dataset_id: int, *, version: int | None, holder: str, ttl: timedelta) -> tuple[int, Lease]:
         return self._timed(lambda c, now: leases.pin(c, dataset_id, version=version, holder=holder, until=_after(now, ttl)))
@@ -277,9 +309,6 @@ class SqlCatalog:
     ) -> list[dict[str, Any]]:
         return self._read(audit.newest, dataset_ids=dataset_ids, limit=limit, before=before)
 
-    def prune_audit(self, *, older_than: timedelta) -> int:
-        return self._timed(lambda c, now: audit.prune(c, before=now - duration_micros(older_than)))
-
     def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
         return self._read(lambda c: sources.throughput(c, dataset_id, seconds=seconds, now=self._database.now(c)))
 
@@ -306,6 +335,14 @@ class SqlCatalog:
     # --- transactions
     def _read(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
         return self._database.read(lambda connection: work(connection, *args, **options))
+
+    def _read_at(self, dataset_id: int, version: int | None, work: Callable[[Connection], T]) -> T:
+        """A read of what belongs to a manifest version: by the replica when that has come so far, else by the primary."""
+        if self._replica is not None and version is not None:
+            found = self._replica.read(dataset_id, version, work)
+            if found is not None:
+                return found
+        return self._database.read(work)
 
     def _timed(self, work: Callable[[Connection, int], T], *, repeatable: bool = True) -> T:
         """A write that is told the time, and may be done twice without harm."""

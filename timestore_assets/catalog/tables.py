@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.schema import SchemaItem
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 NAMING = {
@@ -154,6 +154,7 @@ files = _table(
     Index(None, "source_id", "address"),
     Index(None, "dataset_id", "sha256"),
     Index(None, "source_partition_id"),
+    Index(None, "session_id"),
 )
 
 # parts of a large file that are landed side by side, each with a checkpoint of its own; number 0 is the file's own
@@ -340,6 +341,7 @@ ingestions = _table(
     _whole("settled_at", nullable=True),
     UniqueConstraint("dataset_id", "key"),
     Index(None, "created_at"),
+    Index(None, "session_id"),
 )
 
 tokens = _table(

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from timestore_assets.cli.land import exit_code
 from timestore_assets.cli.numbers import count, counted, duration, size
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import make_table, print_json, stderr, stdout
 from timestore_assets.cli.session import actor, open_warehouse
+from timestore_assets.cli.span import span
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.window import parse_time
 
 if TYPE_CHECKING:
     from timestore_assets.building.report import BuildReport
+    from timestore_assets.landing.report import LandReport
     from timestore_assets.model.window import Partition
     from timestore_assets.warehouse import Warehouse
 
@@ -29,22 +31,46 @@ that arrives later makes the partition stale until the next build."""
 Keys = Annotated[list[str] | None, typer.Option("--partition", metavar="KEY", help="Build this partition; repeatable.")]
 From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Build partitions from this time on.")]
 To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Build partitions before this time.")]
+Reload = Annotated[bool, typer.Option("--reload", help="First land what the file sources hold of that time and is new.")]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command("build", help=HELP)(build)
 
 
-def build(dataset: DatasetName, partition: Keys = None, start: From = None, end: To = None, json: AsJson = False) -> None:
+def build(
+    dataset: DatasetName,
+    partition: Keys = None,
+    start: From = None,
+    end: To = None,
+    reload: Reload = False,
+    json: AsJson = False,
+) -> None:
     with open_warehouse() as warehouse:
+        landed = _reloaded(warehouse, dataset, keys=partition or [], start=start, end=end) if reload else None
         chosen = choose(warehouse, dataset, keys=partition or [], start=start, end=end)
         reports = _counted(warehouse.build(dataset, chosen, close=True, actor=actor()), total=len(chosen), shown=not json)
     if json:
-        print_json(_as_json(dataset, reports))
+        print_json(_as_json(dataset, reports, landed))
     elif reports:
         _print_reports(reports)
     else:
         stdout().print(f"Nothing to build: no partition of {dataset} that was asked for holds unbuilt rows.")
+    if landed is not None and (code := exit_code(landed)):
+        raise typer.Exit(code)
+
+
+def _reloaded(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | None, end: str | None) -> LandReport:
+    """Land what the sources hold of the time that is about to be built."""
+    from timestore_assets.reloading import land_window, together
+
+    declared = warehouse.declared(dataset)
+    spans = [(one.start, one.end) for one in map(declared.partition, dict.fromkeys(keys))] if keys else [span(start, end)]
+    report = together([land_window(warehouse, dataset, first, last, actor=actor()) for first, last in spans])
+    console = stderr()
+    for file in report.files:
+        console.print(f"{file.state}: {file.address}" + (f": {file.reason}" if file.reason else ""), markup=False, soft_wrap=True)
+    return report
 
 
 def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | None, end: str | None) -> list[Partition]:
@@ -60,9 +86,7 @@ def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | 
         return [declared.partition(key) for key in dict.fromkeys(keys)]
     known = warehouse.catalog.partitions(record.id)
     if start or end:
-        first, last = parse_time(start) if start else None, parse_time(end) if end else None
-        if first and last and first >= last:
-            raise InputError(f"--from {start} is not before --to {end}")
+        first, last = span(start, end)
         wanted = set(declared.partitions_between(first, last, datetime.now(UTC)))
         return [found.partition for found in known if found.partition in wanted]
     return [found.partition for found in known if found.state not in ("sealed", "expired") or found.deltas or found.retracted]
@@ -77,15 +101,15 @@ def _counted(reports: Iterator[BuildReport], *, total: int, shown: bool) -> list
     return list(track(reports, "building", total=total, console=console, transient=True, disable=hidden))
 
 
-def _as_json(dataset: str, reports: Iterable[BuildReport]) -> dict[str, Any]:
+def _as_json(dataset: str, reports: Iterable[BuildReport], landed: LandReport | None) -> dict[str, Any]:
     from timestore_assets.catalog.records import NO_COUNTS
     from timestore_assets.model.definition import to_plain
 
     built = list(reports)
     return {
         "dataset": dataset,
-        # what every command that moves records gives; a build reads none from a source
-        **to_plain(NO_COUNTS),
+        # what every command that moves records gives; a build reads none from a source unless it is told to
+        **to_plain(NO_COUNTS if landed is None else landed.counters),
         **{outcome: sum(report.outcome == outcome for report in built) for outcome in ("built", "unchanged", "empty")},
         "rows": sum(report.rows for report in built),
         "bytes": sum(report.bytes for report in built),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from timestore_assets.cli.dagster_storage import URL_VARIABLE, dagster_database_url, make_schema, with_storage
 from timestore_assets.model.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -37,13 +37,26 @@ def project_folder() -> Path:
 
 
 def prepare_home(settings: Settings, project: Path) -> dict[str, str]:
-    """Make the Dagster home below TIMESTORE_HOME and return the environment that Dagster's processes need."""
+    """Make the Dagster home below TIMESTORE_HOME and return the environment that Dagster's processes need.
+
+    With a catalog on PostgreSQL Dagster stores there too. The variable with its URL is then set for this process as well, which
+    looks at Dagster's runs now and then.
+
+    Raises:
+        UnavailableError: the home can't be written. InputError, UnavailableError: the database can't be used.
+    """
     home = settings.dagster_home
     try:
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(project / "dagster.yaml", home / "dagster.yaml")
+        configuration = (project / "dagster.yaml").read_text(encoding="utf-8")
+        if settings.is_on_postgres:
+            configuration = with_storage(configuration)
+        (home / "dagster.yaml").write_text(configuration, encoding="utf-8")
     except OSError as error:
         raise UnavailableError(f"{home} can't be written ({error.strerror}); set TIMESTORE_HOME to another folder") from None
+    if settings.is_on_postgres:
+        make_schema(settings)
+        os.environ[URL_VARIABLE] = dagster_database_url(settings)
     return {
         **os.environ,
         "DAGSTER_HOME": str(home),

@@ -52,7 +52,8 @@ def describe(dataset: DatasetName, json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         declared, record = warehouse.resolve(dataset)
     if json:
-        print_json({**declared.definition(), "manifest_version": record.manifest_version, "schema": _columns(record.schema)})
+        found = {"manifest_version": record.manifest_version, "storage": record.storage, "schema": _columns(record.schema)}
+        print_json({**declared.definition(), **found})
         return
     _print_description(declared, record)
 
@@ -99,6 +100,7 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["evolution", f"new columns: {evolution.new_columns}, widen: {'yes' if evolution.widen else 'no'}"],
         ["segments", f"{dataset.segments.format}, sorted by {', '.join(dataset.sort_columns)}"],
         ["retention", period(dataset.retention.max_age) if dataset.retention.max_age else "for ever"],
+        ["storage", record.storage],
         ["manifest version", str(record.manifest_version)],
     ]
     return rows + [["source", _source(source)] for source in dataset.sources]

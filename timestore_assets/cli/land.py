@@ -14,6 +14,7 @@ from timestore_assets.cli.numbers import count, duration, rate, size
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import print_json, print_table, stderr, stdout
 from timestore_assets.cli.session import actor, open_warehouse
+from timestore_assets.cli.span import span
 from timestore_assets.cli.uris import expand
 from timestore_assets.model.errors import InputError
 
@@ -24,11 +25,19 @@ if TYPE_CHECKING:
 FORMATS = ("auto", "csv", "jsonl", "envelopes", "parquet")
 HELP = """Land files: read, validate, write delta segments, publish; the rows can be queried at once.
 
+Without files but with --from or --to: what the dataset's own sources hold of that time and is not landed yet. Of a source whose
+prefix has a time in it, as raw/{window:%Y/%m/%d}/, only those folders are listed.
+
 Exit code 0: every file is landed, or was before (refused records are dead letters and change nothing about that).
 2: a file could not be read and is quarantined. 3: a file's content changed since it was landed and the source's
 `on_change: reject` refuses it."""
 
-Uris = Annotated[list[str], typer.Argument(metavar="URI...", help="Files, folders or globs.", show_default=False)]
+Uris = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[URI]...", help="Files, folders or globs; s3://, gs:// and az:// as well.", show_default=False),
+]
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Look at the sources from this time on.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Look at the sources before this time.")]
 Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}; the source's by default.")]
 ChunkRows = Annotated[int | None, typer.Option("--chunk-rows", min=1, help="Most records a commit; by memory by default.")]
 
@@ -37,23 +46,34 @@ def add_to(app: typer.Typer) -> None:
     app.command("land", help=HELP)(land)
 
 
-def land(dataset: DatasetName, uris: Uris, format: Format = None, chunk_rows: ChunkRows = None, json: AsJson = False) -> None:
+def land(
+    dataset: DatasetName,
+    uris: Uris = None,
+    start: From = None,
+    end: To = None,
+    format: Format = None,
+    chunk_rows: ChunkRows = None,
+    json: AsJson = False,
+) -> None:
     from timestore_assets.cli.land_progress import progress_bar
+    from timestore_assets.reloading import land_window
 
     if format is not None and format not in FORMATS:
         raise InputError(f"--format {format!r} is not known; write one of {', '.join(FORMATS)}")
+    if bool(uris) == bool(start or end):
+        raise InputError("name the files to land, or give --from and --to for what the dataset's sources hold of that time")
+    first, last = span(start, end)
+    kind = cast("FileFormat | None", format)
     with open_warehouse() as warehouse:
         warehouse.declared(dataset)
-        paths, problems = expand(uris)
-        with progress_bar(paths, shown=sys.stderr.isatty()) as progress:
-            report = warehouse.land(
-                dataset,
-                paths,
-                format=cast("FileFormat | None", format),
-                chunk_rows=chunk_rows,
-                progress=progress,
-                actor=actor(),
-            )
+        files, problems = expand(uris or [], warehouse.settings)
+        with progress_bar(files, shown=sys.stderr.isatty()) as progress:
+            if files:
+                report = warehouse.land(dataset, files, format=kind, chunk_rows=chunk_rows, progress=progress, actor=actor())
+            else:
+                report = land_window(
+                    warehouse, dataset, first, last, format=kind, chunk_rows=chunk_rows, progress=progress, actor=actor()
+                )
     if json:
         print_json(_as_json(report))
     else:

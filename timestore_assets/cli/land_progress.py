@@ -1,4 +1,4 @@
-"""The progress bar of `land`: bytes read of all bytes, rows a second, the file at hand."""
+"""The progress bars of `land`: bytes read of all bytes, rows a second, time left, and the files under way."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from timestore_assets.landing.report import FileReport, Progress
+    from timestore_assets.sources.files.input_file import InputFile
 
 
 @contextmanager
-def progress_bar(paths: Sequence[Path], *, shown: bool) -> Iterator[Progress | None]:
+def progress_bar(files: Sequence[Path | InputFile], *, shown: bool) -> Iterator[Progress | None]:
     """What `land` reports its progress to; None when nobody looks."""
     if not shown:
         yield None
@@ -33,15 +34,19 @@ def progress_bar(paths: Sequence[Path], *, shown: bool) -> Iterator[Progress | N
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=stderr(), transient=True) as bar:
-        task = bar.add_task("landing", total=sum(_size(path) for path in paths), rows="")
-        yield LandProgress(bar, task, files=len(paths))
+        task = bar.add_task("landing", total=sum(_size(file) for file in files), rows="")
+        yield LandProgress(bar, task, files=len(files))
 
 
 class LandProgress:
-    """Adds up what `landing` says about each file; implements `landing.report.Progress`."""
+    """Adds up what `landing` says about each file, with a line for each one under way when there are several.
+
+    Implements `landing.report.Progress`.
+    """
 
     def __init__(self, bar: Bar, task: TaskID, *, files: int) -> None:
         self._bar, self._task, self._files = bar, task, files
+        self._lines: dict[str, TaskID] = {}
         self._sizes: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._rows: dict[str, int] = {}
@@ -49,6 +54,8 @@ class LandProgress:
 
     def file_started(self, address: str, size_bytes: int) -> None:
         self._sizes[address] = size_bytes
+        if self._files > 1 and address not in self._lines:
+            self._lines[address] = self._bar.add_task(_name(address), total=size_bytes, rows="")
         self._show(address)
 
     def advanced(self, address: str, bytes_read: int, rows: int) -> None:
@@ -60,18 +67,28 @@ class LandProgress:
     def file_done(self, report: FileReport) -> None:
         self._read[report.address] = self._sizes.get(report.address, report.bytes)
         self._done += 1
+        line = self._lines.pop(report.address, None)
+        if line is not None:
+            self._bar.remove_task(line)
         self._show(report.address)
 
     def _show(self, address: str) -> None:
         rows, seconds = sum(self._rows.values()), self._bar.tasks[0].elapsed or 0.0
         speed = f"{rows:,} rows, {rows / seconds:,.0f}/s" if rows and seconds else ""
-        name = address.rsplit("/", 1)[-1]
-        label = name if self._files == 1 else f"{name} ({min(self._done + 1, self._files)}/{self._files})"
+        label = _name(address) if self._files == 1 else f"{min(self._done, self._files)} of {self._files} files"
         self._bar.update(self._task, completed=sum(self._read.values()), description=label, rows=speed)
+        line = self._lines.get(address)
+        if line is not None:
+            own = self._rows.get(address, 0)
+            self._bar.update(line, completed=self._read.get(address, 0), rows=f"{own:,} rows" if own else "")
 
 
-def _size(path: Path) -> int:
+def _name(address: str) -> str:
+    return address.rsplit("/", 1)[-1]
+
+
+def _size(file: Path | InputFile) -> int:
     try:
-        return path.stat().st_size
+        return file.stat().st_size if isinstance(file, Path) else file.expected_bytes
     except OSError:
         return 0

@@ -34,12 +34,13 @@ def add_to(app: typer.Typer) -> None:
 def gc(json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         report = warehouse.collect()
-    if json:
-        print_json(report)
-        return
     from timestore_assets.model.definition import to_plain
 
     plain: dict[str, Any] = to_plain(report)
+    plain |= plain.pop("trimmed")
+    if json:
+        print_json(plain)
+        return
     print_table(["collected", ""], ([key.replace("_", " "), _cell(key, value)] for key, value in plain.items()))
 
 

@@ -5,28 +5,68 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from timestore_assets.model.errors import InputError
 
+if TYPE_CHECKING:
+    from timestore_assets.settings import Settings
+    from timestore_assets.sources.files.input_file import InputFile
 
-def expand(uris: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The files that paths, `file://` URIs, folders and globs name, in the order given and without repetitions.
+_STORES = ("s3", "gs", "az")
 
-    A folder means every file below it except those that a watched prefix ignores too (`.*`, `_*`, `*.tmp`, `*.part`, …).
+
+def expand(uris: Sequence[str], settings: Settings) -> tuple[list[Path | InputFile], list[str]]:
+    """The files that paths, URIs, folders and globs name, in the order given and without repetitions.
+
+    A folder means every file below it except those that a watched prefix ignores too (`.*`, `_*`, `*.tmp`, `*.part`, …); in an
+    object store it is a URI that ends with `/`.
 
     Returns:
         The files, and one sentence for each entry of a folder that should be one but can't be read.
 
     Raises:
-        InputError: a URI names nothing, or has a scheme that can't be read.
+        InputError: a URI names nothing, or has a scheme that can't be read. UnavailableError: a store can't be reached.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path | InputFile] = {}
     problems: list[str] = []
     for uri in uris:
-        for path in _expand_one(uri, problems):
-            found.setdefault(path)
-    return list(found), problems
+        if urlsplit(uri).scheme in _STORES:
+            found |= {file.address: file for file in _in_store(uri, settings) if file.address not in found}
+        else:
+            found |= {str(path): path for path in _expand_one(uri, problems) if str(path) not in found}
+    return list(found.values()), problems
+
+
+def _in_store(uri: str, settings: Settings) -> list[InputFile]:
+    from timestore_assets.sources.files.object_file import ObjectFile
+    from timestore_assets.sources.files.object_listing import ObjectFolder
+    from timestore_assets.storage.buckets import open_bucket
+
+    bucket = open_bucket(settings, uri)
+    key, root, pattern = bucket.prefix, *_folder_and_glob(bucket.prefix)
+    if key and not pattern:
+        file = ObjectFile(bucket, key)
+        if file.looks() is not None:
+            return [file]
+        raise InputError(f"there is no object {uri!r}; what stands for a folder ends with /")
+    folder = ObjectFolder(bucket=bucket, root=root, glob=pattern or "**/*")
+    found: list[InputFile] = [
+        ObjectFile(bucket, f"{root}{file.address}", expected_bytes=file.size) for page in folder.pages() for file in page.files
+    ]
+    if not found:
+        raise InputError(f"no object matches {uri!r}" if glob.has_magic(key) else f"there is no object to land below {uri!r}")
+    return found
+
+
+def _folder_and_glob(key: str) -> tuple[str, str]:
+    """What can be listed of a key, up to the last `/` before anything that a glob stands for; and the rest."""
+    if not glob.has_magic(key):
+        return (key, "**/*") if key.endswith("/") else ("", "")
+    first = min(key.index(char) for char in "*?[" if char in key)
+    root = key[: key.rfind("/", 0, first) + 1]
+    return root, key.removeprefix(root)
 
 
 def _expand_one(uri: str, problems: list[str]) -> list[Path]:
@@ -50,7 +90,9 @@ def _local(uri: str) -> str:
         return uri
     parts = urlsplit(uri)
     if parts.scheme != "file":
-        raise InputError(f"{uri!r} can't be read: {parts.scheme}:// is not supported; give a local path, a folder or a glob")
+        raise InputError(
+            f"{parts.scheme}:// can't be read; give a path, a folder, a glob, or s3://bucket/key, gs://… or az://container/…"
+        )
     return unquote(parts.path)
 
 

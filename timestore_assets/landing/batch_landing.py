@@ -59,6 +59,7 @@ class Tally:
     changes: list[SchemaChange] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
+    segments: int = 0
 
     def add(self, other: Tally) -> None:
         self.counters += other.counters
@@ -66,6 +67,7 @@ class Tally:
         self.changes += other.changes
         self.reasons.update(other.reasons)
         self.ignored.update(other.ignored)
+        self.segments += other.segments
 
 
 class OvertakenError(ConflictError):
@@ -116,7 +118,9 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Staged:
+class Staged:
+    """Files of one commit that are finished and not yet in the store."""
+
     segments: list[StagedSegment]
     dead_letters: list[StagedDeadLetters]
 
@@ -233,10 +237,7 @@ class BatchLanding:
             with span("stage", dataset=self._dataset.name) as noting:
                 staged = self._stage(batch, prepared, provenance, folder, forward=effects.forward)
                 noting.note(segments=len(staged.segments), dead_letter_files=len(staged.dead_letters))
-            with span("promote", objects=", ".join(staged.names[:_NAMES_TRACED])):
-                self._publish(staged)
-            with span("catalog commit", dataset=self._dataset.name):
-                self._commit(self._commit_of(prepared, staged, effects), effects)
+            self._promote_and_commit(prepared, staged, effects)
         self.last_write_seconds = time.monotonic() - began
         self._count(prepared, staged)
         if prepared.changes:
@@ -244,7 +245,7 @@ class BatchLanding:
             self._record = self._current_record()
         return prepared.counters
 
-    def _stage(self, batch: Batch, prepared: Prepared, provenance: Provenance, folder: Path, *, forward: bool) -> _Staged:
+    def _stage(self, batch: Batch, prepared: Prepared, provenance: Provenance, folder: Path, *, forward: bool) -> Staged:
         segments = write_segments(
             prepared.rows,
             prepared.positions,
@@ -265,15 +266,21 @@ class BatchLanding:
             now=self._clock(),
             forward=forward,
         )
-        return _Staged(segments=segments, dead_letters=letters)
+        return Staged(segments=segments, dead_letters=letters)
 
-    def _publish(self, staged: _Staged) -> None:
+    def _promote_and_commit(self, prepared: Prepared, staged: Staged, effects: Effects) -> None:
+        with span("promote", objects=", ".join(staged.names[:_NAMES_TRACED])):
+            self._publish(staged)
+        with span("catalog commit", dataset=self._dataset.name):
+            self._commit(self._commit_of(prepared, staged, effects), effects)
+
+    def _publish(self, staged: Staged) -> None:
         uploads = [*(one.upload for one in staged.segments), *(one.upload for one in staged.dead_letters)]
         if uploads:
             self._catalog.announce(self._session_id, staged.names, storage=self._record.storage)
             self._storage.target(self._record.storage).promote(uploads)
 
-    def _commit_of(self, prepared: Prepared, staged: _Staged, effects: Effects) -> LandingCommit:
+    def _commit_of(self, prepared: Prepared, staged: Staged, effects: Effects) -> LandingCommit:
         return LandingCommit(
             dataset_id=self._record.id,
             session_id=self._session_id,
@@ -333,11 +340,12 @@ class BatchLanding:
             raise KeyError(self._dataset.name)
         return record
 
-    def _count(self, prepared: Prepared, staged: _Staged) -> None:
+    def _count(self, prepared: Prepared, staged: Staged) -> None:
         tally = self._tally
         tally.counters += prepared.counters
         tally.changes.extend(prepared.changes)
         tally.ignored.update(prepared.ignored)
+        tally.segments += len(staged.segments)
         window = self._dataset.window
         tally.partitions.update(
             (one.segment.partition_start, window.key_of(one.segment.partition_start)) for one in staged.segments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
@@ -42,7 +42,7 @@ def write_delta_files(
 
     def write(job: tuple[int, tuple[int, int]]) -> WrittenFile:
         number, (first, rows) = job
-        return _write(table.slice(first, rows), folder / f"{number}.parquet", encodings, unprunable)
+        return _write([table.slice(first, rows)], table.schema, folder / f"{number}.parquet", encodings, unprunable)
 
     jobs = list(enumerate(clusters.spans()))
     try:
@@ -52,17 +52,44 @@ def write_delta_files(
         raise not_written(folder, "writing segments", error) from error
 
 
-def _write(table: pa.Table, path: Path, encodings: dict[str, Any], unprunable: Sequence[str]) -> WrittenFile:
+def write_delta_file(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, *, unprunable: Sequence[str] = ()) -> WrittenFile:
+    """Write rows that come in several tables as one file; errors and columns as `write_delta_files`."""
+    try:
+        return _write(tables, schema, path, _encodings(schema), unprunable)
+    except OSError as error:
+        raise not_written(path.parent, "writing segments", error) from error
+
+
+def _write(
+    tables: Iterable[pa.Table], schema: pa.Schema, path: Path, encodings: dict[str, Any], unprunable: Sequence[str]
+) -> WrittenFile:
     collected: list[pq.FileMetaData] = []
     try:
-        pq.write_table(table, path, row_group_size=_ROW_GROUP_ROWS, metadata_collector=collected, **encodings)
+        with pq.ParquetWriter(path, schema, metadata_collector=collected, **encodings) as writer:
+            for table in _in_row_groups(tables):
+                writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
     except RuntimeError as error:
         # the writer, asked for its metadata after a failed write, hides the failure itself
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
-    stats = {name: _stats(collected[0], index, name in unprunable) for index, name in _leaves(table.schema)}
-    return WrittenFile(path=path, rows=table.num_rows, bytes=path.stat().st_size, stats=stats)
+    stats = {name: _stats(collected[0], index, name in unprunable) for index, name in _leaves(schema)}
+    return WrittenFile(path=path, rows=collected[0].num_rows, bytes=path.stat().st_size, stats=stats)
+
+
+def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of whole row groups, but for the last: small ones are put together before they are written."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        rows = sum(one.num_rows for one in waiting)
+        if rows >= _ROW_GROUP_ROWS:
+            whole = pa.concat_tables(waiting)
+            full = rows - rows % _ROW_GROUP_ROWS
+            yield whole.slice(0, full)
+            waiting = [whole.slice(full)] if full < rows else []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _encodings(schema: pa.Schema) -> dict[str, Any]:

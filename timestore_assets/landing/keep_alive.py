@@ -37,19 +37,19 @@ class Heart:
         self._catalog, self._session_id, self._ttl = catalog, session_id, ttl
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._lease: Lease | None = None
+        self._leases: dict[str, Lease] = {}
 
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[None]:
-        """Renew this lease too while the block runs, and release it at the end."""
+        """Renew this lease too while the block runs, and release it at the end; threads may hold several of them."""
         with self._lock:
-            self._lease = lease
+            self._leases[lease.resource] = lease
         try:
             yield
         finally:
             with self._lock:
-                held, self._lease = self._lease, None
-            self._catalog.release(held or lease)
+                held = self._leases.pop(lease.resource)
+            self._catalog.release(held)
 
     def run(self) -> None:
         while not self._stopped.wait(self._ttl.total_seconds() / _BEATS_PER_TTL):
@@ -62,7 +62,7 @@ class Heart:
         try:
             self._catalog.heartbeat(self._session_id, ttl=self._ttl)
             with self._lock:
-                if self._lease is not None:
-                    self._lease = self._catalog.renew(self._lease, ttl=self._ttl) or self._lease
+                for resource, lease in self._leases.items():
+                    self._leases[resource] = self._catalog.renew(lease, ttl=self._ttl) or lease
         except TimestoreError:
             return  # the catalog is away for now; the next beat tries again, and a commit will say so if it stays away

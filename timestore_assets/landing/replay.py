@@ -27,10 +27,10 @@ from timestore_assets.catalog.records import (
     SourceRecord,
 )
 from timestore_assets.landing.keep_alive import TTL
+from timestore_assets.landing.landing_call import utc_now
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.replay_batch import FINAL_CODES
 from timestore_assets.landing.replay_file import FileReplay, Replayed, Setting
-from timestore_assets.landing.session import utc_now
 from timestore_assets.landing.validate import Validator
 from timestore_assets.landing.working import working
 from timestore_assets.model.dataset import Dataset, FileSource, Source

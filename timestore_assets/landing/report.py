@@ -28,7 +28,8 @@ class FileReport:
 class LandReport:
     """What one call did. `partitions`: keys that got rows, in order. `dead_letter_reasons`: records by reason code.
 
-    `ignored_columns`: values left out by `new_columns: ignore`, by column.
+    `ignored_columns`: values left out by `new_columns: ignore`, by column. `bytes`: stored bytes of the files that were read.
+    `parts`: files, and parts of large ones, that were landed to their ends. `segments`: how many were written.
     """
 
     dataset: str
@@ -40,13 +41,16 @@ class LandReport:
     seconds: float
     dead_letter_reasons: Mapping[str, int] = field(default_factory=dict)
     ignored_columns: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    parts: int = 0
+    segments: int = 0
 
 
 class Progress(Protocol):
-    """Told about each file; called from the landing thread, so it should be quick."""
+    """Told about each file; called by one of the landing threads at a time, so it should be quick."""
 
     def file_started(self, address: str, size_bytes: int) -> None: ...
     def advanced(self, address: str, bytes_read: int, rows: int) -> None:
-        """Bytes and rows of this file read and committed so far."""
+        """Bytes and rows of this file read and judged so far, by all its parts; a commit may follow later."""
 
     def file_done(self, report: FileReport) -> None: ...

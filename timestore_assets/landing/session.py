@@ -3,69 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-
-import duckdb
+from datetime import datetime, timedelta
 
 from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import Counters, FileRecord, SourceRecord
-from timestore_assets.landing.addresses import outside_identity
-from timestore_assets.landing.aftermath import put_away
-from timestore_assets.landing.batch_landing import BatchLanding, Origin, OvertakenError, Tally
-from timestore_assets.landing.file_landing import effects_of, position_of
-from timestore_assets.landing.header import check_header
-from timestore_assets.landing.keep_alive import TTL, Heart
-from timestore_assets.landing.patience import patiently
-from timestore_assets.landing.read_ahead import read_ahead
-from timestore_assets.landing.report import FileReport, LandReport, Progress
-from timestore_assets.landing.validate import Validator
-from timestore_assets.landing.working import working
+from timestore_assets.catalog.records import Counters, SourceRecord
+from timestore_assets.landing.batch_landing import Tally
+from timestore_assets.landing.bulk_files import FileLanding, FileOutcome
+from timestore_assets.landing.bulk_limits import BulkLimits
+from timestore_assets.landing.bulk_progress import ToldProgress
+from timestore_assets.landing.bulk_queue import Turns, Worker, WorkQueue
+from timestore_assets.landing.keep_alive import TTL
+from timestore_assets.landing.landing_call import LandingCall, utc_now
+from timestore_assets.landing.report import LandReport, Progress
+from timestore_assets.landing.sharing import ALONE, Share
+from timestore_assets.landing.working import WorkingSession, working
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
-from timestore_assets.model.errors import BadFileError, RefusedError
-from timestore_assets.sources.files.input_file import FileIdentity, InputFile
-from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
-from timestore_assets.sources.files.sniff import sniff
-from timestore_assets.storage.engine import EngineLimits
+from timestore_assets.model.errors import RefusedError
+from timestore_assets.sources.files.input_file import InputFile
+from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.targets import Storage
 
-_CHANGED = "changed_while_reading"
-_BUSY = "another session is landing it"
 _LOOK_AGAIN_SECONDS = 0.25
-
-TYPED_BATCH_BYTES = 96_000_000
-"""Arrow data of a batch of a typed file. Two batches are in memory and one of them twice, once rearranged: with 96 MB the peak
-is 0.9 GB, with 192 MB 1.4 GB at no gain in speed (20 M rows of 47 bytes over 168 partitions)."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Call:
-    """What stays the same during one call of `land_files`."""
+class _Opened:
+    """A session at work on a source, with what its threads work with."""
 
-    dataset: Dataset
-    source: FileSource
+    session: WorkingSession
     record: SourceRecord
-    session_id: int
-    heart: Heart
-    con: duckdb.DuckDBPyConnection
-    validator: Validator
-    format: FileFormat | None
-    chunk_rows: int | None
-    progress: Progress | None
-    actor: str
+    workers: Sequence[Worker]
 
 
 class Lander:
     """Lands files into datasets.
 
     `holder`: who does it, for leases. `ttl`: how long a lease of ours outlives us. `clock`: what time it is, for bounds and
-    records.
+    records. `bulk`: how large files are worked on; the memory and the cores of `limits` are divided among the threads.
     """
 
     def __init__(
@@ -77,9 +54,11 @@ class Lander:
         holder: str,
         ttl: timedelta = TTL,
         clock: Callable[[], datetime] = utc_now,
+        bulk: BulkLimits | None = None,
     ) -> None:
         self._catalog, self._storage, self._limits = catalog, storage, limits
         self._holder, self._ttl, self._clock = holder, ttl, clock
+        self._bulk = bulk or BulkLimits()
 
     def land_files(
         self,
@@ -89,10 +68,11 @@ class Lander:
         *,
         format: FileFormat | None = None,
         chunk_rows: int | None = None,
+        share: Share | None = None,
         progress: Progress | None = None,
         actor: str,
     ) -> LandReport:
-        """Land files, each from the position where it stands, in the given order.
+        """Land files, each from the position where it stands; they count as arrived in the given order.
 
         Args:
             dataset: registered in the catalog if it is not yet.
@@ -100,7 +80,9 @@ class Lander:
             files: each is known by its address.
             format: overrides the source's.
             chunk_rows: at most so many records a commit; by memory when None.
-            progress: told about files and batches.
+            share: other runs land the same list: begin elsewhere, take what is free, and end when nothing is. None: wait for
+                what others hold until they have landed it or are dead.
+            progress: told about files and batches, by one thread at a time.
             actor: who asked, for the audit.
 
         Raises:
@@ -109,194 +91,132 @@ class Lander:
         """
         if dataset.order == "strict":
             raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which file sources can't keep; write `order: any`")
-        started, tally = time.monotonic(), Tally()
-        with self._session(dataset, source, format, chunk_rows, progress, actor) as call:
-            outcomes = self._land_all(call, files)
-        for _, one in outcomes:
-            tally.add(one)
-        reports = tuple(report for report, _ in outcomes)
+        started = time.monotonic()
+        with self._opened(dataset, source, files, actor) as opened:
+            call = LandingCall(
+                catalog=self._catalog,
+                storage=self._storage,
+                clock=self._clock,
+                holder=self._holder,
+                ttl=self._ttl,
+                dataset=dataset,
+                source=source,
+                record=opened.record,
+                session_id=opened.session.id,
+                heart=opened.session.heart,
+                format=format,
+                chunk_rows=chunk_rows,
+                bulk=self._bulk,
+                share=share,
+                progress=ToldProgress(progress),
+                actor=actor,
+            )
+            outcomes = self._land_all(call, opened.workers, files)
+        return self._report(call, outcomes, seconds=time.monotonic() - started)
+
+    @contextmanager
+    def _opened(self, dataset: Dataset, source: FileSource, files: Sequence[InputFile], actor: str) -> Iterator[_Opened]:
+        registered = self._catalog.register(dataset, actor=actor)
+        record = self._catalog.source(registered.id, source.kind, source.address)
+        count = self._worker_count(files)
+        limits = replace(
+            self._limits, memory_bytes=self._limits.memory_bytes // count, threads=max(1, self._limits.threads // count)
+        )
+        with ExitStack() as stack:
+            session = stack.enter_context(
+                working(self._catalog, registered.id, "landing", holder=self._holder, ttl=self._ttl, limits=limits)
+            )
+            connections = [session.con, *(stack.enter_context(closing(connect(limits))) for _ in range(count - 1))]
+            workers = [Worker(con=con, memory_bytes=limits.memory_bytes, threads=limits.threads) for con in connections]
+            yield _Opened(session=session, record=record, workers=workers)
+
+    def _worker_count(self, files: Sequence[InputFile]) -> int:
+        """One for a single file that is not going to be cut, which so has all the memory and no threads to wait for."""
+        if len(files) > 1:
+            return self._bulk.parallel
+        status = files[0].looks() if files else None
+        return self._bulk.parallel if status is not None and status.size > self._bulk.chunk_bytes else 1
+
+    def _land_all(self, call: LandingCall, workers: Sequence[Worker], files: Sequence[InputFile]) -> list[FileOutcome]:
+        """Land every file; those that somebody holds again at the end, as `_Patience` says."""
+        order = (call.share or ALONE).ordered(range(len(files)))
+        outcomes: dict[int, FileOutcome] = {}
+        _pass(call, workers, files, order, outcomes)
+        patience = _Patience(call)
+        while busy := [index for index in order if outcomes[index].is_busy]:
+            if not patience.goes_on(outcomes.values()):
+                break
+            _pass(call, workers, files, busy, outcomes)
+        return [outcomes[index] for index in range(len(files))]
+
+    def _report(self, call: LandingCall, outcomes: Sequence[FileOutcome], *, seconds: float) -> LandReport:
+        tally = Tally()
+        for outcome in outcomes:
+            tally.add(outcome.tally)
+        reports = tuple(outcome.report for outcome in outcomes)
         return LandReport(
-            dataset=dataset.name,
+            dataset=call.dataset.name,
             files=reports,
             counters=sum((report.counters for report in reports), Counters()),
             manifest_version=self._catalog.manifest_version(call.record.dataset_id),
             partitions=tuple(key for _, key in sorted(tally.partitions)),
             schema_changes=tuple(tally.changes),
-            seconds=time.monotonic() - started,
+            seconds=seconds,
             dead_letter_reasons=dict(tally.reasons),
             ignored_columns=dict(tally.ignored),
+            bytes=sum(outcome.report.bytes for outcome in outcomes if outcome.tally.counters.read),
+            parts=sum(outcome.parts for outcome in outcomes),
+            segments=tally.segments,
         )
 
-    @contextmanager
-    def _session(
-        self,
-        dataset: Dataset,
-        source: FileSource,
-        format: FileFormat | None,
-        chunk_rows: int | None,
-        progress: Progress | None,
-        actor: str,
-    ) -> Iterator[_Call]:
-        registered = self._catalog.register(dataset, actor=actor)
-        record = self._catalog.source(registered.id, source.kind, source.address)
-        with working(self._catalog, registered.id, "landing", holder=self._holder, ttl=self._ttl, limits=self._limits) as session:
-            yield _Call(
-                dataset=dataset,
-                source=source,
-                record=record,
-                session_id=session.id,
-                heart=session.heart,
-                con=session.con,
-                validator=Validator(dataset),
-                format=format,
-                chunk_rows=chunk_rows,
-                progress=progress,
-                actor=actor,
-            )
 
-    def _land_all(self, call: _Call, files: Sequence[InputFile]) -> list[tuple[FileReport, Tally]]:
-        """Land every file; those that somebody holds again at the end, until a dead holder's lease would have expired."""
-        outcomes = [self._land_file(call, file) for file in files]
-        patience = time.monotonic() + self._ttl.total_seconds() + 4 * _LOOK_AGAIN_SECONDS
-        while time.monotonic() < patience:
-            busy = [index for index, (report, _) in enumerate(outcomes) if report.reason == _BUSY]
-            if not busy:
-                break
-            time.sleep(_LOOK_AGAIN_SECONDS)
-            for index in busy:
-                outcomes[index] = self._land_file(call, files[index])
-        return outcomes
+class _Patience:
+    """How long files that somebody else holds are looked at again.
 
-    def _land_file(self, call: _Call, file: InputFile) -> tuple[FileReport, Tally]:
-        report, tally = self._land_one(call, file)
-        if call.progress is not None:
-            call.progress.file_done(report)
-        return report, tally
-
-    def _land_one(self, call: _Call, given: InputFile) -> tuple[FileReport, Tally]:
-        try:
-            identity = given.identify()
-        except BadFileError as error:
-            return self._unidentified(call, given, error), Tally()
-        if call.progress is not None:
-            call.progress.file_started(given.address, identity.size)
-        asked = utc_now()
-        file = self._observe(call, given.address, identity)
-        report = FileReport(address=given.address, state=file.state, reason=file.reason, bytes=identity.size)
-        if file.state in ("landed", "duplicate"):
-            put_away(call.source, given, identity.etag)
-            return _known(report, file, asked), Tally()
-        if file.state == "rejected":
-            return report, Tally()
-        return self._claim(call, given, identity, file, report)
-
-    def _observe(self, call: _Call, address: str, identity: FileIdentity) -> FileRecord:
-        replaces = call.source.on_change == "replace"
-        seen = {"address": address, "sha256": identity.sha256, "etag": identity.etag}
-        return patiently(lambda: self._catalog.observe_file(call.record.id, **seen, size=identity.size, replace=replaces))
-
-    def _claim(
-        self, call: _Call, given: InputFile, identity: FileIdentity, file: FileRecord, report: FileReport
-    ) -> tuple[FileReport, Tally]:
-        """Land a file that nobody else is landing."""
-        # the session's id sets apart two sessions of one process, which have the same holder
-        holder = f"{self._holder}#{call.session_id}"
-        lease = patiently(
-            lambda: self._catalog.acquire(f"source_partition:{file.source_partition_id}", holder=holder, ttl=self._ttl)
-        )
-        if lease is None:
-            return replace(report, state="landing", reason=_BUSY), Tally()
-        tally = Tally()
-        with call.heart.holding(lease):
-            # what is known of it may be older than the lease
-            asked = utc_now()
-            file = self._observe(call, report.address, identity)
-            if file.state not in ("pending", "landing", "quarantined"):
-                return _known(replace(report, state=file.state, reason=file.reason), file, asked), tally
-            outcome = self._land_claimed(call, given, identity, file, report, tally)
-        if outcome.state == "landed":
-            put_away(call.source, given, identity.etag)
-        return replace(outcome, counters=tally.counters), tally
-
-    def _land_claimed(
-        self, call: _Call, given: InputFile, identity: FileIdentity, file: FileRecord, report: FileReport, tally: Tally
-    ) -> FileReport:
-        try:
-            self._land_batches(call, given, identity, file, tally)
-        except BadFileError as error:
-            if error.code == _CHANGED:
-                return replace(report, state="landing" if file.position.offset else "pending", reason=error.reason)
-            reason = error.reason
-            patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=reason))
-            return replace(report, state="quarantined", reason=reason)
-        except OvertakenError:
-            return replace(report, state="landing", reason="another session has gone on with it")
-        return replace(report, state="landed", reason="")
-
-    def _land_batches(self, call: _Call, given: InputFile, identity: FileIdentity, file: FileRecord, tally: Tally) -> None:
-        known = sniff(given, call.format or call.source.format)
-        budget = TYPED_BATCH_BYTES if known == "parquet" else DEFAULT_MEMORY_BYTES
-        reader = open_reader(
-            given,
-            call.source,
-            format=known,
-            memory_bytes=min(budget, self._limits.memory_bytes // 4),
-            chunk_rows=call.chunk_rows,
-            etag=identity.etag,
-        )
-        landing = BatchLanding(
-            catalog=self._catalog,
-            storage=self._storage,
-            con=call.con,
-            threads=self._limits.threads,
-            dataset=call.dataset,
-            origin=Origin(source_id=file.source_id, address=file.address, zone=call.source.timezone),
-            validator=call.validator,
-            session_id=call.session_id,
-            clock=self._clock,
-            actor=call.actor,
-            tally=tally,
-            checkpoints=lambda _: position_of(self._catalog, file),
-        )
-        _check_columns(reader, landing)
-        rows = file.counters.read
-        with read_ahead(reader.batches(file.position)) as batches:
-            for batch in batches:
-                rows += landing.land(batch, effects_of(file, batch)).read
-                del batch
-                if call.progress is not None:
-                    call.progress.advanced(file.address, reader.bytes_read, rows)
-
-    def _unidentified(self, call: _Call, given: InputFile, error: BadFileError) -> FileReport:
-        """Report a file without a content; one that is there but can't be read is recorded by its looks, so that it is seen."""
-        if error.code == _CHANGED:
-            return FileReport(address=given.address, state="pending", reason=error.reason)
-        identity = outside_identity(given)
-        if identity is not None:
-            file = self._observe(call, given.address, identity)
-            if file.state != "quarantined":
-                patiently(lambda: self._catalog.settle_file(file.id, "quarantined", reason=error.reason))
-        return FileReport(address=given.address, state="quarantined", reason=error.reason)
-
-
-def _check_columns(reader: FileReader, landing: BatchLanding) -> None:
-    """Refuse a file by its header before any row is read; a file without rows would never be asked."""
-    schema = reader.arrow_schema
-    names = reader.header if schema is None else tuple(schema.names)
-    if names is not None:
-        check_header(names, landing.columns)
-
-
-def _known(report: FileReport, file: FileRecord, asked: datetime) -> FileReport:
-    """What a file whose content was known counts for in this call.
-
-    A copy's records count once, in the call that found it. Landing again from the same address is the same records of the same
-    source: they are duplicates to this call and nothing new to the source's counters.
+    Alone: until a dead holder's lease would have expired. With others: as long as the last look found something free.
     """
-    if file.state == "landed":
-        counters = Counters(read=file.counters.read, duplicates=file.counters.read)
-        return replace(
-            report, state="duplicate", reason="the same content has landed from this address before", counters=counters
-        )
-    decided_now = file.updated_at is not None and file.updated_at >= asked
-    return replace(report, counters=file.counters) if decided_now else report
+
+    def __init__(self, call: LandingCall) -> None:
+        self._shared = call.share is not None and not call.share.is_alone
+        self._seconds = call.ttl.total_seconds() + 4 * _LOOK_AGAIN_SECONDS
+        self._until = time.monotonic() + self._seconds
+        self._read = 0
+
+    def goes_on(self, outcomes: Iterable[FileOutcome]) -> bool:
+        """Whether to look again; waits a little when nothing came of the last look."""
+        read = sum(outcome.tally.counters.read for outcome in outcomes)
+        progressed, self._read = read > self._read, read
+        if progressed:
+            self._until = time.monotonic() + self._seconds
+        elif self._shared or time.monotonic() >= self._until:
+            return False
+        else:
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        return True
+
+
+def _pass(
+    call: LandingCall,
+    workers: Sequence[Worker],
+    files: Sequence[InputFile],
+    order: Sequence[int],
+    outcomes: dict[int, FileOutcome],
+) -> None:
+    """Look at files once, in that order, and land what is free of them."""
+    queue, turns = WorkQueue(), Turns()
+
+    def landing(number: int, index: int) -> FileLanding:
+        def done(outcome: FileOutcome) -> None:
+            earlier = outcomes.get(index)
+            outcomes[index] = outcome if earlier is None else outcome.after(earlier)
+            call.progress.done(outcomes[index].report)
+
+        return FileLanding(call, files[index], number=number, turns=turns, queue=queue, done=done)
+
+    landings = [landing(number, index) for number, index in enumerate(order)]
+    queue.add_next([one.run for one in landings])
+    try:
+        queue.work_off(workers)
+    finally:
+        for one in landings:
+            one.close()

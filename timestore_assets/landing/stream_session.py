@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.landing.batch_landing import BatchLanding, Effects, Origin, OvertakenError, Tally
 from timestore_assets.landing.keep_alive import TTL
-from timestore_assets.landing.session import utc_now
+from timestore_assets.landing.landing_call import utc_now
 from timestore_assets.landing.stream_loop import StreamLoop
 from timestore_assets.landing.stream_report import StreamReport
 from timestore_assets.landing.stream_wishes import Topics, Wishes

@@ -74,17 +74,28 @@ def write_segments(
     """
     if not table.num_rows:
         return []
-    times = table.column(dataset.time).cast(pa.int64()).combine_chunks().to_numpy(zero_copy_only=False)
-    clusters = cluster(times, dataset.window)
     if source_partitions is None:
         source_partitions = pa.chunked_array([_constant(provenance.spans[0].source_partition_id, table.num_rows)])
     table = table.append_column(POSITION_COLUMN, positions).append_column(SOURCE_COLUMN, source_partitions)
-    table = table.append_column(SESSION_COLUMN, _constant(provenance.session_id, table.num_rows))
-    stored = _stored_rows(table, schema, clusters, threads)
-    unprunable = [column.name for column in schema if column.allow_nan]
-    files = write_delta_files(stored, clusters, folder=folder, unprunable=unprunable, threads=threads)
+    stored, clusters = stored_rows(table, dataset=dataset, schema=schema, session_id=provenance.session_id, threads=threads)
+    files = write_delta_files(stored, clusters, folder=folder, unprunable=unprunable(schema), threads=threads)
     present = [_distinct(stored.column(SOURCE_COLUMN).slice(first, rows)) for first, rows in clusters.spans()]
-    return [_staged(file, dataset, schema, provenance, ids) for file, ids in zip(files, present, strict=True)]
+    return [staged_segment(file, dataset, schema, provenance, ids) for file, ids in zip(files, present, strict=True)]
+
+
+def stored_rows(
+    table: pa.Table, *, dataset: Dataset, schema: Schema, session_id: int, threads: int = 1
+) -> tuple[pa.Table, Clusters]:
+    """Rows with `__position` and `__source` as segments hold them, those of each partition together, in order of time."""
+    times = table.column(dataset.time).cast(pa.int64()).combine_chunks().to_numpy(zero_copy_only=False)
+    clusters = cluster(times, dataset.window)
+    table = table.append_column(SESSION_COLUMN, _constant(session_id, table.num_rows))
+    return _arranged(table, schema, clusters, threads), clusters
+
+
+def unprunable(schema: Schema) -> list[str]:
+    """Columns that may hold NaN, which no bounds describe."""
+    return [column.name for column in schema if column.allow_nan]
 
 
 def _constant(value: int, rows: int) -> pa.Array[Any]:
@@ -95,7 +106,7 @@ def _distinct(ids: pa.ChunkedArray) -> tuple[int, ...]:
     return tuple(sorted(pc.unique(ids).to_pylist()))
 
 
-def _stored_rows(table: pa.Table, schema: Schema, clusters: Clusters, threads: int) -> pa.Table:
+def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, threads: int) -> pa.Table:
     """Columns as segments hold them, rows in the order of the clusters."""
     kinds, rows = stored_arrow_schema(schema), table.num_rows
 
@@ -110,9 +121,10 @@ def _stored_rows(table: pa.Table, schema: Schema, clusters: Clusters, threads: i
     return pa.table({name: columns[name] for name in kinds.names})
 
 
-def _staged(
+def staged_segment(
     file: WrittenFile, dataset: Dataset, schema: Schema, provenance: Provenance, source_ids: tuple[int, ...]
 ) -> StagedSegment:
+    """A written file as the segment it is going to be."""
     times = file.stats[dataset.time]
     first, last = _time(times.min), _time(times.max)
     partition = dataset.window.partition(first)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from timestore_assets.model.errors import InputError
+from timestore_assets.model.objects import DEFAULT_TARGET
 from timestore_assets.model.window import Window, parse_duration, parse_time
 
 _SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB|GB)?")
@@ -81,7 +82,11 @@ class DedupeAttributes(Attributes):
 
 
 class FilesAttributes(Attributes):
-    prefix: str = Field(min_length=1, description="Watched folder; relative ones lie in TIMESTORE_HOME.")
+    prefix: str = Field(
+        min_length=1,
+        description="Watched folder, relative ones in TIMESTORE_HOME, or `s3://bucket/prefix/`, `gs://…`, `az://…`; "
+        "`{window:%Y/%m/%d}` in it names folders by the time of what they hold, in UTC.",
+    )
     glob: str = Field("**/*", description="Which files below it count.")
     format: Literal["auto", "csv", "jsonl", "envelopes", "parquet"] = Field(
         "auto", description="File format; compression is recognised."
@@ -203,4 +208,9 @@ class DatasetAttributes(Attributes):
     build: BuildAttributes = Field(default_factory=BuildAttributes)
     retention: RetentionAttributes = Field(default_factory=RetentionAttributes)
     access: AccessAttributes = Field(default_factory=AccessAttributes)
+    storage: str = Field(
+        DEFAULT_TARGET,
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        description="Storage target that new segments go to; `default`, or one of TIMESTORE_STORAGE_TARGETS.",
+    )
     future_allowed: Duration = Field(timedelta(days=1), description="How far past the current window times may lie.")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.objects import DEFAULT_TARGET
 from timestore_assets.model.schema import Schema
+from timestore_assets.model.time_path import TimePath, parse_time_path
 from timestore_assets.model.window import Partition, Window
 
 FileFormat = Literal["auto", "csv", "jsonl", "envelopes", "parquet"]
@@ -27,8 +28,9 @@ class CsvDialect:
 class FileSource:
     """A watched prefix.
 
-    `prefix`: folder, relative to `TIMESTORE_HOME` or absolute; files below it that match `glob` are landed. `timezone`: IANA
-    name for naive times, UTC when None. `max_record_bytes`: longer records become dead letters.
+    `prefix`: folder, relative to `TIMESTORE_HOME` or absolute, or `s3://bucket/prefix/`, `gs://…`, `az://…`; it may name folders
+    by time, as `raw/{window:%Y/%m/%d}/`. Files below it that match `glob` are landed. `timezone`: IANA name for naive times,
+    UTC when None. `max_record_bytes`: longer records become dead letters.
     """
 
     prefix: str
@@ -48,6 +50,16 @@ class FileSource:
     def address(self) -> str:
         """What identifies this source inside its dataset."""
         return f"{self.prefix.rstrip('/')}/{self.glob}"
+
+    @property
+    def scheme(self) -> str | None:
+        """`s3`, `gs` or `az` when the prefix is in an object store, None when it is a folder."""
+        return self.prefix.partition("://")[0] if "://" in self.prefix else None
+
+    @property
+    def times(self) -> TimePath | None:
+        """How folders below the prefix are named after the time of what they hold; None when they aren't."""
+        return parse_time_path(self.prefix)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

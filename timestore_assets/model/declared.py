@@ -35,12 +35,14 @@ from timestore_assets.model.dataset import (
 )
 from timestore_assets.model.errors import DeclarationError, InputError
 from timestore_assets.model.schema import Checks, Column, Schema
+from timestore_assets.model.time_path import parse_time_path
 from timestore_assets.model.types import ColumnType, parse_type
 from timestore_assets.model.window import format_time, parse_time
 
 Number = TypeVar("Number", float, Decimal)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_STORES = ("s3", "gs", "az")
 _KEY_KINDS = ("string", "int32", "int64", "bool", "date")
 
 
@@ -78,6 +80,7 @@ def to_dataset(attributes: DatasetAttributes) -> Dataset:
         build=BuildPolicy(**dict(attributes.build)),
         retention=Retention(**dict(attributes.retention)),
         access=Access(read=tuple(attributes.access.read), write=tuple(attributes.access.write)),
+        storage=attributes.storage,
         future_allowed=attributes.future_allowed,
     )
 
@@ -305,9 +308,20 @@ def _check_zone(zone: str | None, key: str) -> None:
         raise DeclarationError(f"{zone!r} is no IANA zone; write for instance America/New_York", key=f"{key}.timezone") from None
 
 
+def _check_prefix(prefix: str, key: str) -> None:
+    try:
+        times = parse_time_path(prefix)
+    except DeclarationError as error:
+        raise DeclarationError(error.problem, key=key) from None
+    scheme, separator, rest = (times.base if times else prefix).partition("://")
+    if separator and (scheme not in _STORES or not rest.partition("/")[0] or {"@", "?"} & set(rest)):
+        raise DeclarationError("is no prefix; write a folder, s3://bucket/prefix/, gs://bucket/… or az://container/…", key=key)
+
+
 def _file_source(files: FilesAttributes, key: str) -> FileSource:
     if ".." in files.prefix.replace("\\", "/").split("/"):
         raise DeclarationError("must not contain '..'; write an absolute folder instead", key=f"{key}.prefix")
+    _check_prefix(files.prefix, f"{key}.prefix")
     _check_zone(files.timezone, key)
     return FileSource(
         prefix=files.prefix,

@@ -67,6 +67,14 @@ class UnavailableError(TimestoreError):
     """A service, disk or lock is not there now; trying again later can help."""
 
 
+class MissingObjectError(UnavailableError):
+    """An object that the catalog named is not in the storage: it was moved or collected meanwhile, or is lost."""
+
+
+class CredentialsError(UnavailableError):
+    """A service refuses our credentials, or we have none; waiting does not mend that."""
+
+
 class StorageFullError(UnavailableError):
     """The storage has no room left; nothing of the unfinished step was published."""
 

@@ -2,28 +2,29 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of what it decorates and takes no strings.
 
-import time
-
 import dagster as dg
 from pydantic import Field
 
-from timestore_assets.landing.report import FileReport, LandReport
+from timestore_assets.landing.report import LandReport
+from timestore_assets.landing.sharing import Share
 from timestore_assets.model.dataset import Dataset, FileSource
 from timestore_assets.model.errors import InputError
 from timestore_assets.orchestration.failures import failing
+from timestore_assets.orchestration.landing_log import LoggedProgress
 from timestore_assets.orchestration.liveness import run_lease
 from timestore_assets.orchestration.names import DATASET_TAG, LANDING_POOL, landing_job, landing_op
 from timestore_assets.orchestration.relay import drain
 from timestore_assets.orchestration.resources import WarehouseResource
-
-_LOG_SECONDS = 5.0
 
 
 class LandConfig(dg.Config):
     """What one landing run takes."""
 
     source: str = Field(description="Address of the source, as the dataset declares it.")
-    files: list[str] = Field(description="Files to land, relative to the source's watched folder.")
+    files: list[str] = Field(description="Files to land, relative to the source's prefix.")
+    share: int = Field(0, description="Which of the runs that share these files this is, from 0 on.")
+    of: int = Field(1, ge=1, description="How many runs share these files.")
+    bytes: int = Field(0, description="Size of all these files, to tell how much is left; 0 when it is not known.")
 
 
 def landing_job_of(dataset: Dataset) -> dg.JobDefinition:
@@ -57,12 +58,13 @@ def land_files(context: dg.OpExecutionContext, dataset: Dataset, config: LandCon
         run_lease(warehouse.catalog, context.run_id),
     ):
         source = _source(dataset, config.source)
-        folder = warehouse.prefix_folder(source)
+        files = warehouse.source_files(source)
         report = warehouse.land_source(
             dataset.name,
             source,
-            [folder / name for name in config.files],
-            progress=_LoggedProgress(context.log),
+            [files.file(address) for address in config.files],
+            share=Share(index=config.share, of=config.of) if config.of > 1 else None,
+            progress=LoggedProgress(context.log, total_bytes=config.bytes),
             actor=f"dagster run {context.run_id}",
         )
         _summarise(context, report)
@@ -85,35 +87,16 @@ def _summarise(context: dg.OpExecutionContext, report: LandReport) -> None:
     context.add_output_metadata(
         {
             "files": len(report.files),
+            "parts": report.parts,
+            "bytes": report.bytes,
             "read": counters.read,
             "landed": counters.landed,
             "duplicates": counters.duplicates,
             "dead_letters": counters.dead_letters,
+            "segments": report.segments,
             "partitions": len(report.partitions),
             "manifest_version": report.manifest_version,
             "seconds": round(report.seconds, 3),
+            "rows_per_second": round(counters.landed / report.seconds) if report.seconds else 0,
         }
     )
-
-
-class _LoggedProgress:
-    """Landing's progress as log lines: one at a file's end, and one every few seconds in between."""
-
-    def __init__(self, log: dg.DagsterLogManager) -> None:
-        self._log = log
-        self._said = time.monotonic()
-
-    def file_started(self, address: str, size_bytes: int) -> None:
-        self._log.info(f"landing {address} ({size_bytes:,} bytes)")
-
-    def advanced(self, address: str, bytes_read: int, rows: int) -> None:
-        if time.monotonic() - self._said >= _LOG_SECONDS:
-            self._said = time.monotonic()
-            self._log.info(f"{address}: {rows:,} records, {bytes_read:,} bytes so far")
-
-    def file_done(self, report: FileReport) -> None:
-        counters = report.counters
-        self._log.info(
-            f"{report.address}: {report.state}; read {counters.read:,}, landed {counters.landed:,}, "
-            f"duplicates {counters.duplicates:,}, dead letters {counters.dead_letters:,}"
-        )

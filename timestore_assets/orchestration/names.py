@@ -19,6 +19,8 @@ DATASETS_GROUP = "datasets"
 DATASET_TAG = "timestore/dataset"
 SHARD_TAG = "timestore/shard"
 """`INDEX/OF` on sessions on topics."""
+SHARE_TAG = "timestore/share"
+"""`INDEX/OF` on landing runs that share one drop."""
 # The UI hides tags of this prefix; these are for the sensors alone.
 SOURCE_TAG = ".dagster/timestore_source"
 FILES_TAG = ".dagster/timestore_files"

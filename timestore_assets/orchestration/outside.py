@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
+from timestore_assets.catalog.opening import open_catalog
 from timestore_assets.catalog.service_records import StoredDeclaration
-from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.declarations import LOG, DeclaredDatasets, declaration_files, read_declaration, read_declarations
 from timestore_assets.model.errors import DeclarationError, TimestoreError
 from timestore_assets.orchestration.dataset_defs import dataset_defs
@@ -65,10 +65,10 @@ def _defs_over_http(settings: Settings) -> Iterator[dg.Definitions]:
 
 def _stored(settings: Settings) -> list[StoredDeclaration]:
     """What the catalog keeps; nothing when it does not exist yet, and a line in the log when it can't be asked."""
-    if settings.database_url is None and not (settings.home_folder / "catalog.sqlite").exists():
+    if not settings.is_on_postgres and not (settings.home_folder / "catalog.sqlite").exists():
         return []
     try:
-        catalog = SqlCatalog.open(settings.catalog_url, schema=settings.pg_schema, patience=_PATIENCE_SECONDS)
+        catalog = open_catalog(settings, patience=_PATIENCE_SECONDS)
         try:
             return catalog.declarations.listed()
         finally:

@@ -13,6 +13,8 @@ from timestore_assets.model.dataset import Dataset, FileSource, HttpSource, Kafk
 from timestore_assets.model.window import format_time
 from timestore_assets.orchestration.names import SOURCES_GROUP, http_key, prefix_key, topic_key
 
+_STORES = {"s3": "s3", "gs": "gcs", "az": "azure"}
+
 
 def source_specs(dataset: Dataset, source: Source) -> list[dg.AssetSpec]:
     """The assets of one source: a folder is one, every topic is one, and the HTTP service is one."""
@@ -26,7 +28,7 @@ def _prefix_spec(dataset: Dataset, source: FileSource) -> dg.AssetSpec:
         prefix_key(dataset, source),
         description=f"{_what(source)} below {source.prefix}, landed into {dataset.name} as they appear.",
         metadata=_prefix_metadata(source),
-        kinds={"file"} if source.format == "auto" else {"file", source.format},
+        kinds={_STORES.get(source.scheme or "", "file")} | ({source.format} - {"auto"}),
         group_name=SOURCES_GROUP,
         owners=dataset.owners,
     )
@@ -85,6 +87,8 @@ def _what(source: FileSource) -> str:
 
 def _prefix_metadata(source: FileSource) -> dict[str, str]:
     metadata = {"prefix": source.prefix, "glob": source.glob, "format": source.format, "address": source.address}
+    if source.scheme is not None:
+        metadata["bucket"], _, metadata["bucket_prefix"] = source.prefix.partition("://")[2].partition("/")
     if source.csv.nulls:
         metadata["nulls"] = ", ".join(source.csv.nulls)
     if source.timezone:

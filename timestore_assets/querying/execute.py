@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
-from itertools import chain
+from functools import lru_cache, partial
 
 import duckdb
 import pyarrow as pa
@@ -15,25 +14,26 @@ import pyarrow as pa
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import MissingObjectError
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
-from timestore_assets.querying.answer import Answer, in_utc, typed
+from timestore_assets.querying.answer import Answer, in_utc
 from timestore_assets.querying.claim import Claim
 from timestore_assets.querying.failures import explained
 from timestore_assets.querying.fresh import Fresh, FreshRows
-from timestore_assets.querying.plan import OPEN_FILES, Plan, Step, narrowed, plan, with_held
-from timestore_assets.querying.pool import Pool, Pooled
+from timestore_assets.querying.plan import Plan, Step, narrowed, plan, with_held
+from timestore_assets.querying.pool import Pool
 from timestore_assets.querying.question import Question
 from timestore_assets.querying.recent import Recent
-from timestore_assets.querying.rows import EVERYTHING, Pinned, attached, rows_of
+from timestore_assets.querying.rows import EVERYTHING, Pinned, rows_of
 from timestore_assets.querying.statement import Statement, no_rows, prepare
+from timestore_assets.querying.stepwise import Steps
 from timestore_assets.querying.where import Where
 from timestore_assets.storage.engine import EngineLimits
 from timestore_assets.storage.held import HeldSegment
 from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
-BATCH_ROWS = 16_384
 _REMEMBERED = 16
 
 
@@ -144,7 +144,18 @@ class Querier:
             noting.note(manifest_version=claim.version, segments=chosen.scanned)
             planning.close()
             pinned = self.pinned(dataset, record, version=claim.version)
-            source = _stream(pooled, pinned, statement, chosen, schema=schema, limit=question.limit, claim=claim)
+            steps = Steps(
+                pooled=pooled,
+                pinned=pinned,
+                statement=statement,
+                plan=chosen,
+                claim=claim,
+                schema=schema,
+                limit=question.limit,
+                is_remote=self._is_remote(chosen),
+                relocated=partial(self.relocated, record, claim.version),
+            )
+            source = steps.batches()
             stack.callback(source.close)
             return Answer(
                 schema=schema,
@@ -169,12 +180,37 @@ class Querier:
         retracted = self.catalog.retracted(record.id, version=version)
         return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
 
-    def everything(
-        self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan
-    ) -> AbstractContextManager[str]:
+    def relocated(self, record: DatasetRecord, version: int, step: Step) -> Step | None:
+        """A step with its objects where the catalog says they are now; None when that is where they were."""
+        self._plans.clear()
+        now = {one.id: one for one in self.catalog.segments(record.id, version=version, with_stats=False)}
+        moved = replace(step, unique=_placed(step.unique, now), overlapping=_placed(step.overlapping, now))
+        return None if moved == step else moved
+
+    def _is_remote(self, chosen: Plan) -> bool:
+        """Whether some of the objects are not on this machine."""
+        by_target = {one.storage: one for one in chosen.whole.segments if not isinstance(one, HeldSegment)}
+        return any(self.storage.path(one) is None for one in by_target.values())
+
+    @contextmanager
+    def everything(self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan) -> Iterator[str]:
         """All visible columns of all rows in the chosen segments, as a table expression in a connection."""
         pinned = self.pinned(dataset, record, version=chosen.version)
-        return rows_of(con, chosen.whole, pinned, needed=record.schema.names)
+        with ExitStack() as stack:
+            try:
+                rows = stack.enter_context(rows_of(con, chosen.whole, pinned, needed=record.schema.names))
+            except MissingObjectError:
+                moved = self.relocated(record, chosen.version, chosen.whole)
+                if moved is None:
+                    raise
+                rows = stack.enter_context(rows_of(con, moved, pinned, needed=record.schema.names))
+            yield rows
+
+
+def _placed(segments: Sequence[Segment], now: Mapping[int, Segment]) -> tuple[Segment, ...]:
+    """The segments with the places that others of their ids have."""
+    places = [now.get(one.id, one) for one in segments]
+    return tuple(replace(one, storage=place.storage, name=place.name) for one, place in zip(segments, places, strict=True))
 
 
 def _schema(con: duckdb.DuckDBPyConnection, statement: Statement, schema: Schema) -> pa.Schema:
@@ -188,44 +224,3 @@ def _schema(con: duckdb.DuckDBPyConnection, statement: Statement, schema: Schema
         notes = {key: value for key, value in (("unit", output.unit), ("description", output.description)) if value}
         made.append(pa.field(output.name, in_utc(field.type), metadata=notes or None))
     return pa.schema(made)
-
-
-def _stream(
-    pooled: Pooled, pinned: Pinned, statement: Statement, chosen: Plan, *, schema: pa.Schema, limit: int | None, claim: Claim
-) -> Generator[pa.RecordBatch, None, None]:
-    """Batches of the answer: an aggregate over everything at once, rows step by step in order of time."""
-    whole = chosen.whole
-    at_once = statement.aggregated or (limit is None and whole.open_files <= OPEN_FILES)
-    if at_once:
-        _attach(pooled, pinned, whole)
-    left = limit
-    for step in iter([whole]) if statement.aggregated else chosen.steps(selective=bool(statement.where.conjuncts)):
-        if left is not None and left <= 0:
-            return
-        if not at_once:
-            _attach(pooled, pinned, step)
-        with ExitStack() as stack, explained("answering"):
-            rows = stack.enter_context(_rows(pooled.con, pinned, step, statement, chosen))
-            with span("execute", dataset=pinned.dataset.name, segments=len(step.segments)):
-                reader = pooled.con.sql(statement.over(rows, limit=left)).to_arrow_reader(BATCH_ROWS)
-                stack.callback(reader.close)
-                first = next(reader, None)
-            for batch in () if first is None else chain([first], reader):
-                claim.keep()
-                left = None if left is None else left - batch.num_rows
-                yield typed(batch, schema)
-
-
-def _attach(pooled: Pooled, pinned: Pinned, step: Step) -> None:
-    """Open a step's `.duckdb` files and keep them for who asks about the same time again, in place of those of before."""
-    files = frozenset(segment.name for segment in step.segments if segment.format == "duckdb")
-    if not files <= pooled.files:
-        with ExitStack() as stack:
-            stack.enter_context(attached(pooled.con, step, pinned))
-            pooled.hold(stack.pop_all(), files)
-
-
-def _rows(
-    con: duckdb.DuckDBPyConnection, pinned: Pinned, step: Step, statement: Statement, chosen: Plan
-) -> AbstractContextManager[str]:
-    return rows_of(con, step, pinned, needed=statement.needed, where=statement.where, start=chosen.start, end=chosen.end)

@@ -10,7 +10,7 @@ from datetime import datetime
 import duckdb
 
 from timestore_assets.model.dataset import Dataset, Dedupe
-from timestore_assets.model.schema import Schema
+from timestore_assets.model.schema import SOURCE_COLUMN, Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.types import quote
 from timestore_assets.querying.deduplicate import deduplicated
@@ -18,6 +18,7 @@ from timestore_assets.querying.plan import Step
 from timestore_assets.querying.pool import allow_open_files
 from timestore_assets.querying.statement import no_rows
 from timestore_assets.querying.where import Where
+from timestore_assets.storage.held import HeldSegment
 from timestore_assets.storage.port import Readable
 from timestore_assets.storage.reading import opened
 
@@ -69,6 +70,19 @@ def rows_of(
             visible = ", ".join(f"{pinned.schema.column(name).read_expression} AS {quote(name)}" for name in pinned.schema.names)
             parts.append(f"SELECT {names} FROM (SELECT {visible} FROM {newest}){_where(where.conditions())}")
         yield "(" + " UNION ALL ".join(parts) + ")" if parts else no_rows(pinned.schema, needed)
+
+
+@contextmanager
+def fetched(segments: Sequence[Segment], step: Step, pinned: Pinned, *, needed: Sequence[str]) -> Iterator[None]:
+    """Keep the objects of some segments of a step on this machine, with what `rows_of` is going to read of them."""
+    shared = {segment.id for segment in step.overlapping}
+    stored = [segment for segment in segments if not isinstance(segment, HeldSegment)]
+    read = [*needed, *([SOURCE_COLUMN] if pinned.retracted else [])]
+    with ExitStack() as stack:
+        for columns, is_shared in ((read, False), (None, True)):
+            chosen = [segment for segment in stored if (segment.id in shared) == is_shared]
+            stack.enter_context(pinned.storage.reading(chosen, columns=columns))
+        yield
 
 
 @contextmanager

@@ -7,20 +7,24 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import MissingObjectError
 from timestore_assets.model.objects import ObjectName
-from timestore_assets.model.schema import Schema
+from timestore_assets.model.schema import SOURCE_COLUMN, Schema
 from timestore_assets.querying import predicates, syntax
 from timestore_assets.querying.answer import Answer, in_utc, typed
 from timestore_assets.querying.checked_sql import NO_PARAMETERS, Checked, check_sql
 from timestore_assets.querying.clock import Clock, Stopper
+from timestore_assets.querying.columns_read import columns_read
 from timestore_assets.querying.execute import Querier
 from timestore_assets.querying.failures import explained
+from timestore_assets.querying.names import unique
 from timestore_assets.querying.plan import Plan, Step
 from timestore_assets.querying.room import Here, Job, Room, View
 from timestore_assets.querying.rows import Pinned
@@ -53,12 +57,13 @@ def run_sql(
             long. UnavailableError: memory or a segment file is missing.
     """
     checked = check_sql(syntax.parser(), text, datasets=datasets, parameters=parameters)
+    read = columns_read(syntax.statements(syntax.parser(), text)[0])
     with ExitStack() as stack:
         views = []
         for name in sorted(checked.datasets):
             dataset, record = datasets[name]
             where = _filter(checked, dataset, record.schema, parameters)
-            views.append(_view(querier, dataset, record, where=where, stack=stack))
+            views.append(_view(querier, dataset, record, where=where, read=read, stack=stack))
         job = Job(text=text, parameters=dict(parameters), views=tuple(view for view, _ in views), limits=querier.limits)
         chosen = room(job)
         stack.callback(chosen.close)
@@ -115,20 +120,40 @@ def check(
     return tuple(found)
 
 
-def _view(querier: Querier, dataset: Dataset, record: DatasetRecord, *, where: Where, stack: ExitStack) -> tuple[View, Plan]:
-    """Pin the newest version, and choose what of it is read."""
+def _view(
+    querier: Querier, dataset: Dataset, record: DatasetRecord, *, where: Where, read: frozenset[str] | None, stack: ExitStack
+) -> tuple[View, Plan]:
+    """Pin the newest version, choose what of it is read, and have that on this machine."""
     claim = querier.claim(record)
     stack.callback(claim.release)
     chosen = querier.planned(dataset, record, version=claim.version, where=where)
     record = querier.newer(record, chosen) or record
     pinned = querier.pinned(dataset, record, version=claim.version)
     schemas = {version: pinned.schema_of(version) for version in {one.schema_version for one in chosen.whole.segments}}
+    step = chosen.whole
+    try:
+        files = _files(step, pinned, read, stack)
+    except MissingObjectError:
+        moved = querier.relocated(record, claim.version, step)
+        if moved is None:
+            raise
+        step, files = moved, _files(moved, pinned, read, stack)
     # a job can go to another process, which has no catalog and no credentials
-    segments = chosen.whole.segments
-    paths = stack.enter_context(querier.storage.reading(segments))
-    files = Fetched(paths={ObjectName(one.storage, one.name): path for one, path in zip(segments, paths, strict=True)})
     ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
-    return View(name=dataset.name, step=chosen.whole, pinned=ready), chosen
+    return View(name=dataset.name, step=step, pinned=ready), chosen
+
+
+def _files(step: Step, pinned: Pinned, read: frozenset[str] | None, stack: ExitStack) -> Fetched:
+    """A step's objects as local files. `read`: columns among which are all that are read, None for all."""
+    names = pinned.schema.names
+    # where a table counts for its rows alone, DuckDB reads the first column
+    needed = names if read is None else unique([names[0], *(name for name in names if name.lower() in read)])
+    hidden = [SOURCE_COLUMN] if pinned.retracted else []
+    paths: dict[ObjectName, Path] = {}
+    for segments, columns in ((step.unique, [*needed, *hidden]), (step.overlapping, None)):
+        found = stack.enter_context(pinned.storage.reading(segments, columns=columns))
+        paths |= {ObjectName(one.storage, one.name): path for one, path in zip(segments, found, strict=True)}
+    return Fetched(paths=paths)
 
 
 def _filter(checked: Checked, dataset: Dataset, schema: Schema, parameters: Mapping[str, Any]) -> Where:

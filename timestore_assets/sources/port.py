@@ -92,8 +92,8 @@ class ManyRawRows(RawRows, Protocol):
 class BatchReader(Protocol):
     """Reads one file from a position on."""
 
-    def batches(self, start: Position) -> Iterator[FileBatch]:
-        """Batches from `start` to the end, each bounded by the reader's memory budget.
+    def batches(self, start: Position, until: Position | None = None) -> Iterator[FileBatch]:
+        """Batches from `start` to the end, or to `until`, each bounded by the reader's memory budget.
 
         Raises:
             BadFileError: the content as a whole can't be read from here (nothing of the failing batch is lost or counted).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timestore_assets.model.errors import ConflictError, StorageFullError, TimestoreError, UnavailableError
+from timestore_assets.model.errors import ConflictError, MissingObjectError, StorageFullError, TimestoreError, UnavailableError
 from timestore_assets.storage.names import checked
 from timestore_assets.storage.port import StoredObject, Upload, Wanted
 from timestore_assets.storage.staging import StagingArea
@@ -63,7 +64,7 @@ class LocalStore:
         path = self.root / checked(name)
         with _failures(self.root):
             if not path.is_file():
-                raise UnavailableError(f"object {name} is missing from {self.root}; run `timestore verify` to see what else is")
+                raise MissingObjectError(f"object {name} is missing from {self.root}; run `timestore verify` to see what else is")
         return path
 
     @contextmanager
@@ -71,13 +72,24 @@ class LocalStore:
         """The objects' own files."""
         yield [self.local_path(one.name) for one in wanted]
 
+    def fetch(self, name: str, to: Path) -> None:
+        """Copy the object's file."""
+        with _failures(to.parent):
+            shutil.copyfile(self.local_path(name), to)
+
     def address(self, name: str) -> str:
         """The `file:` URI of the object."""
         return (self.root / checked(name)).as_uri()
 
-    def path(self, name: str) -> Path | None:
+    def path(self, name: str) -> Path:
         """The object's own file."""
         return self.root / checked(name)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the object; None when there is none."""
+        path = self.path(name)
+        with _failures(self.root):
+            return path.stat().st_size if path.is_file() else None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects in order of their names; hidden files and folders (the staging area among them) are none."""

@@ -66,6 +66,13 @@ class ObjectStore(Protocol):
             UnavailableError: an object is missing.
         """
 
+    def fetch(self, name: str, to: Path) -> None:
+        """Write the object's content, verified where the store can tell, to a new local file; for copying it elsewhere.
+
+        Raises:
+            MissingObjectError: there is none. BadFileError: it is not what was written.
+        """
+
     def address(self, name: str) -> str:
         """The URI of the object."""
 
@@ -73,7 +80,10 @@ class ObjectStore(Protocol):
         """The object's own file, for as long as the object is there; None when the target is no folder of this machine."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose names start with `prefix`, in name order."""
+        """Objects whose names start with `prefix`, in name order. One that was made a moment ago may be left out."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes of one object, by looking at it alone; None when there is none."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; a missing one is no error."""

@@ -61,8 +61,9 @@ def opened(
     held = [segment for segment in segments if isinstance(segment, HeldSegment)]
     stored_ones = [segment for segment in segments if not isinstance(segment, HeldSegment)]
     read = [*(column.name for column in wanted), *hidden, *([SOURCE_COLUMN] if retracted else [])]
+    is_all = columns is None and provenance
     with ExitStack() as stack:
-        paths_of = stack.enter_context(storage.reading(stored_ones, columns=read))
+        paths_of = stack.enter_context(storage.reading(stored_ones, columns=None if is_all else read))
         files = list(zip(stored_ones, paths_of, strict=True))
         databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
         aliases = _attach(con, databases)

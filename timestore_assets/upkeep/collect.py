@@ -6,15 +6,14 @@ collection finds it as an orphan; the reverse order could delete a file that is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.storage.port import ObjectStore
 from timestore_assets.storage.targets import Storage
+from timestore_assets.upkeep.ledgers import LedgerAges, TrimReport, trim
 
-KEEP_AUDIT = timedelta(days=90)
-KEEP_INGESTIONS = timedelta(days=7)
 _AT_ONCE = 1000
 
 
@@ -24,8 +23,7 @@ class CollectReport:
 
     `unfinished_files`: announced by sessions that died before their commit. `superseded_segments`: replaced by builds,
     and needed by no version that is kept, reader or session. `orphaned_files`, `orphaned_bytes`: unknown to the catalog.
-    `staging_folders`: of processes that are gone. `audit_rows`: of batches landed long ago. `ingestions`: answers to HTTP
-    requests that are no longer kept.
+    `staging_folders`: of processes that are gone. `trimmed`: what the catalog remembered for long enough.
     """
 
     unfinished_files: int
@@ -33,8 +31,7 @@ class CollectReport:
     orphaned_files: int
     orphaned_bytes: int
     staging_folders: int
-    audit_rows: int = 0
-    ingestions: int = 0
+    trimmed: TrimReport = field(default_factory=TrimReport)
 
 
 def collect(
@@ -43,14 +40,12 @@ def collect(
     *,
     intent_grace: timedelta,
     keep_versions: timedelta,
-    keep_audit: timedelta = KEEP_AUDIT,
-    keep_ingestions: timedelta = KEEP_INGESTIONS,
+    keep: LedgerAges | None = None,
 ) -> CollectReport:
     """Remove what nothing needs; safe at any time, beside anything, and to run again after a crash.
 
     `intent_grace`: age at which an unfinished or unknown file counts as abandoned. `keep_versions`: how long superseded
-    segments stay for `--as-of` and rollback. `keep_audit`: how long it stays written down that a batch landed.
-    `keep_ingestions`: how long answers to HTTP requests can be repeated.
+    segments stay for `--as-of` and rollback. `keep`: how long the catalog remembers the rest.
 
     Raises:
         UnavailableError: the store or the catalog can't be reached.
@@ -66,8 +61,7 @@ def collect(
         orphaned_files=orphans,
         orphaned_bytes=orphaned_bytes,
         staging_folders=storage.sweep_staging(intent_grace.total_seconds()),
-        audit_rows=catalog.prune_audit(older_than=keep_audit),
-        ingestions=catalog.ingestions.forget(older_than=keep_ingestions),
+        trimmed=trim(catalog, storage, keep or LedgerAges()),
     )
 
 

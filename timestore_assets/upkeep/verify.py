@@ -15,7 +15,7 @@ import duckdb
 from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DatasetRecord, Lease, PartitionRecord
 from timestore_assets.model.errors import BadFileError, UnavailableError
-from timestore_assets.model.objects import ObjectName
+from timestore_assets.model.objects import ObjectName, Placed
 from timestore_assets.model.segment import ColumnStats, Segment
 from timestore_assets.model.window import format_time
 from timestore_assets.storage.engine import EngineLimits, connect
@@ -70,7 +70,7 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
     with _pinned(catalog, record) as pin, connect(limits) as con:
         version = pin.version
         segments = catalog.segments(record.id, version=version)
-        listing = {name: found for target in storage.names for name, found in _listed(storage, target, record.name).items()}
+        listing = _Listing(storage, record.name)
         known = {ObjectName(target, name) for target in storage.names for name in catalog.known_objects(target)}
         reader = SegmentReader(con=con, storage=storage, catalog=catalog, record=record)
         sealed = _sealed(catalog.partitions(record.id), version)
@@ -91,7 +91,7 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
         bytes=sum(segment.bytes for segment in segments),
         hashed_partitions=hashed,
         findings=tuple(findings),
-        orphans=tuple(sorted(place.name for place in listing if place not in known)),
+        orphans=tuple(sorted(place.name for place in listing.names if place not in known)),
     )
 
 
@@ -122,15 +122,28 @@ def _pinned(catalog: Catalog, record: DatasetRecord) -> Iterator[_Pin]:
         catalog.release(pin.lease)
 
 
-def _listed(storage: Storage, target: str, dataset: str) -> dict[ObjectName, int]:
-    return {ObjectName(target, found.name): found.bytes for found in storage.target(target).list(f"{dataset}/")}
+class _Listing:
+    """Sizes of a dataset's objects in all targets; what is in no listing is looked at itself, since listings may lag."""
+
+    def __init__(self, storage: Storage, dataset: str) -> None:
+        self._storage = storage
+        self.names = {
+            ObjectName(target, found.name): found.bytes
+            for target in storage.names
+            for found in storage.target(target).list(f"{dataset}/")
+        }
+
+    def size(self, placed: Placed) -> int | None:
+        """Bytes of an object, None if it is gone."""
+        known = self.names.get(ObjectName(placed.storage, placed.name))
+        return known if known is not None else self._storage.target(placed.storage).size(placed.name)
 
 
-def _dead_letters(catalog: Catalog, record: DatasetRecord, listing: Mapping[ObjectName, int]) -> list[Finding]:
+def _dead_letters(catalog: Catalog, record: DatasetRecord, listing: _Listing) -> list[Finding]:
     return [
         Finding(object=file.name, problem="missing", detail=f"{file.rows:,} dead letters are gone")
         for _, file, _ in catalog.dead_letter_files(record.id)
-        if ObjectName(file.storage, file.name) not in listing
+        if listing.size(file) is None
     ]
 
 
@@ -143,9 +156,9 @@ def _sealed(partitions: list[PartitionRecord], version: int) -> dict[datetime, P
     }
 
 
-def _segment(segment: Segment, listing: Mapping[ObjectName, int], reader: SegmentReader, pin: _Pin) -> Iterator[Finding]:
+def _segment(segment: Segment, listing: _Listing, reader: SegmentReader, pin: _Pin) -> Iterator[Finding]:
     pin.keep()
-    size = listing.get(ObjectName(segment.storage, segment.name))
+    size = listing.size(segment)
     if size is None:
         yield Finding(object=segment.name, problem="missing", detail=f"{segment.rows:,} rows are gone")
         return

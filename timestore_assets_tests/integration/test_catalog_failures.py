@@ -195,6 +195,7 @@ def test_builds_and_settled_files_are_not_repeated_either(on_postgres: Ground, d
 
 
 def test_a_commit_that_can_not_be_settled_is_unknown(on_postgres: Ground) -> None:
+    on_postgres.catalog._database.reconnect_seconds = 0.1
     batch = on_postgres.batch(on_postgres.source_partition(), on_postgres.segment())
     gone: list[bool] = []
 

@@ -201,13 +201,6 @@ def test_the_audit_is_read_in_pages_and_by_dataset(ground: Ground) -> None:
     assert ground.catalog.audit(dataset_ids=[]) == []
 
 
-def test_landed_batches_leave_the_audit_after_a_while_and_nothing_else_does(ground: Ground) -> None:
-    ground.land()
-    assert ground.catalog.prune_audit(older_than=HOUR) == 0
-    assert ground.catalog.prune_audit(older_than=-HOUR) == 1
-    assert [row["action"] for row in ground.catalog.audit()] == ["dataset_registered"]
-
-
 def test_a_version_is_pinned_with_the_checkpoints_that_belong_to_it(ground: Ground) -> None:
     catalog = ground.catalog
     source = catalog.source(ground.id, "kafka", "weather")

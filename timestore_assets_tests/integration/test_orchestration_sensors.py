@@ -36,6 +36,13 @@ def seen_twice(there: Ground) -> dg.RunRequest:
     return request
 
 
+def fail(there: Ground, request: dg.RunRequest) -> None:
+    """Run it under settings with which it can't do its work."""
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setenv("TIMESTORE_STORAGE_TARGETS", "no JSON")
+        assert not there.run(request, LAND).success
+
+
 def test_a_file_is_landed_after_two_equal_observations(there: Ground) -> None:
     assert there.tick(WATCH).skip_message == "no file is below inbox/readings/ yet"
     there.drop("a.csv", days(1))
@@ -47,7 +54,11 @@ def test_a_file_is_landed_after_two_equal_observations(there: Ground) -> None:
     second = there.tick(WATCH, first.cursor)
     assert second.run_requests is not None
     config = second.run_requests[0].run_config["ops"]["land_readings_files"]["config"]
-    assert config == {"source": "inbox/readings/**/*", "files": ["a.csv"]}
+    assert config == {
+        "source": "inbox/readings/**/*",
+        "files": ["a.csv"],
+        "bytes": (there.home / "inbox/readings/a.csv").stat().st_size,
+    }
     assert there.run(second.run_requests[0], LAND).success
     assert there.tick(WATCH, second.cursor).skip_message == "nothing new among 1 file below inbox/readings/"
     with there.warehouse() as warehouse:
@@ -110,16 +121,11 @@ def test_a_run_whose_machine_died_blocks_nothing(there: Ground, monkeypatch: pyt
 def test_a_landing_that_fails_is_tried_again_and_not_for_ever(there: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_ATTEMPTS", "2")
     there.drop("a.csv", days(1))
-    data = there.home / "data"
     keys = []
     for _ in range(2):
         request = seen_twice(there)
         keys.append(request.run_key)
-        data.rename(there.home / "away")
-        data.write_text("a file where the folder should be")
-        assert not there.run(request, LAND).success
-        data.unlink()
-        (there.home / "away").rename(data)
+        fail(there, request)
     assert len(set(keys)) == 2
     last = there.tick(WATCH, there.tick(WATCH).cursor)
     assert last.run_requests == []
@@ -129,13 +135,7 @@ def test_a_landing_that_fails_is_tried_again_and_not_for_ever(there: Ground, mon
 
 def test_a_failed_landing_pauses_before_the_next_try(there: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     there.drop("a.csv", days(1))
-    request = seen_twice(there)
-    data = there.home / "data"
-    data.rename(there.home / "away")
-    data.write_text("")
-    assert not there.run(request, LAND).success
-    data.unlink()
-    (there.home / "away").rename(data)
+    fail(there, seen_twice(there))
     monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_BACKOFF_MS", "600000")
     last = there.tick(WATCH, there.tick(WATCH).cursor)
     assert last.run_requests == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -256,15 +257,26 @@ def test_retention_has_to_be_a_duration(ground: Ground, body: Any) -> None:
     assert ground.client.get(f"{ONE}/retention").json()["version"] == 0
 
 
-def test_storage_targets(ground: Ground) -> None:
-    assert ground.client.get("/admin/storage-targets").json() == {
-        "targets": [{"name": "default", "driver": "local", "datasets": 3}]
-    }
-    done = ground.client.put(f"{ONE}/storage-target", json={"target": "default"})
-    assert (done.status_code, done.json()["version"]) == (200, 1)
-    assert ground.client.get(f"{ONE}/storage-target").headers["ETag"] == done.headers["ETag"]
-    unknown = ground.client.put(f"{ONE}/storage-target", json={"target": "s3"})
-    assert unknown.status_code == 422 and "'s3'" in unknown.json()["detail"]
+def test_storage_targets(tmp_path: Path) -> None:
+    archive = {"driver": "s3", "bucket": "cold", "root": "timestore", "endpoint": "http://127.0.0.1:9", "secret": "keys-of-cold"}
+    targets = json.dumps({"archive": archive, "disk": {"driver": "local", "root": "disk"}})
+    with service(tmp_path / "home", DATASETS, storage_targets=targets) as ground:
+        done = ground.client.put(f"{ONE}/storage-target", json={"target": "archive"})
+        assert (done.status_code, done.json()["target"], done.json()["version"]) == (200, "archive", 1)
+        assert ground.client.get(f"{ONE}/storage-target").headers["ETag"] == done.headers["ETag"]
+        unknown = ground.client.put(f"{ONE}/storage-target", json={"target": "s3"})
+        assert unknown.status_code == 422 and "'s3'" in unknown.json()["detail"]
+        shown = ground.client.get("/admin/storage-targets").json()["targets"]
+        rows = [(one["name"], one["driver"], one["place"], one["endpoint"], one["datasets"]) for one in shown]
+        assert rows == [
+            ("default", "local", None, None, 2),
+            ("archive", "s3", "s3://cold/timestore", "http://127.0.0.1:9", 1),
+            ("disk", "local", None, None, 0),
+        ]
+        assert "keys-of-cold" not in json.dumps(shown)
+        parts = {part["name"]: part for part in ground.client.get("/ready").json()["parts"]}
+        assert (parts["storage"]["state"], parts["storage:archive"]["state"]) == ("ready", "not_ready")
+        assert "s3://cold" not in json.dumps(parts)
 
 
 def test_the_audit_log_by_page(ground: Ground) -> None:

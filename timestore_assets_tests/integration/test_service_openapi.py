@@ -127,7 +127,6 @@ def test_answers_are_as_declared_whatever_is_asked(ground: Ground, tmp_path: Pat
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{ground.url}/openapi.json"),
         *("--seed", "1", "--generation-deterministic", "--max-examples", EXAMPLES, "--phases", PHASES),
-        *("--max-time", str(LONGEST_SECONDS - 90)),
         *("--exclude-checks", UNDECLARABLE, "--continue-on-failure", "--no-color"),
         *("-H", f"Authorization: Bearer {TOKEN}"),
     ]

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 
 from timestore_assets.service.observing.logs import Log
 from timestore_assets.service.observing.looking import Looking
-from timestore_assets.service.observing.readiness import storage_part
+from timestore_assets.service.observing.storage_look import storage_part
 from timestore_assets_tests.service_ground import Ground, open_warehouse, service, serving
 
 WAIT_SECONDS = 20.0

@@ -30,7 +30,8 @@ _LEASE = timedelta(seconds=60)
 class SegmentAnswer(Wire):
     """An immutable file of rows."""
 
-    name: str = Field(description="Its name inside the store.")
+    name: str = Field(description="Its name inside its storage target.")
+    storage: str = Field(description="Storage target that it is in.", examples=["default"])
     partition: str = Field(examples=["2013-01-01"])
     kind: str = Field(description="`delta`: as landed. `sealed`: made by a build.", examples=["sealed"])
     format: str = Field(examples=["parquet"])
@@ -138,6 +139,7 @@ def _segments(service: Service, name: str, version: int | None) -> tuple[int, li
 def _answer(segment: Segment, window: Window) -> SegmentAnswer:
     return SegmentAnswer(
         name=segment.name,
+        storage=segment.storage,
         partition=window.key_of(segment.partition_start),
         kind=segment.kind,
         format=segment.format,

@@ -14,6 +14,8 @@ from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError
+from timestore_assets.model.objects import DEFAULT_TARGET
+from timestore_assets.model.target import StorageTarget as ConfiguredTarget
 from timestore_assets.model.window import format_time
 from timestore_assets.service import bodies
 from timestore_assets.service.admin.retention import CHANGE_ERRORS, ERRORS
@@ -22,18 +24,21 @@ from timestore_assets.service.problems import responses
 from timestore_assets.service.query.overview import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 from timestore_assets.service.wire import Wire
+from timestore_assets.storage.target_settings import configured_targets, place_of
 
 router = APIRouter()
-
-DEFAULT = "default"
 
 
 class StorageTarget(Wire):
     """A place for segments."""
 
-    name: str = Field(examples=[DEFAULT])
-    driver: str = Field(description="What kind of storage it is.", examples=["local"])
-    datasets: int = Field(description="How many datasets have their segments there.", examples=[2])
+    name: str = Field(examples=[DEFAULT_TARGET])
+    driver: str = Field(description="What kind of storage it is: local, s3, gcs or azure_blob.", examples=["s3"])
+    place: str | None = Field(
+        description="URI of its bucket and prefix; null for a folder of the service's machine.", examples=["s3://bucket/prefix"]
+    )
+    endpoint: str | None = Field(description="Of a compatible store; null for the provider's own.", examples=[None])
+    datasets: int = Field(description="To how many datasets' new segments it is home.", examples=[2])
 
 
 class StorageTargets(Wire):
@@ -45,13 +50,13 @@ class StorageTargets(Wire):
 class StorageWish(Wire):
     """Where new segments are to go."""
 
-    target: str = Field(max_length=200, description="Name of a storage target.", examples=[DEFAULT])
+    target: str = Field(max_length=200, description="Name of a storage target.", examples=[DEFAULT_TARGET])
 
 
 class StorageAnswer(Wire):
     """Where a dataset's segments go."""
 
-    target: str = Field(examples=[DEFAULT])
+    target: str = Field(examples=[DEFAULT_TARGET])
     version: int = Field(description="Rises with every change made here; 0 when there was none.", examples=[0])
     set_by: str | None = Field(examples=[None])
     set_at: str | None = Field(examples=[None])
@@ -67,11 +72,12 @@ class StorageAnswer(Wire):
     },
 )
 def targets(request: Request, _caller: UsesAdmin, service: UsesService) -> Response:
-    """This version has one, the store of the settings."""
-    driver = service.warehouse.settings.storage_driver
-    used = Counter(dataset.storage for dataset in service.warehouse.datasets.values())
-    answer = StorageTargets(targets=[StorageTarget(name=DEFAULT, driver=driver, datasets=used[DEFAULT])])
-    return tagged(request, answer, version=0)
+    """The targets of the service's settings; their credentials are not shown."""
+    warehouse = service.warehouse
+    chosen = {record.name: record.storage for record in warehouse.catalog.datasets()}
+    used = Counter(chosen.get(name, dataset.storage) for name, dataset in warehouse.datasets.items())
+    found = [_shown(target, used[name]) for name, target in configured_targets(warehouse.settings).items()]
+    return tagged(request, StorageTargets(targets=found), version=0)
 
 
 @router.get(
@@ -92,7 +98,7 @@ def shown(request: Request, name: DatasetName, caller: UsesAdmin, service: UsesS
     summary="Set where a dataset's segments live",
     response_model=StorageAnswer,
     responses=CHANGE_ERRORS,
-    openapi_extra=bodies.described(StorageWish, {"target": DEFAULT}),
+    openapi_extra=bodies.described(StorageWish, {"target": DEFAULT_TARGET}),
 )
 async def changed(
     request: Request,
@@ -102,10 +108,13 @@ async def changed(
     wish: Annotated[StorageWish, Depends(bodies.json_body(StorageWish))],
     if_match: IfMatch = None,
 ) -> Response:
-    """Only a target that is there can be set, and this version has only `default`. Audited; `If-Match` may be left out."""
+    """Only a target that is set up can be set. What is stored stays where it is: `timestore storage move` brings it along.
+
+    Audited; `If-Match` may be left out.
+    """
     wanted = version_of(if_match)
     service.dataset(caller, name)
-    if wish.target != DEFAULT:
+    if wish.target not in service.warehouse.storage.names:
         raise InputError(f"body.target: there is no storage target {wish.target[:60]!r}; GET /admin/storage-targets lists them")
 
     def work() -> StorageAnswer:
@@ -116,6 +125,11 @@ async def changed(
 
     answer = await run_in_threadpool(work)
     return tagged(request, answer, version=answer.version)
+
+
+def _shown(target: ConfiguredTarget, datasets: int) -> StorageTarget:
+    place = None if target.driver == "local" else place_of(target)
+    return StorageTarget(name=target.name, driver=target.driver, place=place, endpoint=target.endpoint, datasets=datasets)
 
 
 def storage_of(catalog: Catalog, dataset: Dataset, record: DatasetRecord) -> StorageAnswer:

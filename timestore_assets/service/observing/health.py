@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_camel
 from starlette.concurrency import run_in_threadpool
 
 from timestore_assets.model.errors import TimestoreError
-from timestore_assets.service.observing.readiness import Findings, PartState
+from timestore_assets.service.observing.part import PartState
+from timestore_assets.service.observing.readiness import Findings
 from timestore_assets.service.state import UsesService, operator_of
 
 router = APIRouter(tags=["operations"])

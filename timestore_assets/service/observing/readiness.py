@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.service.observing.looking import Looking
+from timestore_assets.service.observing.part import Part
+from timestore_assets.service.observing.storage_look import StorageLook
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from timestore_assets.landing.group_landers import GroupLanders
     from timestore_assets.settings import Settings
     from timestore_assets.tailing.buffers import HotBuffers
@@ -20,19 +18,6 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 1.0
 PATIENCE_SECONDS = 3.0
-LOW_DISK_BYTES = 200_000_000
-"""Free room below which nothing is taken in: a commit and a merge need some."""
-
-PartState = Literal["ready", "warning", "not_ready"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """`warning`: it works, but not at its best. `reason`: empty when it is ready."""
-
-    name: str
-    state: PartState = "ready"
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +36,13 @@ class Readiness:
     """Looks at the parts of a service, at most once a second however often it is asked."""
 
     def __init__(self, warehouse: Warehouse, landers: GroupLanders, hot: HotBuffers) -> None:
-        settings = warehouse.settings
+        settings, storage = warehouse.settings, StorageLook(warehouse)
 
         def look() -> Findings:
-            return Findings(
-                parts=(_catalog(warehouse), storage_part(settings.data_folder), _ingest(landers, settings), _hot(hot))
-            )
+            catalog = _catalog(warehouse)
+            # where datasets go is written in the catalog
+            stores = storage.parts() if catalog.state == "ready" else ()
+            return Findings(parts=(catalog, *stores, _ingest(landers, settings), _hot(hot)))
 
         self._looking = Looking(look, every=EVERY_SECONDS, patience=PATIENCE_SECONDS, name="readiness")
 
@@ -74,19 +60,6 @@ def _catalog(warehouse: Warehouse) -> Part:
         reason = "the catalog's tables are of another version of timestore; start this service again, with the newest version"
         return Part(name="catalog", state="not_ready", reason=reason)
     return Part(name="catalog")
-
-
-def storage_part(folder: Path, *, low_bytes: int = LOW_DISK_BYTES) -> Part:
-    """Whether a local store takes files, as far as can be seen without writing one."""
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return Part(name="storage", state="not_ready", reason=f"the store can't be reached: {error.strerror}")
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK) or os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return Part(name="storage", state="not_ready", reason="the store can't be written; mend its rights")
-    if free < low_bytes:
-        return Part(name="storage", state="not_ready", reason=f"only {free / 1e6:,.0f} MB are left in the store; free some")
-    return Part(name="storage")
 
 
 def _ingest(landers: GroupLanders, settings: Settings) -> Part:

@@ -122,6 +122,34 @@ def blocks(
             window.refill()
 
 
+def ended(found: Iterator[Block], until: Position | None) -> Iterator[Block]:
+    """The blocks up to a place where a record begins, the last one cut off there; all of them when it is None."""
+    for block in found:
+        if until is None or block.end.offset < until.offset:
+            yield block
+        else:
+            yield _until(block, until)
+            return
+
+
+def _until(block: Block, until: Position) -> Block:
+    """The records of a block before a place where one begins."""
+    cut, at = block.cut, until.offset - block.origin
+    count = int(cut.starts.searchsorted(at))
+    kept = replace(
+        cut,
+        starts=cut.starts[:count],
+        ends=cut.ends[:count],
+        lines=cut.lines[:count],
+        next=at,
+        line=until.line,
+        bad=[bad for bad in cut.bad if bad.position < until.offset],
+        rewritten={index: text for index, text in cut.rewritten.items() if index < count},
+        stuck=False,
+    )
+    return replace(block, cut=kept, end=until, last=True)
+
+
 def _enough(cuts: list[Cut], records: int) -> bool:
     return sum(map(len, cuts)) >= records or sum(len(cut.bad) for cut in cuts) >= _MAX_BAD
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
-from timestore_assets.sources.files.blocks import Block, blocks
+from timestore_assets.sources.files.blocks import Block, blocks, ended
 from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.csv_fields import FieldParser
 from timestore_assets.sources.files.csv_records import cut_csv
@@ -42,17 +42,26 @@ class CsvReader:
             self.header = read_header(stream, self.source.csv, name=self.file.name)
         self._parser = FieldParser(names=self.header.names, dialect=self.source.csv)
 
-    def batches(self, start: Position = START) -> Iterator[FileBatch]:
+    def batches(self, start: Position = START, until: Position | None = None) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         begin = max(start, self.header.end)
         limit, rows = self.source.max_record_bytes, self.chunk_rows
         with DecodedStream(self.file) as stream:
             stream.skip_to(begin.offset)
-            for block in blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows):
+            found = blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows)
+            for block in ended(found, until):
                 self.bytes_read = stream.stored_bytes_read
                 for batch in self._batches_of(block):
                     yield replace(batch, start=start)
                     start = batch.end
+
+    def records(self) -> Iterator[Block]:
+        """The places of all records, in order."""
+        with DecodedStream(self.file) as stream:
+            begin = self.header.end
+            stream.skip_to(begin.offset)
+            limit = self.source.max_record_bytes
+            yield from blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit)
 
     def _cut(self, stretch: Stretch) -> Cut:
         return cut_csv(stretch, limit=self.source.max_record_bytes, dialect=self.source.csv)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
-from timestore_assets.sources.files.blocks import Block, blocks
+from timestore_assets.sources.files.blocks import Block, blocks, ended
 from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.input_file import InputFile
 from timestore_assets.sources.files.jsonl import KEY_COLUMN, VALUE_COLUMN, begin_text
@@ -105,13 +105,13 @@ class EnvelopesReader:
     def _line_limit(self) -> int:
         return max(MIN_LINE_LIMIT, self.source.max_record_bytes)
 
-    def batches(self, start: Position = START) -> Iterator[FileBatch]:
+    def batches(self, start: Position = START, until: Position | None = None) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         rows = min(self.chunk_rows or _BLOCK_LINES, _BLOCK_LINES)
         with DecodedStream(self.file) as stream:
             begin = begin_text(stream, start)
             found = blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=self._line_limit, max_records=rows)
-            for block in found:
+            for block in ended(found, until):
                 self.bytes_read = stream.stored_bytes_read
                 for first in range(0, max(len(block.cut), 1), rows):
                     batch = self._batch(block, start, first, min(first + rows, len(block.cut)))

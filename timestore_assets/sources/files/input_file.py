@@ -44,6 +44,10 @@ class InputFile(Protocol):
     def name(self) -> str:
         """The last part of its path, for messages and to guess its format."""
 
+    @property
+    def expected_bytes(self) -> int:
+        """Its size as far as that is known without asking anybody; 0 when it isn't."""
+
     def status(self) -> FileStatus:
         """What it looks like now.
 
@@ -89,6 +93,14 @@ class LocalFile:
     def name(self) -> str:
         """See `InputFile`."""
         return self.path.name
+
+    @property
+    def expected_bytes(self) -> int:
+        """See `InputFile`."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
 
     def status(self) -> FileStatus:
         """See `InputFile`; links are followed, and the etag is inode, modification time and size."""

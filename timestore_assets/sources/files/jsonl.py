@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
-from timestore_assets.sources.files.blocks import Block, blocks
+from timestore_assets.sources.files.blocks import Block, blocks, ended
 from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.input_file import InputFile
 from timestore_assets.sources.files.records import Cut, Stretch, TextRows, bad_between, cut_lines
@@ -38,16 +38,24 @@ class JsonLinesReader:
     chunk_rows: int | None = None
     bytes_read: int = field(init=False, default=0)
 
-    def batches(self, start: Position = START) -> Iterator[FileBatch]:
+    def batches(self, start: Position = START, until: Position | None = None) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         limit, rows = self.source.max_record_bytes, self.chunk_rows
         with DecodedStream(self.file) as stream:
             begin = begin_text(stream, start)
-            for block in blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows):
+            found = blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit, max_records=rows)
+            for block in ended(found, until):
                 self.bytes_read = stream.stored_bytes_read
                 for batch in self._batches_of(block):
                     yield replace(batch, start=start)
                     start = batch.end
+
+    def records(self) -> Iterator[Block]:
+        """The places of all records, in order."""
+        with DecodedStream(self.file) as stream:
+            begin = begin_text(stream, START)
+            limit = self.source.max_record_bytes
+            yield from blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=limit)
 
     def _cut(self, stretch: Stretch) -> Cut:
         return cut_lines(stretch, limit=self.source.max_record_bytes)

@@ -56,15 +56,24 @@ class FileReader:
         """How much of the stored file has been read, for progress."""
         return min(self.reader.bytes_read, self.size)
 
-    def batches(self, start: Position = START) -> Iterator[FileBatch]:
-        """Batches from `start` to the end; at least one comes, and the final one is `last`.
+    def stored_bytes(self, start: Position, end: Position) -> int:
+        """About how much of the stored file, which is no compressed text, lies between two positions; for progress."""
+        reader = self.reader
+        if isinstance(reader, ParquetReader):
+            return self.size * (end.offset - start.offset) // max(reader.rows, 1)
+        return end.offset - start.offset
+
+    def batches(self, start: Position = START, until: Position | None = None) -> Iterator[FileBatch]:
+        """Batches from `start` to the end, or to `until`; at least one comes, and the final one is `last`.
+
+        `until`: one of the places where the file was cut (`cutting`).
 
         Raises:
             BadFileError: see `port.BatchReader`; `changed_while_reading` when the file is no longer what was opened.
         """
         self.check_unchanged()
         try:
-            for batch in self.reader.batches(start):
+            for batch in self.reader.batches(start, until):
                 self.check_unchanged()
                 yield batch
         except BadFileError:

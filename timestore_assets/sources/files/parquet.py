@@ -55,18 +55,27 @@ class ParquetReader:
         check_names(tuple(self.schema.names), self.file.name)
         self._row_bytes = float(_fixed_width(self.schema))
 
-    def batches(self, start: Position = START) -> Iterator[FileBatch]:
-        """See `BatchReader.batches`."""
-        total = self._groups[-1].end if self._groups else 0
+    @property
+    def rows(self) -> int:
+        return self._groups[-1].end if self._groups else 0
+
+    @property
+    def group_ends(self) -> list[tuple[int, int]]:
+        """For each row group the row it ends at and its stored bytes."""
+        return [(group.end, group.stored) for group in self._groups]
+
+    def batches(self, start: Position = START, until: Position | None = None) -> Iterator[FileBatch]:
+        """See `BatchReader.batches`; `until` is the end of a row group."""
+        total = self.rows if until is None else until.offset
         if start.offset > total:
             raise BadFileError("truncated", f"{self.file.name} has {total} rows, fewer than the {start.offset} already read")
         at = start.offset
         try:
             with self._open() as file:
-                for table in self._tables(file, at):
+                for table in self._tables(file, at, total):
                     yield _batch(table, at, last=at + table.num_rows == total)
                     at += table.num_rows
-                    self.bytes_read = self._size * at // max(total, 1)
+                    self.bytes_read = self._size * at // max(self.rows, 1)
         except (pa.ArrowException, OSError) as error:
             raise self._refused(error, opening=False) from None
         if at == start.offset:
@@ -76,11 +85,11 @@ class ParquetReader:
         # a buffer instead of whole column chunks: a row group may be larger than the memory
         return pq.ParquetFile(self.file.for_arrow(), buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
 
-    def _tables(self, file: pq.ParquetFile, at: int) -> Iterator[pa.Table]:
-        """Everything from row `at` on, each table within the limits."""
+    def _tables(self, file: pq.ParquetFile, at: int, end: int) -> Iterator[pa.Table]:
+        """Everything from row `at` on to row `end`, each table within the limits."""
         pending: list[pa.Table] = []
         rows = size = 0
-        for piece in self._pieces(file, at):
+        for piece in self._pieces(file, at, end):
             while piece.num_rows:
                 room = self._row_limit() - rows
                 part, piece = piece.slice(0, room), piece.slice(room)
@@ -98,27 +107,27 @@ class ParquetReader:
     def _row_limit(self) -> int:
         return min(self.chunk_rows or _MAX_TABLE_ROWS, _MAX_TABLE_ROWS)
 
-    def _pieces(self, file: pq.ParquetFile, at: int) -> Iterator[pa.Table]:
+    def _pieces(self, file: pq.ParquetFile, at: int, end: int) -> Iterator[pa.Table]:
         """Whole runs of row groups where they fit, slices of a row group where one does not."""
         index = next((i for i, group in enumerate(self._groups) if at < group.end), len(self._groups))
-        while index < len(self._groups):
+        while index < len(self._groups) and at < end:
             group = self._groups[index]
             self._sample(file, index)
             if self._expected(group) > self.memory_bytes:
                 yield from self._slices(file, index, at - group.start)
                 index += 1
             else:
-                until = self._fitting(index)
+                until = self._fitting(index, end)
                 table = file.read_row_groups(list(range(index, until))).replace_schema_metadata(None)
                 self._learn(table)
                 yield table.slice(at - group.start)
                 index = until
             at = self._groups[index - 1].end
 
-    def _fitting(self, first: int) -> int:
-        """End of the run of row groups from `first` on that fits the memory and the rows wanted."""
+    def _fitting(self, first: int, end: int) -> int:
+        """End of the run of row groups from `first` on, up to row `end`, that fits the memory and the rows wanted."""
         until, size, rows = first + 1, self._expected(self._groups[first]), self._groups[first].rows
-        while until < len(self._groups) and rows < self._row_limit():
+        while until < len(self._groups) and self._groups[until].start < end and rows < self._row_limit():
             size += self._expected(self._groups[until])
             rows += self._groups[until].rows
             if size > self.memory_bytes:
@@ -175,11 +184,12 @@ class ParquetReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Group:
-    """A row group: its rows `[start, end)` and the bytes of its values as stored, uncompressed."""
+    """A row group: its rows `[start, end)`, the bytes of its values uncompressed, and `stored` in the file."""
 
     start: int
     end: int
     bytes: int
+    stored: int
 
     @property
     def rows(self) -> int:
@@ -190,7 +200,8 @@ def _groups(metadata: pq.FileMetaData) -> tuple[_Group, ...]:
     groups, at = [], 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        groups.append(_Group(start=at, end=at + group.num_rows, bytes=group.total_byte_size))
+        stored = sum(group.column(column).total_compressed_size for column in range(group.num_columns))
+        groups.append(_Group(start=at, end=at + group.num_rows, bytes=group.total_byte_size, stored=stored))
         at += group.num_rows
     return tuple(groups)
 

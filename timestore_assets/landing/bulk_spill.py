@@ -1,0 +1,93 @@
+"""Rows gathered for one wide commit, kept on disk by partition until they are written as one large file for each.
+
+A writer open for each partition would hold a row group of each in memory, or write thousands of small ones; here one file is
+open, and memory holds the rows of one batch and, later, a row group or two for each thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from queue import SimpleQueue
+
+import pyarrow as pa
+
+from timestore_assets.landing.cluster import Clusters
+from timestore_assets.landing.delta_files import not_written, write_delta_file
+from timestore_assets.storage.segments import WrittenFile
+
+
+class Spill:
+    """Rows of one schema by partition, in order of arrival. One thread at a time; close it, or use it as a context manager."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path, self._schema = path, schema.remove_metadata()
+        self._runs: dict[int, list[int]] = {}
+        self._count = 0
+        self._open = ExitStack()
+        try:
+            file = self._open.enter_context(pa.OSFile(str(path), "wb"))
+            self._writer = self._open.enter_context(pa.ipc.new_file(file, schema))
+        except OSError as error:
+            self.close()
+            raise not_written(path.parent, "gathering rows", error) from error
+
+    def close(self) -> None:
+        """Finish the file; again is fine."""
+        self._open.close()
+
+    def add(self, table: pa.Table, clusters: Clusters, numbers: Sequence[int]) -> None:
+        """Append rows that are in the order of the clusters. `numbers`: which partition each cluster is.
+
+        Raises:
+            StorageFullError, UnavailableError: the folder takes no more; the spill is of no use then.
+        """
+        try:
+            for number, (first, rows) in zip(numbers, clusters.spans(), strict=True):
+                for batch in table.slice(first, rows).combine_chunks().to_batches():
+                    self._writer.write_batch(batch)
+                    self._runs.setdefault(number, []).append(self._count)
+                    self._count += 1
+        except OSError as error:
+            raise not_written(self._path.parent, "gathering rows", error) from error
+
+    def write_files(self, folder: Path, *, unprunable: Sequence[str], threads: int) -> list[WrittenFile]:
+        """Write everything as one file for each partition, in order of time. Nothing can be added after.
+
+        Raises:
+            StorageFullError, UnavailableError: as `write_delta_files`; it may be called again, with another folder.
+        """
+        jobs = [(folder / f"{at}.parquet", self._runs[number]) for at, number in enumerate(sorted(self._runs))]
+        try:
+            self.close()
+            folder.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as stack:
+                readers = self._readers(stack, max(1, min(threads, len(jobs))))
+                pool = stack.enter_context(ThreadPoolExecutor(readers.qsize()))
+                return list(pool.map(lambda job: self._write(readers, job[0], job[1], unprunable), jobs))
+        except OSError as error:
+            raise not_written(self._path.parent, "gathering rows", error) from error
+
+    def _write(
+        self, readers: SimpleQueue[pa.ipc.RecordBatchFileReader], path: Path, runs: Sequence[int], unprunable: Sequence[str]
+    ) -> WrittenFile:
+        reader = readers.get()
+        try:
+            return write_delta_file(_tables(reader.get_batch, runs), self._schema, path, unprunable=unprunable)
+        finally:
+            readers.put(reader)
+
+    def _readers(self, stack: ExitStack, count: int) -> SimpleQueue[pa.ipc.RecordBatchFileReader]:
+        """A reader for each thread: they keep where they are in the file."""
+        readers: SimpleQueue[pa.ipc.RecordBatchFileReader] = SimpleQueue()
+        for _ in range(count):
+            # not mapped into memory: mapped pages would count as the process's own
+            readers.put(pa.ipc.open_file(stack.enter_context(pa.OSFile(str(self._path), "rb"))))
+        return readers
+
+
+def _tables(read: Callable[[int], pa.RecordBatch], runs: Sequence[int]) -> Iterator[pa.Table]:
+    for index in runs:
+        yield pa.Table.from_batches([read(index)])

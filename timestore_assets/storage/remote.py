@@ -1,0 +1,129 @@
+"""An object store in a bucket of S3, Google Cloud Storage or Azure, or of what speaks like them, by obstore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timestore_assets.model.errors import InputError, MissingObjectError
+from timestore_assets.model.target import StorageTarget
+from timestore_assets.storage.connecting import connected
+from timestore_assets.storage.downloads import Downloader
+from timestore_assets.storage.listing import whole_listing
+from timestore_assets.storage.names import checked
+from timestore_assets.storage.parallel import in_parallel
+from timestore_assets.storage.port import StoredObject, Upload, Wanted
+from timestore_assets.storage.remote_errors import translated
+from timestore_assets.storage.staging import StagingArea
+from timestore_assets.storage.target_settings import place_of
+from timestore_assets.storage.uploads import Uploader
+
+if TYPE_CHECKING:
+    from timestore_assets.settings import Settings
+    from timestore_assets.storage.cache import ReadCache
+
+_DELETED_AT_ONCE = 1000
+_BETWEEN = "\x00"
+
+
+class RemoteStore:
+    """`storage.port.ObjectStore` in a bucket, below the target's root. Threads may share one; its `repr` holds no secret.
+
+    Files are staged on this machine below `staging_root`, and read by way of the `cache`.
+    """
+
+    def __init__(self, target: StorageTarget, settings: Settings, *, staging_root: Path, cache: ReadCache) -> None:
+        self._uri, self._place = place_of(target), f"storage target {target.name} ({place_of(target)})"
+        self._cache, self._staging = cache, StagingArea(staging_root)
+        self.concurrency = settings.storage_concurrency
+        self.key = _BETWEEN.join((self._uri, target.endpoint or "", target.account or ""))
+        self._retry_seconds = settings.storage_retry_seconds
+        self._store = connected(target, settings)
+        transfer = {"concurrency": self.concurrency, "part_bytes": settings.storage_part_bytes}
+        self._uploader = Uploader(store=self._store, place=self._place, **transfer)
+        self._downloader = Downloader(store=self._store, place=self._place, **transfer)
+
+    def __repr__(self) -> str:
+        return f"RemoteStore({self._uri!r})"
+
+    def staging(self, label: str) -> Path:
+        """A new empty folder on this machine for files that `promote` will take."""
+        return self._staging.folder(label)
+
+    def promote(self, uploads: Sequence[Upload]) -> None:
+        """Upload the staged files with their checksums, several at a time; see `Uploader.upload`."""
+        self._uploader.upload(uploads)
+        for upload in uploads:
+            upload.staged.unlink(missing_ok=True)
+
+    def reading(self, wanted: Sequence[Wanted]) -> AbstractContextManager[list[Path]]:
+        """Files of the read cache, into which missing ones are fetched first."""
+        return self._cache.reading(self, wanted)
+
+    def download(self, name: str, to: Path) -> None:
+        """The whole object as a local file, verified; see `Downloader.download`."""
+        self._downloader.download(name, to)
+
+    fetch = download
+
+    def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes `[start, end)` of each span of an object; see `Downloader.ranges`."""
+        return self._downloader.ranges(name, spans)
+
+    def address(self, name: str) -> str:
+        """`s3://bucket/root/name`, or `gs:` or `az:`."""
+        return f"{self._uri}/{checked(name)}"
+
+    def path(self, name: str) -> None:
+        """None: the object is on no disk of this machine."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the object; None when there is none."""
+        import obstore
+
+        try:
+            with translated(self._place, name=name):
+                return obstore.head(self._store, checked(name))["size"]
+        except MissingObjectError:
+            return None
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Objects in order of their names, page by page; what others put there under names that no object has is left out."""
+        # obstore takes whole parts of a name only
+        for page in whole_listing(self._store, self._place, prefix.rpartition("/")[0], retry_seconds=self._retry_seconds):
+            for found in page:
+                if found["path"].startswith(prefix) and _is_object(found["path"]):
+                    yield StoredObject(name=found["path"], bytes=found["size"], modified=found["last_modified"])
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects, as many in a request as the store takes."""
+        import obstore
+
+        rest = map(checked, names)
+        while chunk := list(islice(rest, _DELETED_AT_ONCE)):
+            try:
+                with translated(self._place, name="of those to be deleted"):
+                    obstore.delete(self._store, chunk)
+            except MissingObjectError:
+                in_parallel(self._delete_one, chunk, limit=self.concurrency)
+
+    def _delete_one(self, name: str) -> None:
+        import obstore
+
+        with suppress(MissingObjectError), translated(self._place, name=name):
+            obstore.delete(self._store, name)
+
+    def sweep_staging(self, older_than_seconds: float) -> int:
+        """Remove staging folders of processes of this machine that are gone."""
+        return self._staging.sweep(older_than_seconds)
+
+
+def _is_object(name: str) -> bool:
+    try:
+        checked(name)
+    except InputError:
+        return False
+    return True

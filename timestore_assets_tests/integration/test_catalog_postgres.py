@@ -1,0 +1,186 @@
+"""PostgreSQL as production has it: restarts, cut connections, slow statements, pools, and other things in the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+from timestore_assets.catalog.postgres import PostgresLimits
+from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.model.errors import InputError, UnavailableError, UnknownOutcomeError
+from timestore_assets_tests.catalog_ground import Ground
+from timestore_assets_tests.catalogs import PostgresServer, fresh_database
+from timestore_assets_tests.postgres_proxy import Cut, PostgresProxy, postgres_proxy
+
+
+@pytest.fixture
+def url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    with fresh_database(postgres, template=postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def ground(url: str) -> Iterator[Ground]:
+    catalog = SqlCatalog.open(url)
+    yield Ground.of(catalog)
+    catalog.close()
+
+
+@pytest.fixture
+def proxy(postgres: PostgresServer) -> Iterator[PostgresProxy]:
+    with postgres_proxy(postgres.folder) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_proxy(url: str, proxy: PostgresProxy) -> Iterator[Ground]:
+    catalog = SqlCatalog.open(proxy.url(str(make_url(url).database)))
+    yield Ground.of(catalog)
+    catalog.close()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.02)
+
+
+def waiting_for_locks(url: str) -> int:
+    with psycopg.connect(url, autocommit=True) as admin:
+        query = b"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        (found,) = admin.execute(query).fetchone() or (0,)
+        return int(found)
+
+
+def test_a_server_that_is_stopped_and_started_again_is_waited_for(postgres: PostgresServer, ground: Ground) -> None:
+    ground.land()
+    batch = ground.batch(ground.source_partition(), ground.segment())
+    results: list[int] = []
+    with postgres.stopped():
+        thread = threading.Thread(target=lambda: results.append(ground.catalog.commit_landing(batch)))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive(), "the commit must wait for the server"
+    thread.join(30)
+    assert results == [2]
+    assert (ground.rows(), ground.counters().read) == (20, 20)
+
+
+def test_a_server_that_stays_away_is_one_clear_sentence(postgres: PostgresServer, ground: Ground) -> None:
+    ground.catalog._database.reconnect_seconds = 0.1
+    with postgres.stopped(), pytest.raises(UnavailableError, match=r"catalog test_\d+ on PostgreSQL .* can't be reached"):
+        ground.live()
+    assert ground.live() == []
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_connection_cut_during_commit_is_settled(behind_proxy: Ground, proxy: PostgresProxy, cut: Cut) -> None:
+    batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
+    proxy.cut = cut
+    assert behind_proxy.catalog.commit_landing(batch) == 1
+    assert proxy.cuts == 1
+    assert (behind_proxy.rows(), behind_proxy.counters().read) == (10, 10)
+
+
+def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(
+    behind_proxy: Ground, proxy: PostgresProxy, url: str
+) -> None:
+    """Taking it for lost, as its token can't be seen yet, would end in a conflict with ourselves."""
+    batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
+    results: list[int] = []
+    proxy.cut = "held"
+    thread = threading.Thread(target=lambda: results.append(behind_proxy.catalog.commit_landing(batch)))
+    thread.start()
+    wait_for(lambda: waiting_for_locks(url) == 1)
+    proxy.release.set()
+    thread.join(30)
+    assert results == [1]
+    assert (behind_proxy.rows(), behind_proxy.counters().read) == (10, 10)
+
+
+def test_a_connection_cut_in_the_middle_of_a_transaction_is_done_again(behind_proxy: Ground, proxy: PostgresProxy) -> None:
+    batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
+    proxy.cut, proxy.at = "after", b"INSERT INTO segments"
+    assert behind_proxy.catalog.commit_landing(batch) == 1
+    assert proxy.cuts == 1
+    assert (behind_proxy.rows(), behind_proxy.counters().read) == (10, 10)
+
+
+def test_a_commit_whose_server_does_not_come_back_is_unknown(
+    postgres: PostgresServer, behind_proxy: Ground, proxy: PostgresProxy
+) -> None:
+    behind_proxy.catalog._database.reconnect_seconds = 0.1
+    batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
+    proxy.cut = "held"
+    caught: list[BaseException] = []
+
+    def commit() -> None:
+        try:
+            behind_proxy.catalog.commit_landing(batch)
+        except UnknownOutcomeError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    wait_for(lambda: proxy.cuts == 1)
+    with postgres.stopped():
+        thread.join(30)
+    assert [str(error).endswith("may or may not have happened (lost)") for error in caught] == [True]
+    assert behind_proxy.rows() == 0
+
+
+def test_a_statement_may_not_take_for_ever(url: str) -> None:
+    catalog = SqlCatalog.open(url, limits=PostgresLimits(statement_seconds=0.1))
+    with pytest.raises(UnavailableError, match="raise TIMESTORE_DATABASE_STATEMENT_TIMEOUT_SECONDS"):
+        catalog._database.read(lambda connection: connection.execute(text("SELECT pg_sleep(20)")))
+    catalog.close()
+
+
+def test_a_transaction_that_was_left_open_frees_what_it_locked(url: str, ground: Ground) -> None:
+    stuck = SqlCatalog.open(url, limits=PostgresLimits(statement_seconds=0.2))
+    with stuck._database.engine.connect() as connection:
+        connection.execute(text("SELECT id FROM datasets FOR UPDATE"))
+        assert ground.land() == 1
+        connection.invalidate()
+    stuck.close()
+
+
+def test_a_pool_is_as_large_as_it_is_said_to_be(url: str) -> None:
+    catalog = SqlCatalog.open(url, limits=PostgresLimits(pool_size=1, overflow=1))
+    engine = catalog._database.engine
+    engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+    with engine.connect(), engine.connect(), pytest.raises(UnavailableError, match="too many connections"):
+        catalog.datasets()
+    assert catalog.datasets() == []
+    catalog.close()
+
+
+def test_two_schemas_and_other_tables_in_one_database(postgres: PostgresServer) -> None:
+    with fresh_database(postgres) as url:
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("CREATE TABLE datasets (mine text)")
+            other.execute("CREATE TABLE alembic_version (version_num text)")
+            other.execute("INSERT INTO alembic_version VALUES ('somebody else''s')")
+        one, two = (SqlCatalog.open(url, schema=schema) for schema in ("one", "two"))
+        first, second = Ground.of(one), Ground.of(two)
+        first.land()
+        assert (first.rows(), second.rows()) == (10, 0)
+        second.land()
+        second.land()
+        assert (len(first.live()), len(second.live())) == (1, 2)
+        one.close()
+        two.close()
+        with psycopg.connect(url, autocommit=True) as other:
+            assert other.execute("SELECT count(*) FROM public.datasets").fetchone() == (0,)
+            assert other.execute("SELECT version_num FROM public.alembic_version").fetchone() == ("somebody else's",)
+
+
+def test_a_schema_that_needs_quoting_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="can't be the catalog's schema"):
+        SqlCatalog.open(url, schema='x"; DROP SCHEMA timestore; --')

@@ -1,0 +1,184 @@
+"""Buckets in Dagster: sensors ticked over a real store, the runs they ask for, and what the graph shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import obstore
+import pytest
+
+from timestore_assets.orchestration import object_look
+from timestore_assets.orchestration.names import SHARE_TAG
+from timestore_assets_tests.object_servers import ObjectServer, S3Server
+from timestore_assets_tests.object_source_ground import IN, csv, declaration, put, reach
+from timestore_assets_tests.orchestration_ground import QUIET, Ground, ground
+from timestore_assets_tests.rough_store import RoughStore
+
+pytestmark = [*QUIET, pytest.mark.xdist_group("s3")]
+WATCH, LAND = "watch_readings", "land_readings"
+Fed = Callable[..., AbstractContextManager[Ground]]
+
+
+@pytest.fixture
+def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fed:
+    """A warehouse whose dataset is fed from a server's bucket; takes what `declaration` takes."""
+
+    @contextmanager
+    def made(server: ObjectServer, below: str = "", **options: str) -> Iterator[Ground]:
+        reach(server, monkeypatch)
+        with ground(tmp_path, declaration(server, below, **options)) as there:
+            yield there
+
+    return made
+
+
+@pytest.fixture
+def there(fed: Fed, s3_bucket: S3Server) -> Iterator[Ground]:
+    with fed(s3_bucket) as made:
+        yield made
+
+
+def ticks(there: Ground, cursor: str | None = None) -> tuple[list[dg.RunRequest], str | None, str | None]:
+    found = there.tick(WATCH, cursor)
+    return list(found.run_requests or []), found.skip_message, found.cursor  # type: ignore[union-attr]
+
+
+def files_of(request: dg.RunRequest) -> list[str]:
+    found: list[str] = request.run_config["ops"]["land_readings_files"]["config"]["files"]
+    return found
+
+
+def rows(there: Ground) -> int:
+    with there.warehouse() as warehouse:
+        return sum(row["rows"] for row in warehouse.partition_rows("readings"))
+
+
+def test_an_object_is_landed_at_first_sight_and_once(there: Ground, s3_bucket: S3Server) -> None:
+    place = f"s3://{s3_bucket.bucket}/{IN}"
+    assert ticks(there)[1] == f"no object is below {place} yet"
+    put(s3_bucket, "a.csv", csv(1))
+    put(s3_bucket, "b/copy.csv", csv(1))
+    requests, _, cursor = ticks(there)
+    assert [files_of(one) for one in requests] == [["a.csv", "b/copy.csv"]]
+    assert there.run(requests[0], LAND).success
+    assert ticks(there, cursor)[:2] == ([], f"nothing new among 2 objects below {place}")
+    assert rows(there) == 3, "the copy has the same etag, so it is a duplicate"
+    put(s3_bucket, "a.csv", csv(1, value=2.0))
+    assert [files_of(one) for one in ticks(there, cursor)[0]] == [["a.csv"]]
+
+
+def test_a_round_goes_on_where_it_was_and_comes_back(there: Ground, s3_bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_look, "KEYS_PER_TICK", 1)
+    monkeypatch.setattr("timestore_assets.sources.files.object_listing.PAGE_KEYS", 2)
+    for name in "bcdef":
+        put(s3_bucket, f"{name}.csv", csv(ord(name) - 96))
+    landed, cursor = list[str](), None
+    for _ in range(6):
+        requests, _, cursor = ticks(there, cursor)
+        for request in requests:
+            landed += files_of(request)
+            assert there.run(request, LAND).success
+    assert landed == [f"{name}.csv" for name in "bcdef"]
+    _, text, cursor = ticks(there)
+    assert text == f"nothing new among 2 objects; this round is 2 far, at s3://{s3_bucket.bucket}/{IN}c.csv"
+    put(s3_bucket, "a.csv", csv(20))
+    for _ in range(3):
+        requests, text, cursor = ticks(there, cursor)
+        assert requests == []
+    assert text == f"nothing new among 5 objects below s3://{s3_bucket.bucket}/{IN}"
+    assert [files_of(one) for one in ticks(there, cursor)[0]] == [["a.csv"]], "what came in behind is found by the next round"
+
+
+def test_a_run_that_dies_loses_nothing_and_files_that_never_land_stop_nothing(
+    there: Ground, s3_bucket: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_ATTEMPTS", "2")
+    monkeypatch.setattr(object_look, "OBJECTS_PER_RUN", 1)
+    for name in ("a.csv", "b.csv"):
+        put(s3_bucket, name, csv(ord(name[0]) - 96))
+    cursor = None
+    for _ in range(2):
+        requests, _, cursor = ticks(there, cursor)
+        assert files_of(requests[0]) == ["a.csv"]
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setenv("TIMESTORE_STORAGE_TARGETS", "no JSON")
+            assert not there.run(requests[0], LAND).success
+    requests, text, cursor = ticks(there, cursor)
+    assert (requests, str(text)[:30]) == ([], "landing 1 file failed 2 times,")
+    assert [files_of(one) for one in ticks(there, cursor)[0]] == [["b.csv"]]
+
+
+def test_nothing_is_listed_while_a_run_is_at_work(there: Ground, s3_bucket: S3Server) -> None:
+    put(s3_bucket, "a.csv", csv(1))
+    (request,), _, cursor = ticks(there)
+    run = there.instance.create_run_for_job(
+        there.definitions.resolve_job_def(LAND), run_config=request.run_config, tags=request.tags
+    )
+    requests, text, after = ticks(there, cursor)
+    assert (requests, after) == ([], cursor)
+    assert text == f"landing run {run.run_id[:8]} is still at work; the listing goes on when it is done"
+
+
+def test_a_large_drop_is_shared_by_several_runs(there: Ground, s3_bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(1, 7):
+        put(s3_bucket, f"{day}.csv", csv(day))
+    size = 6 * len(csv(1))
+    for run_bytes, runs, expected in ((size, 4, 1), (size - 1, 4, 2), (1, 3, 3)):
+        monkeypatch.setenv("TIMESTORE_BULK_RUN_BYTES", str(run_bytes))
+        monkeypatch.setenv("TIMESTORE_BULK_RUNS", str(runs))
+        requests, _, cursor = ticks(there)
+        assert len(requests) == expected
+    assert len({one.run_key for one in requests}) == 3
+    assert [one.tags[SHARE_TAG] for one in requests] == ["0/3", "1/3", "2/3"]
+    assert all(len(files_of(one)) == 6 for one in requests)
+    assert there.run(requests[2], LAND).success, "any one of them can do it alone"
+    assert rows(there) == 18
+    assert all(there.run(one, LAND).success for one in requests[:2])
+    assert (rows(there), ticks(there, cursor)[0]) == (18, [])
+
+
+def test_a_store_that_cannot_be_reached_is_one_reason(fed: Fed, rough_s3: RoughStore) -> None:
+    with fed(rough_s3.server) as there:
+        put(rough_s3.server, "a.csv", csv(1))
+        rough_s3.refuse_all(403)
+        requests, text, _ = ticks(there, None)
+        assert requests == []
+        assert str(text).startswith(f"{rough_s3.server.uri}/{IN} refused the credentials (AccessDenied)")
+        rough_s3.heal()
+        rough_s3.lag_listings(1)
+        put(rough_s3.server, "b.csv", csv(2))
+        (request,), _, cursor = ticks(there)
+        assert files_of(request) == ["a.csv"]
+        assert there.run(request, LAND).success
+        assert [files_of(one) for one in ticks(there, cursor)[0]] == [["b.csv"]], "a listing that lagged catches up"
+
+
+def test_time_in_the_path_prunes_what_a_tick_lists(fed: Fed, rough_s3: RoughStore) -> None:
+    now = datetime.now(UTC)
+    folders = [f"{day:%Y/%m/%d}" for day in (now, now - timedelta(days=1), now - timedelta(days=40))]
+    for name in folders:
+        day = datetime.strptime(name, "%Y/%m/%d")
+        put(rough_s3.server, f"{name}/x.csv", f"device,at,value\na,{day:%Y-%m-%dT00:00:00Z},1\n".encode())
+    put(rough_s3.server, "2023/12/31/x.csv", csv(1))
+    put(rough_s3.server, "elsewhere/x.csv", csv(1))
+    with fed(rough_s3.server, "{window:%Y/%m/%d}/") as there:
+        (request,), _, cursor = ticks(there)
+        assert sorted(files_of(request)) == sorted(f"{name}/x.csv" for name in folders)
+        assert files_of(request)[-1] == f"{folders[2]}/x.csv", "the newest come first"
+        assert there.run(request, LAND).success
+        assert rows(there) == 3
+        rough_s3.forget_counts()
+        assert ticks(there, cursor)[1] == f"nothing new among 3 objects below {rough_s3.server.uri}/{IN}"
+        assert rough_s3.requests["GET"] == 2, "one listing from the newest windows on, one of the older ones"
+
+
+def test_the_graph_shows_the_bucket(there: Ground, s3_bucket: S3Server) -> None:
+    (spec,) = [spec for spec in there.definitions.resolve_all_asset_specs() if spec.group_name == "sources"]
+    assert spec.kinds == {"s3"}
+    assert (spec.metadata["bucket"], spec.metadata["bucket_prefix"]) == (s3_bucket.bucket, IN)
+    assert not [value for value in map(str, spec.metadata.values()) if s3_bucket.secret_key in value]
+    assert obstore.list(s3_bucket.store()).collect() == []

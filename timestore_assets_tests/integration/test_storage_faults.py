@@ -1,0 +1,186 @@
+"""Faults between the running system and its object store: it gets there with exact books, or says so and leaves nothing half."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from timestore_assets.settings import Settings
+from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.catalogs import sqlite_url
+from timestore_assets_tests.everywhere_ground import Everywhere, Row, lines_of
+from timestore_assets_tests.object_server_fixtures import REAL_S3
+from timestore_assets_tests.object_servers import S3Server
+from timestore_assets_tests.orchestration_ground import DECLARATION
+from timestore_assets_tests.rough_store import RoughStore
+from timestore_assets_tests.service_ground import Ground, serving
+
+pytestmark = REAL_S3
+ROWS: list[Row] = [
+    {"device": device, "at": f"2024-01-{day:02d}T{hour:02d}:00:00Z", "value": float(day)}
+    for day in (1, 2, 3)
+    for hour in range(24)
+    for device in "ab"
+]
+LINES = lines_of(ROWS) + b"not json\n"
+PATIENT, IMPATIENT = {"storage_retry_seconds": 30}, {"storage_retry_seconds": 0, "storage_timeout_seconds": 5}
+
+PASSING: Mapping[str, Callable[[RoughStore], None]] = {
+    "slow": lambda store: setattr(store, "delay_seconds", 0.03),
+    "slow_down": lambda store: store.refuse_next(3, 503),
+    "throttled": lambda store: store.refuse_next(3, 429),
+    "broken": lambda store: store.refuse_next(3, 500),
+    "lost_answers": lambda store: store.cut_answers(3),
+    "half_answers": lambda store: store.cut_answers(3, after=20, methods=("GET",)),
+    "half_uploads": lambda store: store.cut_uploads(3, after=100),
+}
+LASTING: Mapping[str, tuple[int, str]] = {
+    "expired": (400, "expired"),
+    "forbidden": (403, "refused the credentials"),
+    "overloaded": (503, "fewer requests"),
+    "broken": (500, "failed by itself"),
+}
+
+
+@pytest.fixture
+def rough(rough_s3: RoughStore, tmp_path: Path, sqlite_template: Path) -> Callable[..., Everywhere]:
+    """Makes a warehouse whose bucket is behind the proxy, with these settings."""
+
+    def make(**settings: int) -> Everywhere:
+        url = sqlite_url(Path(shutil.copy(sqlite_template, tmp_path / "catalog.sqlite")))
+        return Everywhere.at(tmp_path, rough_s3.server, url, gc_grace_seconds=0, keep_versions_seconds=0, **settings)
+
+    return make
+
+
+def land(there: Everywhere) -> dict[str, int]:
+    found = there.run("land", "readings", there.here("a.jsonl", LINES), "--format", "jsonl")
+    return {name: found[name] for name in ("read", "landed", "duplicates", "dead_letters")}
+
+
+def forget_cache(there: Everywhere) -> None:
+    shutil.rmtree(there.home / "cache", ignore_errors=True)
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_is_not_noticed(fault: str, rough: Callable[..., Everywhere], rough_s3: RoughStore) -> None:
+    there = rough(**PATIENT)
+
+    def disturb() -> None:
+        rough_s3.heal()
+        PASSING[fault](rough_s3)
+        forget_cache(there)
+
+    disturb()
+    assert land(there) == {"read": 145, "landed": 144, "duplicates": 0, "dead_letters": 1}
+    disturb()
+    assert there.query() == ROWS
+    disturb()
+    there.build()
+    disturb()
+    assert there.query() == ROWS
+    disturb()
+    assert there.run("gc")["superseded_segments"] > 0
+    disturb()
+    assert there.is_proven()
+    assert there.counters()["landed"] == 144
+    assert rough_s3.befallen or fault == "slow"
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_what_lasts_is_said_and_leaves_nothing_half_done(
+    fault: str, rough: Callable[..., Everywhere], rough_s3: RoughStore, s3_server: S3Server
+) -> None:
+    there = rough(**IMPATIENT)
+    status, reason = LASTING[fault]
+
+    def refuses(*command: str) -> None:
+        forget_cache(there)
+        rough_s3.refuse_all(status)
+        said = there.refused(*command)
+        rough_s3.heal()
+        assert said.code == 1
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+        assert reason in said.err
+        assert s3_server.access_key not in said.err
+        assert s3_server.secret_key not in said.err
+
+    if status < 500:  # a landing waits a minute for what may pass by itself
+        refuses("land", "readings", there.here("a.jsonl", LINES), "--format", "jsonl")
+        assert there.query() == []
+    assert land(there) == {"read": 145, "landed": 144, "duplicates": 0, "dead_letters": 1}
+    refuses("query", "readings")
+    refuses("sql", "SELECT * FROM readings")
+    refuses("deadletters", "show", "readings")
+    refuses("build", "readings")
+    there.build()
+    refuses("gc")
+    refuses("verify", "readings")
+    there.run("gc")
+    assert there.query() == ROWS
+    assert there.is_proven()
+    assert there.counters()["read"] == 145
+
+
+def test_a_store_that_goes_away_in_the_middle_of_a_landing(rough: Callable[..., Everywhere], rough_s3: RoughStore) -> None:
+    """The first objects are there when the next are refused: none of them is published, and all of them are collected."""
+    there = rough(**IMPATIENT)
+    path = there.here("a.jsonl", LINES)
+    rough_s3.refuse_next(1000, 403, methods=("PUT",), matching="2024-01-03")
+    there.refused("land", "readings", path, "--format", "jsonl")
+    assert there.objects(), "some were uploaded"
+    rough_s3.heal()
+    assert there.query() == []
+    assert there.run("gc")["unfinished_files"] > 0
+    assert there.objects() == set()
+    assert land(there)["landed"] == 144
+    assert there.query() == ROWS
+    assert there.is_proven()
+
+
+def test_a_listing_that_lags_loses_nothing(rough: Callable[..., Everywhere], rough_s3: RoughStore) -> None:
+    there = rough(**PATIENT)
+    rough_s3.lag_listings(1000)
+    land(there)
+    there.build()
+    there.run("gc")
+    assert there.query() == ROWS
+    assert there.is_proven(), "an object that is not listed yet is looked at itself"
+    rough_s3.heal()
+    assert there.is_proven()
+
+
+def test_the_service_asks_to_come_back_and_takes_it_once(
+    rough: Callable[..., Everywhere], rough_s3: RoughStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = rough(**IMPATIENT)
+    for name, value in there.line.environment.items():
+        monkeypatch.setenv(name, value)
+    there.declare(DECLARATION.replace("  sources:\n", "  sources:\n    - http: {}\n"))
+    body, key = {"records": ROWS}, {"Idempotency-Key": "once"}
+    with Warehouse.open(Settings.load()) as warehouse, serving(warehouse) as service:
+        rough_s3.refuse_all(503)
+        refused = service.client.post("/datasets/readings/ingest", json=body, headers=key)
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert "retry-after" in refused.headers
+        rough_s3.heal()
+        for _ in range(2):
+            taken = service.client.post("/datasets/readings/ingest", json=body, headers=key)
+            assert taken.status_code == 200, taken.text
+        assert count(service) == 144
+        rough_s3.refuse_all(503)
+        forget_cache(there)
+        assert service.client.post("/datasets/readings/query", json={}).status_code == 503
+        rough_s3.heal()
+        assert count(service) == 144
+    assert there.is_proven()
+
+
+def count(service: Ground) -> int:
+    answer = service.client.post("/datasets/readings/query", json={"columns": ["at"]})
+    assert answer.status_code == 200, answer.text
+    return len(answer.json()["rows"])

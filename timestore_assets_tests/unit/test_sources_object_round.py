@@ -1,0 +1,122 @@
+"""Going round a listing: bounded looks, what is new, and where the next look goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timestore_assets.sources.files.listing import ListedFile
+from timestore_assets.sources.files.object_listing import Page
+from timestore_assets.sources.files.object_round import Bounds, Round, from_cursor, look_on, to_cursor
+
+PAGE = 3
+AMPLE = Bounds(wanted=100, keys=1000, seconds=100.0)
+
+
+class Store:
+    """Keys in order, in pages of three; counts what is asked of it."""
+
+    def __init__(self, number: int) -> None:
+        self.names = [f"{n:04}" for n in range(number)]
+        self.settled: dict[str, str] = {}
+        self.listed = 0
+        self.most_asked = 0
+
+    def pages(self, after: str) -> Iterator[Page]:
+        rest = [name for name in self.names if name > after]
+        for begin in range(0, len(rest), PAGE):
+            names = rest[begin : begin + PAGE]
+            self.listed += len(names)
+            files = tuple(ListedFile(address=name, size=1, etag="e") for name in names)
+            yield Page(files=files, keys=len(names), last=names[-1])
+
+    def known(self, addresses: Sequence[str]) -> Mapping[str, str]:
+        self.most_asked = max(self.most_asked, len(addresses))
+        return {name: self.settled[name] for name in addresses if name in self.settled}
+
+    def settle(self, files: Sequence[ListedFile]) -> None:
+        self.settled |= {file.address: file.etag for file in files}
+
+
+def test_everything_new_is_found_in_order_and_the_round_ends() -> None:
+    store = Store(8)
+    look = look_on(store.pages, store.known, Round(), AMPLE)
+    assert [file.address for file in look.new] == store.names
+    assert look.complete
+    assert look.passed == Round(whole=8)
+    assert store.most_asked == PAGE, "only a page's files are asked for at a time"
+
+
+def test_what_was_asked_for_is_seen_again_until_it_is_settled() -> None:
+    store = Store(8)
+    store.settle([ListedFile(address=name, size=1, etag="e") for name in store.names[:4]])
+    look = look_on(store.pages, store.known, Round(), AMPLE)
+    again = look_on(store.pages, store.known, look.resume, AMPLE)
+    assert [file.address for file in look.new] == [file.address for file in again.new] == store.names[4:]
+    assert look.resume == Round(after="0002", keys=3), "the page with the first new file is listed again, those before it are not"
+    store.settle(look.new)
+    assert look_on(store.pages, store.known, look.resume, AMPLE).new == ()
+
+
+def test_a_changed_object_is_new() -> None:
+    store = Store(2)
+    store.settled = {"0000": "e", "0001": "before"}
+    assert [file.address for file in look_on(store.pages, store.known, Round(), AMPLE).new] == ["0001"]
+
+
+def test_keys_bound_a_look_and_the_next_goes_on() -> None:
+    store = Store(9)
+    store.settle([ListedFile(address=name, size=1, etag="e") for name in store.names])
+    look = look_on(store.pages, store.known, Round(), Bounds(wanted=5, keys=4, seconds=100.0))
+    assert (look.keys, look.complete, look.resume) == (6, False, Round(after="0005", keys=6))
+    rest = look_on(store.pages, store.known, look.resume, Bounds(wanted=5, keys=4, seconds=100.0))
+    assert (rest.keys, rest.complete, rest.resume) == (3, True, Round(whole=9))
+
+
+def test_time_bounds_a_look_but_never_to_nothing() -> None:
+    store = Store(9)
+    seconds = iter(range(0, 1000, 10))
+    look = look_on(store.pages, store.known, Round(), Bounds(wanted=5, keys=100, seconds=1.0), clock=lambda: next(seconds))
+    assert (look.keys, look.passed.after) == (3, "0002")
+
+
+def test_given_up_files_are_passed() -> None:
+    store = Store(9)
+    look = look_on(store.pages, store.known, Round(), Bounds(wanted=4, keys=100, seconds=100.0))
+    assert [file.address for file in look.new] == store.names[:4]
+    assert (look.resume, look.passed.after) == (Round(), "0003")
+
+
+@given(
+    number=st.integers(0, 40),
+    wanted=st.integers(1, 7),
+    keys=st.integers(1, 20),
+    late=st.sets(st.integers(0, 60), max_size=10),
+    after_looks=st.integers(0, 6),
+)
+def test_no_key_is_missed_wherever_and_whenever_it_appears(
+    number: int, wanted: int, keys: int, late: set[int], after_looks: int
+) -> None:
+    store, cursor = Store(number), None
+    bounds = Bounds(wanted=wanted, keys=keys, seconds=100.0)
+    ended = 0
+    for count in range(400):
+        if count == after_looks:
+            store.names = sorted({*store.names, *(f"{n:04}x" for n in late)})
+            ended = 0
+        look = look_on(store.pages, store.known, from_cursor(cursor).get("all", Round()), bounds)
+        store.settle(look.new)
+        cursor = to_cursor({"all": look.resume})
+        ended += look.complete and not look.new
+        if count > after_looks and ended > 1:
+            break
+    assert set(store.settled) == set(store.names)
+
+
+def test_a_cursor_that_cannot_be_read_costs_one_round() -> None:
+    rounds = {"newest": Round(after="a\u00e9", keys=3, whole=9), "older": Round()}
+    assert from_cursor(to_cursor(rounds)) == rounds
+    for text in (None, "", "x", "[]", '{"version":2}', '{"version":1,"rounds":{"a":{"after":1,"keys":0,"whole":0}}}'):
+        assert from_cursor(text) == {}
