@@ -25,7 +25,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from timestore_assets.catalog.records import Counters, DatasetRecord, LandingCommit, Span
 from timestore_assets.catalog.sql import SqlCatalog
@@ -39,10 +38,10 @@ from timestore_assets.querying.execute import Querier
 from timestore_assets.querying.question import Question, parse_aggregates, parse_every
 from timestore_assets.settings import Settings
 from timestore_assets.storage.cache import ReadCache
+from timestore_assets.storage.column_chunks import needed_bytes
 from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
-from timestore_assets.storage.ranged import needed_bytes
 from timestore_assets.storage.remote import RemoteStore
 from timestore_assets.storage.segments import write_duckdb, write_parquet
 from timestore_assets.storage.target_settings import configured_targets
@@ -65,7 +64,7 @@ COLUMNS = (
 CACHE_BYTES = 20_000_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Ground:
     """A dataset of one format, in a folder and in a bucket. `paths`: the local files by object name."""
 
@@ -80,10 +79,13 @@ class Ground:
         with querier.ask(self.dataset, self.record, question) as answer:
             return sum(batch.num_rows for batch in answer.batches())
 
-    def forget(self) -> None:
-        """Nothing is on this machine any more, and nothing is attached."""
-        self.remote.close()
+    def forget(self, question: Question) -> None:
+        """Nothing is on this machine any more, and nothing is attached; a connection and the plan are there."""
+        before = self.remote
+        before.close()
         self.cache.shelf.clear()
+        self.remote = Querier(before.catalog, before.storage, before.limits, holder=before.holder)
+        self.remote.plan(self.dataset, self.record, question)
 
 
 def questions(dataset: str, days: int) -> list[tuple[str, Question, frozenset[str]]]:
@@ -195,14 +197,14 @@ def commit(catalog: SqlCatalog, record: DatasetRecord, segments: Sequence[NewSeg
 
 def compare(ground: Ground, rounds: int, days: int) -> None:
     for label, question, columns in questions(ground.dataset.name, days):
-        ground.forget()
+        ground.forget(question)
         chosen = ground.local.plan(ground.dataset, ground.record, question).whole.segments
         paths = [ground.paths[segment.name] for segment in chosen]
         needed = sum(needed_bytes(path, columns) if path.suffix == ".parquet" else path.stat().st_size for path in paths)
         assert ground.ask(ground.remote, question) == ground.ask(ground.local, question)
         cold, fetched = [], 0
         for _ in range(rounds):
-            ground.forget()
+            ground.forget(question)
             before = ground.cache.counts.fetched_bytes
             cold.append(timed(lambda question=question: ground.ask(ground.remote, question)))  # type: ignore[misc]
             fetched = ground.cache.counts.fetched_bytes - before
@@ -253,7 +255,7 @@ def main() -> None:
         for format in ("parquet", "duckdb"):
             ground = build(Path(name), remote, cache, days=options.days, rows=options.rows, format=format)
             compare(ground, options.rounds, options.days)
-            ground.forget()
+            ground.remote.close()
             ground.local.close()
 
 

@@ -11,28 +11,23 @@ from typing import TYPE_CHECKING
 
 from timestore_assets.catalog.records import Counters
 from timestore_assets.landing.report import LandReport, Progress
-from timestore_assets.model.dataset import Dataset, FileFormat
+from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
+    from timestore_assets.sources.files.input_file import InputFile
     from timestore_assets.warehouse import Warehouse
 
 
-def land_window(
-    warehouse: Warehouse,
-    name: str,
-    start: datetime | None,
-    end: datetime | None,
-    *,
-    format: FileFormat | None = None,
-    chunk_rows: int | None = None,
-    progress: Progress | None = None,
-    actor: str = "command line",
-) -> LandReport:
-    """Look at the dataset's file sources for times in `[start, end)` (None: its own bounds) and land what is new or changed.
+Found = Sequence[tuple[FileSource, Sequence["InputFile"]]]
+"""What is to be landed, by source."""
+
+
+def unsettled_files(warehouse: Warehouse, name: str, start: datetime | None, end: datetime | None) -> Found:
+    """The files of the dataset's sources for times in `[start, end)` (None: its own bounds) that are new or have changed.
 
     A source whose prefix names folders by time is listed there only, any other one as a whole. A file that has landed and looks
-    the same is not read again: nothing of it could be new.
+    the same is left out: nothing of it could be new.
 
     Raises:
         InputError: the dataset has no file source. UnavailableError: a store can't be reached.
@@ -41,15 +36,27 @@ def land_window(
     if not dataset.file_sources:
         raise InputError(f"dataset {name!r} has no file source to look at; name the files to land")
     first, last = _within(dataset, start, end)
-    reports: list[LandReport] = []
+    found: list[tuple[FileSource, list[InputFile]]] = []
     for source in dataset.file_sources:
         known = warehouse.catalog.source(record.id, source.kind, source.address)
         settled = partial(warehouse.catalog.settled_etags, known.id)
-        files = list(warehouse.source_files(source).unsettled(first, last, settled))
-        reports.append(
-            warehouse.land_source(name, source, files, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
-        )
-    return together(reports)
+        found.append((source, list(warehouse.source_files(source).unsettled(first, last, settled))))
+    return found
+
+
+def land_found(
+    warehouse: Warehouse,
+    name: str,
+    found: Found,
+    *,
+    format: FileFormat | None = None,
+    chunk_rows: int | None = None,
+    progress: Progress | None = None,
+    actor: str = "command line",
+) -> LandReport:
+    """Land what `unsettled_files` found; see `landing.session.Lander.land_files`."""
+    wishes = partial(warehouse.land_source, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
+    return together([wishes(name, source, files) for source, files in found])
 
 
 def together(reports: Sequence[LandReport]) -> LandReport:

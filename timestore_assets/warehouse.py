@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -178,8 +178,7 @@ class Warehouse:
 
         A file below that source's prefix keeps its address there, any other is known by its absolute path or URI.
         """
-        dataset = self.declared(name)
-        source = next(iter(dataset.file_sources), FileSource(prefix=f"inbox/{name}/"))
+        source = next(iter(self.declared(name).file_sources), FileSource(prefix=f"inbox/{name}/"))
         return self.land_source(name, source, files, format=format, chunk_rows=chunk_rows, progress=progress, actor=actor)
 
     def land_source(
@@ -198,10 +197,8 @@ class Warehouse:
         from timestore_assets.landing.session import Lander
 
         dataset, _ = self.resolve(name)
-        bulk = self.settings.bulk_limits()
-        lander = Lander(self.catalog, self.storage, self.limits, holder=self.holder, bulk=bulk)
-        watched = self.source_files(source)
-        named = [watched.known_as(file) for file in files]
+        lander = Lander(self.catalog, self.storage, self.limits, holder=self.holder, bulk=self.settings.bulk_limits())
+        named = [*map(self.source_files(source).known_as, files)]
         return lander.land_files(
             dataset, source, named, format=format, chunk_rows=chunk_rows, share=share, progress=progress, actor=actor
         )

@@ -90,27 +90,31 @@ def kept_bytes(cache_folder: Path) -> int:
     return found
 
 
-def main(folder: Path, cache_folder: Path, max_bytes: int, kills: int) -> None:
+def main(folder: Path, cache_folder: Path, max_bytes: int, kills: int) -> int:
+    """The exit code."""
     chance = random.Random(kills)
     workers: list[int] = []
-    for number in range(kills):
-        while len(workers) < WORKERS:
-            workers.append(_started(folder, cache_folder, max_bytes, seed=1000 * number + len(workers)))
-        time.sleep(chance.uniform(0.01, 0.12))
-        if kept_bytes(cache_folder) > max_bytes:
-            print("more is kept than may be")
-            sys.exit(1)
-        _kill(workers.pop(chance.randrange(WORKERS)))
-    for worker in workers:
-        _kill(worker)
+    try:
+        for number in range(kills):
+            while len(workers) < WORKERS:
+                workers.append(_started(folder, cache_folder, max_bytes, seed=1000 * number + len(workers)))
+            time.sleep(chance.uniform(0.01, 0.12))
+            if kept_bytes(cache_folder) > max_bytes:
+                print("more is kept than may be")
+                return 1
+            if not _killed(workers.pop(chance.randrange(WORKERS))):
+                return 1
+    finally:
+        was_working = [_killed(worker) for worker in workers]
+    return 0 if all(was_working) else 1
 
 
-def _kill(worker: int) -> None:
+def _killed(worker: int) -> bool:
+    """Kill a worker; whether it was at work."""
     os.kill(worker, signal.SIGKILL)
     _, status = os.waitpid(worker, 0)
-    if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
-        sys.exit(1)
+    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

@@ -77,7 +77,11 @@ class Everywhere:
         if self.server is None:
             return self.here(name, content)
         obstore.put(self.server.store(), f"raw/{name}", content)
-        return f"{self.server.uri}/raw/{name}"
+        return self.uri(name)
+
+    def uri(self, name: str) -> str:
+        """Where `beside` has put it."""
+        return str(self.line.folder / name) if self.server is None else f"{self.server.uri}/raw/{name}"
 
     def objects(self) -> set[str]:
         """Names of all files or objects of the warehouse, its dead letters too."""

@@ -34,6 +34,12 @@ def target_settings(server: ObjectServer) -> dict[str, Any]:
     return {"storage_driver": "gcs", "gcs_bucket": server.bucket, "gcs_endpoint": server.endpoint}
 
 
+def needs_keys(server: S3Server) -> None:
+    """Skip the test where the server lets in whoever comes."""
+    if server.product != "versitygw":
+        pytest.skip(f"not proven: {server.product} asks nobody for a key")
+
+
 def remote_settings(server: ObjectServer, home: Path, environment: pytest.MonkeyPatch, **more: Any) -> Settings:
     """Settings with that bucket as the default target; the keys are put into the environment. `more`: further settings."""
     for name in _OTHERS:

@@ -165,8 +165,11 @@ class Database:
     def _may_try_again(self, failure: Failure, attempt: int, deadline: float) -> bool:
         if failure is Failure.CONFLICT:
             return attempt < ATTEMPTS
-        gone = failure in (Failure.LOST, Failure.UNREACHABLE) and not self.is_sqlite
-        return gone and self._was_there and time.monotonic() < deadline
+        if failure not in (Failure.LOST, Failure.UNREACHABLE) or self.is_sqlite:
+            return False
+        # whoever comes while it stays away need not wait as long as the first did
+        self._was_there = self._was_there and time.monotonic() < deadline
+        return self._was_there
 
 
 @contextmanager

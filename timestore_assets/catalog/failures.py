@@ -40,6 +40,7 @@ _POSTGRES = {
     "55P03": Failure.LOCKED,
     "53100": Failure.FULL,
     "57014": Failure.TOO_LONG,
+    "42501": Failure.WRONG,
     "25006": Failure.READ_ONLY,
     "0A000": Failure.READ_ONLY,  # what a standby says to BEGIN READ WRITE; we ask for nothing else that is unsupported
     "25P03": Failure.LOST,

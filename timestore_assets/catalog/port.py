@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from timestore_assets.catalog.ingestions import Ingestions
     from timestore_assets.catalog.moving import Moving
     from timestore_assets.catalog.policies import Policies
+    from timestore_assets.catalog.replica import Replica
     from timestore_assets.catalog.saved_queries import SavedQueries
     from timestore_assets.catalog.tokens import Tokens
     from timestore_assets.catalog.trimming import Trimming
@@ -50,6 +51,10 @@ class Catalog(Protocol):
     @property
     def place(self) -> str:
         """What errors call the catalog (no password in it)."""
+
+    @property
+    def replica(self) -> Replica | None:
+        """What queries plan by as far as it has come, if there is one."""
 
     @property
     def ingestions(self) -> Ingestions: ...

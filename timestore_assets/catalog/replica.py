@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits
 from timestore_assets.catalog.tables import datasets
 from timestore_assets.model.errors import InputError
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 10.0
@@ -69,8 +71,9 @@ class Replica:
         if time.monotonic() >= self._rests_until:
             try:
                 found = self._database.read_once(lambda connection: _at(connection, dataset_id, version, work))
-            except (DBAPIError, PoolTimeoutError):
+            except (DBAPIError, PoolTimeoutError) as error:
                 self._rests_until = time.monotonic() + self._pause_seconds
+                LOG.warning("%s failed (%s); queries plan by the primary for a while", self.place, type(error).__name__)
         if found is None:
             self.passed_on += 1
         else:

@@ -73,7 +73,7 @@ class SqlCatalog:
     """`catalog.port.Catalog`, whose docstrings are the contract. Threads may share one; so may processes after a fork."""
 
     def __init__(self, database: Database, replica: Replica | None = None) -> None:
-        self._database, self._replica = database, replica
+        self._database, self.replica = database, replica
         self._known = KnownSegments()
         self.ingestions, self.tokens = Ingestions(database), Tokens(database)
         self.saved_queries, self.declarations = SavedQueries(database), Declarations(database)
@@ -117,8 +117,8 @@ class SqlCatalog:
 
     def close(self) -> None:
         self._database.close()
-        if self._replica is not None:
-            self._replica.close()
+        if self.replica is not None:
+            self.replica.close()
 
     @property
     def place(self) -> str:
@@ -140,7 +140,7 @@ class SqlCatalog:
 
     def schema(self, dataset_id: int, version: int) -> Schema:
         # once there, a schema version is as unchanging as a manifest version: any replica that has it will do
-        found = self._replica and self._replica.read(dataset_id, 0, lambda c: datasets.find_schema(c, dataset_id, version))
+        found = self.replica and self.replica.read(dataset_id, 0, lambda c: datasets.find_schema(c, dataset_id, version))
         return found or self._read(datasets.schema, dataset_id, version)
 
     def schema_history(self, dataset_id: int) -> list[dict[str, Any]]:
@@ -338,8 +338,8 @@ class SqlCatalog:
 
     def _read_at(self, dataset_id: int, version: int | None, work: Callable[[Connection], T]) -> T:
         """A read of what belongs to a manifest version: by the replica when that has come so far, else by the primary."""
-        if self._replica is not None and version is not None:
-            found = self._replica.read(dataset_id, version, work)
+        if self.replica is not None and version is not None:
+            found = self.replica.read(dataset_id, version, work)
             if found is not None:
                 return found
         return self._database.read(work)

@@ -62,11 +62,12 @@ def build(
 
 def _reloaded(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | None, end: str | None) -> LandReport:
     """Land what the sources hold of the time that is about to be built."""
-    from timestore_assets.reloading import land_window, together
+    from timestore_assets.reloading import land_found, together, unsettled_files
 
     declared = warehouse.declared(dataset)
     spans = [(one.start, one.end) for one in map(declared.partition, dict.fromkeys(keys))] if keys else [span(start, end)]
-    report = together([land_window(warehouse, dataset, first, last, actor=actor()) for first, last in spans])
+    found = [unsettled_files(warehouse, dataset, first, last) for first, last in spans]
+    report = together([land_found(warehouse, dataset, files, actor=actor()) for files in found])
     console = stderr()
     for file in report.files:
         console.print(f"{file.state}: {file.address}" + (f": {file.reason}" if file.reason else ""), markup=False, soft_wrap=True)

@@ -84,6 +84,8 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
         stderr().print(f"feeding {stream.records:,} flights to topic {stream.source.address} on {feed.servers}", soft_wrap=True)
         # whatever cluster is configured, the demo's broker is the one that runs for this home
         environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}
+        # Dagster looks every 5 s at the soonest; with an interval of just that it often waits for the next time
+        environment.setdefault("TIMESTORE_SENSOR_INTERVAL_SECONDS", "3")
         daemon = Child("dagster-daemon", command, environment=environment, folder=project, log=log)
         with running(daemon):
             progress = _watch(warehouse.catalog, watches, daemon, feed, timeout=timeout)
@@ -178,13 +180,18 @@ def _print_further(warehouse: Warehouse, *, seconds: float) -> None:
     lines = ["make dev          # lineage, partitions, checks in the Dagster UI on http://127.0.0.1:3000"]
     lines.append(timestore("query", "nyc_weather", "--every", "week", "--agg", "min:temp,avg:temp,max:temp"))
     lines.append(timestore("partitions", "nyc_flights"))
-    if segment := _partition_file(warehouse):
-        lines.append(f"duckdb -readonly {segment} -c 'FROM nyc_flights LIMIT 5'   # a partition is a plain DuckDB file")
+    lines += _partition_line(warehouse)
     for line in lines:
         console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _partition_file(warehouse: Warehouse) -> Path | None:
+def _partition_line(warehouse: Warehouse) -> list[str]:
+    """Where a partition that is a DuckDB file lies, if there is one."""
     _, record = warehouse.resolve("nyc_flights")
     segments = warehouse.catalog.segments(record.id, with_stats=False)
-    return next((warehouse.storage.path(segment) for segment in segments if segment.format == "duckdb"), None)
+    segment = next((one for one in segments if one.format == "duckdb"), None)
+    if segment is None:
+        return []
+    if path := warehouse.storage.path(segment):
+        return [f"duckdb -readonly {path} -c 'FROM nyc_flights LIMIT 5'   # a partition is a plain DuckDB file"]
+    return [f"# a partition is a plain DuckDB file: {warehouse.storage.address(segment)}"]

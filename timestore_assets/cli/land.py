@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,6 @@ from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
     from timestore_assets.landing.report import FileReport, LandReport
-    from timestore_assets.model.dataset import FileFormat
 
 FORMATS = ("auto", "csv", "jsonl", "envelopes", "parquet")
 HELP = """Land files: read, validate, write delta segments, publish; the rows can be queried at once.
@@ -56,24 +55,20 @@ def land(
     json: AsJson = False,
 ) -> None:
     from timestore_assets.cli.land_progress import progress_bar
-    from timestore_assets.reloading import land_window
+    from timestore_assets.reloading import land_found, unsettled_files
 
     if format is not None and format not in FORMATS:
         raise InputError(f"--format {format!r} is not known; write one of {', '.join(FORMATS)}")
     if bool(uris) == bool(start or end):
         raise InputError("name the files to land, or give --from and --to for what the dataset's sources hold of that time")
-    first, last = span(start, end)
-    kind = cast("FileFormat | None", format)
     with open_warehouse() as warehouse:
         warehouse.declared(dataset)
         files, problems = expand(uris or [], warehouse.settings)
-        with progress_bar(files, shown=sys.stderr.isatty()) as progress:
-            if files:
-                report = warehouse.land(dataset, files, format=kind, chunk_rows=chunk_rows, progress=progress, actor=actor())
-            else:
-                report = land_window(
-                    warehouse, dataset, first, last, format=kind, chunk_rows=chunk_rows, progress=progress, actor=actor()
-                )
+        found = [] if uris else unsettled_files(warehouse, dataset, *span(start, end))
+        shown = [*files, *(file for _, of_source in found for file in of_source)]
+        with progress_bar(shown, shown=sys.stderr.isatty()) as progress:
+            wishes: dict[str, Any] = {"format": format, "chunk_rows": chunk_rows, "progress": progress, "actor": actor()}
+            report = land_found(warehouse, dataset, found, **wishes) if found else warehouse.land(dataset, files, **wishes)
     if json:
         print_json(_as_json(report))
     else:

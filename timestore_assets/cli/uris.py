@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from timestore_assets.model.errors import InputError
+from timestore_assets.model.dataset import STORE_SCHEMES
+from timestore_assets.model.errors import BadFileError, InputError
 
 if TYPE_CHECKING:
     from timestore_assets.settings import Settings
     from timestore_assets.sources.files.input_file import InputFile
-
-_STORES = ("s3", "gs", "az")
 
 
 def expand(uris: Sequence[str], settings: Settings) -> tuple[list[Path | InputFile], list[str]]:
@@ -32,7 +31,7 @@ def expand(uris: Sequence[str], settings: Settings) -> tuple[list[Path | InputFi
     found: dict[str, Path | InputFile] = {}
     problems: list[str] = []
     for uri in uris:
-        if urlsplit(uri).scheme in _STORES:
+        if urlsplit(uri).scheme in STORE_SCHEMES:
             found |= {file.address: file for file in _in_store(uri, settings) if file.address not in found}
         else:
             found |= {str(path): path for path in _expand_one(uri, problems) if str(path) not in found}
@@ -48,9 +47,12 @@ def _in_store(uri: str, settings: Settings) -> list[InputFile]:
     key, root, pattern = bucket.prefix, *_folder_and_glob(bucket.prefix)
     if key and not pattern:
         file = ObjectFile(bucket, key)
-        if file.looks() is not None:
-            return [file]
-        raise InputError(f"there is no object {uri!r}; what stands for a folder ends with /")
+        try:
+            file.status()
+        except BadFileError as error:
+            missing = f"there is no object {uri!r}; what stands for a folder ends with /"
+            raise InputError(missing if error.code == "missing" else error.reason) from None
+        return [file]
     folder = ObjectFolder(bucket=bucket, root=root, glob=pattern or "**/*")
     found: list[InputFile] = [
         ObjectFile(bucket, f"{root}{file.address}", expected_bytes=file.size) for page in folder.pages() for file in page.files

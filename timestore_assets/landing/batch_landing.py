@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 _NAMES_TRACED = 20
 _TRIES = 8
+_LOOK_SECONDS = 5.0
 """How often a batch is done again because another session evolved the schema or used a key first."""
 
 
@@ -160,6 +161,7 @@ class BatchLanding:
         self._checkpoints = checkpoints or (lambda effects: catalog.checkpoints(list(effects.starts)))
         self._patience_seconds = patience_seconds
         self._record = self._current_record()
+        self._looked = time.monotonic()
         self.last_write_seconds = 0.0
         """How long the last batch took from the first byte written to its commit."""
         self.manifest_version = self._record.manifest_version
@@ -230,6 +232,7 @@ class BatchLanding:
 
     def _publish_whole(self, batch: Batch, effects: Effects, prepared: Prepared) -> Counters:
         began = time.monotonic()
+        self._follow(began)
         provenance = Provenance(
             source_id=self._origin.source_id, session_id=self._session_id, spans=effects.spans, attempt=token_hex(6)
         )
@@ -333,6 +336,12 @@ class BatchLanding:
     def _require_start(self, effects: Effects) -> None:
         if self._patiently(lambda: self._checkpoints(effects)) != effects.starts:
             raise OvertakenError(f"{self._origin.address}: another session has landed from the same position")
+
+    def _follow(self, now: float) -> None:
+        """Go where the dataset has been sent since: a session may last for days."""
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._record = replace(self._record, storage=self._current_record().storage)
 
     def _current_record(self) -> DatasetRecord:
         record = self._patiently(lambda: self._catalog.dataset(self._dataset.name))

@@ -19,13 +19,17 @@ from timestore_assets.landing.cluster import window_numbers
 from timestore_assets.landing.dead_letters import StagedDeadLetters, write_dead_letters
 from timestore_assets.landing.prepare import Prepared
 from timestore_assets.landing.sieve import Sieve
-from timestore_assets.landing.write import Provenance, staged_segment, stored_rows, unprunable
+from timestore_assets.landing.write import Provenance, staged_segment, stored_rows, unprunable, with_constants
+from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.errors import ConflictError
-from timestore_assets.model.schema import POSITION_COLUMN, SOURCE_COLUMN
+from timestore_assets.model.schema import POSITION_COLUMN, SESSION_COLUMN, SOURCE_COLUMN
 from timestore_assets.sources.port import Batch
 from timestore_assets.storage.port import Upload
 from timestore_assets.storage.segments import WrittenFile
 from timestore_assets.tracing import span
+
+_CONSTANT = (SOURCE_COLUMN, SESSION_COLUMN)
+"""Columns with one value in a whole commit, which need be neither arranged nor gathered."""
 
 
 class LostRaceError(ConflictError):
@@ -129,11 +133,9 @@ class WideLanding(BatchLanding):
         )
 
     def _spill(self, gathered: _Gathered, prepared: Prepared) -> None:
-        rows = prepared.rows.num_rows
-        source = pa.repeat(pa.scalar(gathered.effects.spans[0].source_partition_id, pa.int64()), rows)
-        table = prepared.rows.append_column(POSITION_COLUMN, prepared.positions).append_column(SOURCE_COLUMN, source)
+        table = prepared.rows.append_column(POSITION_COLUMN, prepared.positions)
         dataset, schema = self._dataset, prepared.schema
-        stored, clusters = stored_rows(table, dataset=dataset, schema=schema, session_id=self._session_id, threads=self._threads)
+        stored, clusters = stored_rows(table, dataset=dataset, schema=schema, without=frozenset(_CONSTANT), threads=self._threads)
         firsts = stored.column(dataset.time).take(pa.array(clusters.starts[:-1])).cast(pa.int64())
         if gathered.spill is None:
             gathered.spill = Spill(gathered.folder / "rows.arrow", stored.schema)
@@ -166,13 +168,19 @@ class WideLanding(BatchLanding):
         self._count(gathered.judged, staged)
 
     def _stage_gathered(self, gathered: _Gathered, provenance: Provenance, folder: Path) -> Staged:
-        schema, threads = gathered.judged.schema, self._threads
+        schema, source = gathered.judged.schema, gathered.effects.spans[0].source_partition_id
+        constants = {SOURCE_COLUMN: source, SESSION_COLUMN: self._session_id}
+        order = stored_arrow_schema(schema).names
         files: list[WrittenFile] = []
         if gathered.spill is not None:
-            files = gathered.spill.write_files(folder / "segments", unprunable=unprunable(schema), threads=threads)
-        sources = (gathered.effects.spans[0].source_partition_id,)
+            files = gathered.spill.write_files(
+                folder / "segments",
+                finished=lambda table: with_constants(table, constants, order),
+                unprunable=unprunable(schema),
+                threads=self._threads,
+            )
         return Staged(
-            segments=[staged_segment(file, self._dataset, schema, provenance, sources) for file in files],
+            segments=[staged_segment(file, self._dataset, schema, provenance, (source,)) for file in files],
             dead_letters=[
                 _renamed(letters, gathered.attempt, provenance.attempt, folder / f"letters-{number}.parquet")
                 for number, letters in enumerate(gathered.letters)

@@ -74,7 +74,7 @@ class PartLanding:
             threads=worker.threads,
             dataset=call.dataset,
             origin=Origin(source_id=part.file.source_id, address=part.file.address, zone=call.source.timezone),
-            validator=call.validator(),
+            validator=worker.validator,
             session_id=call.session_id,
             clock=call.clock,
             actor=call.actor,

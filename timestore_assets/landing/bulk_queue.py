@@ -10,14 +10,17 @@ from dataclasses import dataclass
 
 import duckdb
 
+from timestore_assets.landing.validate import Validator
+
 _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worker:
-    """What one thread works with: a database connection of its own, and its part of the memory and of the cores."""
+    """What one thread works with: a connection and a validator of its own, and its part of the memory and of the cores."""
 
     con: duckdb.DuckDBPyConnection
+    validator: Validator
     memory_bytes: int
     threads: int
 

@@ -6,9 +6,10 @@ open, and memory holds the rows of one batch and, later, a row group or two for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -20,10 +21,10 @@ from timestore_assets.storage.segments import WrittenFile
 
 
 class Spill:
-    """Rows of one schema by partition, in order of arrival. One thread at a time; close it, or use it as a context manager."""
+    """Rows of one schema by partition, in order of arrival. One thread at a time; close it."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path, self._schema = path, schema.remove_metadata()
+        self._path = path
         self._runs: dict[int, list[int]] = {}
         self._count = 0
         self._open = ExitStack()
@@ -53,31 +54,27 @@ class Spill:
         except OSError as error:
             raise not_written(self._path.parent, "gathering rows", error) from error
 
-    def write_files(self, folder: Path, *, unprunable: Sequence[str], threads: int) -> list[WrittenFile]:
+    def write_files(
+        self, folder: Path, *, finished: Callable[[pa.Table], pa.Table], unprunable: Sequence[str], threads: int
+    ) -> list[WrittenFile]:
         """Write everything as one file for each partition, in order of time. Nothing can be added after.
+
+        `finished`: makes stored rows of gathered ones.
 
         Raises:
             StorageFullError, UnavailableError: as `write_delta_files`; it may be called again, with another folder.
         """
         jobs = [(folder / f"{at}.parquet", self._runs[number]) for at, number in enumerate(sorted(self._runs))]
+        write = partial(_write, finished=finished, unprunable=unprunable)
         try:
             self.close()
             folder.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 readers = self._readers(stack, max(1, min(threads, len(jobs))))
                 pool = stack.enter_context(ThreadPoolExecutor(readers.qsize()))
-                return list(pool.map(lambda job: self._write(readers, job[0], job[1], unprunable), jobs))
+                return list(pool.map(lambda job: write(readers, *job), jobs))
         except OSError as error:
             raise not_written(self._path.parent, "gathering rows", error) from error
-
-    def _write(
-        self, readers: SimpleQueue[pa.ipc.RecordBatchFileReader], path: Path, runs: Sequence[int], unprunable: Sequence[str]
-    ) -> WrittenFile:
-        reader = readers.get()
-        try:
-            return write_delta_file(_tables(reader.get_batch, runs), self._schema, path, unprunable=unprunable)
-        finally:
-            readers.put(reader)
 
     def _readers(self, stack: ExitStack, count: int) -> SimpleQueue[pa.ipc.RecordBatchFileReader]:
         """A reader for each thread: they keep where they are in the file."""
@@ -88,6 +85,17 @@ class Spill:
         return readers
 
 
-def _tables(read: Callable[[int], pa.RecordBatch], runs: Sequence[int]) -> Iterator[pa.Table]:
-    for index in runs:
-        yield pa.Table.from_batches([read(index)])
+def _write(
+    readers: SimpleQueue[pa.ipc.RecordBatchFileReader],
+    path: Path,
+    runs: Sequence[int],
+    *,
+    finished: Callable[[pa.Table], pa.Table],
+    unprunable: Sequence[str],
+) -> WrittenFile:
+    reader = readers.get()
+    try:
+        tables = (finished(pa.Table.from_batches([reader.get_batch(index)])) for index in runs)
+        return write_delta_file(tables, path, unprunable=unprunable)
+    finally:
+        readers.put(reader)

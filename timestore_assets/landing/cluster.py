@@ -51,11 +51,10 @@ def cluster(times: Microseconds, window: Window) -> Clusters:
     numbers = window_numbers(times, window)
     if len(numbers) == 0:
         return Clusters(order=None, starts=np.zeros(1, dtype=np.int64))
-    steps = np.diff(numbers)
-    if (steps >= 0).all():
-        borders = np.flatnonzero(steps) + 1
-        return Clusters(order=None, starts=np.concatenate([[0], borders, [len(numbers)]]))
     dense = _dense(numbers)
+    if (dense[1:] >= dense[:-1]).all():
+        borders = np.flatnonzero(dense[1:] != dense[:-1]) + 1
+        return Clusters(order=None, starts=np.concatenate([[0], borders, [len(numbers)]]))
     order = np.argsort(dense, kind="stable")
     counts = np.bincount(dense)
     starts = np.concatenate([[0], np.cumsum(counts[counts > 0])])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ def write_delta_files(
         raise not_written(folder, "writing segments", error) from error
 
 
-def write_delta_file(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, *, unprunable: Sequence[str] = ()) -> WrittenFile:
-    """Write rows that come in several tables as one file; errors and columns as `write_delta_files`."""
+def write_delta_file(tables: Iterator[pa.Table], path: Path, *, unprunable: Sequence[str] = ()) -> WrittenFile:
+    """Write rows that come in several tables of one schema as one file; errors and columns as `write_delta_files`."""
+    first = next(tables)
     try:
-        return _write(tables, schema, path, _encodings(schema), unprunable)
+        return _write(chain((first,), tables), first.schema, path, _encodings(first.schema), unprunable)
     except OSError as error:
         raise not_written(path.parent, "writing segments", error) from error
 

@@ -15,7 +15,6 @@ from timestore_assets.landing.bulk_progress import ToldProgress
 from timestore_assets.landing.keep_alive import Heart
 from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.sharing import Share
-from timestore_assets.landing.validate import Validator
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
 from timestore_assets.sources.files.input_file import FileIdentity
 from timestore_assets.storage.targets import Storage
@@ -23,6 +22,11 @@ from timestore_assets.storage.targets import Storage
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def arrival_decides(dataset: Dataset) -> bool:
+    """Whether which rows stay depends on the order of their arrival, so that they have to be landed one after the other."""
+    return dataset.dedupe is not None and dataset.dedupe.by is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,11 +67,8 @@ class LandingCall:
         lease = patiently(lambda: self.catalog.acquire(resource, holder=holder, ttl=self.ttl))
         return None if lease is None else self.heart.holding(lease)
 
-    def validator(self) -> Validator:
-        """One for each thread."""
-        return Validator(self.dataset)
-
     def may_cut(self, file: FileRecord) -> bool:
-        """Whether a file may be cut into parts: not one whose rows have to appear, or leave, all at once."""
+        """Whether a file may be cut into parts: not one whose rows have to appear, or leave, all at once or in order."""
         begun = file.position.offset > 0
-        return not begun and not file.replaces and self.source.on_change != "replace"
+        replacing = file.replaces or self.source.on_change == "replace"
+        return not begun and not replacing and not arrival_decides(self.dataset)

@@ -16,9 +16,10 @@ from timestore_assets.landing.bulk_limits import BulkLimits
 from timestore_assets.landing.bulk_progress import ToldProgress
 from timestore_assets.landing.bulk_queue import Turns, Worker, WorkQueue
 from timestore_assets.landing.keep_alive import TTL
-from timestore_assets.landing.landing_call import LandingCall, utc_now
+from timestore_assets.landing.landing_call import LandingCall, arrival_decides, utc_now
 from timestore_assets.landing.report import LandReport, Progress
 from timestore_assets.landing.sharing import ALONE, Share
+from timestore_assets.landing.validate import Validator
 from timestore_assets.landing.working import WorkingSession, working
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
 from timestore_assets.model.errors import RefusedError
@@ -27,6 +28,7 @@ from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.targets import Storage
 
 _LOOK_AGAIN_SECONDS = 0.25
+_SHARED_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +120,7 @@ class Lander:
     def _opened(self, dataset: Dataset, source: FileSource, files: Sequence[InputFile], actor: str) -> Iterator[_Opened]:
         registered = self._catalog.register(dataset, actor=actor)
         record = self._catalog.source(registered.id, source.kind, source.address)
-        count = self._worker_count(files)
+        count = self._worker_count(dataset, files)
         limits = replace(
             self._limits, memory_bytes=self._limits.memory_bytes // count, threads=max(1, self._limits.threads // count)
         )
@@ -127,11 +129,16 @@ class Lander:
                 working(self._catalog, registered.id, "landing", holder=self._holder, ttl=self._ttl, limits=limits)
             )
             connections = [session.con, *(stack.enter_context(closing(connect(limits))) for _ in range(count - 1))]
-            workers = [Worker(con=con, memory_bytes=limits.memory_bytes, threads=limits.threads) for con in connections]
+            workers = [
+                Worker(con=con, validator=Validator(dataset), memory_bytes=limits.memory_bytes, threads=limits.threads)
+                for con in connections
+            ]
             yield _Opened(session=session, record=record, workers=workers)
 
-    def _worker_count(self, files: Sequence[InputFile]) -> int:
+    def _worker_count(self, dataset: Dataset, files: Sequence[InputFile]) -> int:
         """One for a single file that is not going to be cut, which so has all the memory and no threads to wait for."""
+        if arrival_decides(dataset):
+            return 1
         if len(files) > 1:
             return self._bulk.parallel
         status = files[0].looks() if files else None
@@ -173,12 +180,13 @@ class Lander:
 class _Patience:
     """How long files that somebody else holds are looked at again.
 
-    Alone: until a dead holder's lease would have expired. With others: as long as the last look found something free.
+    Alone: until a dead holder's lease would have expired. With others: until nothing has been free for a moment, in which a file
+    that somebody has just taken may be cut.
     """
 
     def __init__(self, call: LandingCall) -> None:
-        self._shared = call.share is not None and not call.share.is_alone
-        self._seconds = call.ttl.total_seconds() + 4 * _LOOK_AGAIN_SECONDS
+        shared = call.share is not None and not call.share.is_alone
+        self._seconds = _SHARED_SECONDS if shared else call.ttl.total_seconds() + 4 * _LOOK_AGAIN_SECONDS
         self._until = time.monotonic() + self._seconds
         self._read = 0
 
@@ -188,7 +196,7 @@ class _Patience:
         progressed, self._read = read > self._read, read
         if progressed:
             self._until = time.monotonic() + self._seconds
-        elif self._shared or time.monotonic() >= self._until:
+        elif time.monotonic() >= self._until:
             return False
         else:
             time.sleep(_LOOK_AGAIN_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,23 +75,36 @@ def write_segments(
     """
     if not table.num_rows:
         return []
+    table = table.append_column(POSITION_COLUMN, positions)
+    constants = {SESSION_COLUMN: provenance.session_id}
     if source_partitions is None:
-        source_partitions = pa.chunked_array([_constant(provenance.spans[0].source_partition_id, table.num_rows)])
-    table = table.append_column(POSITION_COLUMN, positions).append_column(SOURCE_COLUMN, source_partitions)
-    stored, clusters = stored_rows(table, dataset=dataset, schema=schema, session_id=provenance.session_id, threads=threads)
+        constants[SOURCE_COLUMN] = provenance.spans[0].source_partition_id
+    else:
+        table = table.append_column(SOURCE_COLUMN, source_partitions)
+    stored, clusters = stored_rows(table, dataset=dataset, schema=schema, without=frozenset(constants), threads=threads)
+    stored = with_constants(stored, constants, stored_arrow_schema(schema).names)
     files = write_delta_files(stored, clusters, folder=folder, unprunable=unprunable(schema), threads=threads)
     present = [_distinct(stored.column(SOURCE_COLUMN).slice(first, rows)) for first, rows in clusters.spans()]
     return [staged_segment(file, dataset, schema, provenance, ids) for file, ids in zip(files, present, strict=True)]
 
 
 def stored_rows(
-    table: pa.Table, *, dataset: Dataset, schema: Schema, session_id: int, threads: int = 1
+    table: pa.Table, *, dataset: Dataset, schema: Schema, without: frozenset[str], threads: int = 1
 ) -> tuple[pa.Table, Clusters]:
-    """Rows with `__position` and `__source` as segments hold them, those of each partition together, in order of time."""
+    """Rows as segments hold them, those of each partition together, in order of time.
+
+    `table`: with `__position` and, unless they are among the columns to leave out, the other columns of provenance.
+    """
     times = table.column(dataset.time).cast(pa.int64()).combine_chunks().to_numpy(zero_copy_only=False)
     clusters = cluster(times, dataset.window)
-    table = table.append_column(SESSION_COLUMN, _constant(session_id, table.num_rows))
-    return _arranged(table, schema, clusters, threads), clusters
+    return _arranged(table, schema, clusters, without, threads), clusters
+
+
+def with_constants(table: pa.Table, constants: Mapping[str, int], order: Sequence[str]) -> pa.Table:
+    """The table with columns of one value each, all in that order."""
+    for name, value in constants.items():
+        table = table.append_column(name, pa.repeat(pa.scalar(value, pa.int64()), table.num_rows))
+    return table.select(list(order))
 
 
 def unprunable(schema: Schema) -> list[str]:
@@ -98,17 +112,14 @@ def unprunable(schema: Schema) -> list[str]:
     return [column.name for column in schema if column.allow_nan]
 
 
-def _constant(value: int, rows: int) -> pa.Array[Any]:
-    return pa.repeat(pa.scalar(value, pa.int64()), rows)
-
-
 def _distinct(ids: pa.ChunkedArray) -> tuple[int, ...]:
     return tuple(sorted(pc.unique(ids).to_pylist()))
 
 
-def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, threads: int) -> pa.Table:
+def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, without: frozenset[str], threads: int) -> pa.Table:
     """Columns as segments hold them, rows in the order of the clusters."""
     kinds, rows = stored_arrow_schema(schema), table.num_rows
+    names = [name for name in kinds.names if name not in without]
 
     def stored(name: str) -> pa.ChunkedArray:
         kind = kinds.field(name).type
@@ -117,8 +128,7 @@ def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, threads: int)
         return clusters.arrange(table.column(name).cast(kind))
 
     with ThreadPoolExecutor(threads) as pool:
-        columns = dict(zip(kinds.names, pool.map(stored, kinds.names), strict=True))
-    return pa.table({name: columns[name] for name in kinds.names})
+        return pa.table(dict(zip(names, pool.map(stored, names), strict=True)))
 
 
 def staged_segment(

@@ -13,6 +13,8 @@ from timestore_assets.model.time_path import TimePath, parse_time_path
 from timestore_assets.model.window import Partition, Window
 
 FileFormat = Literal["auto", "csv", "jsonl", "envelopes", "parquet"]
+STORE_SCHEMES = ("s3", "gs", "az")
+"""Of URIs of objects: S3 and compatible, Google Cloud Storage, Azure Blob."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

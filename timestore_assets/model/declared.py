@@ -18,6 +18,7 @@ from timestore_assets.model.attributes import (
     KafkaAttributes,
 )
 from timestore_assets.model.dataset import (
+    STORE_SCHEMES,
     Access,
     BuildPolicy,
     CsvDialect,
@@ -42,7 +43,6 @@ from timestore_assets.model.window import format_time, parse_time
 Number = TypeVar("Number", float, Decimal)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_STORES = ("s3", "gs", "az")
 _KEY_KINDS = ("string", "int32", "int64", "bool", "date")
 
 
@@ -314,7 +314,7 @@ def _check_prefix(prefix: str, key: str) -> None:
     except DeclarationError as error:
         raise DeclarationError(error.problem, key=key) from None
     scheme, separator, rest = (times.base if times else prefix).partition("://")
-    if separator and (scheme not in _STORES or not rest.partition("/")[0] or {"@", "?"} & set(rest)):
+    if separator and (scheme not in STORE_SCHEMES or not rest.partition("/")[0] or {"@", "?"} & set(rest)):
         raise DeclarationError("is no prefix; write a folder, s3://bucket/prefix/, gs://bucket/… or az://container/…", key=key)
 
 

@@ -75,6 +75,10 @@ class CredentialsError(UnavailableError):
     """A service refuses our credentials, or we have none; waiting does not mend that."""
 
 
+class UnreachableError(UnavailableError):
+    """A service does not answer, or breaks off the connection."""
+
+
 class StorageFullError(UnavailableError):
     """The storage has no room left; nothing of the unfinished step was published."""
 

@@ -57,8 +57,9 @@ def look_in_bucket(
         return dg.SensorResult(skip_reason=_nothing(looks, folder), cursor=resume)
     asked = landing_requests(context.instance, dataset, source, new, warehouse.settings)
     if isinstance(asked, NotNow):
-        passed = to_cursor(begun | {name: look.passed for name, look in looks.items()})
-        return dg.SensorResult(skip_reason=asked.reason, cursor=passed if asked.given_up else resume)
+        # the first file may be what stops them all
+        past = to_cursor(begun | {name: look.past_first() for name, look in looks.items()})
+        return dg.SensorResult(skip_reason=asked.reason, cursor=past if asked.given_up else resume)
     return dg.SensorResult(run_requests=asked, cursor=resume)
 
 
@@ -95,9 +96,9 @@ def _impatient(settings: Settings) -> Settings:
 def _nothing(looks: dict[str, Look], folder: ObjectFolder) -> str:
     unfinished = next((look for look in looks.values() if not look.complete), None)
     if unfinished is None:
-        whole = sum(look.passed.whole for look in looks.values())
+        whole = sum(look.end.whole for look in looks.values())
         return f"nothing new among {_objects(whole)} below {folder.uri}" if whole else f"no object is below {folder.uri} yet"
-    listed, at = sum(look.keys for look in looks.values()), unfinished.passed
+    listed, at = sum(look.keys for look in looks.values()), unfinished.end
     of = f" of about {at.whole:,}" if at.whole else ""
     return f"nothing new among {_objects(listed)}; this round is {at.keys:,}{of} far, at {folder.uri}{at.after}"
 

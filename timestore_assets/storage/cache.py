@@ -125,25 +125,29 @@ class ReadCache:
     def _held(self, store: Fetchable, wanted: Sequence[Wanted], stack: ExitStack) -> list[Path]:
         taken: list[_InUse] = []
         missing: list[tuple[_InUse, Wanted]] = []
-        for one in wanted:
-            use, is_new = self._take(store, one)
-            stack.callback(self._leave, use)
-            taken.append(use)
-            if is_new and not self._is_kept(use, one):
-                missing.append((use, one))
-        self._counting.add(objects_found=len(taken) - len(missing))
-        if missing:
-            self._fetch(store, missing)
+        folder = self._own_folder()
+        try:
+            for one in wanted:
+                use, is_new = self._take(folder, store, one)
+                stack.callback(self._leave, use)
+                taken.append(use)
+                if is_new and not self._is_kept(use, one):
+                    missing.append((use, one))
+            self._counting.add(objects_found=len(taken) - len(missing))
+            if missing:
+                self._fetch(store, missing)
+        except BaseException:
+            self._cancel([use for use, _ in missing])
+            raise
         for use in taken:
             use.ready.result()
         return [use.path for use in taken]
 
-    def _take(self, store: Fetchable, one: Wanted) -> tuple[_InUse, bool]:
+    def _take(self, folder: Path, store: Fetchable, one: Wanted) -> tuple[_InUse, bool]:
         """The file of an object, with one reader more, and whether nobody has begun to fill it."""
         digest = hashlib.sha256(f"{store.key}\0{one.name}".encode()).hexdigest()[:40]
         columns = self._columns(one)
         with self._lock:
-            folder = self._own_folder()
             known = next((use for use in self._in_use.get(digest, ()) if covers(use.columns, columns)), None)
             use = known or self._new(folder, digest, columns, PurePosixPath(one.name).suffix)
             use.readers += 1
@@ -154,14 +158,15 @@ class ReadCache:
         return one.columns if is_ranged else None
 
     def _own_folder(self) -> Path:
-        # a fork must not use what its parent unlinks
-        if self._owner != os.getpid():
-            self._in_use, self._owner, self._here = {}, os.getpid(), None
-        if self._here is None or not self._here.exists():
-            self.sweep()
-            self._here = self._staging.folder("files")
-            weakref.finalize(self, _remove_empty, self._here)
-        return self._here
+        with self._lock:
+            # a fork must not use what its parent unlinks
+            if self._owner != os.getpid():
+                self._in_use, self._owner, self._here = {}, os.getpid(), None
+            if self._here is None or not self._here.exists():
+                self.sweep()
+                self._here = self._staging.folder("files")
+                weakref.finalize(self, _remove_empty, self._here)
+            return self._here
 
     def _new(self, folder: Path, digest: str, columns: Columns, suffix: str) -> _InUse:
         self._made += 1
@@ -184,15 +189,18 @@ class ReadCache:
         threads = min(store.concurrency, len(missing))
         with span("fetch", objects=len(missing)) as noting, ThreadPoolExecutor(threads, "read-cache") as pool:
             before = self.counts
+            for use, one in missing:
+                pool.submit(self._fill, store, one, use)
             try:
-                for use, one in missing:
-                    pool.submit(self._fill, store, one, use)
                 for use, _ in missing:
                     use.ready.result()
             except BaseException:
                 self._cancel([use for use, _ in missing])
                 raise
-            noting.note(fetched_bytes=self.counts.fetched_bytes - before.fetched_bytes)
+            spent = self.counts
+            noting.note(
+                fetched_bytes=spent.fetched_bytes - before.fetched_bytes, needed_bytes=spent.needed_bytes - before.needed_bytes
+            )
 
     def _fill(self, store: Fetchable, one: Wanted, use: _InUse) -> None:
         if not use.ready.set_running_or_notify_cancel():
@@ -205,6 +213,7 @@ class ReadCache:
             use.ready.set_result(None)
 
     def _cancel(self, uses: Sequence[_InUse]) -> None:
+        """What nobody has begun to fetch shall not be waited for: others who want it do it themselves."""
         for use in uses:
             if use.ready.cancel():
                 self._forget(use)
@@ -218,18 +227,24 @@ class ReadCache:
         with self._lock:
             use.readers -= 1
             is_last = use.readers == 0 and use.owner == os.getpid()
+            if is_last:
+                self._withdraw(use)
         if is_last:
-            self._forget(use)
-            use.path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.utime(use.path)  # what is kept is the same file: it was used until now
+                use.path.unlink()
 
     def _forget(self, use: _InUse) -> None:
-        """Nobody shall find the file from now on."""
         with self._lock:
-            uses = self._in_use.get(use.digest, [])
-            if use in uses:
-                uses.remove(use)
-            if not uses:
-                self._in_use.pop(use.digest, None)
+            self._withdraw(use)
+
+    def _withdraw(self, use: _InUse) -> None:
+        """Nobody shall find the file from now on; the caller holds the lock."""
+        uses = self._in_use.get(use.digest, [])
+        if use in uses:
+            uses.remove(use)
+        if not uses:
+            self._in_use.pop(use.digest, None)
 
 
 def _remove_empty(folder: Path) -> None:

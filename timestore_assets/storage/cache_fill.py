@@ -31,21 +31,22 @@ class Filler:
             MissingObjectError, UnavailableError: as the store. OSError: the file can't be written.
         """
         try:
-            held = self._filled(store, one, columns, to)
+            held = self._filled(store, one, digest, columns, to)
         except (OSError, StorageFullError) as error:
             if isinstance(error, OSError) and error.errno not in FULL:
                 raise
             to.unlink(missing_ok=True)
             self._shelf.clear()
-            held = self._filled(store, one, columns, to)
+            held = self._filled(store, one, digest, columns, to)
         self._counting.add(objects_fetched=1)
         if not self._kept(to, digest, held):
             self._counting.add(objects_unkept=1)
         return held
 
-    def _filled(self, store: Fetchable, one: Wanted, columns: Columns, to: Path) -> Columns:
+    def _filled(self, store: Fetchable, one: Wanted, digest: str, columns: Columns, to: Path) -> Columns:
         if columns is not None:
-            fetched = fetch_columns(store, one.name, size=one.bytes, columns=columns, to=to)
+            with self._shelf.parts(digest, size=one.bytes) as parts:
+                fetched = fetch_columns(store, one.name, size=one.bytes, columns=columns, to=to, parts=parts)
             self._counting.add(fetched_bytes=fetched.bytes, needed_bytes=fetched.needed)
             if fetched.is_done:
                 _seal(to)

@@ -7,19 +7,20 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from timestore_assets.model.errors import StorageFullError, UnavailableError
+from timestore_assets.storage.ranged import Part
 
 Columns = frozenset[str] | None
 """Columns that a file holds or a reader wants; None is all of the object."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV)
-_WHOLE = "whole"
+_WHOLE, _COLUMNS = "whole", "columns"
 _LONGEST_NAME = 200  # bytes of a file name that columns may take
 _BLOCK = 512  # bytes, of st_blocks on every system
 _LOW_MARK = 0.9
@@ -70,6 +71,18 @@ class Shelf:
                 to.unlink()
                 path.unlink(missing_ok=True)
         return False
+
+    @contextmanager
+    def parts(self, digest: str, *, size: int) -> Iterator[list[Part]]:
+        """Kept files with some columns of an object, open inside the `with`, whatever is evicted meanwhile."""
+        with ExitStack() as stack:
+            found = []
+            for path in sorted(self._path(digest, frozenset()).parent.glob(f"{digest}.{_COLUMNS}.*")):
+                with suppress(FileNotFoundError):
+                    file = stack.enter_context(path.open("rb"))
+                    if os.fstat(file.fileno()).st_size == size:
+                        found.append(Part(columns=_columns(path.name) or frozenset(), file=file))
+            yield found
 
     def keep(self, path: Path, digest: str, columns: Columns) -> bool:
         """Keep a finished file of the caller's own, unless it alone exceeds the bound; returns whether it is kept."""
@@ -168,7 +181,7 @@ def _name(columns: Columns) -> str:
     if columns is None:
         return _WHOLE
     text = "+".join(sorted(quote(name, safe="") for name in columns))
-    return f"columns.{text}" if len(text) <= _LONGEST_NAME else f"hash.{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{_COLUMNS}.{text}" if len(text) <= _LONGEST_NAME else f"hash.{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _columns(name: str) -> Columns:
@@ -176,7 +189,7 @@ def _columns(name: str) -> Columns:
     _, kind, *rest = name.split(".", 2)
     if kind == _WHOLE:
         return None
-    return frozenset(unquote(one) for one in rest[0].split("+")) if kind == "columns" and rest else frozenset()
+    return frozenset(unquote(one) for one in rest[0].split("+")) if kind == _COLUMNS and rest else frozenset()
 
 
 def _contents(files: list[_Kept]) -> ShelfContents:

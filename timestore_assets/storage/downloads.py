@@ -19,7 +19,6 @@ from timestore_assets.storage.remote_errors import translated
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_NEAR = 512_000  # bytes between two ranges that are cheaper to read along than to ask again
 _NO_SUCH_RANGE = "416"
 
 
@@ -66,7 +65,7 @@ class Downloader:
         raise BadFileError("bad_segment", f"{problem}; run `timestore verify`")
 
     def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes `[start, end)` of each span, in their order; near ones share a request, several requests go at a time.
+        """The bytes `[start, end)` of each span, in their order; adjoining ones share a request, several requests go at a time.
 
         Raises:
             MissingObjectError: there is no such object. UnavailableError: it can't be had now, or a span lies behind its end.
@@ -77,7 +76,7 @@ class Downloader:
             return []
         starts, ends = [start for start, _ in spans], [end for _, end in spans]
         with self._requests, translated(self.place, name=name):
-            found = obstore.get_ranges(self.store, checked(name), starts=starts, ends=ends, coalesce=_NEAR)
+            found = obstore.get_ranges(self.store, checked(name), starts=starts, ends=ends, coalesce=0)
             return [bytes(one) for one in found]
 
     def _first(self, name: str) -> _First:

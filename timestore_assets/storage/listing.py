@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from timestore_assets.model.errors import CredentialsError, UnavailableError
+from timestore_assets.model.errors import UnreachableError
 from timestore_assets.storage.remote_errors import translated
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def whole_listing(store: ObjectStore, place: str, folder: str, *, retry_seconds:
             for page in _behind(store, place, folder, last):
                 last, began = page[-1]["path"], time.monotonic()
                 yield page
-        except CredentialsError:
-            raise
-        except UnavailableError:
+        except UnreachableError:
             if time.monotonic() - began + _PAUSE_SECONDS > retry_seconds:
                 raise
             time.sleep(_PAUSE_SECONDS)

@@ -16,6 +16,7 @@ from timestore_assets.model.errors import (
     StorageFullError,
     TimestoreError,
     UnavailableError,
+    UnreachableError,
 )
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -24,6 +25,9 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")
 _NO_CREDENTIALS = re.compile(
     r"token request|computeMetadata|//169\.254\.|/identity/oauth2|latest/api/token|credential.?provider", re.IGNORECASE
 )
+
+_TIMED_OUT = re.compile(r"timed out|Timeout")
+_BROKEN_OFF = re.compile(r"HTTP error|error sending request|error decoding response body")
 
 _FULL = {"InsufficientStorage", "XMinioStorageFull", "ServiceQuotaExceeded", "AccountQuotaExceeded", "QuotaExceeded"}
 _EXPIRED = {"ExpiredToken", "TokenRefreshRequired", "RequestExpired"}
@@ -50,7 +54,8 @@ def translated(place: str, *, name: str = "") -> Iterator[None]:
 
     Raises:
         MissingObjectError: there is no such object. ConflictError: there is one already.
-        StorageFullError: no room, or a quota is used up. CredentialsError: they are refused. UnavailableError: anything else.
+        StorageFullError: no room, or a quota is used up. CredentialsError: they are refused.
+        UnreachableError: no answer, or half of one. UnavailableError: anything else.
     """
     from obstore.exceptions import AlreadyExistsError, BaseError
 
@@ -80,6 +85,12 @@ def _meaning(place: str, text: str) -> TimestoreError:
         return CredentialsError(f"{place} {problem}")
     if code in _NO_BUCKET or status == _NOT_FOUND:
         return _no_bucket(place)
+    if not status and _TIMED_OUT.search(text):
+        problem = "did not answer in time; try again later, or raise TIMESTORE_STORAGE_TIMEOUT_SECONDS"
+        return UnreachableError(f"{place} {problem}")
+    if not status and _BROKEN_OFF.search(text):
+        problem = "can't be reached, or broke off the connection; check the endpoint and the network, and run it again"
+        return UnreachableError(f"{place} {problem}")
     return UnavailableError(f"{place} {_answer(code, status, text)}")
 
 
@@ -109,10 +120,6 @@ def _answer(code: str, status: int, text: str) -> str:
         return f"failed by itself ({status}{' ' + code if code else ''}) and again when it was asked again; try later"
     if status:
         return f"refused the request ({status}{' ' + code if code else ''}); check the endpoint and the bucket"
-    if "timed out" in text or "Timeout" in text:
-        return "did not answer in time; try again later, or raise TIMESTORE_STORAGE_TIMEOUT_SECONDS"
-    if "HTTP error" in text or "error sending request" in text or "error decoding response body" in text:
-        return "can't be reached, or broke off the connection; check the endpoint and the network, and run it again"
     return "can't be used; check the settings of this storage target"
 
 

@@ -56,11 +56,15 @@ class StagingArea:
 
 
 def _claim(root: Path) -> tuple[Path, int]:
-    folder = root / f"{os.getpid()}-{secrets.token_hex(6)}"
-    folder.mkdir(parents=True)
-    handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return folder, handle
+    while True:
+        folder = root / f"{os.getpid()}-{secrets.token_hex(6)}"
+        folder.mkdir(parents=True)
+        handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # a sweep may have taken the lock between the two calls, and the folder with it
+        if os.fstat(handle).st_nlink:
+            return folder, handle
+        os.close(handle)
 
 
 def _leave(folder: Path, handle: int, owner: int) -> None:

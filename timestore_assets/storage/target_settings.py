@@ -118,6 +118,8 @@ def _further(settings: Settings, name: str, value: Any) -> StorageTarget:
     values = written.model_dump()
     values["root"] = _prefix(written.root, f"{where}: root")
     values["endpoint"] = _endpoint(written.endpoint, f"{where}: endpoint")
+    if written.driver == "azure_blob":
+        values["account"] = written.account or settings.azure_account
     return StorageTarget(name=name, **values)
 
 

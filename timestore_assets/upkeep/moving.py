@@ -61,9 +61,14 @@ class MoveReport:
 
 
 def plan_move(catalog: Catalog, storage: Storage, record: DatasetRecord, target: str) -> MovePlan:
-    """What `move` would copy, from where. Raises: InputError: no such target is set up. UnavailableError: it can't be reached."""
-    storage.target(target)
+    """What `move` would copy, from where.
+
+    Raises:
+        InputError: the target, or one that holds something, is not set up. UnavailableError: it can't be opened.
+    """
     held = {name: one for name, one in catalog.moving.held(record.id).items() if name != target}
+    for name in (target, *held):
+        storage.target(name)
     return MovePlan(dataset=record.name, target=target, new_objects_go_to=record.storage, held=held)
 
 

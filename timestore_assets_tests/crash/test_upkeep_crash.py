@@ -75,7 +75,7 @@ def ground(tmp_path: Path, sqlite_catalog_url: str) -> Iterator[UpkeepGround]:
 
 def run_until(ground: UpkeepGround, url: str, program: str, *, steps: int) -> int:
     """Run a program that waits at each of its steps, and kill it at the last of so many; returns its exit status."""
-    command = [sys.executable, "-c", program, str(ground.storage.root), url]
+    command = [sys.executable, "-c", program, str(ground.written.root), url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

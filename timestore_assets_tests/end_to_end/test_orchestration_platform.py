@@ -44,7 +44,8 @@ def there(tmp_path_factory: pytest.TempPathFactory, broker: EmbeddedKafka) -> It
         path = home / "defs" / name / "defs.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(text, encoding="utf-8")
-    with platform(home, {"TIMESTORE_THREADS": "1", "TIMESTORE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}) as made:
+    quick = {"TIMESTORE_THREADS": "1", "TIMESTORE_SENSOR_INTERVAL_SECONDS": "3"}
+    with platform(home, {**quick, "TIMESTORE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap}) as made:
         yield made
 
 

@@ -18,6 +18,7 @@ from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.landing.bulk_limits import BulkLimits
 from timestore_assets.landing.report import FileReport
 from timestore_assets.landing.sharing import Share
+from timestore_assets.model.dataset import Dedupe
 from timestore_assets.model.errors import UnavailableError
 from timestore_assets_tests.landing_ground import Ground, dataset
 
@@ -171,6 +172,13 @@ def test_a_file_that_replaces_stays_whole(ground: Ground) -> None:
     report = ground.land(drop(ground, "a.parquet", table(60, first=100)))
     assert report.files[0].state == "landed"
     assert {station for (station,) in ground.rows("station")} == {f"S{n}" for n in range(100, 160) if n % 7}
+
+
+def test_a_file_whose_order_of_arrival_decides_stays_whole(tmp_path: Path) -> None:
+    ground = Ground.at(tmp_path, dataset(dedupe=Dedupe(keys=("ts",), keep="last")), bulk=replace(CUT, parallel=3))
+    report = ground.land(drop(ground, "a.parquet", table(60)), drop(ground, "b.parquet", table(60, first=100)))
+    assert (report.parts, parts_of(ground)) == (2, [])
+    ground.catalog.close()
 
 
 def test_all_parts_of_a_replaced_file_leave(ground: Ground) -> None:

@@ -26,6 +26,20 @@ def test_seeing_it_again_changes_only_the_etag(ground: Ground) -> None:
     assert again == replace(file, etag="touched")
 
 
+def test_settled_etags_are_those_of_the_files_asked_for_whose_fate_is_decided(ground: Ground) -> None:
+    ground.land_file(ground.observe("A.csv", "1"))
+    ground.observe("a.csv", "2")
+    ground.catalog.settle_file(ground.observe("b.csv", "3").id, "quarantined", reason="bad")
+    ground.observe("c.csv", "1")
+    other = ground.catalog.source(ground.id, "files", "elsewhere/**")
+    names = ["A.csv", "a.csv", "b.csv", "c.csv", "nothing.csv", *(f"{n}.csv" for n in range(1000))]
+    found = ground.catalog.settled_etags(ground.source.id, names)
+    etags = {file.address: file.etag for file in ground.catalog.files(ground.source.id)}
+    assert found == {name: etags[name] for name in ("A.csv", "b.csv", "c.csv")}
+    assert ground.catalog.settled_etags(ground.source.id, ["b.csv"]) == {"b.csv": etags["b.csv"]}
+    assert ground.catalog.settled_etags(other.id, names) == {}
+
+
 def test_a_landed_file_counts_for_itself_and_its_source(ground: Ground) -> None:
     file = ground.observe("a.csv", "1")
     ground.land_file(file, ground.segment(rows=6), rows=7, last=False)

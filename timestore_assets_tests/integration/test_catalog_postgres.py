@@ -74,8 +74,12 @@ def test_a_server_that_is_stopped_and_started_again_is_waited_for(postgres: Post
 
 def test_a_server_that_stays_away_is_one_clear_sentence(postgres: PostgresServer, ground: Ground) -> None:
     ground.catalog._database.reconnect_seconds = 0.1
-    with postgres.stopped(), pytest.raises(UnavailableError, match=r"catalog test_\d+ on PostgreSQL .* can't be reached"):
-        ground.live()
+    with postgres.stopped():
+        with pytest.raises(UnavailableError, match=r"catalog test_\d+ on PostgreSQL .* can't be reached"):
+            ground.live()
+        ground.catalog._database.reconnect_seconds = 3600
+        with pytest.raises(UnavailableError):  # the next in line is told at once
+            ground.live()
     assert ground.live() == []
 
 
@@ -179,6 +183,22 @@ def test_two_schemas_and_other_tables_in_one_database(postgres: PostgresServer) 
         with psycopg.connect(url, autocommit=True) as other:
             assert other.execute("SELECT count(*) FROM public.datasets").fetchone() == (0,)
             assert other.execute("SELECT version_num FROM public.alembic_version").fetchone() == ("somebody else's",)
+
+
+def test_a_user_who_may_not_make_the_schema_is_told_and_may_use_one_made_for_them(postgres: PostgresServer) -> None:
+    with fresh_database(postgres) as url:
+        as_guest = make_url(url).set(username="guest").render_as_string(hide_password=False)
+        with psycopg.connect(url, autocommit=True) as admin:
+            admin.execute("CREATE ROLE guest LOGIN")
+            with pytest.raises(InputError, match=r"permission denied for database .* check TIMESTORE_DATABASE_URL"):
+                SqlCatalog.open(as_guest)
+            admin.execute("CREATE SCHEMA timestore AUTHORIZATION guest")
+        catalog = SqlCatalog.open(as_guest)
+        assert catalog.datasets() == []
+        catalog.close()
+        with psycopg.connect(url, autocommit=True) as admin:
+            admin.execute("DROP OWNED BY guest")
+            admin.execute("DROP ROLE guest")
 
 
 def test_a_schema_that_needs_quoting_is_refused(url: str) -> None:

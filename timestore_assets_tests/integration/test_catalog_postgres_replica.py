@@ -9,13 +9,16 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from timestore_assets.catalog.opening import open_catalog
 from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import DOUBLE
+from timestore_assets.settings import Settings
 from timestore_assets_tests.catalog_ground import WEATHER, Ground, day
 from timestore_assets_tests.catalogs import PostgresServer, fresh_database, postgres_server
 
@@ -52,7 +55,8 @@ def pair(postgres: PostgresServer, postgres_template: str, second_server: Postgr
         copy(postgres, database(url), behind)
 
         def read() -> SqlCatalog:
-            opened = SqlCatalog.open(url, read_url=behind)
+            nobody = make_url(behind).set(username=None).render_as_string()
+            opened = open_catalog(Settings(database_url=SecretStr(url), database_read_url=SecretStr(nobody)))
             stack.callback(opened.close)
             return opened
 
@@ -83,8 +87,8 @@ def copy(server: PostgresServer, name: str, target: str) -> None:
 
 
 def replica_of(catalog: SqlCatalog) -> Replica:
-    assert catalog._replica is not None
-    return catalog._replica
+    assert catalog.replica is not None
+    return catalog.replica
 
 
 def test_versions_that_the_replica_has_are_read_there(pair: Pair) -> None:
@@ -117,12 +121,13 @@ def test_newer_versions_and_the_newest_come_from_the_primary(pair: Pair) -> None
     catalog.release(lease)
 
 
-def test_a_replica_that_is_away_is_left_alone_for_a_while(pair: Pair) -> None:
+def test_a_replica_that_is_away_is_left_alone_for_a_while(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     catalog = pair.read()
     asked = replica_of(catalog)
     with pair.server.stopped():
         assert len(catalog.segments(pair.ground.id, version=2)) == 4
         assert asked.passed_on == 1
+    assert "queries plan by the primary for a while" in caplog.text
     assert len(catalog.segments(pair.ground.id, version=2)) == 4
     assert (asked.answered, asked.passed_on) == (0, 2), "it rests, though it is back"
     asked._rests_until = 0.0

@@ -105,7 +105,7 @@ def test_what_has_landed_is_a_duplicate_from_then_on(there: Everywhere) -> None:
     before = there.query()
     again = there.run("land", "readings", there.here("a.csv", CSV), there.here("other-name.csv", CSV))
     assert [again[name] for name in COUNTED] == [102, 0, 102, 0]
-    elsewhere = there.run("land", "readings", there.beside("b.jsonl", LINES), "--format", "jsonl")
+    elsewhere = there.run("land", "readings", there.uri("b.jsonl"), "--format", "jsonl")
     assert [elsewhere[name] for name in COUNTED] == [58, 0, 58, 0]
     assert there.query() == before
     # looking again at the address of a landed file reads nothing
@@ -145,7 +145,7 @@ def test_what_nothing_needs_is_collected(there: Everywhere) -> None:
     assert there.build() == hashes
     assert there.run("deadletters", "show", "readings")
     # what is beside the warehouse's prefix is nobody's to collect
-    assert there.run("land", "readings", there.beside("b.jsonl", LINES), "--format", "jsonl")["duplicates"] == 58
+    assert there.run("land", "readings", there.uri("b.jsonl"), "--format", "jsonl")["duplicates"] == 58
 
 
 def test_frames_of_dagster_assets_are_stored_and_read(there: Everywhere) -> None:

@@ -67,6 +67,10 @@ def test_an_object_is_landed_at_first_sight_and_once(there: Ground, s3_bucket: S
     assert there.run(requests[0], LAND).success
     assert ticks(there, cursor)[:2] == ([], f"nothing new among 2 objects below {place}")
     assert rows(there) == 3, "the copy has the same etag, so it is a duplicate"
+    (key,) = [spec.key for spec in there.definitions.resolve_all_asset_specs() if spec.group_name == "sources"]
+    told = [record.asset_observation for record in there.instance.fetch_observations(key, limit=5).records]
+    states = [one.metadata["state"].value for one in told if one is not None and "state" in one.metadata]
+    assert "duplicate" in states, "what became of files is told to the asset of the bucket"
     put(s3_bucket, "a.csv", csv(1, value=2.0))
     assert [files_of(one) for one in ticks(there, cursor)[0]] == [["a.csv"]]
 
@@ -97,18 +101,17 @@ def test_a_run_that_dies_loses_nothing_and_files_that_never_land_stop_nothing(
     there: Ground, s3_bucket: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIMESTORE_PARTITION_BUILD_ATTEMPTS", "2")
-    monkeypatch.setattr(object_look, "OBJECTS_PER_RUN", 1)
     for name in ("a.csv", "b.csv"):
         put(s3_bucket, name, csv(ord(name[0]) - 96))
     cursor = None
     for _ in range(2):
         requests, _, cursor = ticks(there, cursor)
-        assert files_of(requests[0]) == ["a.csv"]
+        assert files_of(requests[0]) == ["a.csv", "b.csv"]
         with pytest.MonkeyPatch.context() as broken:
             broken.setenv("TIMESTORE_STORAGE_TARGETS", "no JSON")
             assert not there.run(requests[0], LAND).success
     requests, text, cursor = ticks(there, cursor)
-    assert (requests, str(text)[:30]) == ([], "landing 1 file failed 2 times,")
+    assert (requests, str(text)[:31]) == ([], "landing 2 files failed 2 times,")
     assert [files_of(one) for one in ticks(there, cursor)[0]] == [["b.csv"]]
 
 
@@ -135,8 +138,13 @@ def test_a_large_drop_is_shared_by_several_runs(there: Ground, s3_bucket: S3Serv
     assert len({one.run_key for one in requests}) == 3
     assert [one.tags[SHARE_TAG] for one in requests] == ["0/3", "1/3", "2/3"]
     assert all(len(files_of(one)) == 6 for one in requests)
-    assert there.run(requests[2], LAND).success, "any one of them can do it alone"
+    done = there.run(requests[2], LAND)
+    assert done.success, "any one of them can do it alone"
     assert rows(there) == 18
+    (output,) = [event for event in done.all_events if event.is_successful_output]
+    told = {name: value.value for name, value in output.step_output_data.metadata.items()}
+    assert (told["landed"], told["bytes"], told["parts"]) == (18, size, 6)
+    assert told["rows_per_second"] > 0
     assert all(there.run(one, LAND).success for one in requests[:2])
     assert (rows(there), ticks(there, cursor)[0]) == (18, [])
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from timestore_assets.orchestration.liveness import run_lease
-from timestore_assets_tests.orchestration_ground import QUIET, Ground, ground
+from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET, Ground, ground
 
 pytestmark = QUIET
 WATCH, BUILD, LAND = "watch_readings", "build_readings", "land_readings"
@@ -74,6 +74,17 @@ def test_a_file_that_still_grows_is_left_alone(there: Ground) -> None:
     third = there.tick(WATCH, second.cursor)
     assert third.run_requests is not None
     assert len(third.run_requests) == 1
+
+
+def test_a_prefix_with_a_time_in_it_is_watched_from_the_start_to_tomorrow(tmp_path: Path) -> None:
+    declared = DECLARATION.replace("inbox/readings/", '"inbox/{window:%Y/%m}/"').replace("start: 2024-01-01", "start: 2024-02-01")
+    with ground(tmp_path, declared) as there:
+        for folder in ("2024/01", "2024/02/sub", "2024/03", "2999/01", "."):
+            path = there.home / "inbox" / folder / "x.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"device,at,value\n{folder},2024-03-01T00:00:00Z,1\n")
+        config = seen_twice(there).run_config["ops"]["land_readings_files"]["config"]
+        assert (config["source"], config["files"]) == ("inbox/{window:%Y/%m}/**/*", ["2024/02/sub/x.csv", "2024/03/x.csv"])
 
 
 def test_the_run_key_depends_on_nothing_but_the_files(there: Ground) -> None:

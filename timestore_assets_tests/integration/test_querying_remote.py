@@ -16,6 +16,7 @@ from timestore_assets.model.errors import MissingObjectError
 from timestore_assets.model.objects import ObjectName
 from timestore_assets.querying import plan
 from timestore_assets.querying.apart import Workers
+from timestore_assets.querying.execute import Querier
 from timestore_assets.querying.frames import duckdb_views, polars_frame, relation
 from timestore_assets.querying.question import parse_aggregates, parse_every
 from timestore_assets.querying.sandbox import run_sql
@@ -58,9 +59,12 @@ class Pair:
         return ask(self.remote), ask(self.local)
 
     def forget(self) -> None:
-        """Nothing is on this machine any more, and nothing is attached."""
-        self.remote.querier._pool.close()
+        """Nothing is on this machine any more, and nothing is attached; plans are remembered."""
+        before = self.remote.querier
+        before.close()
         self.cache.shelf.clear()
+        self.remote.querier = Querier(before.catalog, before.storage, before.limits, holder="test")
+        self.remote.querier._plans = before._plans
 
     def fetched(self) -> int:
         return self.cache.counts.objects_fetched

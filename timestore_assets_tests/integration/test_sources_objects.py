@@ -12,7 +12,7 @@ import pytest
 
 from timestore_assets.landing.aftermath import put_away
 from timestore_assets.model.dataset import FileSource
-from timestore_assets.model.errors import BadFileError, UnavailableError
+from timestore_assets.model.errors import BadFileError, InputError, UnavailableError
 from timestore_assets.model.time_path import parse_time_path
 from timestore_assets.sources.files.object_file import ObjectFile
 from timestore_assets.sources.files.object_listing import ObjectFolder
@@ -105,6 +105,16 @@ def test_a_landed_object_is_deleted_or_renamed_unless_it_is_another_by_now(serve
 
 
 @pytest.mark.xdist_group("s3")
+def test_a_key_that_cannot_be_read_is_named(bucket: S3Server) -> None:
+    client = bucket.client()
+    client.put_object(Bucket=bucket.bucket, Key=f"{IN}new\nline.csv", Body=b"x")
+    client.close()
+    with pytest.raises(InputError, match="control character") as error:
+        listed(folder(bucket))
+    assert r"'raw/new\nline.csv'" in str(error.value)
+
+
+@pytest.mark.xdist_group("s3")
 def test_only_folders_of_a_time_are_listed(bucket: S3Server) -> None:
     for day in range(1, 6):
         put(bucket, f"2024/01/{day:02}/x.csv", csv(day))
@@ -155,6 +165,21 @@ def test_cut_and_refused_answers_are_asked_for_again(rough: RoughStore) -> None:
     with file.open() as stream:
         assert stream.read() == content
     assert rough.befallen == 4
+
+
+@pytest.mark.xdist_group("s3")
+def test_an_object_that_is_archived_or_refused_is_a_bad_file_and_no_reason_to_stop(rough: RoughStore) -> None:
+    put(rough.server, "a.csv", csv(1))
+    file = folder(rough.server).file("a.csv")
+    file.identify()
+    rough.refuse_next(1, 403, code="InvalidObjectState", methods=("GET",))
+    with file.open() as stream, pytest.raises(BadFileError) as error:
+        stream.read(1)
+    assert error.value.code == "archived"
+    rough.refuse_next(1, 403, methods=("HEAD",))
+    with pytest.raises(BadFileError) as error:
+        file.identify()
+    assert error.value.code == "unreadable"
 
 
 @pytest.mark.xdist_group("s3")

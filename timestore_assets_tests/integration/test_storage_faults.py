@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import obstore
 import pytest
 
 from timestore_assets.settings import Settings
@@ -13,9 +15,10 @@ from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.catalogs import sqlite_url
 from timestore_assets_tests.everywhere_ground import Everywhere, Row, lines_of
 from timestore_assets_tests.object_server_fixtures import REAL_S3
-from timestore_assets_tests.object_servers import S3Server
+from timestore_assets_tests.object_servers import ObjectServer, S3Server
 from timestore_assets_tests.orchestration_ground import DECLARATION
-from timestore_assets_tests.rough_store import RoughStore
+from timestore_assets_tests.remote_ground import remote_settings, remote_store
+from timestore_assets_tests.rough_store import RoughStore, rough_store
 from timestore_assets_tests.service_ground import Ground, serving
 
 pytestmark = REAL_S3
@@ -184,3 +187,28 @@ def count(service: Ground) -> int:
     answer = service.client.post("/datasets/readings/query", json={"columns": ["at"]})
     assert answer.status_code == 200, answer.text
     return len(answer.json()["rows"])
+
+
+def test_a_listing_that_breaks_off_is_gone_on_with(s3_bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"weather/{number:04d}" for number in range(1005)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: obstore.put(s3_bucket.store(), name, b"x"), names))
+    with rough_store(s3_bucket) as rough:
+        store = remote_store(remote_settings(rough.server, tmp_path, monkeypatch))
+        for page in ("list-type=2", "continuation-token"):
+            rough.cut_answers(1, after=300, methods=("GET",), matching=page)
+        assert [found.name for found in store.list()] == names
+        assert rough.befallen == 2
+
+
+def test_a_listing_that_breaks_off_at_once_is_begun_again(
+    object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"weather/{number:03d}" for number in range(40)]
+    with rough_store(object_server) as rough:
+        store = remote_store(remote_settings(rough.server, tmp_path, monkeypatch))
+        for name in names:
+            obstore.put(object_server.store(), name, b"x")
+        rough.cut_answers(2, after=300, methods=("GET",))
+        assert [found.name for found in store.list()] == names
+        assert rough.befallen == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile
 from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.landing import batch_landing
 from timestore_assets.model.errors import ConflictError, InputError, MissingObjectError
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
@@ -22,6 +24,7 @@ from timestore_assets.upkeep.collect import collect
 from timestore_assets.upkeep.moving import MoveReport, move, plan_move
 from timestore_assets.upkeep.verify import verify
 from timestore_assets_tests.catalog_ground import day
+from timestore_assets_tests.service_ground import service
 from timestore_assets_tests.storage_ground import storage_ground
 from timestore_assets_tests.upkeep_ground import UpkeepGround
 
@@ -198,3 +201,30 @@ def test_dead_letters_move_too(moved: Moved) -> None:
     with moved.storage.reading([found]) as [path]:
         assert path.read_bytes() == Path(__file__).read_bytes()
     assert moved.catalog.moving.held(ground.id).keys() == {"archive"}
+
+
+def test_a_service_follows_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_landing, "_LOOK_SECONDS", 0.0)
+    targets = json.dumps({"disk": {"driver": "local", "root": "disk"}})
+    with service(tmp_path / "home", storage_targets=targets) as there:
+        name, record = "/datasets/weather", there.warehouse.resolve("weather")[1]
+
+        def post(day: int) -> None:
+            row = {"ts": f"2013-01-{day:02d}T00:00:00Z", "station": "JFK", "temp": day}
+            assert there.client.post(f"{name}/ingest", json=[row]).json()["landed"] == 1
+
+        def places() -> list[str]:
+            return [one.storage for one in there.warehouse.catalog.segments(record.id)]
+
+        post(1)
+        first = there.client.post(f"{name}/query", json={"timeRange": {"end": "2013-01-02T00:00:00Z"}}).json()["rows"]
+        assert there.client.put(f"/admin{name}/storage-target", json={"target": "disk"}).is_success
+        post(2)
+        assert places() == ["default", "disk"]
+        warehouse = there.warehouse
+        record = warehouse.resolve("weather")[1]
+        assert move(warehouse.catalog, warehouse.storage, record, "disk", holder="test", actor="tester").objects == 1
+        collect(warehouse.catalog, warehouse.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
+        assert places() == ["disk", "disk"]
+        assert there.client.post(f"{name}/query", json={"timeRange": {"end": "2013-01-02T00:00:00Z"}}).json()["rows"] == first
+        assert len(there.client.post(f"{name}/query", json={}).json()["rows"]) == 2

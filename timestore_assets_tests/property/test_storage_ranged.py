@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.storage.cache import ReadCache
-from timestore_assets.storage.ranged import WORTH, coalesced, fetch_columns, needed_bytes
+from timestore_assets.storage.column_chunks import coalesced, needed_bytes
+from timestore_assets.storage.ranged import WORTH, Part, fetch_columns
 from timestore_assets.storage.segments import write_parquet
 from timestore_assets_tests.cache_ground import CountingStore
 
@@ -57,17 +59,24 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     columns=st.sets(st.sampled_from(sorted(COLUMNS)), min_size=0, max_size=4),
+    before=st.none() | st.sets(st.sampled_from(sorted(COLUMNS)), max_size=2),
     filters=st.sets(st.sampled_from(sorted(FILTERS)), max_size=2),
 )
 def test_a_query_over_fetched_columns_equals_one_over_the_object(
-    whole: Path, tmp_path_factory: pytest.TempPathFactory, columns: set[str], filters: set[str]
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, columns: set[str], before: set[str] | None, filters: set[str]
 ) -> None:
     content = whole.read_bytes()
     store = CountingStore(objects={"s.parquet": content})
-    made = tmp_path_factory.mktemp("made") / "s.parquet"
-    fetched = fetch_columns(store, "s.parquet", size=len(content), columns=frozenset(columns | filters), to=made)
+    folder, asked_for, size = tmp_path_factory.mktemp("made"), frozenset(columns | filters), len(content)
+    made, earlier = folder / "s.parquet", folder / "earlier.parquet"
+    with ExitStack() as stack:
+        parts = []
+        if before is not None and fetch_columns(store, "s.parquet", size=size, columns=frozenset(before), to=earlier).is_done:
+            parts = [Part(columns=frozenset(before), file=stack.enter_context(earlier.open("rb")))]
+        store.spans.clear()
+        fetched = fetch_columns(store, "s.parquet", size=size, columns=asked_for, to=made, parts=parts)
     if not fetched.is_done:
-        assert needed_bytes(whole, frozenset(columns | filters)) > 0.5 * WORTH * len(content)
+        assert needed_bytes(whole, asked_for) > 0.5 * WORTH * len(content)
         return
     assert made.stat().st_size == len(content)
     assert fetched.needed <= fetched.bytes == sum(end - start for start, end in store.spans)
@@ -105,6 +114,19 @@ def test_few_columns_cost_few_bytes_and_serve_those_who_want_fewer(whole: Path, 
         assert path.read_bytes() == store.objects["s.parquet"]
     assert store.downloads == ["s.parquet"]
     assert len(store.spans) == asked
+
+
+def test_columns_that_are_here_are_not_fetched_again(whole: Path, tmp_path: Path) -> None:
+    store = CountingStore(objects={"s.parquet": whole.read_bytes()})
+    cache = ReadCache(tmp_path, 10**9, range_bytes=0)
+    spent = []
+    for columns in (["ts", "value"], ["ts", "flow"], ["flow", "value"]):
+        before = cache.counts
+        with cache.reading(store, store.wanted(columns=columns)):
+            spent.append((cache.counts.fetched_bytes - before.fetched_bytes, cache.counts.needed_bytes - before.needed_bytes))
+    flow = needed_bytes(whole, frozenset({"flow"})) - needed_bytes(whole, frozenset())
+    assert spent[1] == (flow, flow)
+    assert spent[2] == (0, 0)
 
 
 def test_most_columns_and_small_objects_are_fetched_whole(whole: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
@@ -20,7 +21,7 @@ from timestore_assets.landing.patience import patiently
 from timestore_assets.landing.read_ahead import read_ahead
 from timestore_assets.landing.sieve import Sieve
 from timestore_assets.landing.validate import Validator
-from timestore_assets.model.errors import BadFileError, StorageFullError, UnavailableError
+from timestore_assets.model.errors import BadFileError, CredentialsError, StorageFullError, UnavailableError
 from timestore_assets.model.schema import Checks, Column
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import Window
@@ -282,11 +283,26 @@ def test_patience_ends_with_its_budget() -> None:
     assert 3 <= sum(waits) <= 5
 
 
-def test_patience_is_not_for_a_full_disk() -> None:
-    def work() -> None:
-        raise StorageFullError("full")
+def test_patience_counts_the_time_that_the_work_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
 
-    with pytest.raises(StorageFullError):
+    def work() -> None:
+        nonlocal now
+        now += 60
+        raise UnavailableError("away")
+
+    monkeypatch.setattr("timestore_assets.landing.patience.time", SimpleNamespace(monotonic=lambda: now))
+    with pytest.raises(UnavailableError, match="away"):
+        patiently(work, budget_seconds=100, sleep=lambda _: None)
+    assert now == 120
+
+
+@pytest.mark.parametrize("kind", [StorageFullError, CredentialsError])
+def test_patience_is_not_for_what_does_not_mend_itself(kind: type[Exception]) -> None:
+    def work() -> None:
+        raise kind("full")
+
+    with pytest.raises(kind):
         patiently(work, sleep=lambda _: pytest.fail("waited"))
 
 

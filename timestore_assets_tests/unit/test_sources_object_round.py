@@ -45,7 +45,7 @@ def test_everything_new_is_found_in_order_and_the_round_ends() -> None:
     look = look_on(store.pages, store.known, Round(), AMPLE)
     assert [file.address for file in look.new] == store.names
     assert look.complete
-    assert look.passed == Round(whole=8)
+    assert look.end == Round(whole=8)
     assert store.most_asked == PAGE, "only a page's files are asked for at a time"
 
 
@@ -79,14 +79,16 @@ def test_time_bounds_a_look_but_never_to_nothing() -> None:
     store = Store(9)
     seconds = iter(range(0, 1000, 10))
     look = look_on(store.pages, store.known, Round(), Bounds(wanted=5, keys=100, seconds=1.0), clock=lambda: next(seconds))
-    assert (look.keys, look.passed.after) == (3, "0002")
+    assert (look.keys, look.end.after) == (3, "0002")
 
 
-def test_given_up_files_are_passed() -> None:
+def test_a_file_that_is_given_up_is_passed_and_those_behind_it_are_not() -> None:
     store = Store(9)
     look = look_on(store.pages, store.known, Round(), Bounds(wanted=4, keys=100, seconds=100.0))
     assert [file.address for file in look.new] == store.names[:4]
-    assert (look.resume, look.passed.after) == (Round(), "0003")
+    assert (look.resume, look.end.after) == (Round(), "0003")
+    again = look_on(store.pages, store.known, look.past_first(), AMPLE)
+    assert [file.address for file in again.new] == store.names[1:]
 
 
 @given(

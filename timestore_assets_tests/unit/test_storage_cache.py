@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,26 @@ def test_threads_that_want_the_same_object_fetch_it_once(cache: ReadCache) -> No
         store.gate.set()
         assert set(answers) == {b"a" * BLOCK}
     assert store.downloads == ["a"]
+
+
+def test_readers_that_come_and_go_never_lose_the_file(cache: ReadCache) -> None:
+    store = blocks("a", "b")
+
+    def read(_: int) -> set[bytes]:
+        found = set()
+        for _ in range(300):
+            with contents(cache, store) as both:
+                found.update(both)
+        return found
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            assert set().union(*pool.map(read, range(6))) == {b"a" * BLOCK, b"b" * BLOCK}
+    finally:
+        sys.setswitchinterval(interval)
+    assert files_of_readers(cache) == []
 
 
 def test_two_caches_on_one_folder_share_what_is_kept(tmp_path: Path) -> None:

@@ -117,6 +117,12 @@ def test_what_makes_no_sense_is_refused_by_name(targets: object, says: str) -> N
     assert SECRET not in str(refused.value)
 
 
+def test_an_account_counts_for_every_azure_target() -> None:
+    blob = {"driver": "azure_blob", "bucket": "warm"}
+    found = configured_targets(settings({"a": blob, "b": blob | {"account": "other"}}, azure_account="acme"))
+    assert [one.account for one in found.values()] == [None, "acme", "other"]
+
+
 def test_neighbours_in_a_bucket_are_no_conflict() -> None:
     found = configured_targets(settings({"a": S3 | {"root": "x"}, "b": S3 | {"root": "xy"}, "c": S3 | {"endpoint": "http://h"}}))
     assert len(found) == 4

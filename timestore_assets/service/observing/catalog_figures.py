@@ -68,8 +68,18 @@ class CatalogFigures(Collector):
         found = self._looking.in_time() or _Read(up=False, seconds=PATIENCE_SECONDS)
         yield GaugeMetricFamily("timestore_catalog_up", "Whether the catalog answers.", value=found.up)
         yield GaugeMetricFamily("timestore_catalog_read_seconds", "Seconds to read these figures.", value=found.seconds)
+        yield from self._of_replica()
         yield from _of_sources(found.datasets)
         yield from _of_datasets(found.datasets)
+
+    def _of_replica(self) -> Iterator[Metric]:
+        replica = self._warehouse.catalog.replica
+        reads = CounterMetricFamily(
+            "timestore_catalog_replica_reads", "Reads asked of a replica, by who did them.", labels=("by",)
+        )
+        reads.add_metric(("replica",), replica.answered if replica else 0)
+        reads.add_metric(("primary",), replica.passed_on if replica else 0)
+        yield reads
 
     def _read(self) -> _Read:
         began = time.monotonic()

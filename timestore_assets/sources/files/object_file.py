@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _beginnings = Beginnings()
 _CONTENT_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+_ARCHIVED = "<Code>InvalidObjectState</Code>"
 _TEXT_BLOCKS, _ARROW_BLOCKS = 5, 16
 """Blocks of 4 MiB that a reader keeps: text goes forward, columns of a row group are read side by side."""
 
@@ -132,8 +133,8 @@ class ObjectFile:
     def _get(self, seen: _Seen, start: int, end: int) -> Buffer:
         import obstore
 
+        options = {"range": (start, end), "if_match": seen.if_match}
         with self._reached():
-            options = {"range": (start, end), "if_match": seen.if_match}
             return obstore.get(self.bucket.store, self.key, options=options).bytes()  # type: ignore[arg-type]
 
     def _known(self) -> _Seen:
@@ -155,7 +156,7 @@ class ObjectFile:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        from obstore.exceptions import PreconditionError
+        from obstore.exceptions import PermissionDeniedError, PreconditionError
 
         from timestore_assets.storage.remote_errors import translated
 
@@ -166,6 +167,24 @@ class ObjectFile:
                 raise changed(self.name) from None
             except FileNotFoundError:
                 raise BadFileError("missing", f"{self.name} does not exist in {self.bucket.uri}") from None
+            except PermissionDeniedError as error:
+                if _ARCHIVED in str(error):
+                    raise BadFileError("archived", f"{self.name} is in an archive; restore it, then land it again") from None
+                if self._can_be_listed():
+                    raise BadFileError("unreadable", f"{self.bucket.uri} does not allow to read {self.name}") from None
+                raise
+
+    def _can_be_listed(self) -> bool:
+        """Whether the store lets us in at all: then a refusal is about this object, and no reason to leave the others."""
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            return (
+                next(iter(obstore.list(self.bucket.store, self.key.rpartition("/")[0] or None, chunk_size=1)), None) is not None
+            )
+        except BaseError:
+            return False
 
     @contextmanager
     def _as_os_error(self) -> Iterator[None]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from timestore_assets.model.errors import InputError
 from timestore_assets.model.time_path import TimePath
 from timestore_assets.sources.files.listing import ListedFile, glob_pattern, ignored
 from timestore_assets.sources.files.object_file import ObjectFile, etag_text
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from timestore_assets.storage.buckets import Bucket
 
+_BAD_KEY = re.compile(r'parsing Path "(.*?)":', re.DOTALL)
 PAGE_KEYS = 1000
 """What S3 gives in one answer."""
 
@@ -56,7 +60,8 @@ class ObjectFolder:
         """The files whose addresses lie between the two (both excluded), in the order of their UTF-8 bytes.
 
         Raises:
-            UnavailableError: the store can't be reached or refuses. InputError: the glob is malformed.
+            UnavailableError: the store can't be reached or refuses. InputError: the glob is malformed, or a key is none that the
+                client can read.
         """
         for found in self._listed(after):
             names = [item["path"].removeprefix(self.root) for item in found]
@@ -71,18 +76,30 @@ class ObjectFolder:
     def _listed(self, after: str) -> Iterator[Sequence[ObjectMeta]]:
         import obstore
 
-        from timestore_assets.storage.remote_errors import translated
-
-        place = self.uri
-        with translated(place):
+        with self._reached():
             offset = f"{self.root}{after}" if after else None
             listing = iter(obstore.list(self.bucket.store, self.root or None, offset=offset, chunk_size=PAGE_KEYS))
         while True:
-            with translated(place):
+            with self._reached():
                 found = next(listing, None)
             if found is None:
                 return
             yield found
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        from obstore.exceptions import InvalidPathError
+
+        from timestore_assets.storage.remote_errors import translated
+
+        with translated(self.uri):
+            try:
+                yield
+            except InvalidPathError as error:
+                key = _BAD_KEY.search(str(error))
+                which = f", {key[1][:200]!r}" if key else ""
+                problem = "holds a key with a control character, `//`, `.` or `..` in it"
+                raise InputError(f"{self.uri} {problem}{which}; rename it, or watch another prefix") from None
 
     def _matches(self, name: str, item: ObjectMeta) -> bool:
         if any(ignored(part) for part in name.split("/")) or _is_folder(name, item):

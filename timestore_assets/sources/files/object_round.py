@@ -51,18 +51,22 @@ class Look:
     """What one look found.
 
     `new`: files to land, in order. `keys`: objects listed. `resume`: where to go on, which is before the first new file, so that
-    it is seen again until it is settled. `passed`: where to go on when the new ones are given up.
+    it is seen again until it is settled. `end`: how far the look came.
     """
 
     new: tuple[ListedFile, ...]
     keys: int
     resume: Round
-    passed: Round
+    end: Round
 
     @property
     def complete(self) -> bool:
         """Whether the end of the round was reached."""
-        return not self.passed.after
+        return not self.end.after
+
+    def past_first(self) -> Round:
+        """Where to go on when the first new file is given up; those behind it may be better."""
+        return replace(self.resume, after=self.new[0].address) if self.new else self.resume
 
 
 def look_on(pages: Pages, settled: Settled, begin: Round, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> Look:
@@ -87,7 +91,7 @@ def look_on(pages: Pages, settled: Settled, begin: Round, bounds: Bounds, *, clo
             break
     else:
         at = at.ended()
-    return Look(new=tuple(new), keys=keys, resume=first or at, passed=at)
+    return Look(new=tuple(new), keys=keys, resume=first or at, end=at)
 
 
 def to_cursor(rounds: Mapping[str, Round]) -> str:

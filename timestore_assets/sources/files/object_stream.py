@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -54,14 +54,24 @@ class ObjectStream(io.RawIOBase):
 
     def readinto(self, buffer: Buffer, /) -> int:
         target, done = memoryview(buffer).cast("B"), 0
-        while done < len(target) and self._at < self._size:
-            number = self._number(self._at)
-            begin, _ = self._span(number)
-            piece = self._block(number)[self._at - begin :][: len(target) - done]
+        for piece in self._pieces(len(target)):
             target[done : done + len(piece)] = piece
             done += len(piece)
-            self._at += len(piece)
         return done
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        # what the base class does copies everything twice more, and Arrow reads by this
+        return b"".join(self._pieces(self._size if size is None or size < 0 else size))
+
+    def _pieces(self, length: int) -> Iterator[memoryview]:
+        """The next bytes, as they lie in the blocks."""
+        end = min(self._at + length, self._size)
+        while self._at < end:
+            number = self._number(self._at)
+            begin, _ = self._span(number)
+            piece = self._block(number)[self._at - begin : end - begin]
+            self._at += len(piece)
+            yield piece
 
     def close(self) -> None:
         if self._pool is not None:

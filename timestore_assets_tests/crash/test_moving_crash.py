@@ -1,0 +1,60 @@
+"""A move that is killed, again and again, at every step: what is there stays readable, and another move finishes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.storage.port import Upload
+from timestore_assets.upkeep.collect import collect
+from timestore_assets.upkeep.moving import move
+from timestore_assets_tests.catalog_ground import Ground
+from timestore_assets_tests.moving_child import storage_in
+
+SEGMENTS = 12
+STEPS = (("announce", 1), ("fetch", 2), ("promote", 2), ("switch", 1), ("promote", 4))
+CHILD = Path(__file__).parent.parent / "moving_child.py"
+
+
+def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(tmp_path: Path, sqlite_catalog_url: str) -> None:
+    catalog, storage = SqlCatalog.open(sqlite_catalog_url), storage_in(tmp_path)
+    ground = Ground.of(catalog)
+    content = {}
+    for number in range(SEGMENTS):
+        segment = ground.segment(number)
+        staged = storage.target("default").staging("test") / "file"
+        content[number] = bytes([number]) * segment.bytes
+        staged.write_bytes(content[number])
+        storage.target("default").promote([Upload(staged=staged, name=segment.name)])
+        ground.land(str(number), segment)
+    catalog.end_session(ground.session)
+
+    def check() -> None:
+        with storage.reading(catalog.segments(ground.id)) as paths:
+            assert {number: path.read_bytes() for number, path in enumerate(paths)} == content
+
+    for step, calls in STEPS:
+        kill(tmp_path, step, calls)
+        check()
+    report = move(catalog, storage, ground.record, "disk", holder="test", actor="tester")
+    assert 0 < report.objects < SEGMENTS
+    time.sleep(0.6)  # by then the leases of the killed sessions have expired
+    collect(catalog, storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
+    check()
+    assert [len(list(storage.target(name).list())) for name in ("default", "disk")] == [0, SEGMENTS]
+    left = {int(folder.name.partition("-")[0]) for folder in tmp_path.glob("*/.staging/*")}
+    assert left <= {os.getpid()}
+    catalog.close()
+
+
+def kill(folder: Path, step: str, calls: int) -> None:
+    command = [sys.executable, str(CHILD), str(folder), step, str(calls)]
+    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent.parent)}
+    done = subprocess.run(command, env=environment, timeout=60, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
