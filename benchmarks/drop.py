@@ -85,10 +85,10 @@ class Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gb", type=float, default=1.0, help="Arrow data of the whole drop")
-    parser.add_argument("--file-gb", type=float, default=5.0, help="Arrow data of one file")
+    parser.add_argument("--file-gb", type=float, default=10.0, help="Arrow data of one file")
     parser.add_argument("--at-a-time", type=int, default=2, help="files on disk at a time")
     parser.add_argument("--cap", type=float, default=4.0, help="GB that the landing process may use")
-    parser.add_argument("--chunk-mb", type=int, default=500, help="TIMESTORE_BULK_CHUNK_BYTES in MB")
+    parser.add_argument("--chunk-mb", type=int, default=1500, help="TIMESTORE_BULK_CHUNK_BYTES in MB")
     parser.add_argument("--commit-gb", type=float, default=4.0, help="TIMESTORE_BULK_COMMIT_BYTES in GB")
     parser.add_argument("--parallel", type=int, default=2, help="TIMESTORE_BULK_PARALLEL")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")

@@ -32,6 +32,7 @@ class XmlFront(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     behind = 0
     uploads: dict[str, dict[int, bytes]]
+    described: dict[str, dict[str, str]]
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -70,7 +71,7 @@ class XmlFront(BaseHTTPRequestHandler):
         upload = self.query.get("uploadId", "")
         if "uploads" in self.query:
             upload = uuid.uuid4().hex
-            self.uploads[upload] = {}
+            self.uploads[upload], self.described[upload] = {}, self._description()
             text = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
             return self._say(200, text.encode())
         if upload not in self.uploads:
@@ -81,15 +82,21 @@ class XmlFront(BaseHTTPRequestHandler):
         parts = self.uploads.pop(upload)
         if self.command == "DELETE":
             return self._say(204)
+        described = self.described.pop(upload)
         numbers = [int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body)]
-        return self._store(b"".join(parts[number] for number in numbers), answer="CompleteMultipartUploadResult")
+        whole = b"".join(parts[number] for number in numbers)
+        return self._store(whole, described, answer="CompleteMultipartUploadResult")
 
-    def _store(self, content: bytes, answer: str = "") -> None:
+    def _description(self) -> dict[str, str]:
+        """What the request says about the object that it makes."""
+        names = [name for name in self.headers if name.lower() in _DESCRIBING or name.lower().startswith("x-goog-meta-")]
+        return {name: self.headers[name] for name in names}
+
+    def _store(self, content: bytes, described: dict[str, str] | None = None, *, answer: str = "") -> None:
         query = {"uploadType": "media", "name": self.key}
         if condition := self.headers.get("x-goog-if-generation-match"):
             query["ifGenerationMatch"] = condition
-        names = [name for name in self.headers if name.lower() in _DESCRIBING or name.lower().startswith("x-goog-meta-")]
-        headers = {name: self.headers[name] for name in names}
+        headers = self._description() if described is None else described
         with closing(self._behind()) as server:
             target = f"/upload/storage/v1/b/{self.bucket}/o?{urlencode(query)}"
             stored = self._ask(server, "POST", target, content, headers)
@@ -170,7 +177,7 @@ def _entry(item: dict[str, str]) -> str:
 
 
 def serve(port: int, behind: int) -> None:
-    handler = type("Front", (XmlFront,), {"behind": behind, "uploads": {}})
+    handler = type("Front", (XmlFront,), {"behind": behind, "uploads": {}, "described": {}})
     ThreadingHTTPServer.request_queue_size = 128
     ThreadingHTTPServer((HOST, port), handler).serve_forever()
 

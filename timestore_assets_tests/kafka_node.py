@@ -49,9 +49,7 @@ class KafkaNode:
         """Start writing the empty storage; the caller waits for it."""
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings), *arguments]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                self._java("64m", "-XX:TieredStopAtLevel=1", *tool), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            return subprocess.Popen(self._java("64m", *tool), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start(self) -> None:
         command = self._java(self._heap, "kafka.Kafka", str(self._settings))
@@ -85,5 +83,7 @@ class KafkaNode:
 
     def _java(self, heap: str, *arguments: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"
-        options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true", logging]
+        # a broker lives for seconds: compiling it well would cost more than it gives
+        quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+        options = [f"-Xmx{heap}", *quick, "-Djava.awt.headless=true", logging]
         return ["java", *options, "-cp", f"{self._jars}/*", *arguments]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
@@ -53,7 +54,8 @@ class _Gathered:
 
     def discard(self) -> None:
         if self.spill is not None:
-            self.spill.close()
+            with suppress(OSError):  # a full disk doesn't take the end of a file that goes anyway
+                self.spill.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

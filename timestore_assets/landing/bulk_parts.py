@@ -11,7 +11,7 @@ from timestore_assets.landing.file_landing import Part, effects_of, position_of
 from timestore_assets.landing.header import check_header
 from timestore_assets.landing.landing_call import LandingCall
 from timestore_assets.landing.read_ahead import read_ahead
-from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.errors import BadFileError, ConflictError
 from timestore_assets.model.position import Position
 from timestore_assets.sources.files.input_file import FileIdentity, InputFile
 from timestore_assets.sources.files.open import DEFAULT_MEMORY_BYTES, FileReader, open_reader
@@ -106,13 +106,17 @@ class PartLanding:
 
     def _run(self, at: Position) -> bool:
         with read_ahead(self._reader.batches(at, self._part.end)) as batches:
-            for batch in batches:
-                if self._stopped():
-                    return False
-                counters = self._landing.feed(batch, effects_of(self._part, batch), last=batch.last)
-                self._rows += counters.read
-                self._tell(batch)
-                del batch
+            try:
+                for batch in batches:
+                    if self._stopped():
+                        return False
+                    counters = self._landing.feed(batch, effects_of(self._part, batch), last=batch.last)
+                    self._rows += counters.read
+                    self._tell(batch)
+                    del batch
+            except BadFileError:
+                self._landing.flush()  # what came before the damage lands, however much a commit gathers
+                raise
         return True
 
     def _tell(self, batch: FileBatch) -> None:

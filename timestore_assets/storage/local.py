@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timestore_assets.model.errors import ConflictError, MissingObjectError, StorageFullError, TimestoreError, UnavailableError
+from timestore_assets.model.errors import ConflictError, MissingObjectError
+from timestore_assets.storage.file_failures import file_failures
 from timestore_assets.storage.names import checked
 from timestore_assets.storage.port import StoredObject, Upload, Wanted
 from timestore_assets.storage.staging import StagingArea
 
 _SYNC_THREADS = 8  # a sync waits for the disk, not for a core; the file system batches those that wait together
 _ATTEMPTS = 100
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalStore:
@@ -33,7 +32,7 @@ class LocalStore:
     def __init__(self, root: Path, *, staging_root: Path) -> None:
         self.root, self._staging_root = root, staging_root
         self._staging = StagingArea(staging_root)
-        with _failures(root):
+        with file_failures(root):
             root.mkdir(parents=True, exist_ok=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -42,7 +41,7 @@ class LocalStore:
 
     def staging(self, label: str) -> Path:
         """A new empty folder for files that `promote` will take."""
-        with _failures(self.root):
+        with file_failures(self.root):
             return self._staging.folder(label)
 
     def promote(self, uploads: Sequence[Upload]) -> None:
@@ -51,7 +50,7 @@ class LocalStore:
         if not targets:
             return
         needed = sum(staged.stat().st_size for staged, _ in targets)
-        with _failures(self.root, needed=needed), ThreadPoolExecutor(min(_SYNC_THREADS, len(targets))) as pool:
+        with file_failures(self.root, needed=needed), ThreadPoolExecutor(min(_SYNC_THREADS, len(targets))) as pool:
             list(pool.map(_seal, [staged for staged, _ in targets]))
             for staged, target in targets:
                 self._place(staged, target)
@@ -62,7 +61,7 @@ class LocalStore:
     def local_path(self, name: str) -> Path:
         """The object's own file."""
         path = self.root / checked(name)
-        with _failures(self.root):
+        with file_failures(self.root):
             if not path.is_file():
                 raise MissingObjectError(f"object {name} is missing from {self.root}; run `timestore verify` to see what else is")
         return path
@@ -74,7 +73,7 @@ class LocalStore:
 
     def fetch(self, name: str, to: Path) -> None:
         """Copy the object's file."""
-        with _failures(to.parent):
+        with file_failures(to.parent):
             shutil.copyfile(self.local_path(name), to)
 
     def address(self, name: str) -> str:
@@ -88,17 +87,17 @@ class LocalStore:
     def size(self, name: str) -> int | None:
         """Bytes of the object; None when there is none."""
         path = self.path(name)
-        with _failures(self.root):
+        with file_failures(self.root):
             return path.stat().st_size if path.is_file() else None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects in order of their names; hidden files and folders (the staging area among them) are none."""
-        with _failures(self.root):
+        with file_failures(self.root):
             yield from _walk(self.root, "", prefix)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, and folders that become empty by it."""
-        with _failures(self.root):
+        with file_failures(self.root):
             for name in names:
                 path = self.root / checked(name)
                 path.unlink(missing_ok=True)
@@ -106,7 +105,7 @@ class LocalStore:
 
     def sweep_staging(self, older_than_seconds: float) -> int:
         """Remove staging folders of processes that are gone."""
-        with _failures(self.root):
+        with file_failures(self.root):
             return self._staging.sweep(older_than_seconds)
 
     def _place(self, staged: Path, target: Path) -> None:
@@ -172,19 +171,3 @@ def _prune(folder: Path, root: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-@contextmanager
-def _failures(root: Path, *, needed: int = 0) -> Iterator[None]:
-    """Turn the operating system's refusals into errors of this project that name the folder and what to do."""
-    try:
-        yield
-    except TimestoreError:
-        raise
-    except OSError as error:
-        if error.errno in _FULL:
-            bytes_needed = f"{needed:,} bytes are needed; " if needed else ""
-            raise StorageFullError(f"no room left in {root}: {bytes_needed}free some and run it again") from error
-        if error.errno == errno.EXDEV:
-            raise UnavailableError(f"staging and storage must be on one file system, and {root} is on another") from error
-        raise UnavailableError(f"storage {root} can't be used: {error.strerror or error} ({error.filename})") from error

@@ -12,6 +12,7 @@ from timestore_assets.model.errors import InputError, MissingObjectError
 from timestore_assets.model.target import StorageTarget
 from timestore_assets.storage.connecting import connected
 from timestore_assets.storage.downloads import Downloader
+from timestore_assets.storage.file_failures import file_failures
 from timestore_assets.storage.listing import whole_listing
 from timestore_assets.storage.names import checked
 from timestore_assets.storage.parallel import in_parallel
@@ -37,7 +38,7 @@ class RemoteStore:
 
     def __init__(self, target: StorageTarget, settings: Settings, *, staging_root: Path, cache: ReadCache) -> None:
         self._uri, self._place = place_of(target), f"storage target {target.name} ({place_of(target)})"
-        self._cache, self._staging = cache, StagingArea(staging_root)
+        self._cache, self._staging, self._staging_root = cache, StagingArea(staging_root), staging_root
         self.concurrency = settings.storage_concurrency
         self.key = _BETWEEN.join((self._uri, target.endpoint or "", target.account or ""))
         self._retry_seconds = settings.storage_retry_seconds
@@ -51,11 +52,13 @@ class RemoteStore:
 
     def staging(self, label: str) -> Path:
         """A new empty folder on this machine for files that `promote` will take."""
-        return self._staging.folder(label)
+        with file_failures(self._staging_root):
+            return self._staging.folder(label)
 
     def promote(self, uploads: Sequence[Upload]) -> None:
         """Upload the staged files with their checksums, several at a time; see `Uploader.upload`."""
-        self._uploader.upload(uploads)
+        with file_failures(self._staging_root):
+            self._uploader.upload(uploads)
         for upload in uploads:
             upload.staged.unlink(missing_ok=True)
 
@@ -67,7 +70,10 @@ class RemoteStore:
         """The whole object as a local file, verified; see `Downloader.download`."""
         self._downloader.download(name, to)
 
-    fetch = download
+    def fetch(self, name: str, to: Path) -> None:
+        """The same, for copying it elsewhere."""
+        with file_failures(to.parent):
+            self.download(name, to)
 
     def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes `[start, end)` of each span of an object; see `Downloader.ranges`."""
@@ -117,8 +123,8 @@ class RemoteStore:
             obstore.delete(self._store, name)
 
     def sweep_staging(self, older_than_seconds: float) -> int:
-        """Remove staging folders of processes of this machine that are gone."""
-        return self._staging.sweep(older_than_seconds)
+        """Remove what processes of this machine that are gone have left: staging folders, and files of the read cache."""
+        return self._staging.sweep(older_than_seconds) + self._cache.sweep()
 
 
 def _is_object(name: str) -> bool:

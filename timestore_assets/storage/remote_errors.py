@@ -84,7 +84,7 @@ def _meaning(place: str, text: str) -> TimestoreError:
     if problem := _credentials(code, status, text):
         return CredentialsError(f"{place} {problem}")
     if code in _NO_BUCKET or status == _NOT_FOUND:
-        return _no_bucket(place)
+        return no_bucket(place)
     if not status and _TIMED_OUT.search(text):
         problem = "did not answer in time; try again later, or raise TIMESTORE_STORAGE_TIMEOUT_SECONDS"
         return UnreachableError(f"{place} {problem}")
@@ -94,7 +94,8 @@ def _meaning(place: str, text: str) -> TimestoreError:
     return UnavailableError(f"{place} {_answer(code, status, text)}")
 
 
-def _no_bucket(place: str) -> UnavailableError:
+def no_bucket(place: str) -> UnavailableError:
+    """What it means that a place answers as if it weren't there."""
     return UnavailableError(f"{place} can't be used: there is no such bucket or container; make it, or mend its name")
 
 

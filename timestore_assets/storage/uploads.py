@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from timestore_assets.model.errors import ConflictError, MissingObjectError, UnavailableError
+from timestore_assets.model.errors import (
+    ConflictError,
+    CredentialsError,
+    MissingObjectError,
+    StorageFullError,
+    UnavailableError,
+    UnreachableError,
+)
 from timestore_assets.storage.checksum import METADATA_KEY, sha256_of
 from timestore_assets.storage.names import checked
 from timestore_assets.storage.parallel import in_parallel
 from timestore_assets.storage.port import Upload
-from timestore_assets.storage.remote_errors import translated
+from timestore_assets.storage.remote_errors import no_bucket, translated
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -75,6 +82,8 @@ class Uploader:
                         attributes={METADATA_KEY: str(content.sha256)},
                     )
                 return
+            except MissingObjectError:
+                raise no_bucket(self.place) from None
             except ConflictError:
                 found = self._found(upload.name)
                 if found == content:
@@ -103,10 +112,15 @@ class Uploader:
                     max_concurrency=self.concurrency,
                     attributes={METADATA_KEY: str(content.sha256)},
                 )
-        except (ConflictError, MissingObjectError):
-            # the answer to the last request was lost, and there was no upload any more when it was sent again
-            if not self._is_there(upload.name, content):
+        except (StorageFullError, CredentialsError, UnreachableError):
+            raise
+        except (ConflictError, UnavailableError) as error:
+            # the answer to the last request may be lost: there is no upload any more when it is sent again
+            if self._is_there(upload.name, content):
+                return
+            if isinstance(error, ConflictError | MissingObjectError):
                 raise UnavailableError(f"the upload of {upload.name} to {self.place} was broken off; run it again") from None
+            raise
 
     def _is_there(self, name: str, content: _Content) -> bool:
         """Whether the object is there. Raises: ConflictError if its content is another."""

@@ -24,7 +24,7 @@ from timestore_assets.storage.targets import Storage
 
 BATCH_OBJECTS = 200
 BATCH_BYTES = 2_000_000_000
-_AT_A_TIME = 4
+_AT_A_TIME = 8
 """Objects on this machine's disk at the same time, on their way."""
 _MOVED = re.compile(r"\.moved-[0-9a-f]{12}$")
 

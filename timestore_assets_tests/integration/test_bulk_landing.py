@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +21,7 @@ from timestore_assets.landing.bulk_limits import BulkLimits
 from timestore_assets.landing.report import FileReport
 from timestore_assets.landing.sharing import Share
 from timestore_assets.model.dataset import Dedupe
-from timestore_assets.model.errors import UnavailableError
+from timestore_assets.model.errors import StorageFullError, UnavailableError
 from timestore_assets_tests.landing_ground import Ground, dataset
 
 DAYS = 5
@@ -190,14 +192,37 @@ def test_all_parts_of_a_replaced_file_leave(ground: Ground) -> None:
     assert {station for (station,) in ground.rows("station")} == {f"S{n}" for n in range(100, 110) if n % 7}
 
 
-def test_a_damaged_part_quarantines_the_file_and_the_rest_stays(ground: Ground) -> None:
-    ground = replace(ground, bulk=replace(CUT, parallel=2))
-    path = drop(ground, "a.parquet", table(100))
+def damaged(path: Path) -> Path:
+    """The file with nonsense in its third row group."""
     third = pq.read_metadata(path).row_group(2).column(1)
     content = bytearray(path.read_bytes())
     at = third.dictionary_page_offset or third.data_page_offset
     content[at : at + third.total_compressed_size] = b"\xff" * third.total_compressed_size
     path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("commit_bytes", [0, 10**9])
+def test_what_is_before_the_damage_lands_however_much_a_commit_gathers(ground: Ground, commit_bytes: int) -> None:
+    ground = replace(ground, bulk=replace(WIDE, commit_bytes=commit_bytes))
+    report = ground.land(damaged(drop(ground, "a.parquet", table(100))))
+    assert (report.files[0].state, report.counters.read, len(ground.places())) == ("quarantined", 40, 34)
+
+
+def test_a_full_disk_stops_landing_and_it_goes_on_later(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = drop(ground, "a.parquet", table(100))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr("timestore_assets.landing.bulk_spill.pa.OSFile", Mock(side_effect=full))
+        with pytest.raises(StorageFullError, match="no room left"):
+            ground.land(path)
+    assert ground.counters() == Counters()
+    assert ground.land(path).counters == expected(100)
+
+
+def test_a_damaged_part_quarantines_the_file_and_the_rest_stays(ground: Ground) -> None:
+    ground = replace(ground, bulk=replace(CUT, parallel=2))
+    path = damaged(drop(ground, "a.parquet", table(100)))
     report = ground.land(path)
     assert (report.files[0].state, report.parts) == ("quarantined", 4)
     assert [number for number, _, done in parts_of(ground) if not done] == [2]

@@ -84,37 +84,52 @@ def land_all(there: Everywhere) -> None:
 def test_from_files_to_answers(there: Everywhere, content: dict[str, str]) -> None:
     land_all(there)
     assert there.query() == GOOD, "before a build"
+    what_has_landed_is_a_duplicate(there)
     assert there.build() == content
     assert there.run("build", "readings")["built"] == 0
     shutil.rmtree(there.home / "cache", ignore_errors=True)
     assert there.query() == GOOD, "after it, with nothing in the cache"
-    warm = there.query("--where", "value >= 2 AND device = 'a'", "--columns", "at,value", "--from", "2024-01-02T20:00")
-    assert warm == [{"at": row["at"], "value": row["value"]} for row in GOOD[88::2]]
-    daily = there.query("--every", "1d", "--agg", "max:value as top,count as rows")
-    assert [(row["top"], row["rows"]) for row in daily] == [(1.23, 48), (2.23, 48), (3.23, 48)]
-    assert there.run("sql", "SELECT device, count(*) AS n FROM readings GROUP BY ALL ORDER BY ALL") == [
-        {"device": device, "n": ROWS // 2} for device in "ab"
-    ]
+    questions_are_answered(there)
+    what_nothing_needs_is_collected(there)
     assert there.is_proven()
+    assert there.query() == GOOD
     if there.server is not None:
         assert not (there.home / "data").exists(), "segments are in the bucket alone"
 
 
-def test_what_has_landed_is_a_duplicate_from_then_on(there: Everywhere) -> None:
-    land_all(there)
-    before = there.query()
+def what_has_landed_is_a_duplicate(there: Everywhere) -> None:
     again = there.run("land", "readings", there.here("a.csv", CSV), there.here("other-name.csv", CSV))
     assert [again[name] for name in COUNTED] == [102, 0, 102, 0]
     elsewhere = there.run("land", "readings", there.uri("b.jsonl"), "--format", "jsonl")
     assert [elsewhere[name] for name in COUNTED] == [58, 0, 58, 0]
-    assert there.query() == before
     # looking again at the address of a landed file reads nothing
     totals = {"read": 51 + 58 + ROWS - 90 + 51, "landed": 48 + 56 + ROWS - 90, "duplicates": 51, "dead_letters": 5}
     assert there.counters() == {**totals, "late_dropped": 0, "held": 0}
 
 
+def questions_are_answered(there: Everywhere) -> None:
+    few = there.query("--where", "value >= 2 AND device = 'a'", "--columns", "at,value", "--from", "2024-01-02T20:00")
+    assert few == [{"at": row["at"], "value": row["value"]} for row in GOOD[88::2]]
+    daily = there.query("--every", "1d", "--agg", "max:value as top,count as rows")
+    assert [(row["top"], row["rows"]) for row in daily] == [(1.23, 48), (2.23, 48), (3.23, 48)]
+    counted = there.run("sql", "SELECT device, count(*) AS n FROM readings GROUP BY ALL ORDER BY ALL")
+    assert counted == [{"device": device, "n": ROWS // 2} for device in "ab"]
+
+
+def what_nothing_needs_is_collected(there: Everywhere) -> None:
+    before = there.objects()
+    collected = there.run("gc")
+    assert collected["superseded_segments"] > 0
+    assert collected["orphaned_files"] == collected["unfinished_files"] == 0
+    assert there.objects() < before
+    assert there.run("gc")["superseded_segments"] == 0
+    # what is beside the warehouse's prefix is nobody's to collect
+    assert there.run("land", "readings", there.uri("b.jsonl"), "--format", "jsonl")["duplicates"] == 58
+
+
 def test_dead_letters_are_kept_and_landed_once_mended(there: Everywhere) -> None:
-    land_all(there)
+    there.run("land", "readings", there.here("a.csv", CSV))
+    there.run("land", "readings", there.beside("b.jsonl", LINES), "--format", "jsonl")
     reasons = {one["reason"] for one in there.run("deadletters", "list", "readings")}
     assert reasons == {"bad_value", "bad_json", "failed_check", "out_of_range"}
     records = {one["raw"] for one in there.run("deadletters", "show", "readings")}
@@ -127,25 +142,9 @@ def test_dead_letters_are_kept_and_landed_once_mended(there: Everywhere) -> None
     hot = there.query("--where", "value > 100")
     assert [(row["device"], row["value"]) for row in hot] == [("b", 500.0), ("a", 400.0)]
     assert there.counters()["dead_letters"] == 3
-    there.build()
+    there.run("gc")
+    assert len(there.run("deadletters", "show", "readings")) == 3
     assert there.is_proven()
-
-
-def test_what_nothing_needs_is_collected(there: Everywhere) -> None:
-    land_all(there)
-    hashes = there.build()
-    before = there.objects()
-    collected = there.run("gc")
-    assert collected["superseded_segments"] > 0
-    assert collected["orphaned_files"] == collected["unfinished_files"] == 0
-    assert there.objects() < before
-    assert there.run("gc")["superseded_segments"] == 0
-    assert there.is_proven()
-    assert there.query() == GOOD
-    assert there.build() == hashes
-    assert there.run("deadletters", "show", "readings")
-    # what is beside the warehouse's prefix is nobody's to collect
-    assert there.run("land", "readings", there.uri("b.jsonl"), "--format", "jsonl")["duplicates"] == 58
 
 
 def test_frames_of_dagster_assets_are_stored_and_read(there: Everywhere) -> None:

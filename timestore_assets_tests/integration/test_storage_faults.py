@@ -31,11 +31,9 @@ ROWS: list[Row] = [
 LINES = lines_of(ROWS) + b"not json\n"
 PATIENT, IMPATIENT = {"storage_retry_seconds": 30}, {"storage_retry_seconds": 0, "storage_timeout_seconds": 5}
 
-PASSING: Mapping[str, Callable[[RoughStore], None]] = {
+PASSING: Mapping[str, Callable[[RoughStore], object]] = {
     "slow": lambda store: setattr(store, "delay_seconds", 0.03),
-    "slow_down": lambda store: store.refuse_next(3, 503),
-    "throttled": lambda store: store.refuse_next(3, 429),
-    "broken": lambda store: store.refuse_next(3, 500),
+    "refusals": lambda store: [store.refuse_next(1, status) for status in (503, 500, 429)],
     "lost_answers": lambda store: store.cut_answers(3),
     "half_answers": lambda store: store.cut_answers(3, after=20, methods=("GET",)),
     "half_uploads": lambda store: store.cut_uploads(3, after=100),
@@ -44,7 +42,6 @@ LASTING: Mapping[str, tuple[int, str]] = {
     "expired": (400, "expired"),
     "forbidden": (403, "refused the credentials"),
     "overloaded": (503, "fewer requests"),
-    "broken": (500, "failed by itself"),
 }
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from timestore_assets.model.errors import ConflictError, InputError, MissingObjectError
+from timestore_assets.model.errors import ConflictError, InputError, MissingObjectError, UnavailableError
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import ObjectStore, Upload, Wanted
 from timestore_assets_tests.object_server_fixtures import OBJECT_SERVERS
 from timestore_assets_tests.object_servers import ObjectServer, S3Server
 from timestore_assets_tests.remote_ground import PART_BYTES, remote_settings, remote_store
+from timestore_assets_tests.rough_store import rough_store
 
 LARGE = bytes(range(256)) * (2 * PART_BYTES // 256) + b"and a third part"
 ODD_NAMES = [
@@ -136,3 +138,25 @@ def test_an_address_says_where(store: ObjectStore) -> None:
     else:
         assert address.partition("://")[0] in {"s3", "gs", "az"}
         assert address.endswith("/some/where/weather/1.parquet")
+
+
+@pytest.mark.parametrize("size", [5, len(LARGE)], ids=["one request", "parts"])
+def test_an_upload_whose_answer_was_lost_is_done_once(
+    object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    last = {"s3": "uploadId=", "gcs": "uploadId=", "azure": "blocklist"}[object_server.kind] if size > PART_BYTES else ""
+    method = "POST" if last == "uploadId=" else "PUT"
+    with rough_store(object_server) as rough:
+        store = remote_store(remote_settings(rough.server, tmp_path, monkeypatch))
+        rough.cut_answers(1, methods=(method,), matching=last)
+        put(store, kept=LARGE[:size])
+        assert rough.befallen == 1
+        with content(store, "kept") as [read]:
+            assert read == LARGE[:size]
+
+
+def test_a_bucket_that_is_not_there_is_told(object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = remote_store(remote_settings(replace(object_server, bucket="no-such-bucket"), tmp_path, monkeypatch))
+    for attempt in (lambda: put(store, one=b"x"), lambda: names(store)):
+        with pytest.raises(UnavailableError, match="there is no such bucket or container; make it, or mend its name"):
+            attempt()

@@ -53,20 +53,6 @@ def failure(attempt: Callable[[], object], *, kind: type[TimestoreError] = Unava
     return str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"small", LARGE], ids=["one request", "parts"])
-def test_an_upload_whose_answer_was_lost_is_done_once(
-    rough_s3: RoughStore, opened: Opened, tmp_path: Path, content: bytes
-) -> None:
-    store = opened(rough_s3.server)
-    method, matching = ("PUT", "") if content == b"small" else ("POST", "uploadId=")
-    rough_s3.cut_answers(1, methods=(method,), matching=matching)
-    put(store, kept=content)
-    assert rough_s3.befallen == 1
-    assert [(found.name, found.bytes) for found in store.list()] == [("kept", len(content))]
-    store.download("kept", tmp_path / "back")
-    assert (tmp_path / "back").read_bytes() == content
-
-
 def test_another_content_under_a_name_that_is_taken_is_a_conflict(rough_s3: RoughStore, opened: Opened, tmp_path: Path) -> None:
     store = opened(rough_s3.server)
     put(store, one=b"12345")
@@ -163,3 +149,12 @@ def test_a_damaged_object_is_never_handed_on(s3_bucket: S3Server, opened: Opened
     obstore.put(s3_bucket.store(), "one", b"12395", attributes={"sha256": checksum})
     with pytest.raises(BadFileError, match=r"one in storage target default .* is damaged"):
         store.download("one", tmp_path / "back")
+
+
+def test_a_disk_that_takes_no_staged_files_is_one_sentence(s3_bucket: S3Server, opened: Opened, tmp_path: Path) -> None:
+    store = opened(s3_bucket)
+    put(store, one=b"12345")
+    (tmp_path / "staging").rename(tmp_path / "elsewhere")
+    (tmp_path / "staging").write_text("a file in the folder's place")
+    assert f"storage {tmp_path}/staging/default can't be used" in failure(lambda: opened(s3_bucket).staging("test"))
+    assert "can't be used" in failure(lambda: store.fetch("one", tmp_path / "no-such-folder" / "back"))
