@@ -2,8 +2,8 @@
 
     python benchmarks/bulk_peers.py --rows 10_000_000
 
-Every contender writes Parquet by day (dlt: as it comes) from the same file, whose rows are in no order, each in a process of its
-own, in turns, so that what else the machine does meets all of them. The others are installed into an environment of this
+Every contender writes Parquet by day (dlt: as a Delta table) from the same file, whose rows are in no order, each in a process of
+its own, in turns, so that what else the machine does meets all of them. The others are installed into an environment of this
 benchmark's own, below `--environments`, from the package index that pip is set up with. DuckLake is an extension that DuckDB
 downloads; where it can't be had it is left out, and said so.
 
@@ -27,7 +27,7 @@ PEERS = {
     "copy": [],
     "ducklake": [],
     "delta-rs": ["deltalake", "pyarrow"],
-    "dlt": ["dlt[filesystem,parquet]", "duckdb", "pyarrow"],
+    "dlt": ["dlt[filesystem,deltalake,parquet]", "pyarrow"],
 }
 DAYS = 30
 
@@ -101,14 +101,19 @@ rows = sum(DeltaTable(str(folder / "table")).get_add_actions(flatten=True)["num_
 
 DLT = """
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 
 os.environ["DLT_DATA_DIR"] = str(folder / "dlt")
 
 
-@dlt.resource(name="bulk", columns={"ts": {"partition": True}})
+@dlt.resource(name="bulk", table_format="delta", columns={"day": {"partition": True}})
 def bulk():
-    yield from (batch for batch in pq.ParquetFile(file).iter_batches(500_000))
+    for batch in pq.ParquetFile(file).iter_batches(500_000):
+        table = pa.Table.from_batches([batch])
+        yield table.append_column("day", pc.cast(table.column("ts"), pa.date32()))
 
 
 begin()
@@ -117,7 +122,8 @@ pipeline = dlt.pipeline(
     destination=dlt.destinations.filesystem(bucket_url=(folder / "data").as_uri()),
 )
 pipeline.run(bulk(), loader_file_format="parquet")
-rows = sum(pq.read_metadata(path).num_rows for path in (folder / "data" / "bulk" / "bulk").rglob("*.parquet"))
+table = DeltaTable(str(folder / "data" / "bulk" / "bulk"))
+rows = sum(pa.table(table.get_add_actions(flatten=True)).column("num_records").to_pylist())
 """
 
 CONTENDERS = {"land": LAND, "copy": COPY, "ducklake": DUCKLAKE, "delta-rs": DELTA, "dlt": DLT}
