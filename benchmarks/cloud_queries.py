@@ -37,12 +37,12 @@ from timestore_assets.model.window import Window
 from timestore_assets.querying.execute import Querier
 from timestore_assets.querying.question import Question, parse_aggregates, parse_every
 from timestore_assets.settings import Settings
-from timestore_assets.storage.cache import ReadCache
-from timestore_assets.storage.column_chunks import needed_bytes
+from timestore_assets.storage.cache.column_chunks import needed_bytes
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.port import Upload
-from timestore_assets.storage.remote import RemoteStore
+from timestore_assets.storage.remote.remote_store import RemoteStore
 from timestore_assets.storage.segments import write_duckdb, write_parquet
 from timestore_assets.storage.target_settings import configured_targets
 from timestore_assets.storage.targets import Storage

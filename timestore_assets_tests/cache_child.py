@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from obstore.store import LocalStore
 
-from timestore_assets.storage.cache import ReadCache
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets.storage.port import Wanted
 
 WORKERS = 3

@@ -11,7 +11,7 @@ from pathlib import Path
 from obstore.store import MemoryStore
 
 from timestore_assets.model.errors import MissingObjectError
-from timestore_assets.storage.cache import ReadCache
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets.storage.port import Wanted
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from timestore_assets.settings import Settings
-from timestore_assets.sources.files.object_listing import ObjectFolder
-from timestore_assets.storage.buckets import open_bucket
+from timestore_assets.sources.objects.listing import ObjectFolder
+from timestore_assets.storage.remote.buckets import open_bucket
 from timestore_assets_tests.everywhere_ground import environment_of
 from timestore_assets_tests.object_servers import ObjectServer
 from timestore_assets_tests.orchestration_ground import DECLARATION

@@ -9,7 +9,7 @@ import pytest
 
 from timestore_assets.settings import Settings
 from timestore_assets.storage.opening import open_storage
-from timestore_assets.storage.remote import RemoteStore
+from timestore_assets.storage.remote.remote_store import RemoteStore
 from timestore_assets_tests.object_servers import AzureServer, ObjectServer, S3Server
 
 PART_BYTES = 5_242_880

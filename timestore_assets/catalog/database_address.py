@@ -27,7 +27,7 @@ def database_url(settings: Settings) -> str:
     secret = settings.database_url_secret
     if secret is None:
         return settings.catalog_url
-    from timestore_assets.storage.credentials import secret_text
+    from timestore_assets.storage.remote.credentials import secret_text
 
     base = settings.database_url.get_secret_value() if settings.database_url else None
     # boto3 alone of all AWS clients doesn't look at AWS_REGION

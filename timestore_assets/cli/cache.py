@@ -17,7 +17,7 @@ from timestore_assets.cli.span import span
 
 if TYPE_CHECKING:
     from timestore_assets.querying.priming import PrimeReport
-    from timestore_assets.storage.cache import ReadCache
+    from timestore_assets.storage.cache.read_cache import ReadCache
 
 PRIME_HELP = """Fetch what questions about a window read, so that they find it on this machine.
 
@@ -117,7 +117,7 @@ def clear(json: AsJson = False) -> None:
 
 def _cache() -> ReadCache:
     from timestore_assets.settings import Settings
-    from timestore_assets.storage.cache import ReadCache
+    from timestore_assets.storage.cache.read_cache import ReadCache
 
     settings = Settings.load()
     return ReadCache(settings.cache_folder, settings.query_cache_max_bytes)

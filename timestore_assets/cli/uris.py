@@ -39,9 +39,9 @@ def expand(uris: Sequence[str], settings: Settings) -> tuple[list[Path | InputFi
 
 
 def _in_store(uri: str, settings: Settings) -> list[InputFile]:
-    from timestore_assets.sources.files.object_file import ObjectFile
-    from timestore_assets.sources.files.object_listing import ObjectFolder
-    from timestore_assets.storage.buckets import open_bucket
+    from timestore_assets.sources.objects.file import ObjectFile
+    from timestore_assets.sources.objects.listing import ObjectFolder
+    from timestore_assets.storage.remote.buckets import open_bucket
 
     bucket = open_bucket(settings, uri)
     key, root, pattern = bucket.prefix, *_folder_and_glob(bucket.prefix)

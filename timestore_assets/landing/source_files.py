@@ -12,12 +12,12 @@ from timestore_assets.landing.addresses import local_file
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.sources.files.input_file import InputFile, LocalFile
 from timestore_assets.sources.files.listing import ListedFile, Listing, glob_pattern, list_files
-from timestore_assets.sources.files.object_file import ObjectFile
-from timestore_assets.sources.files.object_listing import ObjectFolder
+from timestore_assets.sources.objects.file import ObjectFile
+from timestore_assets.sources.objects.listing import ObjectFolder
 
 if TYPE_CHECKING:
     from timestore_assets.settings import Settings
-    from timestore_assets.sources.files.object_round import Settled
+    from timestore_assets.sources.objects.round import Settled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +82,7 @@ def source_files(settings: Settings, source: FileSource) -> SourceFiles:
     base = source.times.base if source.times else source.prefix
     if source.scheme is None:
         return SourceFiles(source=source, folder=settings.home_folder / base)
-    from timestore_assets.storage.buckets import open_bucket
+    from timestore_assets.storage.remote.buckets import open_bucket
 
     glob_pattern(source.glob)
     bucket = open_bucket(settings, base)

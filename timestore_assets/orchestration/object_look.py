@@ -15,9 +15,9 @@ from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.orchestration.landing_requests import NotNow, landing_requests, source_tags
 from timestore_assets.orchestration.liveness import live_runs
 from timestore_assets.settings import Settings
-from timestore_assets.sources.files.object_listing import ObjectFolder, Page
-from timestore_assets.sources.files.object_round import Bounds, Look, Round, Settled, from_cursor, look_on, to_cursor
-from timestore_assets.sources.files.object_stretches import Stretch, stretches
+from timestore_assets.sources.objects.listing import ObjectFolder, Page
+from timestore_assets.sources.objects.round import Bounds, Look, Round, Settled, from_cursor, look_on, to_cursor
+from timestore_assets.sources.objects.stretches import Stretch, stretches
 
 if TYPE_CHECKING:
     from timestore_assets.warehouse import Warehouse

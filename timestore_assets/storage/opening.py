@@ -12,7 +12,7 @@ from timestore_assets.storage.targets import Storage
 
 if TYPE_CHECKING:
     from timestore_assets.settings import Settings
-    from timestore_assets.storage.cache import ReadCache
+    from timestore_assets.storage.cache.read_cache import ReadCache
     from timestore_assets.storage.port import ObjectStore
 
 
@@ -36,7 +36,7 @@ class _Opening:
     def open(self, target: StorageTarget) -> ObjectStore:
         if target.driver == "local":
             return _local(Path(target.root))
-        from timestore_assets.storage.remote import RemoteStore
+        from timestore_assets.storage.remote.remote_store import RemoteStore
 
         staging = self._settings.home_folder / "staging" / target.name
         return RemoteStore(target, self._settings, staging_root=staging, cache=self._shared_cache())
@@ -44,7 +44,7 @@ class _Opening:
     def _shared_cache(self) -> ReadCache:
         # `Storage` opens one target at a time
         if self._cache is None:
-            from timestore_assets.storage.cache import ReadCache
+            from timestore_assets.storage.cache.read_cache import ReadCache
 
             settings = self._settings
             self._cache = ReadCache(settings.cache_folder, settings.query_cache_max_bytes, range_bytes=settings.query_range_bytes)

@@ -18,8 +18,8 @@ from timestore_assets.catalog.port import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.landing.keep_alive import TTL, kept_alive
 from timestore_assets.model.errors import MissingObjectError, UnavailableError
-from timestore_assets.storage.parallel import in_parallel
 from timestore_assets.storage.port import ObjectStore, Upload
+from timestore_assets.storage.remote.parallel import in_parallel
 from timestore_assets.storage.targets import Storage
 
 BATCH_OBJECTS = 200

@@ -20,6 +20,7 @@ from timestore_assets.model.segment import ColumnStats, Segment
 from timestore_assets.model.window import format_time
 from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.targets import Storage
+from timestore_assets.upkeep.afresh import Afresh
 from timestore_assets.upkeep.inspect import SegmentReader
 
 Problem = Literal["missing", "unreadable", "bytes", "rows", "times", "statistics", "content"]
@@ -59,20 +60,20 @@ class VerifyReport:
 
 
 def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: DatasetRecord) -> VerifyReport:
-    """Read every live segment of a dataset and compare it with what the catalog says.
+    """Read every live segment of a dataset, from where it is stored, and compare it with what the catalog says.
 
-    Memory is bounded by `limits`: one segment is read at a time. The version is pinned meanwhile, so builds and collections
-    beside it are no findings.
+    Memory is bounded by `limits`: one segment is read at a time. Of remote objects those of one partition are on the
+    disk at a time. The version is pinned meanwhile, so builds and collections beside it are no findings.
 
     Raises:
         UnavailableError: the store can't be listed, or the pin on the version was lost.
     """
-    with _pinned(catalog, record) as pin, connect(limits) as con:
+    with _pinned(catalog, record) as pin, connect(limits) as con, _afresh(storage) as objects:
         version = pin.version
         segments = catalog.segments(record.id, version=version)
         listing = _Listing(storage, record.name)
         known = {ObjectName(target, name) for target in storage.names for name in catalog.known_objects(target)}
-        reader = SegmentReader(con=con, storage=storage, catalog=catalog, record=record)
+        reader = SegmentReader(con=con, storage=objects, catalog=catalog, record=record)
         sealed = _sealed(catalog.partitions(record.id), version)
         findings = _dead_letters(catalog, record, listing)
         hashed = 0
@@ -83,6 +84,7 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
             if start in sealed and _LOST.isdisjoint(finding.problem for finding in wrong):
                 findings += _content(sealed[start], members, reader, pin)
                 hashed += 1
+            objects.forget()
     return VerifyReport(
         dataset=record.name,
         manifest_version=version,
@@ -93,6 +95,15 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
         findings=tuple(findings),
         orphans=tuple(sorted(place.name for place in listing.names if place not in known)),
     )
+
+
+@contextmanager
+def _afresh(storage: Storage) -> Iterator[Afresh]:
+    objects = Afresh(storage)
+    try:
+        yield objects
+    finally:
+        objects.forget()
 
 
 @dataclass(slots=True)
@@ -167,6 +178,9 @@ def _segment(segment: Segment, listing: _Listing, reader: SegmentReader, pin: _P
         yield Finding(object=segment.name, problem="bytes", detail=detail)
     try:
         facts = reader.facts(segment)
+    except UnicodeDecodeError:
+        yield Finding(object=segment.name, problem="unreadable", detail="texts in it are no texts: the file is damaged")
+        return
     except (duckdb.Error, BadFileError, UnavailableError) as error:
         yield Finding(object=segment.name, problem="unreadable", detail=str(error).splitlines()[0])
         return

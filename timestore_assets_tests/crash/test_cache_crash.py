@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from timestore_assets.storage.cache import ReadCache
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets_tests.cache_child import FolderStore, kept_bytes, read_some
 from timestore_assets_tests.cache_ground import files_of_readers
 

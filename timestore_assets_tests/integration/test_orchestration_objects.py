@@ -77,7 +77,7 @@ def test_an_object_is_landed_at_first_sight_and_once(there: Ground, s3_bucket: S
 
 def test_a_round_goes_on_where_it_was_and_comes_back(there: Ground, s3_bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_look, "KEYS_PER_TICK", 1)
-    monkeypatch.setattr("timestore_assets.sources.files.object_listing.PAGE_KEYS", 2)
+    monkeypatch.setattr("timestore_assets.sources.objects.listing.PAGE_KEYS", 2)
     for name in "bcdef":
         put(s3_bucket, f"{name}.csv", csv(ord(name) - 96))
     landed, cursor = list[str](), None

@@ -20,10 +20,10 @@ from timestore_assets.querying.execute import Querier
 from timestore_assets.querying.frames import duckdb_views, polars_frame, relation
 from timestore_assets.querying.question import parse_aggregates, parse_every
 from timestore_assets.querying.sandbox import run_sql
-from timestore_assets.storage.cache import ReadCache
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets.storage.opening import open_storage
 from timestore_assets.storage.port import Upload
-from timestore_assets.storage.remote import RemoteStore
+from timestore_assets.storage.remote.remote_store import RemoteStore
 from timestore_assets.storage.targets import Storage
 from timestore_assets_tests.object_server_fixtures import REAL_S3
 from timestore_assets_tests.object_servers import S3Server

@@ -14,10 +14,10 @@ from timestore_assets.landing.aftermath import put_away
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.errors import BadFileError, InputError, UnavailableError
 from timestore_assets.model.time_path import parse_time_path
-from timestore_assets.sources.files.object_file import ObjectFile
-from timestore_assets.sources.files.object_listing import ObjectFolder
-from timestore_assets.sources.files.object_stream import BLOCK_BYTES
 from timestore_assets.sources.files.open import open_reader
+from timestore_assets.sources.objects.file import ObjectFile
+from timestore_assets.sources.objects.listing import ObjectFolder
+from timestore_assets.sources.objects.stream import BLOCK_BYTES
 from timestore_assets_tests.object_servers import ObjectServer, S3Server
 from timestore_assets_tests.object_source_ground import IN, csv, folder, keys, parquet, put, reach
 from timestore_assets_tests.rough_store import RoughStore

@@ -14,7 +14,7 @@ import pytest
 
 from timestore_assets.model.errors import BadFileError, ConflictError, StorageFullError, TimestoreError, UnavailableError
 from timestore_assets.storage.port import Upload
-from timestore_assets.storage.remote import RemoteStore
+from timestore_assets.storage.remote.remote_store import RemoteStore
 from timestore_assets_tests.object_server_start import ACCESS_KEY, SECRET_KEY
 from timestore_assets_tests.object_servers import S3Server
 from timestore_assets_tests.remote_ground import PART_BYTES, needs_keys, remote_settings, remote_store

@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from timestore_assets.model.errors import InputError, UnavailableError
-from timestore_assets.storage.credentials import SecretCredentials
+from timestore_assets.storage.remote.credentials import SecretCredentials
 from timestore_assets_tests.object_servers import S3Server
 from timestore_assets_tests.remote_ground import needs_keys, remote_settings, remote_store
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.storage.cache import ReadCache
-from timestore_assets.storage.column_chunks import coalesced, needed_bytes
-from timestore_assets.storage.ranged import WORTH, Part, fetch_columns
+from timestore_assets.storage.cache.column_chunks import coalesced, needed_bytes
+from timestore_assets.storage.cache.ranged import WORTH, Part, fetch_columns
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets.storage.segments import write_parquet
 from timestore_assets_tests.cache_ground import CountingStore
 

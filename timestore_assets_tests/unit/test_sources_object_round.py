@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timestore_assets.sources.files.listing import ListedFile
-from timestore_assets.sources.files.object_listing import Page
-from timestore_assets.sources.files.object_round import Bounds, Round, from_cursor, look_on, to_cursor
+from timestore_assets.sources.objects.listing import Page
+from timestore_assets.sources.objects.round import Bounds, Round, from_cursor, look_on, to_cursor
 
 PAGE = 3
 AMPLE = Bounds(wanted=100, keys=1000, seconds=100.0)

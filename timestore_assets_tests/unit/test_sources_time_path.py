@@ -10,7 +10,7 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.declaration import parse_declaration
 from timestore_assets.model.errors import DeclarationError
 from timestore_assets.model.time_path import TimePath, parse_time_path
-from timestore_assets.sources.files.object_stretches import stretches
+from timestore_assets.sources.objects.stretches import stretches
 from timestore_assets_tests.orchestration_ground import DECLARATION
 
 

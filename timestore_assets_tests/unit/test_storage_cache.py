@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from timestore_assets.model.errors import MissingObjectError, StorageFullError, UnavailableError
-from timestore_assets.storage.cache import ReadCache
+from timestore_assets.storage.cache.read_cache import ReadCache
 from timestore_assets_tests.cache_ground import CountingStore, contents, files_of_readers
 
 BLOCK = 4096

@@ -16,11 +16,11 @@ from timestore_assets.model.errors import (
     UnavailableError,
     UnreachableError,
 )
-from timestore_assets.storage.checksum import METADATA_KEY, sha256_of
 from timestore_assets.storage.names import checked
-from timestore_assets.storage.parallel import in_parallel
 from timestore_assets.storage.port import Upload
-from timestore_assets.storage.remote_errors import no_bucket, translated
+from timestore_assets.storage.remote.checksum import METADATA_KEY, sha256_of
+from timestore_assets.storage.remote.errors import no_bucket, translated
+from timestore_assets.storage.remote.parallel import in_parallel
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

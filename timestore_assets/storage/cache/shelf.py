@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from timestore_assets.model.errors import StorageFullError, UnavailableError
-from timestore_assets.storage.ranged import Part
+from timestore_assets.storage.cache.ranged import Part
 
 Columns = frozenset[str] | None
 """Columns that a file holds or a reader wants; None is all of the object."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from timestore_assets.sources.files.listing import ListedFile
-from timestore_assets.sources.files.object_listing import Page
+from timestore_assets.sources.objects.listing import Page
 
 CURSOR_VERSION = 1
 

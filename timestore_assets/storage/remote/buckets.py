@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.target import StorageTarget
-from timestore_assets.storage.connecting import connected
+from timestore_assets.storage.remote.connecting import connected
 from timestore_assets.storage.target_settings import SCHEMES, configured_targets, target_of_driver
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import StorageFullError, UnavailableError
-from timestore_assets.storage.cache_counts import Counting
-from timestore_assets.storage.cache_shelf import FULL, Columns, Shelf
+from timestore_assets.storage.cache.counts import Counting
+from timestore_assets.storage.cache.ranged import fetch_columns
+from timestore_assets.storage.cache.shelf import FULL, Columns, Shelf
 from timestore_assets.storage.port import Wanted
-from timestore_assets.storage.ranged import fetch_columns
 
 if TYPE_CHECKING:
-    from timestore_assets.storage.cache import Fetchable
+    from timestore_assets.storage.cache.read_cache import Fetchable
 
 
 class Filler:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.time_path import TimePath
 from timestore_assets.sources.files.listing import ListedFile, glob_pattern, ignored
-from timestore_assets.sources.files.object_file import ObjectFile, etag_text
+from timestore_assets.sources.objects.file import ObjectFile, etag_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obstore import ObjectMeta
 
-    from timestore_assets.storage.buckets import Bucket
+    from timestore_assets.storage.remote.buckets import Bucket
 
 _BAD_KEY = re.compile(r'parsing Path "(.*?)":', re.DOTALL)
 PAGE_KEYS = 1000
@@ -90,7 +90,7 @@ class ObjectFolder:
     def _reached(self) -> Iterator[None]:
         from obstore.exceptions import InvalidPathError
 
-        from timestore_assets.storage.remote_errors import translated
+        from timestore_assets.storage.remote.errors import translated
 
         with translated(self.uri):
             try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import UnreachableError
-from timestore_assets.storage.remote_errors import translated
+from timestore_assets.storage.remote.errors import translated
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

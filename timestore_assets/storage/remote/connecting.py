@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.target import Driver, StorageTarget
-from timestore_assets.storage.azure_account import azure_config
-from timestore_assets.storage.credentials import s3_credentials
+from timestore_assets.storage.remote.azure_account import azure_config
+from timestore_assets.storage.remote.credentials import s3_credentials
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig

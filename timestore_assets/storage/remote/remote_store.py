@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import InputError, MissingObjectError
 from timestore_assets.model.target import StorageTarget
-from timestore_assets.storage.connecting import connected
-from timestore_assets.storage.downloads import Downloader
 from timestore_assets.storage.file_failures import file_failures
-from timestore_assets.storage.listing import whole_listing
 from timestore_assets.storage.names import checked
-from timestore_assets.storage.parallel import in_parallel
 from timestore_assets.storage.port import StoredObject, Upload, Wanted
-from timestore_assets.storage.remote_errors import translated
+from timestore_assets.storage.remote.connecting import connected
+from timestore_assets.storage.remote.downloads import Downloader
+from timestore_assets.storage.remote.errors import translated
+from timestore_assets.storage.remote.listing import whole_listing
+from timestore_assets.storage.remote.parallel import in_parallel
+from timestore_assets.storage.remote.uploads import Uploader
 from timestore_assets.storage.staging import StagingArea
 from timestore_assets.storage.target_settings import place_of
-from timestore_assets.storage.uploads import Uploader
 
 if TYPE_CHECKING:
     from timestore_assets.settings import Settings
-    from timestore_assets.storage.cache import ReadCache
+    from timestore_assets.storage.cache.read_cache import ReadCache
 
 _DELETED_AT_ONCE = 1000
 _BETWEEN = "\x00"

@@ -12,14 +12,14 @@ from typing import IO, TYPE_CHECKING, cast
 
 from timestore_assets.model.errors import BadFileError, UnavailableError
 from timestore_assets.sources.files.input_file import PROCESSED, FileIdentity, FileStatus, changed
-from timestore_assets.sources.files.object_beginnings import Beginnings
-from timestore_assets.sources.files.object_stream import ObjectStream
+from timestore_assets.sources.objects.beginnings import Beginnings
+from timestore_assets.sources.objects.stream import ObjectStream
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Buffer
 
-    from timestore_assets.storage.buckets import Bucket
+    from timestore_assets.storage.remote.buckets import Bucket
 
 _beginnings = Beginnings()
 _CONTENT_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
@@ -158,7 +158,7 @@ class ObjectFile:
     def _reached(self) -> Iterator[None]:
         from obstore.exceptions import PermissionDeniedError, PreconditionError
 
-        from timestore_assets.storage.remote_errors import translated
+        from timestore_assets.storage.remote.errors import translated
 
         with translated(self.bucket.uri, name=self.key):
             try:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.storage.column_chunks import PIECE, ColumnChunks, Span, coalesced, length
+from timestore_assets.storage.cache.column_chunks import PIECE, ColumnChunks, Span, coalesced, length
 
 if TYPE_CHECKING:
-    from timestore_assets.storage.cache import Fetchable
+    from timestore_assets.storage.cache.read_cache import Fetchable
 
 WORTH = 0.6
 """Part of an object from which on it is fetched whole, which needs no planning and serves every later reader."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.storage.checksum import METADATA_KEY, sha256_of
 from timestore_assets.storage.names import checked
-from timestore_assets.storage.parallel import in_parallel
-from timestore_assets.storage.remote_errors import translated
+from timestore_assets.storage.remote.checksum import METADATA_KEY, sha256_of
+from timestore_assets.storage.remote.errors import translated
+from timestore_assets.storage.remote.parallel import in_parallel
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from timestore_assets.storage.cache_counts import CacheCounts, Counting
-from timestore_assets.storage.cache_fill import Filler
-from timestore_assets.storage.cache_shelf import Columns, Shelf, allocated, cache_failures, covers
+from timestore_assets.storage.cache.counts import CacheCounts, Counting
+from timestore_assets.storage.cache.fill import Filler
+from timestore_assets.storage.cache.shelf import Columns, Shelf, allocated, cache_failures, covers
 from timestore_assets.storage.port import Wanted
 from timestore_assets.storage.staging import StagingArea
 from timestore_assets.tracing import span

@@ -1,0 +1,1 @@
+"""Files that are objects of a bucket: found by listing, read by ranges."""

@@ -1,0 +1,1 @@
+"""Objects of remote stores as local files: kept within a bound, whole or for some columns only."""
