@@ -62,6 +62,8 @@ def prefix_key(dataset: Dataset, source: FileSource) -> dg.AssetKey:
     The dataset's name comes first because two datasets may watch the same folder; the graph shows the last part only.
     """
     parts = [part for part in source.prefix.split("/") if part.strip(".")]
+    if "://" in source.prefix:
+        parts = [safe(part) for part in parts]  # a bucket's URI is mostly signs, which would come out as rows of underscores
     if source.glob != "**/*":
         parts.append(source.glob)
     return dg.AssetKey([dataset.name, safe("_".join(parts)) if parts else "files"])

@@ -51,6 +51,11 @@ def test_a_prefix_that_is_the_home_itself_has_a_name() -> None:
     assert prefix_key(DATASET, FileSource(prefix="./")).path == ["weather", "files"]
 
 
+def test_a_prefix_of_a_bucket_reads_as_one_name() -> None:
+    source = FileSource(prefix="s3://lake/raw/{window:%Y/%m/%d}/")
+    assert prefix_key(DATASET, source).path == ["weather", "s3_lake_raw_window_Y_m_d"]
+
+
 def test_topics_are_named_by_dataset_and_topic_and_numbered_by_source() -> None:
     topics = (KafkaSource(topics=("metar", "taf.v2")), KafkaSource(topics=("inbox_weather",)))
     mixed = dataclasses.replace(DATASET, sources=(topics[0], SOURCES[0], topics[1], SOURCES[2]))
