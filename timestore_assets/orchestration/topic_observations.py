@@ -29,13 +29,17 @@ class Reading:
     rate: float | None = None
 
 
+_ROUNDED = 0.001
+"""Seconds to which the cursor keeps a time; it may have been rounded up."""
+
+
 def observed(
     dataset: Dataset, lag: SourceLag, watermark: datetime | None, *, cursor: str | None, now: datetime
 ) -> tuple[Sequence[dg.AssetObservation], str | None]:
     """Observations of topics that changed since the last ones, at most one a minute each, and the next cursor."""
     before = _parsed(cursor)
     seconds = now.timestamp() - before.get("at", 0.0)
-    if not lag.partitions or 0 <= seconds < PAUSE.total_seconds():
+    if not lag.partitions or 0 <= seconds < PAUSE.total_seconds() - _ROUNDED:
         return (), cursor
     same = before.get("cluster") == lag.cluster_id
     last: dict[str, Reading] = {name: Reading(**found) for name, found in before.get("topics", {}).items()} if same else {}
