@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test dev lint format bench docs lock clean browser
+.PHONY: demo test torture coverage dev lint format bench reference docs lock wheel clean browser
 .DEFAULT_GOAL := demo
 
 # One environment for running and testing, made from the lock; made again when the lock changes.
@@ -22,8 +22,22 @@ demo: $(STAMP)
 dev: $(STAMP)
 	@$(BIN)/timestore dev
 
+# Tests wait for clocks, brokers and processes half of their time: two cores are busy with four workers.
+WORKERS ?= 4
 test: $(STAMP)
-	@$(BIN)/python -m pytest --quiet -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup
+
+# The tests that kill processes or make up input, for an hour or more: each run dies elsewhere.
+torture: $(STAMP)
+	@TIMESTORE_CRASH_RUNS=100 TIMESTORE_SERVICE_KILLS=60 TIMESTORE_STREAM_KILLS=120 TIMESTORE_TAILING_KILLS=60 \
+	 TIMESTORE_JSON_EXAMPLES=2000 TIMESTORE_LANDING_EXAMPLES=200 TIMESTORE_QUESTION_EXAMPLES=5000 \
+	 $(BIN)/python -m pytest --quiet -n 2 --dist loadgroup --override-ini timeout=3600 \
+	 timestore_assets_tests/crash timestore_assets_tests/property
+
+# Which lines the quick tests run; `make coverage TESTS=timestore_assets_tests` asks all of them. Nothing fails by it.
+TESTS ?= timestore_assets_tests/unit timestore_assets_tests/property
+coverage: $(STAMP)
+	@$(BIN)/python -m pytest --quiet -n 2 --dist loadgroup --cov --cov-report=term --cov-report=html:.coverage-report $(TESTS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -37,12 +51,21 @@ format: $(STAMP)
 bench: $(STAMP)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-docs: $(STAMP)
+# The pages that are made from the code; a test compares.
+reference: $(STAMP)
 	@$(BIN)/python scripts/reference.py docs
+
+# The documentation as a site, on http://127.0.0.1:8000.
+docs: $(STAMP)
+	@$(BIN)/zensical serve --dev-addr 127.0.0.1:8000
 
 # Pins everything that pyproject.toml asks for; no index address gets into the file.
 lock:
 	@$(PYTHON) scripts/lock.py
 
+# Wheel and sdist, and the wheel tried in an empty environment with the packages of the index that pip is configured for.
+wheel: $(STAMP)
+	@$(BIN)/python scripts/try_wheel.py
+
 clean:
-	@rm -rf .timestore .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .timestore .mypy_cache .ruff_cache .pytest_cache .coverage .coverage-report

@@ -98,14 +98,15 @@ def _copy(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _land(options: argparse.Namespace) -> dict[str, float]:
-    from timestore_assets.catalog.sql import SqlCatalog
-    from timestore_assets.landing.addresses import local_file
-    from timestore_assets.landing.session import Lander
+    from timestore_assets.catalog.catalog import Catalog
+    from timestore_assets.landing.files.lander import Lander
     from timestore_assets.model.dataset import Dataset, FileSource
     from timestore_assets.model.schema import Checks, Column, Schema
     from timestore_assets.model.types import parse_type
     from timestore_assets.model.window import Window
-    from timestore_assets.storage.engine import EngineLimits
+    from timestore_assets.segments.engine import EngineLimits
+    from timestore_assets.segments.publishing import WriteContext
+    from timestore_assets.sources.folders import local_file
     from timestore_assets.storage.local import LocalStore
     from timestore_assets.storage.targets import Storage
 
@@ -114,13 +115,13 @@ def _land(options: argparse.Namespace) -> dict[str, float]:
     columns = tuple(Column(name=name, type=parse_type(kind), checks=checks.get(name, Checks())) for name, kind in kinds.items())
     dataset = Dataset(name="bulk", schema=Schema(columns=columns), time="ts", start=START, window=Window.HOUR)
     folder: Path = options.folder
-    catalog = SqlCatalog.open(f"sqlite:///{folder / 'catalog.db'}")
+    catalog = Catalog.open(f"sqlite:///{folder / 'catalog.db'}")
     store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
     limits = EngineLimits(memory_bytes=options.memory, threads=2, temp_dir=folder / "temp")
     source = FileSource(prefix="inbox")
 
     def work() -> None:
-        lander = Lander(catalog, Storage.of(store), limits, holder="benchmark")
+        lander = Lander(WriteContext(catalog=catalog, storage=Storage.of(store), limits=limits, holder="benchmark"))
         report = lander.land_files(dataset, source, [local_file(options.file, folder)], actor="benchmark")
         assert report.counters.landed == options.rows, report
 

@@ -33,14 +33,15 @@ DAYS = 30
 
 LAND = """
 from datetime import UTC, datetime
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.landing.addresses import local_file
-from timestore_assets.landing.session import Lander
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.sources.folders import local_file
+from timestore_assets.landing.files.lander import Lander
 from timestore_assets.model.dataset import Dataset, FileSource
 from timestore_assets.model.schema import Checks, Column, Schema
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import Window
-from timestore_assets.storage.engine import EngineLimits
+from timestore_assets.segments.engine import EngineLimits
+from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
 
@@ -49,11 +50,11 @@ checks = {"temp": Checks(ge=-60, le=140), "n": Checks(ge=0)}
 columns = tuple(Column(name=name, type=parse_type(kind), checks=checks.get(name, Checks())) for name, kind in kinds.items())
 start = datetime(2024, 1, 1, tzinfo=UTC)
 dataset = Dataset(name="bulk", schema=Schema(columns=columns), time="ts", start=start, window=Window.DAY)
-catalog = SqlCatalog.open(f"sqlite:///{folder / 'catalog.db'}")
+catalog = Catalog.open(f"sqlite:///{folder / 'catalog.db'}")
 store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
 limits = EngineLimits(memory_bytes=1_000_000_000, threads=os.cpu_count() or 1, temp_dir=folder / "temp")
 begin()
-lander = Lander(catalog, Storage.of(store), limits, holder="benchmark")
+lander = Lander(WriteContext(catalog=catalog, storage=Storage.of(store), limits=limits, holder="benchmark"))
 report = lander.land_files(dataset, FileSource(prefix="inbox"), [local_file(file, folder)], actor="benchmark")
 rows = report.counters.landed
 """

@@ -1,7 +1,7 @@
 """Questions about segments in an S3 server beside the same ones about local files: cold, warm, and bytes fetched for them.
 
-`python benchmarks/cloud_queries.py [--days 20] [--rows 1000000] [--rounds 5] [--delay-ms 0]` prints, for Parquet and for
-`.duckdb` segments of `--rows` rows a day, medians in milliseconds and their ratios:
+`python benchmarks/cloud_queries.py [--days 20] [--rows 1000000] [--rounds 5] [--delay-ms 0] [--whole]` prints, for Parquet
+and for `.duckdb` segments of `--rows` rows a day, medians in milliseconds and their ratios:
 
 * local: the files of a folder, asked again and again;
 * warm: the same objects of the server, all in the read cache; cold: nothing is on this machine;
@@ -26,29 +26,32 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from timestore_assets.catalog.records import Counters, DatasetRecord, LandingCommit, Span
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.commit_values import LandingCommit, RequestOutcomes, Span
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.model.aggregate_text import parse_aggregates
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Dataset, Dedupe
 from timestore_assets.model.position import Position
+from timestore_assets.model.question import Question, parse_every
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import NewSegment
 from timestore_assets.model.types import DOUBLE, INT64, STRING, TIMESTAMP
 from timestore_assets.model.window import Window
-from timestore_assets.querying.execute import Querier
-from timestore_assets.querying.question import Question, parse_aggregates, parse_every
+from timestore_assets.querying.reading.querier import Querier
+from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.segments.writer import write_duckdb, write_parquet
 from timestore_assets.settings import Settings
-from timestore_assets.storage.cache.column_chunks import needed_bytes
+from timestore_assets.storage.cache.column_ranges import needed_bytes
 from timestore_assets.storage.cache.read_cache import ReadCache
-from timestore_assets.storage.engine import EngineLimits, connect
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.storage.remote.remote_store import RemoteStore
-from timestore_assets.storage.segments import write_duckdb, write_parquet
 from timestore_assets.storage.target_settings import configured_targets
 from timestore_assets.storage.targets import Storage
-from timestore_assets_tests.object_server_start import s3_server
-from timestore_assets_tests.remote_ground import credentials, target_settings
-from timestore_assets_tests.rough_store import rough_store
+from timestore_assets_tests.support.bucket_settings import credentials, target_settings
+from timestore_assets_tests.support.object_server_start import s3_server
+from timestore_assets_tests.support.rough_store import rough_store
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DEVICES = 500
@@ -118,10 +121,10 @@ def build(folder: Path, remote: RemoteStore, cache: ReadCache, *, days: int, row
     declared = Dataset(
         name=f"daily_{format}", schema=Schema(columns=COLUMNS), time="ts", start=START, window=Window.DAY, dedupe=keys
     )
-    catalog = SqlCatalog.open(f"sqlite:///{folder / (declared.name + '.sqlite')}")
+    catalog = Catalog.open(f"sqlite:///{folder / (declared.name + '.sqlite')}")
     local = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
     limits = EngineLimits(memory_bytes=2_000_000_000, threads=2, temp_dir=folder / "spill")
-    record = catalog.register(declared, actor="benchmark")
+    record = catalog.datasets.register(declared, actor="benchmark")
     segments = []
     with connect(limits) as con:
         for number in range(days):
@@ -140,7 +143,7 @@ def build(folder: Path, remote: RemoteStore, cache: ReadCache, *, days: int, row
                     name=name,
                     partition_start=start,
                     kind="sealed",
-                    format=format,  # type: ignore[arg-type]
+                    format=format,
                     rows=file.rows,
                     bytes=file.bytes,
                     min_time=start,
@@ -174,25 +177,24 @@ def rows_sql(start: datetime, rows: int) -> str:
     )
 
 
-def commit(catalog: SqlCatalog, record: DatasetRecord, segments: Sequence[NewSegment]) -> None:
-    source = catalog.source(record.id, "files", "benchmark")
-    part = catalog.source_partition(source.id, "benchmark")
-    session = catalog.begin_session(record.id, "land", holder="benchmark", ttl=timedelta(hours=1))
+def commit(catalog: Catalog, record: DatasetRecord, segments: Sequence[NewSegment]) -> None:
+    source = catalog.sources.ensure(record.id, "files", "benchmark")
+    part = catalog.sources.partition(source.id, "benchmark")
+    session = catalog.sessions.begin(record.id, "land", holder="benchmark", ttl=timedelta(hours=1))
     names = [one.name for one in segments]
-    catalog.announce(session, names)
+    catalog.sessions.announce(session, names)
     rows = sum(one.rows for one in segments)
-    catalog.commit_landing(
+    catalog.commits.land(
         LandingCommit(
             dataset_id=record.id,
             session_id=session,
             source_id=source.id,
-            spans=(Span(source_partition_id=part.id, start=part.position, end=Position(offset=rows)),),
+            progress=RequestOutcomes(span=Span(source_partition_id=part.id, start=part.position, end=Position(offset=rows))),
             counters=Counters(read=rows, landed=rows),
             segments=tuple(segments),
-            intents=tuple(names),
         )
     )
-    catalog.end_session(session)
+    catalog.sessions.end(session)
 
 
 def compare(ground: Ground, rounds: int, days: int) -> None:
@@ -206,12 +208,12 @@ def compare(ground: Ground, rounds: int, days: int) -> None:
         for _ in range(rounds):
             ground.forget(question)
             before = ground.cache.counts.fetched_bytes
-            cold.append(timed(lambda question=question: ground.ask(ground.remote, question)))  # type: ignore[misc]
+            cold.append(timed(lambda question=question: ground.ask(ground.remote, question)))
             fetched = ground.cache.counts.fetched_bytes - before
         warm, local = [], []
         for _ in range(rounds):
-            warm.append(timed(lambda question=question: ground.ask(ground.remote, question)))  # type: ignore[misc]
-            local.append(timed(lambda question=question: ground.ask(ground.local, question)))  # type: ignore[misc]
+            warm.append(timed(lambda question=question: ground.ask(ground.remote, question)))
+            local.append(timed(lambda question=question: ground.ask(ground.local, question)))
         medians = [statistics.median(times) for times in (local, warm, cold)]
         times = "".join(f"{value:10.1f}" for value in medians)
         ratios = "".join(f"{value / medians[0]:8.2f}" for value in medians[1:])
@@ -226,7 +228,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def bucket(folder: Path, delay_ms: float) -> Iterator[tuple[RemoteStore, ReadCache]]:
+def bucket(folder: Path, delay_ms: float, whole: bool) -> Iterator[tuple[RemoteStore, ReadCache]]:
     """A store in a new bucket of a server that runs for as long, and the cache that it reads by."""
     with ExitStack() as stack:
         server = stack.enter_context(s3_server())
@@ -235,9 +237,9 @@ def bucket(folder: Path, delay_ms: float) -> Iterator[tuple[RemoteStore, ReadCac
         if delay_ms:
             rough = stack.enter_context(rough_store(server))
             rough.delay_seconds = delay_ms / 1000
-            server = rough.server  # type: ignore[assignment]
+            server = rough.server
         settings = Settings(home=folder / "home", **target_settings(server))
-        cache = ReadCache(settings.cache_folder, CACHE_BYTES, range_bytes=settings.query_range_bytes)
+        cache = ReadCache(settings.cache_folder, CACHE_BYTES, range_bytes=None if whole else settings.query_range_bytes)
         target = configured_targets(settings)["default"]
         yield RemoteStore(target, settings, staging_root=folder / "staging", cache=cache), cache
 
@@ -248,8 +250,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each of them")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--delay-ms", type=float, default=0.0, help="what each request to the server waits")
+    parser.add_argument("--whole", action="store_true", help="fetch every object whole, never some columns of one")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, bucket(Path(name), options.delay_ms) as (remote, cache):
+    with tempfile.TemporaryDirectory() as name, bucket(Path(name), options.delay_ms, options.whole) as (remote, cache):
         head = "".join(f"{word:>10}" for word in ("local ms", "warm ms", "cold ms"))
         print(f"{'dataset':<14} {'question':<20}{head}{'warm/':>8}{'cold/':>8}{'fetched MB':>10}{'needed':>10}{'of':>10}")
         for format in ("parquet", "duckdb"):

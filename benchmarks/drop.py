@@ -264,16 +264,16 @@ def _status(pid: int) -> dict[str, int]:
 
 def _landed(environment: dict[str, str]) -> int:
     with _catalog(environment) as catalog:
-        record = catalog.dataset("drop")
-        return 0 if record is None else sum(source.counters.read for source in catalog.sources(record.id))
+        record = catalog.datasets.find("drop")
+        return 0 if record is None else sum(source.counters.read for source in catalog.sources.of(record.id))
 
 
 def _catalog(environment: dict[str, str]) -> Any:
     from contextlib import closing
 
-    from timestore_assets.catalog.sql import SqlCatalog
+    from timestore_assets.catalog.catalog import Catalog
 
-    return closing(SqlCatalog.open(f"sqlite:///{environment['TIMESTORE_HOME']}/catalog.sqlite"))
+    return closing(Catalog.open(f"sqlite:///{environment['TIMESTORE_HOME']}/catalog.sqlite"))
 
 
 # --- telling
@@ -292,8 +292,8 @@ def _report_landing(options: argparse.Namespace, figures: Figures, seconds: floa
 
 def _report_segments(environment: dict[str, str]) -> None:
     with _catalog(environment) as catalog:
-        record = catalog.dataset("drop")
-        for kind, sizes in _by_kind(catalog.segments(record.id)):
+        record = catalog.datasets.find("drop")
+        for kind, sizes in _by_kind(catalog.manifest.segments(record.id)):
             middle = statistics.median(sizes)
             print(
                 f"  {len(sizes):,} {kind} segments, {sum(sizes) / 1e9:.1f} GB; "
@@ -309,11 +309,11 @@ def _by_kind(segments: Sequence[Any]) -> Iterator[tuple[str, list[int]]]:
 def _check(environment: dict[str, str], figures: Figures) -> None:
     """Compare what the catalog counted and the segments hold with what was made."""
     with _catalog(environment) as catalog:
-        record = catalog.dataset("drop")
-        counters = [source.counters for source in catalog.sources(record.id)]
-        held = sum(segment.rows for segment in catalog.segments(record.id))
+        record = catalog.datasets.find("drop")
+        counters = [source.counters for source in catalog.sources.of(record.id)]
+        held = sum(segment.rows for segment in catalog.manifest.segments(record.id))
         found = {name: sum(getattr(one, name) for one in counters) for name in ("read", "landed", "dead_letters", "duplicates")}
-        states = {file.state for source in catalog.sources(record.id) for file in catalog.files(source.id)}
+        states = {file.state for source in catalog.sources.of(record.id) for file in catalog.files.of(source.id)}
     landed = figures.rows - figures.refused
     expected = {"read": figures.rows, "landed": landed, "dead_letters": figures.refused, "duplicates": 0}
     exact = found == expected and held == landed and states == {"landed"}

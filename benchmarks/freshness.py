@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> None:
-    from timestore_assets_tests.kafka_ground import KafkaCluster
+    from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 
     with KafkaCluster(1, folder=folder) as cluster:
         cluster.create_topic(TOPIC, 4)
@@ -80,7 +80,7 @@ def _watch(seconds: int) -> list[float]:
     with Warehouse.open() as warehouse:
         limit = time.monotonic() + seconds + 8
         while time.monotonic() < limit:
-            version = warehouse.catalog.manifest_version(warehouse.resolve("metrics")[1].id)
+            version = warehouse.catalog.manifest.version(warehouse.resolve("metrics")[1].id)
             if version == seen:
                 time.sleep(0.02)
                 continue
@@ -102,7 +102,7 @@ def _ages(warehouse: object, number: int, now: datetime) -> list[float]:
     first, _counted = _counted + 1, number
     if number < first:
         return []
-    with warehouse.sql(f"SELECT ts FROM metrics WHERE count IN ({first}, {number})") as answer:  # type: ignore[attr-defined]
+    with warehouse.sql(f"SELECT ts FROM metrics WHERE count IN ({first}, {number})") as answer:
         times = answer.table().column(0).to_pylist()
     return [(now - (time if time.tzinfo else time.replace(tzinfo=UTC))).total_seconds() for time in times]
 

@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _cluster(folder: Path, *, embedded: bool) -> Any:
-    from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster
+    from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, KafkaCluster
 
     return EmbeddedKafka() if embedded else KafkaCluster(1, folder=folder)
 
@@ -185,8 +185,8 @@ def _watch(asker: Asker, feed: Feed, *, seconds: float) -> tuple[list[float], li
 
 def _cost(servers: str) -> None:
     """Time a question with and without merging, with nothing and with some rows held."""
-    from timestore_assets.querying.question import Aggregate, Question
-    from timestore_assets.tailing.buffers import HotBuffers
+    from timestore_assets.model.question import Aggregate, Question
+    from timestore_assets.tailing.hot_buffers import HotBuffers
     from timestore_assets.warehouse import Warehouse
 
     question = Question(dataset="metrics", aggregates=(Aggregate(fn="count"),))
@@ -202,7 +202,7 @@ def _cost(servers: str) -> None:
             for more in (0, 10_000, 90_000):
                 held = ask(hot)
                 _burst(servers, more)
-                _until(lambda before=held, more=more: ask(hot) >= before + more)  # type: ignore[misc]
+                _until(lambda before=held, more=more: ask(hot) >= before + more)
                 with_rows, without = _timed(lambda: ask(hot)), _timed(lambda: ask(None))
                 print(f"a count: {without * 1000:.1f} ms, {with_rows * 1000:.1f} ms with {ask(hot):,} rows merged in")
         finally:

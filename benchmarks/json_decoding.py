@@ -1,9 +1,10 @@
 """Judging batches of JSON documents, beside DuckDB's bare `from_json` of the same documents to a typed struct in the same run.
 
-    python benchmarks/json_decoding.py --rows 200_000
+    python benchmarks/json_decoding.py --rows 200_000 [--careful]
 
 The bare reading tells nothing about a bad record: a wrong value is a null, an unknown key is gone, and times lose their offset.
-Seconds are of the processor, all threads together, since in a stream the broker and the writing want theirs too.
+Seconds are of the processor, all threads together, since in a stream the broker and the writing want theirs too. With
+`--careful` the same documents are judged without `decoding/json_fast_path` as well, and `without` is how much longer that takes.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from timestore_assets.landing.prepare import Rules, prepare
-from timestore_assets.landing.validate import Validator
+from timestore_assets.decoding.json_fast_path import Values, all_unproven
+from timestore_assets.landing.preparing.prepare import Rules, prepare
+from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import duckdb_type, literal, parse_type
-from timestore_assets.sources.port import Batch
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.sources.batches import Batch
 
 SENSORS = "ts: timestamp, device: string, site: string, temp: double, humidity: double, n: int64, ok: bool"
 FLIGHTS = (
@@ -53,25 +56,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--careful", action="store_true", help="judge without the fast path too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         con = connect(EngineLimits(memory_bytes=500_000_000, threads=2, temp_dir=Path(folder)))
         for name, make in CASES.items():
-            _compare(con, name, make(options.rows), options.repetitions)
+            _compare(con, name, make(options.rows), options.repetitions, options.careful)
         con.close()
 
 
-def _compare(con: duckdb.DuckDBPyConnection, name: str, case: Case, repetitions: int) -> None:
+def _compare(con: duckdb.DuckDBPyConnection, name: str, case: Case, repetitions: int, careful: bool) -> None:
     count = len(case.documents)
     table = pa.table({"value": pa.array(case.documents, pa.binary())})
-    bare, judged = [], []
+    bare, judged, slow = [], [], []
     for _ in range(repetitions):
         bare.append(_measured(lambda: _bare(con, case.dataset, table)))
         judged.append(_measured(lambda: _judged(con, case, table)))
+        if careful:
+            with patch("timestore_assets.decoding.json_documents.read_values", _nothing_proven):
+                slow.append(_measured(lambda: _judged(con, case, table)))
     (bare_cpu, _), (cpu, wall) = min(bare), min(judged)
     size = sum(map(len, case.documents)) // count
+    slower = f"  without {min(slow)[0] / cpu:.2f}" if slow else ""
     speed = f"{count / wall / 1e6:5.2f} M records/s  {cpu / count * 1e6:5.2f} core-us a record"
-    print(f"{name:22} {size:4} bytes  {speed}  bare {bare_cpu / count * 1e6:5.2f}  ratio {bare_cpu / cpu:.2f}", flush=True)
+    print(
+        f"{name:22} {size:4} bytes  {speed}  bare {bare_cpu / count * 1e6:5.2f}  ratio {bare_cpu / cpu:.2f}{slower}", flush=True
+    )
+
+
+def _nothing_proven(con: duckdb.DuckDBPyConnection, _documents: object, columns: Sequence[Column], _spellings: object) -> Values:
+    return all_unproven(con, columns)
 
 
 def _measured(work: Callable[[], None]) -> tuple[float, float]:
@@ -103,7 +117,7 @@ def _judged(con: duckdb.DuckDBPyConnection, case: Case, table: pa.Table) -> None
     batch = Batch(
         encoding="json", records=table, positions=positions, lines=None, bad=(), raw=lambda index: case.documents[index]
     )
-    found = prepare(con, batch, rules)
+    found = prepare(lambda work: work(con), batch, rules)
     assert found.counters.dead_letters == case.bad, found.counters
 
 

@@ -52,10 +52,10 @@ def main() -> None:
 @contextmanager
 def _server(folder: Path) -> Iterator[Any]:
     """Versity's gateway over a folder that can be filled without it."""
-    from timestore_assets_tests.kafka_cluster import HOST, free_ports
-    from timestore_assets_tests.object_server_binaries import versitygw
-    from timestore_assets_tests.object_servers import S3Server
-    from timestore_assets_tests.watched_process import wait_until, watched
+    from timestore_assets_tests.support.kafka_cluster import HOST, free_ports
+    from timestore_assets_tests.support.object_server_binaries import versitygw
+    from timestore_assets_tests.support.object_servers import S3Server
+    from timestore_assets_tests.support.watched_process import wait_until, watched
 
     port, root = free_ports(1)[0], folder / "objects"
     root.mkdir()
@@ -100,17 +100,17 @@ def _make_objects(server: Any, root: Path, days: int) -> list[str]:
 def _measure(server: Any, home: Path, below: str, names: list[str], days: int) -> None:
     import pytest
 
-    from timestore_assets_tests.object_source_ground import declaration, folder, put, reach
-    from timestore_assets_tests.orchestration_ground import ground
+    from timestore_assets_tests.support.bucket_source import declaration, folder, put, reach
+    from timestore_assets_tests.support.dagster_deployment import dagster_deployment
 
     start = datetime.now(UTC) - timedelta(days=days)
     text = declaration(server, below).replace("start: 2024-01-01", f"start: {start:%Y-%m-%d}")
     with pytest.MonkeyPatch.context() as environment:
         reach(server, environment)
-        with ground(home, text) as there:
+        with dagster_deployment(home, text) as there:
             print(f"\n{there.source.prefix}")
             before = _peak()
-            seconds, found = _timed(lambda: there.tick("watch_readings"))
+            seconds, found = _timed(lambda: there.tick("timestore_objects"))
             files = len(found.run_requests[0].run_config["ops"]["land_readings_files"]["config"]["files"])
             print(f"  a tick that finds {files:,} new files: {seconds:.2f} s, {_peak() - before:.0f} MB more memory")
             etag = folder(server).file(names[0]).identify().etag
@@ -128,7 +128,7 @@ def _round(there: Any, which: str, cursor: str | None) -> str:
     """Tick until the listing has been all round and begins again."""
     seconds, done = list[float](), False
     while not done:
-        took, found = _timed(lambda at=cursor: there.tick("watch_readings", at))
+        took, found = _timed(lambda at=cursor: there.tick("timestore_objects", at))
         seconds.append(took)
         cursor, done = found.cursor, "this round is" not in str(found.skip_message)
     ticks = f"{len(seconds)} tick{'s' if len(seconds) > 1 else ''}"
@@ -139,7 +139,7 @@ def _round(there: Any, which: str, cursor: str | None) -> str:
 
 def _until_found(there: Any, cursor: str | None) -> None:
     for ticks in range(1, 1000):
-        found = there.tick("watch_readings", cursor)
+        found = there.tick("timestore_objects", cursor)
         cursor = found.cursor
         if found.run_requests:
             print(f"  an object of today that has come in is asked for by tick {ticks}")
@@ -150,7 +150,7 @@ def _settle(there: Any, names: list[str], etag: str) -> None:
     """The files as landed, straight into the tables: landing so many would take hours and is not what is measured."""
     with there.warehouse() as warehouse:
         _, record = warehouse.resolve("readings")
-        source = warehouse.catalog.source(record.id, there.source.kind, there.source.address)
+        source = warehouse.catalog.sources.ensure(record.id, there.source.kind, there.source.address)
     values = {
         "dataset_id": record.id, "source_id": source.id, "sha256": "x", "etag": etag, "bytes": len(CONTENT), "state": "landed",
         "reason": "", "replaces": "[]", "newest": 1, "created_at": 0, "updated_at": 0,

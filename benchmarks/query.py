@@ -23,20 +23,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from timestore_assets.catalog.records import Counters, DatasetRecord, LandingCommit
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.commit_values import LandingCommit, RequestOutcomes, Span
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.model.aggregate_text import parse_aggregates
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Dataset, Dedupe
 from timestore_assets.model.position import Position
+from timestore_assets.model.question import Question, parse_every
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import ColumnStats, NewSegment
 from timestore_assets.model.types import DOUBLE, INT64, STRING, TIMESTAMP, literal
 from timestore_assets.model.window import Window
-from timestore_assets.querying.execute import Querier
-from timestore_assets.querying.question import Question, parse_aggregates, parse_every
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.querying.reading.querier import Querier
+from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.segments.writer import write_duckdb, write_parquet
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
-from timestore_assets.storage.segments import write_duckdb, write_parquet
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.storage.targets import Storage
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -76,10 +79,10 @@ def dataset(name: str, window: Window) -> Dataset:
 def build(folder: Path, name: str, window: Window, *, partitions: int, rows: int, format: str) -> Case:
     """Write sealed segments and their catalog rows."""
     declared = dataset(name, window)
-    catalog = SqlCatalog.open(f"sqlite:///{folder / (name + '.sqlite')}")
+    catalog = Catalog.open(f"sqlite:///{folder / (name + '.sqlite')}")
     store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
     limits = EngineLimits(memory_bytes=2_000_000_000, threads=2, temp_dir=folder / "spill")
-    record = catalog.register(declared, actor="benchmark")
+    record = catalog.datasets.register(declared, actor="benchmark")
     segments, uploads, staging = [], [], store.staging("benchmark")
     with connect(limits) as con:
         start = START
@@ -120,7 +123,7 @@ def segment(name: str, start: datetime, end: datetime, *, rows: int, size: int, 
         name=name,
         partition_start=start,
         kind="sealed",
-        format=format,  # type: ignore[arg-type]
+        format=format,
         rows=rows,
         bytes=size,
         min_time=start,
@@ -133,27 +136,24 @@ def segment(name: str, start: datetime, end: datetime, *, rows: int, size: int, 
     )
 
 
-def commit(catalog: SqlCatalog, record: DatasetRecord, segments: list[NewSegment]) -> None:
-    source = catalog.source(record.id, "files", "benchmark")
-    part = catalog.source_partition(source.id, "benchmark")
-    session = catalog.begin_session(record.id, "land", holder="benchmark", ttl=timedelta(hours=1))
+def commit(catalog: Catalog, record: DatasetRecord, segments: list[NewSegment]) -> None:
+    source = catalog.sources.ensure(record.id, "files", "benchmark")
+    part = catalog.sources.partition(source.id, "benchmark")
+    session = catalog.sessions.begin(record.id, "land", holder="benchmark", ttl=timedelta(hours=1))
     names = [one.name for one in segments]
-    catalog.announce(session, names)
+    catalog.sessions.announce(session, names)
     rows = sum(one.rows for one in segments)
-    catalog.commit_landing(
+    catalog.commits.land(
         LandingCommit(
             dataset_id=record.id,
             session_id=session,
             source_id=source.id,
-            source_partition_id=part.id,
-            start=part.position,
-            end=Position(offset=rows),
+            progress=RequestOutcomes(span=Span(source_partition_id=part.id, start=part.position, end=Position(offset=rows))),
             counters=Counters(read=rows, landed=rows),
             segments=tuple(segments),
-            intents=tuple(names),
         )
     )
-    catalog.end_session(session)
+    catalog.sessions.end(session)
 
 
 @contextmanager
@@ -195,11 +195,11 @@ def compare(case: Case, rounds: int) -> None:
     with plain(case) as direct:
         for label, question, sql in questions:
             ours, theirs = [], []
-            first = timed(lambda question=question: case.ask(**question))  # type: ignore[misc]
+            first = timed(lambda question=question: case.ask(**question))
             assert case.ask(**question) == direct(sql)
             for _ in range(rounds):
-                theirs.append(timed(lambda sql=sql: direct(sql)))  # type: ignore[misc]
-                ours.append(timed(lambda question=question: case.ask(**question)))  # type: ignore[misc]
+                theirs.append(timed(lambda sql=sql: direct(sql)))
+                ours.append(timed(lambda question=question: case.ask(**question)))
             mine, plain_ = statistics.median(ours), statistics.median(theirs)
             print(f"{case.name:<16} {label:<16} {mine:9.1f} ms {plain_:9.1f} ms {mine / plain_:6.2f}   first {first:7.1f} ms")
 
@@ -213,8 +213,8 @@ def timed(work: Callable[[], object]) -> float:
 def planning(folder: Path, rounds: int) -> None:
     """Planning only, over catalog rows without files."""
     declared = dataset("many", Window.HOUR)
-    catalog = SqlCatalog.open(f"sqlite:///{folder / 'many.sqlite'}")
-    record = catalog.register(declared, actor="benchmark")
+    catalog = Catalog.open(f"sqlite:///{folder / 'many.sqlite'}")
+    record = catalog.datasets.register(declared, actor="benchmark")
     stats = {"device": ColumnStats(min="a", max="b"), "value": ColumnStats(min=0.0, max=1.0)}
     hours = [START + timedelta(hours=number) for number in range(10_000)]
     commit(
@@ -236,8 +236,8 @@ def planning(folder: Path, rounds: int) -> None:
     ]
     for label, question in cases:
         asked = Question(dataset="many", **question)
-        first = timed(lambda asked=asked: querier.plan(declared, record, asked))  # type: ignore[misc]
-        times = [timed(lambda asked=asked: querier.plan(declared, record, asked)) for _ in range(rounds * 3)]  # type: ignore[misc]
+        first = timed(lambda asked=asked: querier.plan(declared, record, asked))
+        times = [timed(lambda asked=asked: querier.plan(declared, record, asked)) for _ in range(rounds * 3)]
         chosen = querier.plan(declared, record, asked)
         spent = f"{first:6.1f} ms, then {statistics.median(times):6.1f} ms"
         print(f"planning {label:<16} {spent}   {chosen.scanned:,} read, {chosen.pruned:,} pruned")

@@ -26,11 +26,11 @@ import duckdb
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import Segment, SegmentFormat
 from timestore_assets.model.types import DOUBLE, INT64, STRING, TIMESTAMP
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.segments.reader import opened
+from timestore_assets.segments.writer import write_duckdb, write_parquet
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
-from timestore_assets.storage.reading import opened
-from timestore_assets.storage.segments import write_duckdb, write_parquet
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.storage.targets import Storage
 
 SIZES = (1_000, 10_000, 50_000, 119_000, 250_000, 500_000, 1_000_000, 2_000_000)

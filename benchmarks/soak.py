@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> None:
-    from timestore_assets_tests.kafka_ground import KafkaCluster
+    from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 
     total = options.backlog + int(options.rate * options.minutes * 60)
     with KafkaCluster(1, folder=folder) as cluster:
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
 
 @contextmanager
 def _daemon(log: Path) -> Iterator[None]:
-    from timestore_assets.cli.daemon import Child, dagster_command, prepare_home, project_folder, running
+    from timestore_assets.cli.dagster_processes import Child, dagster_command, prepare_home, project_folder, running
     from timestore_assets.settings import Settings
 
     project = project_folder()
@@ -105,26 +105,26 @@ def _watch(total: int, producing: threading.Thread, *, limit: float) -> Samples:
     with Warehouse.open() as warehouse:
         (source,) = warehouse.declared("metrics").kafka_sources
         while time.monotonic() < end:
-            (status,) = warehouse.status(["metrics"])["datasets"]
-            (told,) = status["sources"]
-            samples.lag.append(told["lag"] if told["lag"] is not None else -1)
-            if told["paused_reason"]:
-                samples.paused.add(told["paused_reason"])
+            status = warehouse.status("metrics")
+            (topic,) = status.sources
+            read, totals = topic.record.counters.read, status.totals
+            samples.lag.append(topic.lag if topic.lag is not None else -1)
+            if topic.record.paused:
+                samples.paused.add(topic.record.paused)
             held = {one.held_by for one in warehouse.lag("metrics", source).partitions} - {None}
             samples.sessions.append(len(held))
             for process, rss in _session_processes().items():
                 samples.peaks_mb.setdefault(process, []).append(rss)
             if len(samples.lag) % 6 == 0:
                 rss = ", ".join(f"{found[-1]:.0f}" for found in samples.peaks_mb.values())
-                line = f"read {told['read']:,}, lag {samples.lag[-1]:,}, {len(held)} sessions, {status['partitions']} partitions"
-                print(f"  {line}, {status['unbuilt_rows']:,} unbuilt, run processes {rss} MB", flush=True)
-            if told["read"] >= total and not producing.is_alive() and not held:
+                line = f"read {read:,}, lag {samples.lag[-1]:,}, {len(held)} sessions, {totals.partitions} partitions"
+                print(f"  {line}, {totals.unbuilt_rows:,} unbuilt, run processes {rss} MB", flush=True)
+            if read >= total and not producing.is_alive() and not held:
                 break
             time.sleep(SAMPLE_SECONDS)
         with warehouse.sql("SELECT count(*), count(DISTINCT count) FROM metrics") as answer:
             stored = [column[0].as_py() for column in answer.table().columns]
-        (status,) = warehouse.status(["metrics"])["datasets"]
-        print(f"stored and distinct: {stored}, wanted {total:,}; {status['sources'][0]}")
+        print(f"stored and distinct: {stored}, wanted {total:,}; {warehouse.status('metrics').sources[0]}")
         if stored != [total, total]:
             raise SystemExit("not every record is stored exactly once")
     return samples

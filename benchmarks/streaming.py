@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _compare(options: argparse.Namespace, folder: Path) -> None:
-    from timestore_assets_tests.kafka_ground import KafkaCluster
+    from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 
     with KafkaCluster(1, folder=folder, heap="512m") as cluster:
         cluster.create_topic(TOPIC, options.partitions)
@@ -88,7 +88,8 @@ def _bare(options: argparse.Namespace) -> dict[str, float]:
 
 def _land(options: argparse.Namespace) -> dict[str, float]:
     make_home(options.folder, options.servers)
-    import timestore_assets.landing.stream_session  # noqa: F401 - its imports are no part of the figure
+    import timestore_assets.landing.topics.streamer
+    import timestore_assets.sources.kafka.kafka_topics  # noqa: F401 - imports are no part of the figure
     from timestore_assets.warehouse import Warehouse
 
     with Warehouse.open() as warehouse:

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> None:
-    from timestore_assets_tests.kafka_ground import KafkaCluster
+    from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 
     with KafkaCluster(1, folder=folder) as cluster:
         cluster.create_topic(TOPIC, options.partitions)

@@ -1,6 +1,7 @@
 """Write `requirements.lock`: the newest versions that pyproject.toml allows, resolved in a throw-away environment.
 
-Only names and versions are written, so that the file works with whatever index a machine is set up for.
+Only names and versions are written, so that the file works with whatever index a machine is set up for. With `--keep` what is
+pinned stays, and only what is new is added.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-HEADER = "# Made by `make lock` from pyproject.toml; run, demo and development dependencies with everything they pull in.\n"
+LOCK = ROOT / "requirements.lock"
+HEADER = "# Made by `make lock` from pyproject.toml: the core, every extra and development, with everything they pull in.\n"
+
+
+def is_own(wanted: str) -> bool:
+    """Whether it names other extras, which stand in the file themselves."""
+    return wanted.startswith("timestore-assets[")
 
 
 def main() -> None:
@@ -21,16 +28,17 @@ def main() -> None:
     wanted = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
-        *(wanted for extra in project["project"]["optional-dependencies"].values() for wanted in extra),
+        *(wanted for extra in project["project"]["optional-dependencies"].values() for wanted in extra if not is_own(wanted)),
         *project["dependency-groups"]["dev"],
     ]
+    kept = ["--constraint", str(LOCK)] if "--keep" in sys.argv[1:] else []
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", *wanted, "editables"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", *kept, *wanted, "editables"], check=True)
         frozen = subprocess.run([python, "-m", "pip", "freeze"], check=True, capture_output=True, text=True).stdout
     pins = [line for line in frozen.splitlines() if "==" in line]
-    (ROOT / "requirements.lock").write_text(HEADER + "\n".join(pins) + "\n")
+    LOCK.write_text(HEADER + "\n".join(pins) + "\n")
     print(f"requirements.lock: {len(pins)} packages", file=sys.stderr)
 
 

@@ -1,10 +1,12 @@
-"""Generate `docs/configuration.md` from the settings and `docs/dataset-reference.md` from the declaration's model.
+"""Generate pages of the docs: `configuration.md` from the settings, `dataset-reference.md` from the declaration's model,
+`command-line-reference.md` from the commands.
 
 `python scripts/reference.py docs` writes them; a test compares what is in the repository with what this makes.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,14 +16,19 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from typer.core import TyperArgument, TyperGroup
+from typer.main import get_command
 
-from timestore_assets.model.attributes import (
+from timestore_assets.cli.main import app
+from timestore_assets.declaration.alert_list import AlertAttributes
+from timestore_assets.declaration.attributes import (
     ColumnAttributes,
     DatasetAttributes,
     FilesAttributes,
     FlushAttributes,
     HttpAttributes,
     KafkaAttributes,
+    TimeAttributes,
 )
 from timestore_assets.settings import Settings
 
@@ -36,7 +43,14 @@ Every setting is an environment variable; nothing is read from a file. (Generate
 DATASET = """# Dataset reference
 
 The keys below `attributes:` in a `defs.yaml` whose `type` is `timestore_assets.Dataset`. A wrong key or value is refused when the
-declaration is loaded, with file, line, key and what to write instead. (Generated from `timestore_assets/model/attributes.py`.)
+declaration is loaded, with file, line, key and what to write instead.
+(Generated from `timestore_assets/declaration/attributes.py`.)
+"""
+
+COMMANDS = """# Command line
+
+Every command takes `--help`, and `--json` where a program could read the answer. Exit codes: 0 done, 2 bad usage or input,
+3 refused, 1 unexpected. (Generated from `timestore_assets/cli/`.)
 """
 
 
@@ -53,13 +67,57 @@ def dataset_reference() -> str:
     """The text of docs/dataset-reference.md."""
     parts = [DATASET, _table("Dataset", DatasetAttributes)]
     parts += [_table("`columns.NAME`", ColumnAttributes), _table("`sources[].files`", FilesAttributes)]
+    parts.append(_table("`sources[].….times.COLUMN`", TimeAttributes))
     parts += [_table("`sources[].kafka`", KafkaAttributes), _table("`sources[].kafka.flush`", FlushAttributes)]
     parts.append(_table("`sources[].http`", HttpAttributes))
+    parts.append(_table("`alerts[]`", AlertAttributes))
     for name, field in DatasetAttributes.model_fields.items():
         nested = _nested(field.annotation)
-        if nested is not None and name not in ("columns", "sources"):
+        if nested is not None and name not in ("columns", "sources", "alerts"):
             parts.append(_table(f"`{name}`", nested))
     return "\n".join(parts)
+
+
+def command_line() -> str:
+    """The text of docs/command-line-reference.md."""
+    return "\n".join([COMMANDS, *_commands(get_command(app), "timestore")])
+
+
+def _commands(command: Any, path: str) -> Iterator[str]:
+    if isinstance(command, TyperGroup):
+        for name, under in sorted(command.commands.items()):
+            if not under.hidden:
+                yield from _commands(under, f"{path} {name}")
+        return
+    arguments = " ".join(f"[{_upper(one)}]" if not one.required else _upper(one) for one in command.params if _is_argument(one))
+    yield f"## {path}\n\n```\n{path} [OPTIONS] {arguments}".rstrip() + "\n```\n"
+    yield f"{_plain(command.help or '')}\n"
+    rows = [f"| {_spelling(parameter)} | {_meant(parameter)} |" for parameter in command.params if parameter.name != "help"]
+    if rows:
+        yield "\n".join(["| argument or option | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def _is_argument(parameter: Any) -> bool:
+    return isinstance(parameter, TyperArgument)
+
+
+def _upper(argument: Any) -> str:
+    return f"{(argument.metavar or argument.name).upper()}{'...' if argument.nargs == -1 else ''}"
+
+
+def _spelling(parameter: Any) -> str:
+    if _is_argument(parameter):
+        return f"`{_upper(parameter)}`"
+    return ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+
+
+def _meant(parameter: Any) -> str:
+    return _plain(parameter.help or "").replace("\n", " ").replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Help without the marks that rich and click read."""
+    return re.sub(r"\[/?(?:bold|dim|italic|cyan|green|yellow)\]", "", text.replace("\b\n", "")).strip()
 
 
 def _table(title: str, model: type[BaseModel]) -> str:
@@ -69,7 +127,9 @@ def _table(title: str, model: type[BaseModel]) -> str:
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    yield from model.model_fields.items()
+    """What only this kind has comes first, then what it shares with others."""
+    kinds = [vars(kind).get("__annotations__", {}) for kind in model.__mro__]
+    yield from sorted(model.model_fields.items(), key=lambda named: next(i for i, own in enumerate(kinds) if named[0] in own))
 
 
 def _meaning(field: FieldInfo) -> str:
@@ -107,6 +167,7 @@ def main(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "configuration.md").write_text(configuration())
     (folder / "dataset-reference.md").write_text(dataset_reference())
+    (folder / "command-line-reference.md").write_text(command_line())
 
 
 if __name__ == "__main__":

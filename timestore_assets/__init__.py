@@ -1,7 +1,8 @@
 """A time-series warehouse declared as Dagster assets.
 
-`Dataset`, the component a `defs.yaml` names, and `TimestoreClient` are imported when they are used, so that the command line
-starts without Dagster.
+`open()` gives the warehouse of this process's settings to a script or a notebook, `TimestoreClient` and `AsyncTimestoreClient`
+the one behind a service; `Dataset` is the component a `defs.yaml` names, `defs` what a project of one's own merges in. All are
+imported when they are used, so that the command line starts without Dagster.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from timestore_assets.client import TimestoreClient
+    from timestore_assets.client import AsyncTimestoreClient, TimestoreClient
+    from timestore_assets.in_process import open as open
+    from timestore_assets.orchestration.code_location import defs
     from timestore_assets.orchestration.component import Dataset
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "TimestoreClient", "__version__"]
+# `open` is left out: a star import would hide Python's own
+__all__ = ["AsyncTimestoreClient", "Dataset", "TimestoreClient", "__version__", "defs"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,12 +25,20 @@ def __getattr__(name: str) -> Any:
         from timestore_assets.orchestration.component import Dataset
 
         return Dataset
-    if name == "TimestoreClient":
-        from timestore_assets.client import TimestoreClient
+    if name == "defs":
+        from timestore_assets.orchestration.code_location import defs
 
-        return TimestoreClient
+        return defs
+    if name in ("AsyncTimestoreClient", "TimestoreClient"):
+        from timestore_assets import client
+
+        return getattr(client, name)
+    if name == "open":
+        from timestore_assets import in_process
+
+        return in_process.open
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "open"])

@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from timestore_assets.dagster_project import project_around
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.target import Driver
 
 if TYPE_CHECKING:
-    from timestore_assets.landing.backpressure import Marks
-    from timestore_assets.landing.bulk_limits import BulkLimits
-    from timestore_assets.storage.engine import EngineLimits
-    from timestore_assets.upkeep.ledgers import LedgerAges
+    from timestore_assets.model.allowances import Allowances
 
-PACKAGED_DEFS = Path(__file__).parent / "defs"
+_ROOT = Path(__file__).parent.parent
 
 
 def _default_home() -> Path:
-    """`.timestore/` in the checkout this package is installed from, else in the working directory."""
-    checkout = Path(__file__).parent.parent
-    return (checkout if (checkout / "workspace.yaml").exists() else Path.cwd()) / ".timestore"
+    """`.timestore/` in the Dagster project around the working directory, in the checkout of this package, or right here."""
+    project = project_around(Path.cwd())
+    if project is not None:
+        return project.root / ".timestore"
+    return (_ROOT if is_checkout(_ROOT) else Path.cwd()) / ".timestore"
+
+
+def is_checkout(folder: Path) -> bool:
+    """Whether a folder is a checkout of this package, the one that this process runs from."""
+    return folder == _ROOT and (folder / "timestore_assets_tests").is_dir()
 
 
 class Settings(BaseSettings):
@@ -36,6 +41,11 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=_default_home,
         description="Embedded catalog, local data, Dagster home and watched prefixes; nothing is written anywhere else.",
+    )
+    file_access: Literal["private", "group", "umask"] = Field(
+        "private",
+        description="Who may read what is written on this machine: `private`, its user alone; `group`, its group too; `umask`, "
+        "whoever the process's umask lets.",
     )
     defs: str = Field("", description="More folders of declarations (each holding `*/defs.yaml`), separated as in PATH.")
     database_url: SecretStr | None = Field(
@@ -123,6 +133,12 @@ class Settings(BaseSettings):
     partition_build_backoff_ms: int = Field(15_000, ge=0, description="Pause before the next try of a build, doubled each time.")
     partition_build_concurrency: int = Field(2, ge=1, description="Build runs at a time, over all datasets (Dagster pool).")
     sensor_interval_seconds: int = Field(5, ge=1, description="How often the sensors look at watched prefixes and partitions.")
+    dagster_reload_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@]+(/[^\s?#]*)?$",
+        description="Address of Dagster's webserver (`http://host:3000`), which a code location asks to load it anew when "
+        "declarations have changed; without it somebody has to press Reload.",
+    )
     gc_grace_seconds: int = Field(3600, ge=0, description="Age at which files that no manifest names may be collected.")
     keep_versions_seconds: int = Field(
         7 * 86400, ge=0, description="How long superseded segments stay for `--as-of`, rollback and running readers."
@@ -184,7 +200,28 @@ class Settings(BaseSettings):
         "info", description="What the HTTP service logs, as JSON lines; never a payload."
     )
     serve_host: str = Field("127.0.0.1", description="Address that the HTTP service listens on; only this machine by default.")
+    upload_bytes: int = Field(
+        256_000_000, ge=1_000, description="Size of a file that an administrator uploads to the HTTP service at most."
+    )
+    dagster_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]+$",
+        description="Address of the Dagster UI, which the page of the HTTP service then links to; `timestore dev` sets it.",
+    )
     serve_port: int = Field(4100, ge=1, le=65535, description="Port of the HTTP service.")
+    flight_address: str | None = Field(
+        None, description="`HOST:PORT` that the service takes Arrow Flight SQL on (ADBC, JDBC), beside HTTP; nowhere by default."
+    )
+    http_connections: int = Field(
+        1_000, ge=1, description="Connections to the HTTP service at a time; beyond, those that wait longest are closed."
+    )
+    http_url_bytes: int = Field(8_192, ge=256, description="Bytes of a request's address at most.")
+    http_headers: int = Field(100, ge=10, description="Headers of a request at most.")
+    http_header_bytes: int = Field(32_768, ge=1_024, description="Bytes of all headers of a request at most.")
+    http_head_seconds: int = Field(10, ge=1, description="How long the headers of a request may take to arrive.")
+    http_body_seconds: int = Field(20, ge=1, description="How long a body may bring nothing, or less than the slowest rate.")
+    http_body_rate: int = Field(1_000, ge=0, description="Bytes a second that a body brings in the mean at least.")
+    http_idle_seconds: int = Field(5, ge=1, description="How long a connection is kept open for a next request.")
     serve_merge_deltas: int = Field(
         64, ge=0, description="Small delta segments of an open partition that the HTTP service merges by itself; 0: never."
     )
@@ -204,6 +241,19 @@ class Settings(BaseSettings):
     )
     jwt_issuer: str | None = Field(None, description="Issuer that a JSON Web Token must name.")
     jwt_audience: str | None = Field(None, description="Audience that a JSON Web Token must name.")
+    http_declare_prefixes: str = Field(
+        "inbox/{dataset}/*",
+        description="Folders and bucket prefixes that a declaration over HTTP may watch: patterns separated by commas, `*` for "
+        "anything, `{dataset}` for its own name.",
+    )
+    http_declare_topics: str = Field("", description="Topics that a declaration over HTTP may read, likewise; none by default.")
+    http_declare_groups: str = Field(
+        "timestore-{dataset}", description="Consumer groups whose offsets it may move, likewise; its own by default."
+    )
+    http_declare_dead_letter_topics: str = Field(
+        "", description="Topics that it may send dead letters to, likewise; none by default."
+    )
+    http_declare_targets: str = Field("default", description="Storage targets that it may choose, likewise.")
     ingest_linger_ms: int = Field(
         20, ge=0, description="How long a request waits for others to share its commit, when no commit is under way."
     )
@@ -235,6 +285,16 @@ class Settings(BaseSettings):
     hot_fallback: Literal["parquet_only", "error"] = Field(
         "parquet_only", description="What a query gets while the brokers are away: what is landed, with a warning, or an error."
     )
+    alert_channels: SecretStr | None = Field(
+        None,
+        description="Where alerts go: a JSON object of name to address, `https://…` for a webhook, `slack+https://…` for Slack's "
+        "incoming webhook, `smtp://user:password@host:587/?from=…&to=…` or `smtps://…` for mail.",
+    )
+    alert_secret: SecretStr | None = Field(
+        None, description="Key that webhooks are signed with (`X-Timestore-Signature`, HMAC-SHA256 of the body)."
+    )
+    alert_run_failures: str = Field("", description="Channels, separated by commas, that are told of failed Dagster runs.")
+    alert_interval_seconds: int = Field(30, ge=1, description="How often the conditions of alerts are looked at.")
     otlp_endpoint: str | None = Field(
         None, description="OpenTelemetry collector (OTLP over HTTP) that traces are sent to; none by default."
     )
@@ -272,7 +332,7 @@ class Settings(BaseSettings):
 
     @property
     def catalog_url(self) -> str:
-        """Without a secret of AWS Secrets Manager, which `catalog.database_address` looks up."""
+        """Without a secret of AWS Secrets Manager, which `catalog.open_catalog` looks up."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.home_folder / 'catalog.sqlite'}"
@@ -284,9 +344,15 @@ class Settings(BaseSettings):
 
     @property
     def declaration_folders(self) -> tuple[Path, ...]:
-        """Folders with `*/defs.yaml`: the packaged ones, the home's, then those of TIMESTORE_DEFS."""
+        """Folders with `*/defs.yaml`: the home's, then those of TIMESTORE_DEFS."""
         others = tuple(Path(part).expanduser() for part in self.defs.split(os.pathsep) if part)
-        return (PACKAGED_DEFS, self.home_folder / "defs", *others)
+        return (self.home_folder / "defs", *others)
+
+    @property
+    def project_defs(self) -> Path | None:
+        """The folder of components of the Dagster project that this process is started in, which Dagster itself loads."""
+        project = project_around(Path.cwd())
+        return project.defs_folder if project is not None else None
 
     @property
     def gc_grace(self) -> timedelta:
@@ -296,38 +362,14 @@ class Settings(BaseSettings):
     def keep_versions(self) -> timedelta:
         return timedelta(seconds=self.keep_versions_seconds)
 
-    def ledger_ages(self) -> LedgerAges:
-        """How long the catalog remembers what has become of things."""
-        from timestore_assets.upkeep.ledgers import LedgerAges
+    def allowances(self) -> Allowances:
+        """What a declaration over HTTP may name."""
+        from timestore_assets.model.allowances import Allowances, patterns_of
 
-        return LedgerAges(
-            audit=timedelta(seconds=self.audit_keep_seconds),
-            ingestions=timedelta(seconds=self.ingest_keep_seconds),
-            settled=timedelta(seconds=self.ledger_keep_seconds),
-            keys=None if self.key_keep_seconds is None else timedelta(seconds=self.key_keep_seconds),
-        )
-
-    def backlog_marks(self) -> Marks:
-        """When landing topics pauses and goes on."""
-        from timestore_assets.landing.backpressure import Mark, Marks
-
-        return Marks(
-            deltas=Mark(high=self.backlog_high_deltas, low=self.backlog_low_deltas),
-            bytes=Mark(high=self.backlog_high_bytes, low=self.backlog_low_bytes),
-            builds=Mark(high=self.backlog_high_builds, low=self.backlog_low_builds),
-            commit_ms=Mark(high=self.backlog_high_commit_ms, low=0),
-        )
-
-    def bulk_limits(self) -> BulkLimits:
-        """How much of a large drop one landing works on at a time."""
-        from timestore_assets.landing.bulk_limits import BulkLimits
-
-        return BulkLimits(chunk_bytes=self.bulk_chunk_bytes, commit_bytes=self.bulk_commit_bytes, parallel=self.bulk_parallel)
-
-    def engine_limits(self) -> EngineLimits:
-        """Limits of one DuckDB connection; spilled data goes below TIMESTORE_HOME."""
-        from timestore_assets.storage.engine import EngineLimits
-
-        return EngineLimits(
-            memory_bytes=self.memory, threads=self.threads or os.cpu_count() or 1, temp_dir=self.home_folder / "spill"
+        return Allowances(
+            prefixes=patterns_of(self.http_declare_prefixes),
+            topics=patterns_of(self.http_declare_topics),
+            groups=patterns_of(self.http_declare_groups),
+            dead_letter_topics=patterns_of(self.http_declare_dead_letter_topics),
+            targets=patterns_of(self.http_declare_targets),
         )

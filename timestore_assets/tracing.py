@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from timestore_assets.model.errors import InputError
+from timestore_assets.extras import extra
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -25,7 +25,7 @@ _tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class TraceContext:
     """Where a trace has come to: what other threads and processes need to go on from there, as W3C writes it.
 
     `trace_id`: 32 hex digits. `span_id`: 16. `sampled`: whether the trace is kept.
@@ -36,7 +36,7 @@ class Place:
     sampled: bool = True
 
 
-class Noting:
+class OpenSpan:
     """A span while it is open."""
 
     __slots__ = ("_span",)
@@ -61,23 +61,28 @@ class Noting:
             self._span.set_status(StatusCode.ERROR, reason)
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> TraceContext | None:
         """None where nothing is traced."""
         return None if self._span is None else _place(self._span.get_span_context())
 
 
-_SILENT = Noting()
+_SILENT = OpenSpan()
 
 
 @contextmanager
 def span(
-    name: str, *, parent: Place | None = None, links: Sequence[Place] = (), kind: Kind = "internal", **attributes: Value
-) -> Iterator[Noting]:
+    name: str,
+    *,
+    parent: TraceContext | None = None,
+    links: Sequence[TraceContext] = (),
+    kind: Kind = "internal",
+    **attributes: Value,
+) -> Iterator[OpenSpan]:
     """One step of what is traced; steps inside it, in this thread or task, become its children.
 
     Args:
         parent: what it is a step of, when that is in another thread or process. links: other traces that it serves too.
-        attributes: as in `Noting.note`. Names, counts, sizes; never a payload or a secret.
+        attributes: as in `OpenSpan.note`. Names, counts, sizes; never a payload or a secret.
     """
     if _tracer is None:
         yield _SILENT
@@ -95,13 +100,13 @@ def span(
     )
     with opened as found:
         try:
-            yield Noting(found)
+            yield OpenSpan(found)
         except Exception as error:
             found.set_status(StatusCode.ERROR, type(error).__name__)
             raise
 
 
-def here() -> Place | None:
+def here() -> TraceContext | None:
     """Where the trace of this thread or task has come to, to be handed to another; None where nothing is traced."""
     if _tracer is None:
         return None
@@ -119,18 +124,16 @@ def tracing(endpoint: str | None) -> Iterator[None]:
         endpoint: the collector's address, as `http://localhost:4318`.
 
     Raises:
-        InputError: the extra `tracing` is not installed.
+        MissingExtraError: the extra `tracing` is not installed.
     """
     if endpoint is None:
         yield
         return
-    try:
+    with extra("tracing"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError:
-        raise InputError("TIMESTORE_OTLP_ENDPOINT needs the extra `tracing`: pip install 'timestore-assets[tracing]'") from None
     address = endpoint if endpoint.endswith(_PATH) else endpoint.rstrip("/") + _PATH
     provider = TracerProvider(resource=Resource.create({"service.name": SERVICE_NAME}), shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=address, timeout=EXPORT_SECONDS)
@@ -156,20 +159,20 @@ def _named(attributes: dict[str, Value]) -> dict[str, Value]:
     return {name.replace("_", "."): value for name, value in attributes.items()}
 
 
-def _place(context: SpanContext) -> Place:
-    return Place(
+def _place(context: SpanContext) -> TraceContext:
+    return TraceContext(
         trace_id=f"{context.trace_id:032x}", span_id=f"{context.span_id:016x}", sampled=bool(context.trace_flags.sampled)
     )
 
 
-def _remote(place: Place) -> SpanContext:
+def _remote(place: TraceContext) -> SpanContext:
     from opentelemetry.trace import SpanContext, TraceFlags
 
     flags = TraceFlags(TraceFlags.SAMPLED if place.sampled else TraceFlags.DEFAULT)
     return SpanContext(int(place.trace_id, 16), int(place.span_id, 16), is_remote=True, trace_flags=flags)
 
 
-def _context(place: Place) -> Context:
+def _context(place: TraceContext) -> Context:
     from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
     return set_span_in_context(NonRecordingSpan(_remote(place)))

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
+import sys
+
+
+def _end_at_once(worker: int) -> None:
+    """End a worker without taking the interpreter apart: all has been reported and closed by now.
+
+    DuckDB's bindings look then for objects that somebody still holds. A daemon thread of any test is enough for a page about
+    leaks, which every process would print over the summary of the run.
+    """
+    if os.getpid() == worker:  # not what a test has forked from it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    atexit.register(_end_at_once, os.getpid())  # before all else is imported, so that it is called after what that registers
+
+# ruff: noqa: E402 - see the line above
+import contextlib
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets_tests import catalogs
-from timestore_assets_tests.catalog_ground import Ground
-from timestore_assets_tests.kafka_ground import EmbeddedKafka, KafkaCluster, kafka_or_skip
-from timestore_assets_tests.kafka_jars import NoKafkaError, kafka_jars
-from timestore_assets_tests.object_server_fixtures import (  # noqa: F401 (pytest finds fixtures by their names here)
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets_tests.support import catalogs
+from timestore_assets_tests.support.catalog_dataset import CatalogDataset
+from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, KafkaCluster, kafka_or_skip
+from timestore_assets_tests.support.kafka_jars import NoKafkaError, kafka_jars
+from timestore_assets_tests.support.object_server_fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
     azure_server,
     fetched_beside,
     gcs_server,
@@ -37,15 +58,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests run on one worker, so that what they share is started once; groups of several files stay as marked.
 
-    Groups with slow tests come first: the last tests of a session are short, and no worker waits long for another. Those of
-    object stores, whose programs may have to be built, come next.
+    Groups with slow tests come first: the last tests of a session are short, and no worker waits long for another. Of those,
+    the ones of many tests come before the ones of few, behind which a worker has already been given its next group to wait.
+    Those of object stores, whose programs may have to be built, come next.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     stores = {_group(item) for item in items if programs_of(item)}
     slow = {_group(item) for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (_group(item) not in slow - stores, _group(item) not in stores))
+    first, sizes = slow - stores, Counter(map(_group, items))
+
+    def place(item: pytest.Item) -> tuple[bool, bool, int]:
+        group = _group(item)
+        return group not in first, group not in stores, -sizes[group] if group in first else 0
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -100,21 +128,28 @@ def catalog_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def catalog(catalog_url: str) -> Iterator[SqlCatalog]:
-    opened = SqlCatalog.open(catalog_url)
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    opened = Catalog.open(catalog_url)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def ground(catalog: SqlCatalog) -> Ground:
-    return Ground.of(catalog)
+def catalog_dataset(catalog: Catalog) -> CatalogDataset:
+    return CatalogDataset.of(catalog)
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """One node of real Apache Kafka that tests share; each makes topics of its own."""
     with kafka_or_skip(folder=tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session", params=["sasl_plain", "scram", "tls"])
+def secured_kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """A node that asks clients who they are, in each of the ways, one after the other: the tests of one way share it."""
+    with kafka_or_skip(folder=tmp_path_factory.mktemp("secured"), security=request.param) as cluster:
         yield cluster
 
 

@@ -1,30 +1,68 @@
-"""Segments of a partition into new ones: drop retracted rows, deduplicate, sort, cut, write. Nothing is published here."""
+"""Segments of a partition into new ones: drop retracted rows, deduplicate, sort, cut, write. Nothing is published here.
+
+A damaged file is found before it is merged, or after a merge failed for it: DuckDB's own words rarely name it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
-from timestore_assets.building.carve import ROWID, Carver
-from timestore_assets.building.damage import damaged_segment
-from timestore_assets.building.deduplicate import deduplicated
-from timestore_assets.building.plan import BuildPlan
-from timestore_assets.model.content_hash import hash_sql
+from timestore_assets.building.build_plan import BuildPlan
+from timestore_assets.building.file_splitting import ROWID, FileSplitter
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import UnavailableError
+from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
-from timestore_assets.storage.engine import disk_failures
-from timestore_assets.storage.port import Readable, Upload
-from timestore_assets.storage.reading import opened
-from timestore_assets.storage.segments import WrittenFile, write_parquet
+from timestore_assets.segments.content_hash import hash_sql
+from timestore_assets.segments.deduplicate import deduplicated
+from timestore_assets.segments.engine import disk_failures, one_thread, threads_of, unreadable
+from timestore_assets.segments.reader import opened
+from timestore_assets.segments.statistics import as_time
+from timestore_assets.segments.writer import WrittenFile, write_parquet
+from timestore_assets.storage.object_store import ObjectReader, Upload, damaged, digests_of, first_damaged
+
+
+def require_intact(
+    segments: Sequence[Segment], digests: Mapping[int, str], *, storage: ObjectReader, dataset: Dataset, partition: Partition
+) -> None:
+    """Let only segments be merged whose bytes are those that were committed: what is sealed counts as the truth from then on.
+
+    Raises:
+        DamagedError: one of them is not. UnavailableError: one is missing.
+    """
+    broken = first_damaged(segments, digests, storage=storage)
+    if broken is not None:
+        where = f"partition {partition.key} of dataset {dataset.name!r} is not built"
+        what = f"{where}; restore the object from a copy and build again, `timestore verify` says what else is"
+        raise damaged("segment", broken.name, what)
+
+
+def damaged_segment(
+    con: duckdb.DuckDBPyConnection,
+    segments: Iterable[Segment],
+    *,
+    storage: ObjectReader,
+    schema: Schema,
+    schema_of: Callable[[int], Schema],
+) -> TimestoreError | None:
+    """The error that names the first of the segments whose rows can't all be read; None when all can."""
+    for segment in segments:
+        try:
+            with opened(con, [segment], storage=storage, schema=schema, schema_of=schema_of, stored=True) as source:
+                # a hash over whole rows makes DuckDB decode every page
+                con.execute(f"SELECT max(hash(held)) FROM {source} AS held").fetchall()
+        except duckdb.Error as error:
+            return unreadable(segment.name, error)
+        except TimestoreError as error:
+            return error
+    return None
+
 
 _MERGED = "timestore_merged"
 _NUMBER = "__number"
@@ -32,33 +70,42 @@ _NUMBER = "__number"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeJob:
-    """What to merge, of which partition, and where the files go.
-
-    `schema`: the dataset's current one; `schema_of`: that of another version. `folder`: empty, for the new files. `temp_dir`:
-    where DuckDB spills. `name`: object name for the nth file of that format.
-    """
+    """What to merge, of which partition, and where the files go."""
 
     dataset: Dataset
     partition: Partition
     plan: BuildPlan
     schema: Schema
+    """The dataset's current one."""
     schema_of: Callable[[int], Schema]
+    """Another version of it."""
     retracted: frozenset[int]
-    storage: Readable
+    digests: Mapping[int, str]
+    """Of the segments' bytes as they were committed, by id."""
+    storage: ObjectReader
     folder: Path
+    """Empty, for the new files."""
     temp_dir: Path
+    """Where DuckDB spills."""
     name: Callable[[int, SegmentFormat], str]
+    """Object name for the nth file of that format."""
+
+    @property
+    def read(self) -> tuple[Segment, ...]:
+        """The segments that hold rows to keep: one whose every source was retracted need not be there, or whole, any more."""
+        return tuple(one for one in self.plan.merge if not one.source_ids or not self.retracted.issuperset(one.source_ids))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Merged:
-    """The new segments, their files, and what became of the rows. `content_hash`: of all of them, when the plan seals."""
+    """The new segments, their files, and what became of the rows."""
 
     segments: tuple[NewSegment, ...] = ()
     uploads: tuple[Upload, ...] = ()
     superseded_rows: int = 0
     retracted_rows: int = 0
     content_hash: str | None = None
+    """Of all of them, when the plan seals."""
 
 
 def merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
@@ -67,25 +114,42 @@ def merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
     Memory is bounded by the connection's limit: what exceeds it spills to its temporary folder.
 
     Raises:
-        UnavailableError: a segment is missing, or does not hold the rows that the catalog says. BadFileError: one is damaged.
+        DamagedError: the bytes of a segment are not those that were committed; BadFileError: it can't be read, and has no digest.
+        UnavailableError: a segment is missing, or does not hold the rows that the catalog says.
         StorageFullError: no room is left. duckdb.InterruptException: the connection was interrupted.
     """
     try:
-        with disk_failures(f"building {job.dataset.name} {job.partition.key}", job.temp_dir):
-            return _merge(con, job)
+        # held while they are merged, so that what was proved and what is read are the same files
+        with (
+            disk_failures(f"building {job.dataset.name} {job.partition.key}", job.temp_dir),
+            job.storage.reading(job.read),
+        ):
+            require_intact(job.read, job.digests, storage=job.storage, dataset=job.dataset, partition=job.partition)
+            return _merge_in_memory(con, job)
     except duckdb.InterruptException:
         raise  # somebody broke it off; no file is to blame
     except duckdb.Error as error:
-        damaged = damaged_segment(con, job.plan.merge, storage=job.storage, schema=job.schema, schema_of=job.schema_of)
+        damaged = damaged_segment(con, job.read, storage=job.storage, schema=job.schema, schema_of=job.schema_of)
         if damaged is None:
             raise
         raise damaged from error
 
 
+def _merge_in_memory(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
+    """Merge, and once more with one thread if that does not fit."""
+    try:
+        return _merge(con, job)
+    except duckdb.OutOfMemoryException:
+        if threads_of(con) == 1:
+            raise
+    with one_thread(con):
+        return _merge(con, job)
+
+
 def _merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
     with opened(
         con,
-        job.plan.merge,
+        job.read,
         storage=job.storage,
         schema=job.schema,
         schema_of=job.schema_of,
@@ -124,14 +188,14 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
     dataset = job.dataset
     order = _ordered(tuple(dict.fromkeys((*dataset.partition_by, *dataset.sort_columns))))
     try:
-        with deduplicated(con, source, dedupe=dataset.dedupe, schema=job.schema, total=kept) as found:
-            superseded = found.superseded
+        with deduplicated(con, source, dedupe=dataset.dedupe, schema=job.schema, total=kept) as unique:
+            superseded = unique.superseded
             number, columns = _numbered(job.schema)
-            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {found.rows} {order})")
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {unique.rows} {order})")
         digest = con.execute(hash_sql(job.schema, _MERGED)).fetchone()
-        carver = Carver(con=con, table=_MERGED, number=number, dataset=dataset, schema=job.schema, folder=job.folder)
-        pieces = carver.pieces(bytes_per_row=_bytes_per_row(job.plan.merge))
-        files = [(carver.write(piece), piece.semantic_key, piece.format) for piece in pieces]
+        splitter = FileSplitter(con=con, table=_MERGED, number=number, dataset=dataset, schema=job.schema, folder=job.folder)
+        pieces = splitter.pieces(bytes_per_row=_bytes_per_row(job.plan.merge))
+        files = [(splitter.write(piece), piece.semantic_key, piece.format) for piece in pieces]
     finally:
         con.execute(f"DROP TABLE IF EXISTS {_MERGED}")
     content_hash = digest[0] if digest else None
@@ -171,10 +235,14 @@ def _finished(
         raise UnavailableError(
             f"segments of {where} gave {written:,} rows where {expected:,} are catalogued; run `timestore verify`"
         )
-    names = [job.name(i, format) for i, (_, _, format) in enumerate(files)]
+    digests = digests_of(file.path for file, _, _ in files)
+    named = [
+        (job.name(i, format), replace(file, sha256=digest), key, format)
+        for i, ((file, key, format), digest) in enumerate(zip(files, digests, strict=True))
+    ]
     return Merged(
-        segments=tuple(_segment(job, name, *file) for name, file in zip(names, files, strict=True)),
-        uploads=tuple(Upload(staged=file.path, name=name) for name, (file, _, _) in zip(names, files, strict=True)),
+        segments=tuple(_segment(job, *one) for one in named),
+        uploads=tuple(Upload(staged=file.path, name=name, sha256=file.sha256) for name, file, _, _ in named),
         superseded_rows=superseded,
         retracted_rows=retracted,
         content_hash=content_hash,
@@ -191,8 +259,8 @@ def _segment(job: MergeJob, name: str, file: WrittenFile, key: tuple[str, ...] |
         format=format,
         rows=file.rows,
         bytes=file.bytes,
-        min_time=_time(times.min),
-        max_time=_time(times.max),
+        min_time=as_time(times.min),
+        max_time=as_time(times.max),
         schema_version=job.schema.version,
         semantic_key=key,
         level=job.plan.level,
@@ -200,6 +268,7 @@ def _segment(job: MergeJob, name: str, file: WrittenFile, key: tuple[str, ...] |
         deduplicated=sealed and job.dataset.dedupe is not None,
         source_ids=_source_ids(job),
         stats={column: stats for column, stats in file.stats.items() if column in job.schema.names},
+        sha256=file.sha256,
     )
 
 
@@ -207,7 +276,3 @@ def _source_ids(job: MergeJob) -> tuple[int, ...]:
     """Source partitions that rows may have come from; one too many only costs a build after its retraction."""
     held = {source for segment in job.plan.merge for source in segment.source_ids}
     return tuple(sorted(held - job.retracted))
-
-
-def _time(text: Any) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -1,4 +1,7 @@
-"""Which partitions should be built now, and why: what the build sensor and the command line ask."""
+"""Which partitions should be built now, and why: what the build sensor and the command line ask.
+
+That depends on what a dataset's sources still have to deliver, as far as the catalog knows.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,58 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from timestore_assets.building.feeds import Feeds
-from timestore_assets.catalog.records import PartitionRecord
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.records import PartitionRecord, TopicPartition
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import Partition
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SourceProgress:
+    """What the sources of a dataset still have to deliver."""
+
+    pending_files: int = 0
+    """Discovered and not settled."""
+    watermarks: tuple[datetime | None, ...] = ()
+    """One for each topic source that was ever read, None while it is unknown."""
+    delivering: bool = False
+    """A topic partition has had something to read until a short while ago (its source's `idle`)."""
+
+    @property
+    def watermark(self) -> datetime | None:
+        """The time before which no topic delivers any more; None when there are none, or one doesn't say."""
+        known = [time for time in self.watermarks if time is not None]
+        return min(known) if known and len(known) == len(self.watermarks) else None
+
+
+def source_progress(catalog: Catalog, dataset_id: int, dataset: Dataset) -> SourceProgress:
+    """Ask the catalog about every source of a dataset."""
+    watermarks: list[datetime | None] = []
+    delivering = False
+    for source in dataset.kafka_sources:
+        record = catalog.sources.ensure(dataset_id, source.kind, source.address)
+        partitions = catalog.topics.partitions(record.id)
+        if partitions:
+            watermarks.append(record.watermark)
+            delivering = delivering or any(one.quiet < source.idle for one in _of_newest_cluster(partitions))
+    return SourceProgress(pending_files=catalog.files.pending(dataset_id), watermarks=tuple(watermarks), delivering=delivering)
+
+
+def _of_newest_cluster(partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """A cluster that was left behind delivers nothing any more."""
+    newest = max(partitions, key=lambda one: one.id).cluster_id
+    return [one for one in partitions if one.cluster_id == newest]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """A partition to build. `reason`: one plain phrase. `closes`: the build should seal it."""
+    """A partition to build."""
 
     partition: Partition
     reason: str
+    """One plain phrase."""
     closes: bool
+    """The build should seal it."""
 
 
 def needed(
@@ -26,7 +68,7 @@ def needed(
     *,
     dataset: Dataset,
     requested: Mapping[str, str],
-    feeds: Feeds,
+    feeds: SourceProgress,
     newest: datetime | None,
     now: datetime,
 ) -> list[Need]:
@@ -51,7 +93,7 @@ def is_closed(
     record: PartitionRecord | None,
     *,
     dataset: Dataset,
-    feeds: Feeds,
+    feeds: SourceProgress,
     newest: datetime | None,
     now: datetime,
 ) -> bool:
@@ -77,7 +119,7 @@ def _need(
     dataset: Dataset,
     request: str | None,
     *,
-    feeds: Feeds,
+    feeds: SourceProgress,
     newest: datetime | None,
     now: datetime,
 ) -> Need | None:

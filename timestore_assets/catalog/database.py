@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +13,20 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from timestore_assets.catalog.failures import Failure, classify, translate
+from timestore_assets.catalog.database_errors import Failure, classify, translate
 from timestore_assets.catalog.instants import wall_clock
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, postgres_engine
-from timestore_assets.catalog.sqlite import WRITES, sqlite_engine
+from timestore_assets.catalog.replacement import Replacement
+from timestore_assets.catalog.sqlite import WRITES, bring_into_file, file_of, sqlite_engine
 from timestore_assets.model.errors import InputError, UnavailableError, UnknownOutcomeError
+from timestore_assets.retry import RetryPolicy
 
 T = TypeVar("T")
 ATTEMPTS = 6
 PATIENCE_SECONDS = 30.0
 RECONNECT_SECONDS = 20.0
 """How long a server that was there before, and is not now, is waited for: a restart takes some seconds."""
-_FIRST_PAUSE_SECONDS = 0.02
-_LONGEST_PAUSE_SECONDS = 1.0
+_BACKOFF = RetryPolicy(first_wait=0.04, longest_wait=1.0, jitter=0.5)
 
 
 class Database:
@@ -40,6 +40,9 @@ class Database:
         self.engine, self.place, self.schema, self.reconnect_seconds = engine, place, schema, reconnect_seconds
         self._was_there = False
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self.replacement = Replacement(place, file_of(engine.url) if self.is_sqlite else None)
+        event.listen(engine, "connect", lambda connection, _entry: self.replacement.opened(connection))
+        event.listen(engine, "close", lambda _connection, _entry: self.replacement.closed())
         event.listen(engine, "connect", _remember_process)
         event.listen(engine, "checkout", _refuse_after_fork)
         writes: dict[str, Any] = {WRITES: True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
@@ -84,6 +87,7 @@ class Database:
 
     def read_once(self, work: Callable[[Connection], T]) -> T:
         """The same without a second try; DBAPIError or SQLAlchemy's TimeoutError as they come."""
+        self.replacement.require()
         with _transaction(self._reading) as (connection, _):
             return work(connection)
 
@@ -98,14 +102,22 @@ class Database:
 
         Raises:
             UnavailableError: the database is locked, full or gone.
+            CatalogReplacedError: it is not the one that was opened; whatever was committed counts for nothing.
             UnknownOutcomeError: it broke during COMMIT and could not be settled.
         """
 
         def once() -> T:
+            self.replacement.require()
             with _transaction(self._writing) as (connection, transaction):
+                # it may have waited for another's transaction
+                self.replacement.require()
                 result = work(connection)
                 try:
                     transaction.commit()
+                    # what went into a file that nobody will find is not done
+                    self.replacement.require()
+                    if self.replacement.log_is_gone():
+                        bring_into_file(connection)
                     return result
                 except DBAPIError as error:
                     if not _outcome_unknown(error):
@@ -115,20 +127,25 @@ class Database:
 
         return self._persist(once)
 
+    def timed(self, work: Callable[[Connection, int], T], *, repeatable: bool = True) -> T:
+        """`write` for a work that is told the time."""
+        return self.write(lambda connection: work(connection, self.now(connection)), repeatable=repeatable)
+
     def _settled(self, error: DBAPIError, settle: Callable[[Connection], T | None] | None, *, repeatable: bool) -> T:
         if settle is not None:
             try:
-                found = self._tried(lambda: self._asked(settle))
+                settled = self._tried(lambda: self._asked(settle))
             except (DBAPIError, PoolTimeoutError) as second:
                 raise self._unknown(error) from second
-            if found is not None:
-                return found
+            if settled is not None:
+                return settled
         elif not repeatable:
             raise self._unknown(error) from error
         raise error
 
     def _asked(self, settle: Callable[[Connection], T | None]) -> T | None:
         # a write transaction: SQLite begins it when the one in doubt has ended
+        self.replacement.require()
         with _transaction(self._writing) as (connection, _):
             return settle(connection)
 
@@ -143,11 +160,13 @@ class Database:
         except PoolTimeoutError as error:
             raise UnavailableError(f"{self.place}: too many connections are in use at once in this process") from error
         except DBAPIError as error:
+            self.replacement.require()
             raise translate(error, self.place) from error
 
     def _tried(self, once: Callable[[], T]) -> T:
         """Try again after conflicts some times, and while a server that was there is gone for `reconnect_seconds`."""
-        attempt, deadline = 0, 0.0
+        attempt, deadline, tries = 0, 0.0, _BACKOFF.tries()
+        next(tries)
         while True:
             try:
                 result = once()
@@ -159,8 +178,7 @@ class Database:
             else:
                 self._was_there = True
                 return result
-            pause = min(_FIRST_PAUSE_SECONDS * 2.0**attempt, _LONGEST_PAUSE_SECONDS)
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            next(tries)
 
     def _may_try_again(self, failure: Failure, attempt: int, deadline: float) -> bool:
         if failure is Failure.CONFLICT:
@@ -179,6 +197,11 @@ def _transaction(engine: Engine) -> Iterator[tuple[Connection, Transaction]]:
         try:
             with connection.begin() as transaction:
                 yield connection, transaction
+        except DBAPIError as error:
+            if classify(error) in (Failure.UNWRITABLE, Failure.READ_ONLY):
+                # it was opened where nothing could be written, which may be over when the next one is
+                connection.invalidate()
+            raise
         except Exception:
             raise
         except BaseException:

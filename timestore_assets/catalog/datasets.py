@@ -5,23 +5,99 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from timestore_assets.catalog import sources
+from timestore_assets.catalog import former_names, sources
 from timestore_assets.catalog.audit import record
-from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog.commit_values import SchemaChange
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.effective_declaration import (
+    ColumnPart,
+    Redeclared,
+    column_part,
+    combined,
+    definition_of,
+    fixed_problems,
+    is_behind,
+    redeclare,
+)
+from timestore_assets.catalog.instants import from_micros, optional_time
 from timestore_assets.catalog.outbox import queue
 from timestore_assets.catalog.portable import insert_ignore
-from timestore_assets.catalog.records import DatasetRecord, SchemaChange
-from timestore_assets.catalog.redeclaration import Redeclared, fixed_problems, redeclare
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.replacement import SeenVersions
+from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.tables import dataset_schemas, datasets, policies, segments
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.definition import schema_from_plain, schema_to_plain
-from timestore_assets.model.errors import RefusedError
-from timestore_assets.model.schema import Schema
+from timestore_assets.model.errors import DroppedError, ForgottenError, RefusedError
+from timestore_assets.model.schema import Schema, schema_from_plain, schema_to_plain
 from timestore_assets.model.window import format_time
+
+
+class Datasets:
+    """Each method is one short transaction. `progress`: the manifest versions that this process has seen."""
+
+    def __init__(self, database: Database, progress: SeenVersions, replica: Replica | None) -> None:
+        self._database, self._progress, self._replica = database, progress, replica
+
+    def register(self, dataset: Dataset, *, actor: str, written: datetime | None = None) -> DatasetRecord:
+        """Insert or update a declaration; idempotent (an unchanged one writes nothing).
+
+        `written`: when it was declared, None for now. A name that was dropped or given up since is not brought back.
+
+        Added nullable columns and widened declared types make the next schema version; a declared column that had been
+        inferred keeps its stored form. Anything else (removed column, narrowed type, other window, time, start moved
+        later than existing data, …) on a dataset that already has rows raises RefusedError saying what differs.
+
+        Raises:
+            DroppedError: the dataset of that name was dropped or renamed after `written`.
+        """
+        known = self._database.read(lambda c: unchanged(c, dataset))
+        return known or self._database.timed(lambda c, now: register(c, dataset, actor=actor, now=now, written=written))
+
+    def find(self, name: str) -> DatasetRecord | None:
+        seen = self._progress.seen
+        found = self._database.read(lambda c: find(c, name))
+        if found is not None:
+            self._progress.note(found.id, found.manifest_version, seen)
+        return found
+
+    def all(self) -> list[DatasetRecord]:
+        """Those that were ever registered and not dropped, by name."""
+        seen = self._progress.seen
+        statement = _with_schema().where(datasets.c.dropped_at.is_(None)).order_by(datasets.c.name)
+        found = self._database.read(lambda c: [_record(row) for row in c.execute(statement)])
+        for one in found:
+            self._progress.note(one.id, one.manifest_version, seen)
+        return found
+
+    def manifest_versions(self) -> dict[str, int]:
+        """The newest version of each registered dataset, by name."""
+        statement = select(datasets.c.name, datasets.c.manifest_version)
+        return self._database.read(lambda c: {row.name: row.manifest_version for row in c.execute(statement)})
+
+    def schema(self, dataset_id: int, version: int) -> Schema:
+        # once there, a schema version is as unchanging as a manifest version: any replica that has it will do
+        found = self._replica and self._replica.read(dataset_id, 0, lambda c: find_schema(c, dataset_id, version))
+        return found or self._database.read(lambda c: schema(c, dataset_id, version))
+
+    def schema_history(self, dataset_id: int) -> list[dict[str, Any]]:
+        """Per version, newest first: version, created_at, actor, changes [{kind, column, before, after}], columns."""
+        h = dataset_schemas.c
+        statement = select(dataset_schemas).where(h.dataset_id == dataset_id).order_by(h.version.desc())
+        return [
+            {
+                "version": row.version,
+                "created_at": format_time(from_micros(row.created_at)),
+                "actor": row.actor,
+                "changes": json.loads(row.changes),
+                "columns": json.loads(row.columns),
+            }
+            for row in self._database.read(lambda c: c.execute(statement).all())
+        ]
 
 
 def find(connection: Connection, name: str) -> DatasetRecord | None:
@@ -29,29 +105,36 @@ def find(connection: Connection, name: str) -> DatasetRecord | None:
     return None if row is None else _record(row)
 
 
-def listed(connection: Connection) -> list[DatasetRecord]:
-    return [_record(row) for row in connection.execute(_with_schema().order_by(datasets.c.name))]
-
-
 def lock(connection: Connection, dataset_id: int) -> Row[Any]:
-    """The dataset's row, held until the transaction ends. Every change below a dataset begins here, so none deadlocks."""
-    row = connection.execute(select(datasets).where(datasets.c.id == dataset_id).with_for_update()).one_or_none()
-    if row is None:
-        raise KeyError(f"dataset {dataset_id}")
-    return row
+    """The dataset's row, held until the transaction ends. Every change below a dataset begins here, so none deadlocks.
+
+    Raises:
+        DroppedError: it was dropped, so nothing is done to it any more. ForgottenError: there is none.
+    """
+    found = lock_any(connection, dataset_id)
+    if found.dropped_at is not None:
+        raise DroppedError(f"dataset {former_names.shown_name(found.name)!r} was dropped; what was being done to it is not kept")
+    return found
 
 
-def manifest_version(connection: Connection, dataset_id: int) -> int:
-    version: int | None = connection.execute(select(datasets.c.manifest_version).where(datasets.c.id == dataset_id)).scalar()
-    if version is None:
-        raise KeyError(f"dataset {dataset_id}")
-    return version
+def lock_any(connection: Connection, dataset_id: int) -> Row[Any]:
+    """The same of a dropped one too, for who clears up."""
+    return row(connection, dataset_id, locked=True)
+
+
+def row(connection: Connection, dataset_id: int, *, locked: bool = False) -> Row[Any]:
+    """The dataset's row; ForgottenError when there is none."""
+    statement = select(datasets).where(datasets.c.id == dataset_id)
+    found = connection.execute(statement.with_for_update() if locked else statement).one_or_none()
+    if found is None:
+        raise ForgottenError(f"the catalog has no dataset {dataset_id}")
+    return found
 
 
 def schema(connection: Connection, dataset_id: int, version: int) -> Schema:
     found = find_schema(connection, dataset_id, version)
     if found is None:
-        raise KeyError(f"schema {version} of dataset {dataset_id}")
+        raise ForgottenError(f"the catalog has no schema {version} of dataset {dataset_id}")
     return found
 
 
@@ -62,61 +145,75 @@ def find_schema(connection: Connection, dataset_id: int, version: int) -> Schema
     return None if columns is None else schema_from_plain(json.loads(columns), version=version)
 
 
-def schema_history(connection: Connection, dataset_id: int) -> list[dict[str, Any]]:
-    rows = connection.execute(
-        select(dataset_schemas).where(dataset_schemas.c.dataset_id == dataset_id).order_by(dataset_schemas.c.version.desc())
-    )
-    return [
-        {
-            "version": row.version,
-            "created_at": format_time(from_micros(row.created_at)),
-            "actor": row.actor,
-            "changes": json.loads(row.changes),
-            "columns": json.loads(row.columns),
-        }
-        for row in rows
-    ]
-
-
 def unchanged(connection: Connection, dataset: Dataset) -> DatasetRecord | None:
-    """The record when it already has exactly this declaration."""
+    """The record when registering this declaration would write nothing: it has it already, or one that came after."""
     found = find(connection, dataset.name)
-    return found if found is not None and found.definition == _definition(dataset) else None
+    own = definition_of(dataset)
+    if found is None or found.definition == own:
+        return found
+    if combined(own, found.definition) != found.definition:
+        return None
+    return found if _is_behind(connection, found.id, own, found.definition, redeclare(found.schema, dataset.schema)) else None
 
 
-def register(connection: Connection, dataset: Dataset, *, actor: str, now: int) -> DatasetRecord:
-    """Insert or update a declaration, see `Catalog.register`."""
-    inserted = insert_ignore(
-        connection,
-        datasets,
-        {
-            "name": dataset.name,
-            "window": dataset.window.value,
-            "storage": dataset.storage,
-            "definition": _json(_definition(dataset)),
-            "manifest_version": 0,
-            "schema_version": 1,
-            "collected_version": 0,
-            "created_at": now,
-            "updated_at": now,
-        },
-    )
-    row = connection.execute(select(datasets).where(datasets.c.name == dataset.name).with_for_update()).one()
+def register(
+    connection: Connection,
+    dataset: Dataset,
+    *,
+    actor: str,
+    now: int,
+    may_be_behind: bool = True,
+    written: datetime | None = None,
+) -> DatasetRecord:
+    """Insert or update a declaration, see `Datasets.register`.
+
+    `may_be_behind`: a file may be of before; who sends a declaration means it now, and is told when it can't be.
+    """
+    row, inserted = _locked_or_made(connection, dataset, now=now)
     if inserted:
-        write_schema(connection, row.id, Schema(columns=dataset.schema.columns), changes=(), actor=actor, now=now)
+        former_names.take(connection, dataset.name, written=written)
+        first, part = Schema(columns=dataset.schema.columns), column_part(definition_of(dataset))
+        write_schema(connection, row.id, first, changes=(), declared=part, actor=actor, now=now)
         record(connection, row.id, actor=actor, action="dataset_registered", details={"dataset": dataset.name}, now=now)
-    elif json.loads(row.definition) != _definition(dataset):
-        _update(connection, row, dataset, actor=actor, now=now)
+    elif json.loads(row.definition) != definition_of(dataset):
+        _update(connection, row, dataset, actor=actor, now=now, may_be_behind=may_be_behind)
     for source in dataset.sources:
         sources.ensure(connection, row.id, source.kind, source.address)
     return _record(connection.execute(_with_schema().where(datasets.c.id == row.id)).one())
 
 
+def _locked_or_made(connection: Connection, dataset: Dataset, *, now: int) -> tuple[Row[Any], bool]:
+    """The row of a dataset, locked, and whether it was made for this; one that goes in between is made again."""
+    values = {
+        "name": dataset.name,
+        "window": dataset.window.value,
+        "storage": dataset.storage,
+        "definition": _json(definition_of(dataset)),
+        "manifest_version": 0,
+        "schema_version": 1,
+        "collected_version": 0,
+        "created_at": now,
+        "updated_at": now,
+    }
+    while True:
+        inserted = insert_ignore(connection, datasets, values)
+        row = connection.execute(select(datasets).where(datasets.c.name == dataset.name).with_for_update()).one_or_none()
+        if row is not None:
+            return row, bool(inserted)
+
+
 def add_schema_version(
-    connection: Connection, dataset: Row[Any], evolved: Schema, *, changes: Sequence[SchemaChange], actor: str, now: int
+    connection: Connection,
+    dataset: Row[Any],
+    evolved: Schema,
+    *,
+    changes: Sequence[SchemaChange],
+    declared: ColumnPart | None = None,
+    actor: str,
+    now: int,
 ) -> None:
-    """Make `evolved` the dataset's current schema and tell the world."""
-    write_schema(connection, dataset.id, evolved, changes=changes, actor=actor, now=now)
+    """Make `evolved` the dataset's current schema and tell the world. `declared`: by what declaration, None for data alone."""
+    write_schema(connection, dataset.id, evolved, changes=changes, declared=declared, actor=actor, now=now)
     connection.execute(
         datasets.update().where(datasets.c.id == dataset.id).values(schema_version=evolved.version, updated_at=now)
     )
@@ -125,7 +222,14 @@ def add_schema_version(
 
 
 def write_schema(
-    connection: Connection, dataset_id: int, schema: Schema, *, changes: Sequence[SchemaChange], actor: str, now: int
+    connection: Connection,
+    dataset_id: int,
+    schema: Schema,
+    *,
+    changes: Sequence[SchemaChange],
+    declared: ColumnPart | None = None,
+    actor: str,
+    now: int,
 ) -> None:
     connection.execute(
         dataset_schemas.insert(),
@@ -136,15 +240,21 @@ def write_schema(
             "changes": _json([asdict(change) for change in changes]),
             "actor": actor,
             "created_at": now,
+            "declared": None if declared is None else _json([declared]),
         },
     )
 
 
-def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: str, now: int) -> None:
-    before = json.loads(row.definition)
-    after = _definition(dataset)
+def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: str, now: int, may_be_behind: bool) -> None:
+    before, own = json.loads(row.definition), definition_of(dataset)
     current = schema(connection, row.id, row.schema_version)
     next_schema = redeclare(current, dataset.schema)
+    behind = may_be_behind and _is_behind(connection, row.id, own, before, next_schema)
+    after = combined(own, before) if behind else own
+    if behind:
+        next_schema = Redeclared(schema=current, changes=(), problems=())
+    if after == before:
+        return
     first, last = connection.execute(
         select(func.min(segments.c.min_time), func.max(segments.c.max_time)).where(segments.c.dataset_id == row.id)
     ).one()
@@ -160,8 +270,12 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
         # nothing was written by the old one, so the new declaration simply takes its place
         fresh = Schema(columns=dataset.schema.columns, version=current.version + 1)
         next_schema = Redeclared(schema=fresh, changes=(), problems=())
-    if next_schema.schema.version != current.version:
-        add_schema_version(connection, row, next_schema.schema, changes=next_schema.changes, actor=actor, now=now)
+        _rewrite_parts(connection, row.id, None, None)
+    part, former, raised = column_part(after), column_part(before), next_schema.schema.version != current.version
+    if part != former and not (raised and not next_schema.changes):
+        _remember_former(connection, row, part, former, raised=raised)
+    if raised:
+        add_schema_version(connection, row, next_schema.schema, changes=next_schema.changes, declared=part, actor=actor, now=now)
     elif next_schema.schema != current:
         _rewrite_schema(connection, row.id, next_schema.schema)
     connection.execute(
@@ -183,6 +297,50 @@ def _rewrite_schema(connection: Connection, dataset_id: int, schema: Schema) -> 
     )
 
 
+def _is_behind(
+    connection: Connection, dataset_id: int, own: Mapping[str, Any], newest: Mapping[str, Any], redeclared: Redeclared
+) -> bool:
+    """Whether a declaration is of before the newest one. Without rows one that says another type is not: it is new."""
+    if not redeclared.only_removes and not _has_segments(connection, dataset_id):
+        return False
+    parts = _parts(connection, dataset_id)
+    earlier = [part for version in sorted(parts)[:-1] for part in parts[version]]
+    return is_behind(column_part(own), column_part(newest), earlier)
+
+
+def _has_segments(connection: Connection, dataset_id: int) -> bool:
+    return connection.execute(select(segments.c.id).where(segments.c.dataset_id == dataset_id).limit(1)).first() is not None
+
+
+def _parts(connection: Connection, dataset_id: int) -> dict[int, list[ColumnPart]]:
+    """Column parts that were declared, by the schema version that they made or that was theirs already."""
+    c = dataset_schemas.c
+    rows = connection.execute(select(c.version, c.declared).where(c.dataset_id == dataset_id, c.declared.is_not(None)))
+    return {row.version: json.loads(row.declared) for row in rows}
+
+
+def _remember_former(connection: Connection, row: Row[Any], own: ColumnPart, former: ColumnPart, *, raised: bool) -> None:
+    """Keep what was declared until now with its schema version; a catalog of before this was kept learns it here.
+
+    A change that makes no new version counts as of the same one, so that a check or a description can be taken back.
+    """
+    parts = _parts(connection, row.id)
+    newest = max(parts, default=row.schema_version)
+    known = parts.get(newest, [])
+    kept = known if former in known else [*known, former]
+    if not raised:
+        kept = [*(one for one in kept if one != own), own]
+    if kept != known:
+        _rewrite_parts(connection, row.id, newest, kept)
+
+
+def _rewrite_parts(connection: Connection, dataset_id: int, version: int | None, parts: Sequence[ColumnPart] | None) -> None:
+    """Set the column parts of a schema version, of all when it is None."""
+    c = dataset_schemas.c
+    which = c.dataset_id == dataset_id if version is None else and_(c.dataset_id == dataset_id, c.version == version)
+    connection.execute(dataset_schemas.update().where(which).values(declared=None if parts is None else _json(parts)))
+
+
 def _with_schema() -> Select[Any]:
     same = (dataset_schemas.c.dataset_id == datasets.c.id) & (dataset_schemas.c.version == datasets.c.schema_version)
     moved = (policies.c.dataset_id == datasets.c.id) & (policies.c.kind == "storage_target")
@@ -198,13 +356,8 @@ def _record(row: Row[Any]) -> DatasetRecord:
         schema=schema_from_plain(json.loads(row.columns), version=row.schema_version),
         definition=json.loads(row.definition),
         storage=json.loads(row.moved_to)["target"] if row.moved_to else row.storage,
+        retired_at=optional_time(row.retired_at),
     )
-
-
-def _definition(dataset: Dataset) -> Mapping[str, Any]:
-    # through JSON, so that it compares equal to what is read back
-    plain: dict[str, Any] = json.loads(json.dumps(dataset.definition()))
-    return plain
 
 
 def _json(value: Any) -> str:

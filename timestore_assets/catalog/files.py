@@ -1,201 +1,230 @@
-"""Files of a source: what content stands at which address, and what became of it."""
+"""Files of a source: what content stands at which address, whether it is new, known, a copy or a change, and its fate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Select, cast, func, select
+from sqlalchemy import Connection, Row, func, select
 
-from timestore_assets.catalog import audit, datasets, outbox, sources
-from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog import datasets, file_chunks, file_states, sources
+from timestore_assets.catalog.audit import write_once
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.file_states import SETTLED, UNSETTLED, to_record, with_position
 from timestore_assets.catalog.portable import chunked
-from timestore_assets.catalog.records import Counters, FileRecord, FileState
-from timestore_assets.catalog.sources import add_counters, counters_of
-from timestore_assets.catalog.tables import files, segments, source_partitions
+from timestore_assets.catalog.records import FileRecord, FileState
+from timestore_assets.catalog.sessions import is_alive
+from timestore_assets.catalog.tables import files
 from timestore_assets.catalog.tables import sources as sources_table
-from timestore_assets.model.position import Position
-
-UNSETTLED: tuple[FileState, ...] = ("pending", "landing")
-SETTLED: tuple[FileState, ...] = ("landed", "duplicate", "rejected", "quarantined")
+from timestore_assets.model.counters import NO_COUNTS, Counters
 
 
-def listed(connection: Connection, source_id: int, *, states: Sequence[FileState] | None) -> list[FileRecord]:
-    """The record that stands for each address now, by address."""
-    statement = with_position().where(files.c.source_id == source_id, files.c.newest).order_by(files.c.address)
-    if states is not None:
-        statement = statement.where(files.c.state.in_(states))
-    return [to_record(row) for row in connection.execute(statement)]
+class Files:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, source_id: int, *, states: Sequence[FileState] | None = None) -> list[FileRecord]:
+        """The record that stands for each address of a source now, by address."""
+        statement = with_position().where(files.c.source_id == source_id, files.c.newest).order_by(files.c.address)
+        if states is not None:
+            statement = statement.where(files.c.state.in_(states))
+        return self._database.read(lambda c: [to_record(row) for row in c.execute(statement)])
+
+    def at(self, source_id: int, address: str) -> FileRecord | None:
+        """The record that stands for an address now."""
+        here = with_position().where(files.c.source_id == source_id, files.c.address == address, files.c.newest)
+        row = self._database.read(lambda c: c.execute(here).one_or_none())
+        return None if row is None else to_record(row)
+
+    def pending(self, dataset_id: int) -> int:
+        """How many files were discovered and are not settled (pending or landing)."""
+        return self._database.read(lambda c: _count(c, dataset_id, UNSETTLED))
+
+    def quarantined(self, dataset_id: int) -> int:
+        """How many files stand in quarantine."""
+        return self._database.read(lambda c: _count(c, dataset_id, ("quarantined",)))
+
+    def settled_etags(self, source_id: int, addresses: Sequence[str]) -> dict[str, str]:
+        """Of these addresses those whose content's fate is decided (landed, duplicate, rejected, quarantined), with its etag."""
+
+        def read(c: Connection) -> dict[str, str]:
+            # by name and not by range: a range may hold millions that are gone, and its order depends on the database's collation
+            found: dict[str, str] = {}
+            for some in chunked(addresses):
+                wanted = files.c.source_id == source_id, files.c.address.in_(some), files.c.newest, files.c.state.in_(SETTLED)
+                rows = c.execute(select(files.c.address, files.c.etag).where(*wanted))
+                found.update({row.address: row.etag for row in rows})
+            return found
+
+        return self._database.read(read)
+
+    def observe(self, source_id: int, *, address: str, sha256: str, etag: str, size: int, replace: bool) -> FileRecord:
+        """Decide what a content at an address is, in one transaction, and return its record.
+
+        * The same content has landed, or is landing, in this dataset at another address: `duplicate`, with the reason naming
+          that one, and its records counted as duplicates.
+        * The same content at this address: the existing record (etag refreshed), whatever its state, so that an unfinished
+          one resumes.
+        * Other content while this address has a landed or landing record: `rejected`, or with `replace` a new `pending` one.
+        * Otherwise a new `pending` record.
+
+        A `pending` record gets its source partition (named by sha256, plus the address when it replaces) and `replaces`, which
+        also names what landed before a quarantine at its address. A content that waits at two addresses has one source
+        partition, so it lands once; when it has, the other record becomes a `duplicate`. What a dead session left half landed
+        may be resumed from another address (the first may be gone). A file without a single record can still be filled.
+        """
+        return self._database.timed(
+            lambda c, now: observe(c, source_id, address=address, sha256=sha256, etag=etag, size=size, replace=replace, now=now)
+        )
+
+    def settle(self, file_id: int, state: FileState, *, reason: str = "", counters: Counters = NO_COUNTS) -> None:
+        """Move a file to `quarantined`, `duplicate`, … outside a landing commit; audited, with an outbox event."""
+        write_once(
+            self._database,
+            lambda c, token, now: file_states.settle(c, file_id, state, reason=reason, counters=counters, token=token, now=now),
+        )
 
 
-def settled_etags(connection: Connection, source_id: int, addresses: Sequence[str]) -> dict[str, str]:
-    """See `Catalog.settled_etags`."""
-    # by name and not by range: a range may hold millions that are gone, and its order depends on the database's collation
-    found: dict[str, str] = {}
-    for some in chunked(addresses):
-        wanted = files.c.source_id == source_id, files.c.address.in_(some), files.c.newest, files.c.state.in_(SETTLED)
-        rows = connection.execute(select(files.c.address, files.c.etag).where(*wanted))
-        found.update({row.address: row.etag for row in rows})
-    return found
+Rows = Sequence[Row[Any]]
 
 
-def one(connection: Connection, file_id: int) -> FileRecord:
-    row = connection.execute(with_position().where(files.c.id == file_id)).one_or_none()
-    if row is None:
-        raise KeyError(f"file {file_id}")
-    return to_record(row)
+def observe(
+    connection: Connection, source_id: int, *, address: str, sha256: str, etag: str, size: int, replace: bool, now: int
+) -> FileRecord:
+    """See `Files.observe`."""
+    dataset_id: int = sources.owner(connection, source_id).dataset_id
+    datasets.lock(connection, dataset_id)
+    at_address = files.c.source_id == source_id, files.c.address == address
+    here = connection.execute(file_states.with_position().where(*at_address).order_by(files.c.id.desc())).all()
+    same = next((row for row in here if row.sha256 == sha256 and row.state != "replaced"), None)
+    if same is None:
+        values = {
+            "dataset_id": dataset_id,
+            "source_id": source_id,
+            "address": address,
+            "sha256": sha256,
+            "etag": etag,
+            "bytes": size,
+        }
+        file_id = _insert(connection, values, now=now)
+        _decide(connection, file_id, here, replace=replace, now=now)
+    else:
+        file_id = same.id
+        connection.execute(files.update().where(files.c.id == file_id).values(etag=etag))
+        _reconsider(connection, same, [row for row in here if row.id != file_id], replace=replace, now=now)
+    if here and (same is None or not same.newest):
+        connection.execute(files.update().where(*at_address).values(newest=files.c.id == file_id))
+    return file_states.one(connection, file_id)
 
 
-def at(connection: Connection, source_id: int, address: str) -> FileRecord | None:
-    """The record that stands for an address now."""
-    here = with_position().where(files.c.source_id == source_id, files.c.address == address, files.c.newest)
-    row = connection.execute(here).one_or_none()
-    return None if row is None else to_record(row)
+def _reconsider(connection: Connection, same: Row[Any], others: Rows, *, replace: bool, now: int) -> None:
+    if same.state in file_states.UNSETTLED:
+        # which rows it replaces may have changed while it waited
+        connection.execute(
+            files.update().where(files.c.id == same.id).values(replaces=_replaces(connection, same.source_partition_id, others))
+        )
+        return
+    allowed = same.state == "rejected" and (replace or not _occupied(others))
+    orphaned = same.state == "duplicate" and _original(connection, same, now=now, ever=True) is None
+    if allowed or orphaned:
+        _make_pending(connection, same, others, now=now)
 
 
-def pending(connection: Connection, dataset_id: int) -> int:
-    waiting = select(func.count()).where(files.c.dataset_id == dataset_id, files.c.newest, files.c.state.in_(UNSETTLED))
-    count: int = connection.execute(waiting).scalar_one()
+def _count(connection: Connection, dataset_id: int, states: Sequence[FileState]) -> int:
+    wanted = select(func.count()).where(files.c.dataset_id == dataset_id, files.c.newest, files.c.state.in_(states))
+    count: int = connection.execute(wanted).scalar_one()
     return count
 
 
-def settle(
-    connection: Connection, file_id: int, state: FileState, *, reason: str, counters: Counters, token: str, now: int
-) -> int:
-    """Move a file to a state outside a landing commit; returns the manifest version, which stays."""
-    if not counters.balanced:
-        raise ValueError(f"counters do not add up: {counters}")
-    found = connection.execute(select(files.c.dataset_id).where(files.c.id == file_id)).scalar()
-    if found is None:
-        raise KeyError(f"file {file_id}")
-    dataset = datasets.lock(connection, found)
+def _decide(connection: Connection, file_id: int, others: Rows, *, replace: bool, now: int) -> None:
     file = connection.execute(select(files).where(files.c.id == file_id)).one()
-    if state == "quarantined" and file.state != "quarantined":
-        counters += _held(connection, file.source_partition_id)
-    set_state(connection, file_id, state, reason=reason, now=now)
-    add_counters(connection, files, file_id, counters)
-    add_counters(connection, sources_table, file.source_id, counters)
-    tell(
-        connection, file, state, reason=reason, counters=counters, now=now, token=token, manifest_version=dataset.manifest_version
-    )
-    if state == "landed":
-        settle_copies(connection, file_id, now=now)
-    version: int = dataset.manifest_version
-    return version
+    original = _original(connection, file, now=now)
+    if original is not None:
+        counters = file_states.copied(connection, original.source_partition_id) if original.state == "landed" else Counters()
+        reason = file_states.duplicate_reason(original.address, original.state)
+        _refuse(connection, file, "duplicate", reason, counters, now=now)
+    elif _occupied(others) and not replace:
+        reason = f"the content at {file.address} changed after it had landed; `on_change: replace` would take the new one"
+        _refuse(connection, file, "rejected", reason, Counters(), now=now)
+    else:
+        _make_pending(connection, file, others, now=now)
 
 
-def take_up(connection: Connection, file_id: int) -> None:
-    """A quarantined file goes on after all: what was held of a replacement counts as landed again."""
-    file = connection.execute(select(files).where(files.c.id == file_id)).one_or_none()
-    if file is not None and file.state == "quarantined":
-        held = _held(connection, file.source_partition_id)
-        add_counters(connection, files, file_id, Counters(landed=-held.landed, held=-held.held))
-        add_counters(connection, sources_table, file.source_id, Counters(landed=-held.landed, held=-held.held))
-
-
-def set_state(connection: Connection, file_id: int, state: FileState, *, reason: str, now: int) -> None:
-    connection.execute(files.update().where(files.c.id == file_id).values(state=state, reason=reason, updated_at=now))
-
-
-def tell(
-    connection: Connection,
-    file: Row[Any],
-    state: FileState,
-    *,
-    reason: str,
-    counters: Counters,
-    now: int,
-    token: str | None = None,
-    manifest_version: int | None = None,
-) -> None:
-    """Audit a file's new state and queue an event of it."""
-    source = sources.owner(connection, file.source_id)
-    payload = {
-        "source": source.address,
-        "address": file.address,
-        "state": state,
-        "reason": reason,
-        "bytes": file.bytes,
-        "counters": asdict(counters),
-    }
-    details = {"file_id": file.id, **payload}
-    audit.record(
-        connection,
-        file.dataset_id,
-        actor="timestore",
-        action=f"file_{state}",
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=manifest_version,
-    )
-    outbox.queue(connection, file.dataset_id, f"file_{state}", payload, now=now)
-
-
-def settle_copies(connection: Connection, file_id: int, *, now: int) -> None:
-    """A content has landed: its other addresses that were waiting to land it are duplicates now."""
-    landed = connection.execute(select(files).where(files.c.id == file_id)).one()
-    copies = connection.execute(
-        select(files).where(
-            files.c.dataset_id == landed.dataset_id,
-            files.c.sha256 == landed.sha256,
-            files.c.id != file_id,
-            files.c.state.in_(UNSETTLED),
-        )
+def _original(connection: Connection, file: Row[Any], *, now: int, ever: bool = False) -> Row[Any] | None:
+    """The record by which this content has landed, is landing (and somebody is at it), or with `ever` once landed."""
+    elsewhere = connection.execute(
+        select(files)
+        .where(files.c.dataset_id == file.dataset_id, files.c.sha256 == file.sha256)
+        .where((files.c.source_id != file.source_id) | (files.c.address != file.address))
+        .order_by(files.c.id)
     ).all()
-    reason = duplicate_reason(landed.address, "landed")
-    for copy in copies:
-        counters = copied(connection, landed.source_partition_id) if copy.read == 0 else Counters()
-        set_state(connection, copy.id, "duplicate", reason=reason, now=now)
-        add_counters(connection, files, copy.id, counters)
-        add_counters(connection, sources_table, copy.source_id, counters)
-        tell(connection, copy, "duplicate", reason=reason, counters=counters, now=now)
+    done = ("landed", "replaced") if ever else ("landed",)
+    for row in elsewhere:
+        if row.state in done or (row.state == "landing" and is_alive(connection, row.session_id, now=now)):
+            return row
+    return None
 
 
-def copied(connection: Connection, source_partition_id: int | None) -> Counters:
-    """Counters of a file whose every record has been read at another address."""
-    own = files.c.read - files.c.duplicates
-    statement = select(cast(func.coalesce(func.sum(own), 0), BigInteger)).where(
-        files.c.source_partition_id == source_partition_id
-    )
-    records: int = connection.execute(statement).scalar_one()
-    return Counters(read=records, duplicates=records)
+def _occupied(others: Rows) -> bool:
+    # a file that held no record yet can still be filled: nothing of it would be replaced
+    return any(row.state in ("landed", "landing") and row.read > 0 for row in others)
 
 
-def duplicate_reason(address: str, state: str) -> str:
-    return f"same content as {address}, which has landed" if state == "landed" else f"same content as {address}, which is landing"
+def _replaces(connection: Connection, own: int | None, others: Rows) -> str:
+    """Source partitions with rows of former contents at this address, including what landed before a quarantine."""
+    states = ("landed", "landing", "quarantined")
+    former = [row for row in others if row.state in states and row.read > 0 and row.retracted_version is None]
+    partitions = {row.source_partition_id for row in former} - {own, None}
+    return json.dumps(sorted(file_chunks.with_parts(connection, partitions)))
 
 
-def with_position() -> Select[Any]:
-    partition = source_partitions.c
-    return select(files, partition.position_offset, partition.position_line, partition.retracted_version).outerjoin_from(
-        files, source_partitions
-    )
+def _make_pending(connection: Connection, file: Row[Any], others: Rows, *, now: int) -> None:
+    replaces = _replaces(connection, None, others)
+    values = {
+        "state": "pending",
+        "reason": "",
+        "replaces": replaces,
+        "source_partition_id": _source_partition(connection, file, alone=replaces != "[]"),
+        "updated_at": now,
+    }
+    connection.execute(files.update().where(files.c.id == file.id).values(values))
 
 
-def to_record(row: Row[Any]) -> FileRecord:
-    return FileRecord(
-        id=row.id,
-        source_id=row.source_id,
-        address=row.address,
-        sha256=row.sha256,
-        etag=row.etag,
-        bytes=row.bytes,
-        state=row.state,
-        source_partition_id=row.source_partition_id,
-        position=Position(offset=row.position_offset or 0, line=row.position_line or 0),
-        counters=counters_of(row),
-        reason=row.reason,
-        updated_at=from_micros(row.updated_at),
-        replaces=tuple(json.loads(row.replaces)),
-    )
+def _source_partition(connection: Connection, file: Row[Any], *, alone: bool) -> int:
+    """The source partition a content is read as: one for all addresses where it waits, so that it lands once.
+
+    A replacement has one to itself: its rows wait, and leave, with this address.
+    """
+    if not alone:
+        shared = connection.execute(
+            file_states.with_position()
+            .where(files.c.dataset_id == file.dataset_id, files.c.sha256 == file.sha256, files.c.id != file.id)
+            .where(files.c.state.in_(file_states.UNSETTLED), files.c.replaces == "[]")
+            .order_by(files.c.id)
+        ).all()
+        for row in shared:
+            if row.source_partition_id is not None and row.retracted_version is None:
+                found: int = row.source_partition_id
+                return found
+    names = [f"{file.sha256}:{file.address}", f"{file.sha256}:{file.address}#{file.id}"]
+    for name in names if alone else [file.sha256, *names]:
+        partition = sources.ensure_partition(connection, file.source_id, name)
+        if not sources.is_retracted(connection, partition.id):
+            return partition.id
+    raise AssertionError("a name with the file's own id is new")
 
 
-def _held(connection: Connection, source_partition_id: int | None) -> Counters:
-    # rows of a replacement that can't be completed never become visible, so they have not landed: they are held
-    c = segments.c
-    waiting = c.waiting_for == source_partition_id, c.added_version.is_(None), c.removed_version.is_(None)
-    rows: int = connection.execute(select(cast(func.coalesce(func.sum(c.rows), 0), BigInteger)).where(*waiting)).scalar_one()
-    return Counters(landed=-rows, held=rows)
+def _insert(connection: Connection, values: dict[str, Any], *, now: int) -> int:
+    rest = {"state": "pending", "reason": "", "replaces": "[]", "newest": True, "created_at": now, "updated_at": now}
+    file_id: int = connection.execute(files.insert().returning(files.c.id), values | rest).scalar_one()
+    return file_id
+
+
+def _refuse(connection: Connection, file: Row[Any], state: FileState, reason: str, counters: Counters, *, now: int) -> None:
+    file_states.set_state(connection, file.id, state, reason=reason, now=now)
+    sources.add_counters(connection, files, file.id, counters)
+    sources.add_counters(connection, sources_table, file.source_id, counters)
+    file_states.tell(connection, file, state, reason=reason, counters=counters, now=now)

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, delete, select
 
 from timestore_assets.catalog import tables
+from timestore_assets.catalog.commit_values import LandingCommit, NewIngestion
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, from_micros, optional_time
 from timestore_assets.catalog.portable import chunked, insert_ignore
-from timestore_assets.catalog.records import LandingCommit, NewIngestion
 from timestore_assets.catalog.service_records import Ingestion, IngestionState
 from timestore_assets.catalog.sessions import alive
 from timestore_assets.catalog.tables import datasets, ingestions, sessions
@@ -46,12 +46,12 @@ class Ingestions:
         """The requests that used these idempotency keys, by key; abandoned ones count as if they had never been."""
 
         def read(connection: Connection) -> dict[str, Ingestion]:
-            found = {}
+            by_key = {}
             now = self._database.now(connection)
             for some in chunked(dict.fromkeys(keys)):
                 for row in connection.execute(_with_liveness(now).where(c.dataset_id == dataset_id, c.key.in_(some))):
-                    found[row.key] = _record(row)
-            return {key: one for key, one in found.items() if one.state != "abandoned"}
+                    by_key[row.key] = _record(row)
+            return {key: ingestion for key, ingestion in by_key.items() if ingestion.state != "abandoned"}
 
         return self._database.read(read)
 
@@ -78,21 +78,21 @@ class Ingestions:
         return self._database.read(read)
 
 
-def settle(connection: Connection, batch: LandingCommit, *, version: int, now: int) -> None:
+def settle(connection: Connection, batch: LandingCommit, settled: Sequence[NewIngestion], *, version: int, now: int) -> None:
     """Write what became of the requests of a landing commit, in its transaction.
 
     Raises:
         ConflictError: another request has used one of the keys.
     """
-    fresh = [one for one in batch.ingestions if not one.announced]
+    fresh = [ingestion for ingestion in settled if not ingestion.announced]
     _free_abandoned(connection, batch.dataset_id, fresh, now=now)
-    rows = [_row(batch.dataset_id, batch.session_id, one, state="landed", now=now, version=version) for one in fresh]
+    rows = [_row(batch.dataset_id, batch.session_id, ingestion, state="landed", now=now, version=version) for ingestion in fresh]
     if insert_ignore(connection, ingestions, *rows) < len(rows):
         raise ConflictError("an idempotency key of this batch has been used since it was looked up; look the keys up again")
-    for one in batch.ingestions:
-        if one.announced:
-            values = {"state": "landed", "outcome": _json(one.outcome), "manifest_version": version, "settled_at": now}
-            waiting = ingestions.update().where(c.id == one.id, c.state == "pending").values(values)
+    for ingestion in settled:
+        if ingestion.announced:
+            values = {"state": "landed", "outcome": _json(ingestion.outcome), "manifest_version": version, "settled_at": now}
+            waiting = ingestions.update().where(c.id == ingestion.id, c.state == "pending").values(values)
             if connection.execute(waiting).rowcount == 0:
                 raise ConflictError("a request of this batch has been settled by somebody else")
 

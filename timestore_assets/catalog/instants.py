@@ -36,3 +36,8 @@ def duration_micros(duration: timedelta) -> int:
 def wall_clock() -> int:
     """Now, by this machine's clock."""
     return time.time_ns() // 1000
+
+
+def later(now: int, ttl: timedelta) -> int:
+    """The moment so long after now."""
+    return now + duration_micros(ttl)

@@ -1,28 +1,62 @@
-"""Claims that expire by themselves: exclusive ones on a resource, and shared pins on a manifest version."""
+"""Leases: exclusive claims on a resource that expire by themselves, and pins that keep a manifest version readable.
+
+A version can be read whole when it is not below the collected one, or a lease holds it: one predicate for who pins, who collects
+and who trims. Each of them locks the dataset's row first, so none can come between the question and the answer of another.
+"""
 
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, exists, select
+from sqlalchemy.sql import ColumnElement
 
-from timestore_assets.catalog import datasets
-from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog import datasets, topics
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.holders import is_gone
+from timestore_assets.catalog.instants import from_micros, later
 from timestore_assets.catalog.portable import insert_ignore
-from timestore_assets.catalog.records import Lease
+from timestore_assets.catalog.records import Lease, TopicPartition
+from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import leases
 from timestore_assets.model.errors import RefusedError
+
+
+class Leases:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def acquire(self, resource: str, *, holder: str, ttl: timedelta) -> Lease | None:
+        """The lease, or None while somebody else's is alive. An expired one is taken over."""
+        return self._database.timed(lambda c, now: acquire(c, resource, holder=holder, until=later(now, ttl), now=now))
+
+    def renew(self, lease: Lease, *, ttl: timedelta) -> Lease | None:
+        """The lease as it is now, None when it was lost."""
+        return self._database.timed(lambda c, now: renew(c, lease, until=later(now, ttl), now=now))
+
+    def release(self, lease: Lease) -> None:
+        own = delete(leases).where(leases.c.id == lease.id, leases.c.holder == lease.holder)
+        self._database.write(lambda c: c.execute(own))
 
 
 def acquire(connection: Connection, resource: str, *, holder: str, until: int, now: int) -> Lease | None:
     # a takeover makes a new row with a new id, so that the former holder's renewal finds nothing
     connection.execute(delete(leases).where(leases.c.resource == resource, leases.c.expires_at <= now))
-    insert_ignore(connection, leases, {"resource": resource, "holder": holder, "expires_at": until})
-    found = connection.execute(select(leases).where(leases.c.resource == resource)).one_or_none()
-    if found is None or found.holder != holder:
+    row = {"resource": resource, "holder": holder, "expires_at": until}
+    insert_ignore(connection, leases, row)
+    present = connection.execute(select(leases).where(leases.c.resource == resource)).one_or_none()
+    if present is not None and present.holder != holder and is_gone(present.holder):
+        connection.execute(delete(leases).where(leases.c.id == present.id, leases.c.holder == present.holder))
+        insert_ignore(connection, leases, row)
+        present = connection.execute(select(leases).where(leases.c.resource == resource)).one_or_none()
+    if present is None or present.holder != holder:
         return None
     return renew(
-        connection, Lease(id=found.id, resource=resource, holder=holder, expires_at=from_micros(until)), until=until, now=now
+        connection, Lease(id=present.id, resource=resource, holder=holder, expires_at=from_micros(until)), until=until, now=now
     )
 
 
@@ -34,22 +68,90 @@ def renew(connection: Connection, lease: Lease, *, until: int, now: int) -> Leas
     return Lease(id=lease.id, resource=lease.resource, holder=lease.holder, expires_at=from_micros(until))
 
 
-def release(connection: Connection, lease: Lease) -> None:
-    connection.execute(delete(leases).where(leases.c.id == lease.id, leases.c.holder == lease.holder))
+class ReadableVersions:
+    """Each method is one short transaction. `progress`: the manifest versions that this process has seen."""
 
+    def __init__(self, database: Database, progress: SeenVersions) -> None:
+        self._database, self._progress = database, progress
 
-def pin(connection: Connection, dataset_id: int, *, version: int | None, holder: str, until: int) -> tuple[int, Lease]:
-    """Keep a manifest version readable, see `Catalog.pin`."""
-    dataset = datasets.lock(connection, dataset_id)
-    pinned = dataset.manifest_version if version is None else version
-    if not 0 <= pinned <= dataset.manifest_version:
-        raise RefusedError(f"dataset {dataset.name!r} has no version {pinned}; the newest is {dataset.manifest_version}")
-    if pinned < dataset.collected_version:
-        raise RefusedError(
-            f"version {pinned} of dataset {dataset.name!r} has been collected; "
-            f"the oldest that can be read is {dataset.collected_version}"
+    def pin(self, dataset_id: int, *, version: int | None, holder: str, ttl: timedelta) -> tuple[int, Lease]:
+        """Pin a version (None = newest) against collection.
+
+        Raises:
+            RefusedError: it has been collected and no lease holds it, or it never was. UnwritableError: the catalog takes no
+                writes now; see `look`.
+        """
+        seen = self._progress.seen
+        pinned = self._database.timed(
+            lambda c, now: pin(c, dataset_id, version=version, holder=holder, until=later(now, ttl), now=now)
         )
+        if version is None:
+            self._progress.note(dataset_id, pinned[0], seen)
+        return pinned
+
+    def pin_with_topics(self, dataset_id: int, *, holder: str, ttl: timedelta) -> tuple[int, Lease, list[TopicPartition]]:
+        """Pin the newest version, with the checkpoints of the dataset's topic partitions at exactly that version."""
+
+        def work(c: Connection, now: int) -> tuple[int, Lease, list[TopicPartition]]:
+            version, lease = pin(c, dataset_id, version=None, holder=holder, until=later(now, ttl), now=now)
+            return version, lease, topics.of_dataset(c, dataset_id, now=now)
+
+        seen = self._progress.seen
+        pinned = self._database.timed(work)
+        self._progress.note(dataset_id, pinned[0], seen)
+        return pinned
+
+    def look(self, dataset_id: int, *, version: int | None) -> tuple[int, list[TopicPartition]]:
+        """What a pin with topics would give now, without holding it: a collection may forget that version at any time."""
+
+        def work(c: Connection) -> tuple[int, list[TopicPartition]]:
+            now = self._database.now(c)
+            return look(c, dataset_id, version=version, now=now), topics.of_dataset(c, dataset_id, now=now)
+
+        return self._database.read(work)
+
+
+def pin(connection: Connection, dataset_id: int, *, version: int | None, holder: str, until: int, now: int) -> tuple[int, Lease]:
+    """Keep a manifest version readable, see `ReadableVersions.pin`."""
+    pinned = _readable(connection, datasets.lock(connection, dataset_id), version, now=now)
     resource = f"query:{dataset_id}:{uuid.uuid4().hex}"
     row = {"resource": resource, "holder": holder, "expires_at": until, "dataset_id": dataset_id, "version": pinned}
     lease_id: int = connection.execute(leases.insert().returning(leases.c.id), row).scalar_one()
     return pinned, Lease(id=lease_id, resource=resource, holder=holder, expires_at=from_micros(until))
+
+
+def look(connection: Connection, dataset_id: int, *, version: int | None, now: int) -> int:
+    """The version that a pin would hold now, without holding it; errors as `pin`."""
+    return _readable(connection, datasets.row(connection, dataset_id), version, now=now)
+
+
+def _readable(connection: Connection, dataset: Row[Any], version: int | None, *, now: int) -> int:
+    pinned = dataset.manifest_version if version is None else version
+    if not 0 <= pinned <= dataset.manifest_version:
+        raise RefusedError(f"dataset {dataset.name!r} has no version {pinned}; the newest is {dataset.manifest_version}")
+    if not is_readable(connection, dataset, pinned, now=now):
+        raise RefusedError(
+            f"version {pinned} of dataset {dataset.name!r} has been collected; "
+            f"the oldest that can be read is {dataset.collected_version}"
+        )
+    return pinned
+
+
+def is_readable(connection: Connection, dataset: Row[Any], version: int, *, now: int) -> bool:
+    """Whether all of a version is still there; `dataset`: its locked row."""
+    if version >= dataset.collected_version:
+        return True
+    c = leases.c
+    holding = select(c.id).where(c.dataset_id == dataset.id, c.version == version, c.expires_at > now)
+    return connection.execute(holding.limit(1)).first() is not None
+
+
+def forget_expired(connection: Connection, *, now: int) -> None:
+    """Drop leases that have run out, so that whatever is left holds. One that is being renewed is waited for, and stays."""
+    connection.execute(delete(leases).where(leases.c.expires_at <= now))
+
+
+def held(dataset_id: ColumnElement[Any], added: ColumnElement[Any], removed: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Condition: a lease holds a version from `added` on and below `removed`, all three columns of what would be forgotten."""
+    c = leases.c
+    return exists().where(c.dataset_id == dataset_id, c.version >= added, c.version < removed)

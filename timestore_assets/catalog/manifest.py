@@ -3,19 +3,92 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
+from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import to_micros
 from timestore_assets.catalog.portable import chunked
-from timestore_assets.catalog.stored_segments import ids_text, parse_ids, stats_text
+from timestore_assets.catalog.replica import Replica
+from timestore_assets.catalog.stored_segments import KnownSegments, ids_text, parse_ids, stats_text
 from timestore_assets.catalog.tables import datasets, retractions, segment_stats, segments
-from timestore_assets.model.errors import ConflictError
-from timestore_assets.model.segment import NewSegment
+from timestore_assets.model.errors import ConflictError, ForgottenError
+from timestore_assets.model.segment import NewSegment, Segment
+from timestore_assets.model.window import Partition
+
+T = TypeVar("T")
+
+
+class Manifest:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database, replica: Replica | None) -> None:
+        self._database, self._replica = database, replica
+        self._known = KnownSegments()
+
+    def version(self, dataset_id: int) -> int:
+        """The newest."""
+        newest = select(datasets.c.manifest_version).where(datasets.c.id == dataset_id)
+        version: int | None = self._database.read(lambda c: c.execute(newest).scalar())
+        if version is None:
+            raise ForgottenError(f"the catalog has no dataset {dataset_id}")
+        return version
+
+    def segments(
+        self,
+        dataset_id: int,
+        *,
+        version: int | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        partition: Partition | None = None,
+        with_stats: bool = True,
+    ) -> list[Segment]:
+        """Live segments at a version (None = newest) whose [min_time, max_time] meets `[start, end)`, by partition and id.
+
+        Fast: 10,000 segments without stats in about 20 ms on SQLite.
+        """
+        first = None if partition is None else partition.start
+
+        def read(c: Connection) -> list[Segment]:
+            conditions = matching(c, dataset_id, version=version, start=start, end=end, partition_start=first)
+            return self._known.get(c, dataset_id, conditions, with_stats=with_stats)
+
+        return self._read_at(dataset_id, version, read)
+
+    def count(self, dataset_id: int, *, version: int | None = None) -> int:
+        """How many live segments a version (None = newest) has."""
+        counted = select(func.count()).select_from(segments).where(segments.c.dataset_id == dataset_id, live(version))
+        return self._read_at(dataset_id, version, lambda c: int(c.execute(counted).scalar_one()))
+
+    def digests(self, segment_ids: Sequence[int]) -> dict[int, str]:
+        """SHA-256 of these segments' bytes as they were committed, by id; those of before there were digests are left out."""
+        s = segments.c
+
+        def read(c: Connection) -> dict[int, str]:
+            found: dict[int, str] = {}
+            for ids in chunked(segment_ids):
+                rows = c.execute(select(s.id, s.sha256).where(s.id.in_(ids), s.sha256.is_not(None)))
+                found.update((row.id, row.sha256) for row in rows)
+            return found
+
+        return self._database.read(read)
+
+    def retracted(self, dataset_id: int, *, version: int | None = None) -> frozenset[int]:
+        """Source partitions whose rows readers must leave out at that version."""
+        return self._read_at(dataset_id, version, lambda c: retracted(c, dataset_id, version=version))
+
+    def _read_at(self, dataset_id: int, version: int | None, work: Callable[[Connection], T]) -> T:
+        """A read of what belongs to a manifest version: by the replica when that has come so far, else by the primary."""
+        if self._replica is not None and version is not None:
+            found = self._replica.read(dataset_id, version, work)
+            if found is not None:
+                return found
+        return self._database.read(work)
 
 
 def live(version: int | None) -> ColumnElement[bool]:
@@ -60,12 +133,6 @@ def _tuples(connection: Connection, statement: Select[Any]) -> list[tuple[Any, .
     """The driver's own rows: for ten thousand of them SQLAlchemy's cost more than the database does."""
     result = connection.execute(statement)
     return list(result.cursor.fetchall()) if result.cursor else []
-
-
-def count(connection: Connection, dataset_id: int, *, version: int | None) -> int:
-    """How many segments a version has."""
-    counted = select(func.count()).select_from(segments).where(segments.c.dataset_id == dataset_id, live(version))
-    return int(connection.execute(counted).scalar_one())
 
 
 def retracted(connection: Connection, dataset_id: int, *, version: int | None) -> frozenset[int]:
@@ -164,11 +231,11 @@ def holding(
     statement = select(c.partition_start, c.source_ids).where(c.dataset_id == dataset_id, live(None), c.source_ids != "")
     if partition_start is not None:
         statement = statement.where(c.partition_start == partition_start)
-    found: dict[int, set[int]] = {}
+    by_start: dict[int, set[int]] = {}
     for start, ids in connection.execute(statement):
-        if held := set(sources).intersection(parse_ids(ids)):
-            found.setdefault(start, set()).update(held)
-    return found
+        if held_here := set(sources).intersection(parse_ids(ids)):
+            by_start.setdefault(start, set()).update(held_here)
+    return by_start
 
 
 def forget_retractions(connection: Connection, dataset_id: int, source_partition_ids: Iterable[int], *, version: int) -> None:
@@ -198,4 +265,5 @@ def _row(segment: NewSegment, dataset: Row[Any]) -> dict[str, Any]:
         "deduplicated": segment.deduplicated,
         "source_ids": ids_text(segment.source_ids),
         "content_hash": segment.content_hash,
+        "sha256": segment.sha256,
     }

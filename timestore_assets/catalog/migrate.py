@@ -11,9 +11,10 @@ from sqlalchemy import Connection, inspect, text
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.sqlite import use_wal
 from timestore_assets.catalog.tables import HEAD
-from timestore_assets.model.errors import RefusedError, UnavailableError
+from timestore_assets.model.errors import RefusedError, StorageFullError, UnavailableError, UnwritableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 _ADVISORY_LOCK = 0x74696D6573746F72  # "timestor"
 
 
@@ -21,13 +22,17 @@ def ensure_current(database: Database) -> None:
     """Run the migrations that are missing; quick and without importing Alembic when there are none.
 
     Raises:
-        RefusedError: the catalog was made by a newer version of this package.
+        RefusedError: the catalog was made by a newer version of this package, or by one of before the first release.
     """
     stamped = database.read(revision)
     if database.is_sqlite:
         _wal(database)
     if stamped != HEAD:
-        database.write(lambda connection: _upgrade(connection, database.schema))
+        try:
+            database.write(lambda connection: _upgrade(connection, database.schema))
+        except (UnwritableError, StorageFullError) as error:
+            at = f"is at revision {stamped}" if stamped else "has no tables yet"
+            raise UnavailableError(f"the catalog {at} and can't be brought to revision {HEAD}: {error}") from error
 
 
 def revision(connection: Connection) -> str | None:
@@ -47,6 +52,8 @@ def _wal(database: Database) -> None:
                 use_wal(connection)
             return
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in _UNWRITABLE:
+                return  # whoever opens it next where it can be written does that
             # switching needs the file to itself for a moment, and SQLite does not wait for that by its busy timeout
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise UnavailableError(f"{database.place} can't be switched to WAL: {error}") from error
@@ -61,8 +68,8 @@ def _upgrade(connection: Connection, schema: str | None) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         if not inspect(connection).has_schema(schema):
             connection.execute(text(f'CREATE SCHEMA "{schema}"'))
-    found = revision(connection)
-    if found == HEAD:
+    current = revision(connection)
+    if current == HEAD:
         return
     from alembic import command
     from alembic.config import Config
@@ -74,8 +81,9 @@ def _upgrade(connection: Connection, schema: str | None) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        if found is None:
+        if current is None:
             raise
-        raise RefusedError(
-            f"the catalog is at revision {found}, which this version of timestore doesn't know: update timestore"
-        ) from error
+        what = "which this version of timestore doesn't know: update timestore"
+        if current < HEAD:
+            what = f"of before the first release; only a version that still knows it brings it to revision {HEAD}"
+        raise RefusedError(f"the catalog is at revision {current}, {what}") from error

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, or_, select
 
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.former_names import shown_name
+from timestore_assets.catalog.instants import later
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import OutboxEvent
 from timestore_assets.catalog.tables import datasets, outbox
 
 Payload = Mapping[str, Any]
+
+
+class Outbox:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, *, holder: str, limit: int, ttl: timedelta) -> list[OutboxEvent]:
+        """Undelivered events in order, claimed so that no two relays report the same."""
+        return self._database.timed(lambda c, now: claim(c, holder=holder, limit=limit, until=later(now, ttl), now=now))
+
+    def delivered(self, event_ids: Iterable[int]) -> None:
+        """These have been reported, and leave."""
+        ids = list(event_ids)
+        if ids:
+            self._database.write(lambda c: forget(c, ids))
 
 
 def queue(connection: Connection, dataset_id: int, kind: str, payload: Payload, *, now: int) -> None:
@@ -55,7 +76,7 @@ def claim(connection: Connection, *, holder: str, limit: int, until: int, now: i
         .with_for_update(of=outbox, skip_locked=True)
     )
     events = [
-        OutboxEvent(id=row.id, dataset=row.name, kind=row.kind, payload=json.loads(row.payload))
+        OutboxEvent(id=row.id, dataset=shown_name(row.name), kind=row.kind, payload=json.loads(row.payload))
         for row in connection.execute(statement)
     ]
     for ids in chunked(event.id for event in events):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Row, Subquery, case, cast, delete, func, select
 
+from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
@@ -18,6 +19,42 @@ from timestore_assets.model.window import Partition, Window
 OPEN: Final = "open"
 SEALED: Final = "sealed"
 STALE: Final = "stale"
+
+
+class Partitions:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, dataset_id: int) -> list[PartitionRecord]:
+        """The partitions of a dataset in order of time."""
+        return self._database.read(lambda c: listed(c, dataset_id))
+
+    def rows(self, dataset_id: int) -> int:
+        """Rows of all partitions, before deduplication of unbuilt ones."""
+        statement = select(_sum(segments.c.rows)).where(segments.c.dataset_id == dataset_id, live(None))
+        return self._database.read(lambda c: c.execute(statement).scalar()) or 0
+
+    def find(self, dataset_id: int, partition: Partition) -> PartitionRecord | None:
+        found = self._database.read(lambda c: listed(c, dataset_id, start=partition.start))
+        return found[0] if found else None
+
+    def request_builds(self, dataset_id: int, partitions: Sequence[Partition], *, reason: str) -> None:
+        """Ask that these be built."""
+        self._database.timed(lambda c, now: request(c, dataset_id, partitions, reason=reason, now=now))
+
+    def requested_builds(self, dataset_id: int) -> dict[str, str]:
+        """Partition key to reason, for partitions somebody asked to build and that were not built since."""
+        r = build_requests.c
+        statement = (
+            select(r.partition_start, r.reason, datasets.c.window)
+            .join_from(build_requests, datasets)
+            .where(r.dataset_id == dataset_id)
+            .order_by(r.partition_start)
+        )
+        rows = self._database.read(lambda c: c.execute(statement).all())
+        return {Window(row.window).key_of(from_micros(row.partition_start)): row.reason for row in rows}
 
 
 def listed(connection: Connection, dataset_id: int, *, start: datetime | None = None) -> list[PartitionRecord]:
@@ -121,17 +158,6 @@ def request(connection: Connection, dataset_id: int, wanted: Sequence[Partition]
     upsert(connection, build_requests, rows, keys=("dataset_id", "partition_start"), set_={"reason": lambda _, new: new.reason})
 
 
-def requested(connection: Connection, dataset_id: int) -> dict[str, str]:
-    r = build_requests.c
-    rows = connection.execute(
-        select(r.partition_start, r.reason, datasets.c.window)
-        .join_from(build_requests, datasets)
-        .where(r.dataset_id == dataset_id)
-        .order_by(r.partition_start)
-    )
-    return {Window(row.window).key_of(from_micros(row.partition_start)): row.reason for row in rows}
-
-
 def fulfil_request(connection: Connection, dataset_id: int, start: int) -> bool:
     r = build_requests.c
     return connection.execute(delete(build_requests).where(r.dataset_id == dataset_id, r.partition_start == start)).rowcount > 0
@@ -151,6 +177,7 @@ def _totals(dataset_id: int, start: int | None) -> Subquery:
             _sum(case((delta, c.rows), else_=0)).label("unbuilt_rows"),
             _sum(case((delta, c.bytes), else_=0)).label("unbuilt_bytes"),
             func.min(case((delta, c.added_at))).label("oldest_delta_at"),
+            func.max(c.added_at).label("newest_at"),
             func.min(c.min_time).label("min_time"),
             func.max(c.max_time).label("max_time"),
             func.max(c.schema_version).label("schema_version"),
@@ -185,4 +212,5 @@ def _record(row: Row[Any]) -> PartitionRecord:
         retracted=row.retracted,
         content_hash=row.content_hash,
         manifest_version=row.manifest_version,
+        newest_at=optional_time(row.newest_at),
     )

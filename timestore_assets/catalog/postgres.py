@@ -11,6 +11,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from timestore_assets.extras import extra
 from timestore_assets.model.errors import InputError
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -40,7 +41,7 @@ def postgres_engine(url: URL, *, schema: str, patience: float, limits: PostgresL
     """An engine whose connections see the tables of `schema`; `patience`: seconds to wait for a lock.
 
     Raises:
-        InputError: the schema's name needs quoting.
+        InputError: the schema's name needs quoting. MissingExtraError: the driver is not installed.
     """
     if not _NAME.fullmatch(schema):
         raise InputError(f"{schema!r} can't be the catalog's schema; write lower-case letters, digits and _")
@@ -54,14 +55,15 @@ def postgres_engine(url: URL, *, schema: str, patience: float, limits: PostgresL
     if isinstance(given, str):
         options = f"{given} {options}"
     how: dict[str, Any] = {"options": options, "connect_timeout": limits.connect_seconds, "application_name": "timestore"}
-    return create_engine(
-        url.set(drivername="postgresql+psycopg").difference_update_query(["options"]),
-        connect_args=how | _DEAD_AFTER,
-        pool_size=limits.pool_size,
-        max_overflow=limits.overflow,
-        pool_pre_ping=True,
-        hide_parameters=True,
-    )
+    with extra("postgres"):
+        return create_engine(
+            url.set(drivername="postgresql+psycopg").difference_update_query(["options"]),
+            connect_args=how | _DEAD_AFTER,
+            pool_size=limits.pool_size,
+            max_overflow=limits.overflow,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
 
 
 def renew_password(engine: Engine, read_url: Callable[[], str]) -> None:

@@ -67,18 +67,18 @@ class Replica:
 
         `work`: must not give None, and must read nothing but what belongs to that version or to earlier ones.
         """
-        found = None
+        result = None
         if time.monotonic() >= self._rests_until:
             try:
-                found = self._database.read_once(lambda connection: _at(connection, dataset_id, version, work))
+                result = self._database.read_once(lambda connection: _at(connection, dataset_id, version, work))
             except (DBAPIError, PoolTimeoutError) as error:
                 self._rests_until = time.monotonic() + self._pause_seconds
                 LOG.warning("%s failed (%s); queries plan by the primary for a while", self.place, type(error).__name__)
-        if found is None:
+        if result is None:
             self.passed_on += 1
         else:
             self.answered += 1
-        return found
+        return result
 
 
 def _at(connection: Connection, dataset_id: int, version: int, work: Callable[[Connection], T]) -> T | None:

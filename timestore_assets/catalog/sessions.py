@@ -3,20 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
-from sqlalchemy import Connection, and_, delete, or_, select
+from sqlalchemy import Connection, and_, delete, select
 from sqlalchemy.sql import ColumnElement
 
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.holders import is_gone
+from timestore_assets.catalog.instants import later
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import intents, sessions
-from timestore_assets.model.errors import ConflictError
-from timestore_assets.model.objects import ObjectName
+from timestore_assets.model.errors import ConflictError, ForgottenError
+from timestore_assets.model.segment import DEFAULT_TARGET
+
+
+class Sessions:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, dataset_id: int, kind: str, *, holder: str, ttl: timedelta) -> int:
+        """A landing or build session with a heartbeat lease; its id rises with time (it is the `__session` of rows)."""
+        return self._database.timed(lambda c, now: begin(c, dataset_id, kind, holder=holder, until=later(now, ttl), now=now))
+
+    def heartbeat(self, session_id: int, *, ttl: timedelta) -> None:
+        self._database.timed(lambda c, now: heartbeat(c, session_id, until=later(now, ttl)))
+
+    def beats(self, session_ids: Sequence[int]) -> dict[int, int]:
+        """Until when each of these sessions counts as alive, in microseconds: what grows while one looks is alive."""
+        s = sessions.c
+        statement = select(s.id, s.expires_at).where(s.id.in_(session_ids))
+        return self._database.read(lambda c: {row.id: row.expires_at for row in c.execute(statement)})
+
+    def end(self, session_id: int) -> None:
+        self._database.timed(lambda c, now: end(c, session_id, now=now))
+
+    def announce(self, session_id: int, names: Sequence[str], *, storage: str = DEFAULT_TARGET) -> None:
+        """Write intents for objects that are about to appear in a storage target."""
+        self._database.timed(lambda c, now: announce(c, session_id, names, storage=storage, now=now))
 
 
 def begin(connection: Connection, dataset_id: int, kind: str, *, holder: str, until: int, now: int) -> int:
+    _end_those_of_the_gone(connection, dataset_id, now=now)
     row = {"dataset_id": dataset_id, "kind": kind, "holder": holder, "started_at": now, "expires_at": until}
     session_id: int = connection.execute(sessions.insert().returning(sessions.c.id), row).scalar_one()
     return session_id
+
+
+def _end_those_of_the_gone(connection: Connection, dataset_id: int, *, now: int) -> None:
+    """End the sessions of processes that have died on this machine, so that what they held is free at once."""
+    s = sessions.c
+    rows = connection.execute(select(s.id, s.holder).where(s.dataset_id == dataset_id, alive(now))).all()
+    gone = [row.id for row in rows if is_gone(row.holder)]
+    if gone:
+        connection.execute(sessions.update().where(s.id.in_(gone), s.ended_at.is_(None)).values(ended_at=now))
 
 
 def heartbeat(connection: Connection, session_id: int, *, until: int) -> None:
@@ -59,17 +100,10 @@ def fulfil(connection: Connection, session_id: int, names: Collection[str]) -> N
     """
     removed = 0
     for chunk in chunked(sorted(set(names))):
-        found = delete(intents).where(intents.c.name.in_(chunk), intents.c.session_id == session_id)
-        removed += connection.execute(found).rowcount
+        fulfilled = delete(intents).where(intents.c.name.in_(chunk), intents.c.session_id == session_id)
+        removed += connection.execute(fulfilled).rowcount
     if removed < len(set(names)):
         raise ConflictError(f"session {session_id} was taken for dead and its files were collected; nothing was committed")
-
-
-def expire(connection: Connection, *, created_before: int, now: int) -> list[ObjectName]:
-    """Remove old intents of dead sessions; returns their names."""
-    dead = select(sessions.c.id).where(or_(sessions.c.ended_at.is_not(None), sessions.c.expires_at <= now))
-    old = delete(intents).where(intents.c.created_at < created_before, intents.c.session_id.in_(dead))
-    return sorted(ObjectName(*row) for row in connection.execute(old.returning(intents.c.storage, intents.c.name)))
 
 
 def _count(connection: Connection, session_id: int, names: Sequence[str]) -> int:
@@ -82,4 +116,4 @@ def _count(connection: Connection, session_id: int, names: Sequence[str]) -> int
 
 def _require(connection: Connection, session_id: int) -> None:
     if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id)).first() is None:
-        raise KeyError(f"session {session_id}")
+        raise ForgottenError(f"the catalog has no session {session_id}: it was collected meanwhile")

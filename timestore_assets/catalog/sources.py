@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, case, or_, select
 
+from timestore_assets.catalog import audit, outbox
+from timestore_assets.catalog.commit_values import Span
+from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, optional_time, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
-from timestore_assets.catalog.records import Counters, SourcePartition, SourceRecord, Span
-from timestore_assets.catalog.tables import COUNTERS, files, landed_rows, source_partitions, sources
+from timestore_assets.catalog.records import SourcePartition, SourceRecord
+from timestore_assets.catalog.tables import files, landed_rows, source_partitions, sources
+from timestore_assets.model.counters import COUNTERS, Counters
+from timestore_assets.model.errors import ForgottenError
 from timestore_assets.model.position import START, Position
+from timestore_assets.model.source_kinds import SourceKind
 
 _INCOMPLETE = ("pending", "landing", "quarantined")
 KEPT_SECONDS = 3600
 """How far back `throughput` can look."""
 
 
-def find(connection: Connection, dataset_id: int, kind: str, address: str) -> SourceRecord | None:
+class Sources:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure(self, dataset_id: int, kind: SourceKind, address: str) -> SourceRecord:
+        """The source of that address, made when it is new."""
+        row = self._database.read(lambda c: c.execute(_at(dataset_id, kind, address)).one_or_none())
+        return _record(row) if row else self._database.write(lambda c: ensure(c, dataset_id, kind, address))
+
+    def of(self, dataset_id: int) -> list[SourceRecord]:
+        """The sources of a dataset, the oldest first."""
+        return self._database.read(lambda c: listed(c, dataset_id))
+
+    def partition(self, source_id: int, name: str) -> SourcePartition:
+        """The source partition of that name with its checkpoint, made at START when it is new."""
+        row = self._database.read(lambda c: c.execute(_named(source_id, name)).one_or_none())
+        return _partition(row) if row else self._database.write(lambda c: ensure_partition(c, source_id, name))
+
+    def checkpoints(self, source_partition_ids: Sequence[int]) -> dict[int, Position]:
+        """Where these source partitions stand."""
+        p = source_partitions.c
+
+        def read(c: Connection) -> dict[int, Position]:
+            found = {}
+            for ids in chunked(source_partition_ids):
+                rows = c.execute(select(p.id, p.position_offset, p.position_line).where(p.id.in_(ids)))
+                found.update({row.id: Position(offset=row.position_offset, line=row.position_line) for row in rows})
+            return found
+
+        return self._database.read(read)
+
+    def withdrawn(self, source_partition_ids: Sequence[int]) -> set[int]:
+        """Of these those to which nothing may be added now: their rows were replaced, or are a replacement not yet complete."""
+        return self._database.read(lambda c: withdrawn(c, source_partition_ids))
+
+    def pause(self, source_id: int, reason: str) -> None:
+        """Say that landing from a source is paused and why, or with an empty reason that it goes on; audited when it changes."""
+        self._database.timed(lambda c, now: pause(c, source_id, reason, now=now))
+
+    def throughput(self, dataset_id: int, *, seconds: float) -> dict[int, float]:
+        """Landed rows per second by source id over the last so many seconds."""
+        return self._database.read(lambda c: throughput(c, dataset_id, seconds=seconds, now=self._database.now(c)))
+
+
+def find(connection: Connection, dataset_id: int, kind: SourceKind, address: str) -> SourceRecord | None:
     row = connection.execute(_at(dataset_id, kind, address)).one_or_none()
     return None if row is None else _record(row)
 
 
-def ensure(connection: Connection, dataset_id: int, kind: str, address: str) -> SourceRecord:
+def ensure(connection: Connection, dataset_id: int, kind: SourceKind, address: str) -> SourceRecord:
     insert_ignore(connection, sources, {"dataset_id": dataset_id, "kind": kind, "address": address})
     return _record(connection.execute(_at(dataset_id, kind, address)).one())
 
@@ -37,13 +89,8 @@ def owner(connection: Connection, source_id: int) -> Row[Any]:
     """The source's row; KeyError when there is none."""
     row = connection.execute(select(sources).where(sources.c.id == source_id)).one_or_none()
     if row is None:
-        raise KeyError(f"source {source_id}")
+        raise ForgottenError(f"the catalog has no source {source_id}")
     return row
-
-
-def find_partition(connection: Connection, source_id: int, name: str) -> SourcePartition | None:
-    row = connection.execute(_named(source_id, name)).one_or_none()
-    return None if row is None else _partition(row)
 
 
 def ensure_partition(connection: Connection, source_id: int, name: str) -> SourcePartition:
@@ -51,14 +98,6 @@ def ensure_partition(connection: Connection, source_id: int, name: str) -> Sourc
     start = {"position_offset": START.offset, "position_line": START.line}
     insert_ignore(connection, source_partitions, {"source_id": source_id, "name": name, **start})
     return _partition(connection.execute(_named(source_id, name)).one())
-
-
-def checkpoints(connection: Connection, partition_ids: Iterable[int]) -> dict[int, Position]:
-    c, found = source_partitions.c, {}
-    for ids in chunked(partition_ids):
-        rows = connection.execute(select(c.id, c.position_offset, c.position_line).where(c.id.in_(ids)))
-        found.update({row.id: Position(offset=row.position_offset, line=row.position_line) for row in rows})
-    return found
 
 
 def advance(connection: Connection, span: Span, *, dataset_id: int, session_id: int | None) -> bool:
@@ -93,7 +132,7 @@ def is_retracted(connection: Connection, partition_id: int) -> bool:
 
 
 def withdrawn(connection: Connection, partition_ids: Iterable[int]) -> set[int]:
-    """See `Catalog.withdrawn`."""
+    """See `Sources.withdrawn`."""
     c, f = source_partitions.c, files.c
     found: set[int] = set()
     for ids in chunked(partition_ids):
@@ -114,9 +153,20 @@ def retract(connection: Connection, partition_ids: Iterable[int], *, version: in
     return closed
 
 
+def pause(connection: Connection, source_id: int, reason: str, *, now: int) -> None:
+    """See `Sources.pause`."""
+    source = owner(connection, source_id)
+    if bool(source.paused) != bool(reason):
+        details = {"source": source.address, "reason": reason or "goes on"}
+        action = "landing_paused" if reason else "landing_resumed"
+        audit.record(connection, source.dataset_id, actor="timestore", action=action, details=details, now=now)
+        outbox.queue(connection, source.dataset_id, action, {**details, "source_kind": source.kind}, now=now)
+    connection.execute(sources.update().where(sources.c.id == source_id).values(paused=reason))
+
+
 def add_counters(connection: Connection, table: Table, row_id: int, counters: Counters) -> None:
     """Add to the counters of a source or a file."""
-    added = {name: table.c[name] + getattr(counters, name) for name in COUNTERS if getattr(counters, name)}
+    added = {name: table.c[name] + count for name, count in counters.items() if count}
     if added:
         connection.execute(table.update().where(table.c.id == row_id).values(added))
 
@@ -148,7 +198,7 @@ def throughput(connection: Connection, dataset_id: int, *, seconds: float, now: 
     return {source_id: total / window for source_id, total in totals.items()}
 
 
-def _at(dataset_id: int, kind: str, address: str) -> Select[Any]:
+def _at(dataset_id: int, kind: SourceKind, address: str) -> Select[Any]:
     c = sources.c
     return select(sources).where(c.dataset_id == dataset_id, c.kind == kind, c.address == address)
 

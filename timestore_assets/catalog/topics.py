@@ -1,4 +1,4 @@
-"""Topics and their partitions: epochs, claims by sessions, the watermark, and offsets that were lost."""
+"""Topics and their partitions: epochs, which session reads what, the watermark, and offsets that were lost."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from sqlalchemy import Connection, Row, and_, func, not_, or_, select
 from sqlalchemy import exists as exists_
 
 from timestore_assets.catalog import audit, outbox, sources
+from timestore_assets.catalog.commit_values import Span, WatermarkRule
+from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, from_micros, optional_time, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore
-from timestore_assets.catalog.records import LostRange, Span, TopicPartition, WatermarkRule
+from timestore_assets.catalog.records import LostRange, TopicPartition
 from timestore_assets.catalog.sessions import alive
 from timestore_assets.catalog.tables import lost_offsets, sessions, source_partitions, topics
 from timestore_assets.catalog.tables import sources as sources_table
@@ -20,8 +22,52 @@ from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.position import Position
 
 
+class StoredTopics:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def partitions(self, source_id: int) -> list[TopicPartition]:
+        """Partitions of the newest epoch of every (cluster, topic) of the source, by cluster, topic and number."""
+        return self._database.read(lambda c: listed(c, source_id, now=self._database.now(c)))
+
+    def open(
+        self, source_id: int, *, cluster_id: str, topic: str, epoch: int, topic_id: str | None, starts: Mapping[int, int]
+    ) -> list[TopicPartition]:
+        """The topic's partitions in that epoch, those that are new with their first offsets; idempotent.
+
+        A broker's topic id is kept when none was known. A new epoch is noted in the audit.
+        """
+        key: dict[str, Any] = {"cluster_id": cluster_id, "topic": topic, "epoch": epoch, "topic_id": topic_id}
+        return self._database.timed(lambda c, now: open_topic(c, source_id, **key, starts=starts, now=now))
+
+    def assign(self, session_id: int, source_partition_ids: Sequence[int]) -> set[int]:
+        """Of these those that this session now holds: free ones, and those of sessions that no longer live."""
+        return self._database.timed(lambda c, now: assign(c, session_id, source_partition_ids, now=now))
+
+    def lose(
+        self, source_partition_id: int, *, start: int, end: int, reason: str, session_id: int, skip: bool, actor: str
+    ) -> LostRange:
+        """Record offsets that the broker deleted, once; with `skip` the checkpoint moves behind them (accepted, audited).
+
+        Raises:
+            ConflictError: the checkpoint is not at `start`, or another session holds the partition.
+        """
+        found: dict[str, Any] = {"start": start, "end": end, "reason": reason, "session_id": session_id, "skip": skip}
+        return self._database.timed(lambda c, now: lose(c, source_partition_id, **found, actor=actor, now=now), repeatable=False)
+
+    def lost_ranges(self, dataset_id: int) -> list[LostRange]:
+        """All that were ever recorded, newest first."""
+        return self._database.read(lambda c: lost(c, dataset_id))
+
+    def accept_lost(self, dataset_id: int, *, actor: str) -> int:
+        """Take note of the lost ranges, so that landing may skip them and the check passes again; returns how many were new."""
+        return self._database.timed(lambda c, now: accept(c, dataset_id, actor=actor, now=now), repeatable=False)
+
+
 def listed(connection: Connection, source_id: int, *, now: int) -> list[TopicPartition]:
-    """See `Catalog.topic_partitions`."""
+    """See `StoredTopics.partitions`."""
     t, p = topics.c, source_partitions.c
     later = topics.alias()
     newest = ~exists_().where(
@@ -37,6 +83,12 @@ def listed(connection: Connection, source_id: int, *, now: int) -> list[TopicPar
     return [_partition(row) for row in rows]
 
 
+def of_dataset(connection: Connection, dataset_id: int, *, now: int) -> list[TopicPartition]:
+    """The topic partitions of all its sources."""
+    read = [source.id for source in sources.listed(connection, dataset_id) if source.reads_topics]
+    return [one for source_id in read for one in listed(connection, source_id, now=now)]
+
+
 def open_topic(
     connection: Connection,
     source_id: int,
@@ -48,7 +100,7 @@ def open_topic(
     starts: Mapping[int, int],
     now: int,
 ) -> list[TopicPartition]:
-    """See `Catalog.open_topic`."""
+    """See `StoredTopics.open`."""
     key = {"source_id": source_id, "cluster_id": cluster_id, "topic": topic, "epoch": epoch}
     made = insert_ignore(connection, topics, {**key, "topic_id": topic_id, "created_at": now})
     own = and_(*(topics.c[name] == value for name, value in key.items()))
@@ -74,16 +126,16 @@ def open_topic(
     return [one for one in listed(connection, source_id, now=now) if (one.cluster_id, one.topic) == (cluster_id, topic)]
 
 
-def claim(connection: Connection, session_id: int, partition_ids: Sequence[int], *, now: int) -> set[int]:
-    """See `Catalog.claim`."""
+def assign(connection: Connection, session_id: int, partition_ids: Sequence[int], *, now: int) -> set[int]:
+    """See `StoredTopics.assign`."""
     c = source_partitions.c
     living = exists_().where(sessions.c.id == c.session_id, alive(now))
     free = or_(c.session_id.is_(None), c.session_id == session_id, not_(living))
-    held: set[int] = set()
+    assigned: set[int] = set()
     for ids in chunked(sorted(partition_ids)):
         taken = source_partitions.update().where(c.id.in_(ids), free).values(session_id=session_id).returning(c.id)
-        held.update(connection.execute(taken).scalars())
-    return held
+        assigned.update(connection.execute(taken).scalars())
+    return assigned
 
 
 def raise_watermark(connection: Connection, source_id: int, rule: WatermarkRule) -> None:
@@ -95,28 +147,17 @@ def raise_watermark(connection: Connection, source_id: int, rule: WatermarkRule)
     low: int | None = None
     for ids in chunked(rule.over):
         delivering = and_(c.id.in_(ids), c.quiet < duration_micros(rule.idle))
-        found = connection.execute(select(func.count(), func.count(c.newest), func.min(c.newest)).where(delivering)).one()
-        if found[0] > found[1]:
+        counted = connection.execute(select(func.count(), func.count(c.newest), func.min(c.newest)).where(delivering)).one()
+        if counted[0] > counted[1]:
             return
-        if found[2] is not None:
-            low = found[2] if low is None else min(low, found[2])
+        if counted[2] is not None:
+            low = counted[2] if low is None else min(low, counted[2])
     if low is None:
         return
     s = sources_table.c
     capped = min(low, to_micros(rule.cap))
     behind = or_(s.watermark.is_(None), s.watermark < capped)
     connection.execute(sources_table.update().where(s.id == source_id, behind).values(watermark=capped))
-
-
-def pause(connection: Connection, source_id: int, reason: str, *, now: int) -> None:
-    """See `Catalog.pause`."""
-    source = sources.owner(connection, source_id)
-    if bool(source.paused) != bool(reason):
-        details = {"source": source.address, "reason": reason or "goes on"}
-        action = "landing_paused" if reason else "landing_resumed"
-        audit.record(connection, source.dataset_id, actor="timestore", action=action, details=details, now=now)
-        outbox.queue(connection, source.dataset_id, action, {**details, "source_kind": source.kind}, now=now)
-    connection.execute(sources_table.update().where(sources_table.c.id == source_id).values(paused=reason))
 
 
 def lose(
@@ -131,7 +172,7 @@ def lose(
     actor: str,
     now: int,
 ) -> LostRange:
-    """See `Catalog.lose`."""
+    """See `StoredTopics.lose`."""
     c = source_partitions.c
     partition = connection.execute(select(source_partitions).where(c.id == partition_id)).one()
     source = sources.owner(connection, partition.source_id)
@@ -156,7 +197,7 @@ def lose(
 
 
 def lost(connection: Connection, dataset_id: int) -> list[LostRange]:
-    """See `Catalog.lost_ranges`."""
+    """See `StoredTopics.lost_ranges`."""
     t, p, lo = topics.c, source_partitions.c, lost_offsets.c
     joined = lost_offsets.join(source_partitions, p.id == lo.source_partition_id).join(topics, t.id == p.topic_row_id)
     rows = connection.execute(
@@ -184,7 +225,7 @@ def lost(connection: Connection, dataset_id: int) -> list[LostRange]:
 
 
 def accept(connection: Connection, dataset_id: int, *, actor: str, now: int) -> int:
-    """See `Catalog.accept_lost`."""
+    """See `StoredTopics.accept_lost`."""
     open_ = and_(lost_offsets.c.dataset_id == dataset_id, ~lost_offsets.c.accepted)
     accepted = connection.execute(lost_offsets.update().where(open_).values(accepted=True)).rowcount
     if accepted:

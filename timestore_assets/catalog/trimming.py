@@ -15,10 +15,14 @@ from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog.audit import ROUTINE
 from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.datasets import lock_any
 from timestore_assets.catalog.instants import duration_micros
+from timestore_assets.catalog.leases import held
 from timestore_assets.catalog.sessions import alive
 from timestore_assets.catalog.sources import KEPT_SECONDS
+from timestore_assets.catalog.stored_objects import note_collected
 from timestore_assets.catalog.tables import (
+    alert_messages,
     audit,
     datasets,
     dead_letter_files,
@@ -34,7 +38,8 @@ from timestore_assets.catalog.tables import (
     source_partitions,
     sources,
 )
-from timestore_assets.model.objects import ObjectName
+from timestore_assets.model.segment import ObjectName
+from timestore_assets.model.source_kinds import SOURCE_KINDS, has_partitions_of_sessions
 
 AT_ONCE = 1000
 NEWEST = timedelta(hours=1)
@@ -58,12 +63,13 @@ class Trimming:
         return self._all(lambda c, now: _some_sessions(c, before=_before(now, older_than), now=now))
 
     def source_partitions(self) -> int:
-        """Those of HTTP sessions that have been forgotten: nothing will ever land from them again."""
+        """Those of sessions that have been forgotten: nothing will ever land from them again."""
         p = source_partitions.c
-        of_http = select(sources.c.id).where(sources.c.kind == "http")
+        kinds = [kind for kind in SOURCE_KINDS if has_partitions_of_sessions(kind)]
+        of_sessions = select(sources.c.id).where(sources.c.kind.in_(kinds))
         # a case, because a database may look at a condition before the one that keeps it from text without a number
         session_id = case((p.name.like("session-%"), cast(func.substr(p.name, len("session-") + 1), BigInteger)))
-        forgotten = p.source_id.in_(of_http), session_id.is_not(None), ~exists().where(sessions.c.id == session_id)
+        forgotten = p.source_id.in_(of_sessions), session_id.is_not(None), ~exists().where(sessions.c.id == session_id)
         return self._all(lambda c, _: _some(c, source_partitions, *forgotten))
 
     def events(self, *, older_than: timedelta) -> int:
@@ -76,6 +82,11 @@ class Trimming:
 
         return self._all(step)
 
+    def alert_messages(self, *, older_than: timedelta) -> int:
+        """Those that were sent, or given up."""
+        m = alert_messages.c
+        return self._all(lambda c, now: _some(c, alert_messages, m.sent_at < _before(now, older_than)))
+
     def lost_offsets(self, *, older_than: timedelta) -> int:
         """Ranges whose loss was accepted and that landing has gone past; the audit keeps them."""
         lo = lost_offsets.c
@@ -83,8 +94,7 @@ class Trimming:
 
     def retractions(self) -> int:
         """Those whose rows are gone from every version that can still be read."""
-        readable = select(datasets.c.collected_version).where(datasets.c.id == retractions.c.dataset_id).scalar_subquery()
-        return self._all(lambda c, _: _some(c, retractions, retractions.c.removed_version <= readable))
+        return self._all(lambda c, _: _some_retractions(c))
 
     def throughput(self) -> int:
         """Rows a second of sources that have gone quiet, older than anybody can ask for."""
@@ -107,7 +117,9 @@ class Trimming:
             f = dead_letter_files.c
             settled = select(f.id).where(f.settled_at < _before(self._database.now(connection), older_than))
             gone = delete(dead_letter_files).where(f.id.in_(settled.order_by(f.id).limit(AT_ONCE)))
-            return sorted(ObjectName(*row) for row in connection.execute(gone.returning(f.storage, f.name)))
+            names = sorted(ObjectName(*row) for row in connection.execute(gone.returning(f.storage, f.name)))
+            note_collected(connection, names)
+            return names
 
         return self._database.write(work, repeatable=False)
 
@@ -128,6 +140,18 @@ def _some(connection: Connection, table: Table, *conditions: ColumnElement[bool]
     chosen = select(*key).where(and_(*conditions)).order_by(*key).limit(AT_ONCE)
     which = key[0] if len(key) == 1 else tuple_(*key)
     return connection.execute(delete(table).where(which.in_(chosen))).rowcount
+
+
+def _some_retractions(connection: Connection) -> int:
+    r = retractions.c
+    collected = select(datasets.c.collected_version).where(datasets.c.id == r.dataset_id).scalar_subquery()
+    # a lease that has run out counts until the collector drops it
+    done = and_(r.removed_version <= collected, ~held(r.dataset_id, r.added_version, r.removed_version))
+    # as the collector does: whoever pins a version that another lease still holds takes the same lock
+    locked = connection.execute(select(r.dataset_id).where(done).distinct().order_by(r.dataset_id)).scalars().all()
+    for dataset_id in locked:
+        lock_any(connection, dataset_id)
+    return _some(connection, retractions, done, r.dataset_id.in_(locked)) if locked else 0
 
 
 def _some_sessions(connection: Connection, *, before: int, now: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timestore_assets.cli.invocation import timestore
+from timestore_assets.cli.open_warehouse import timestore
 
 if TYPE_CHECKING:
     from timestore_assets.sources.kafka.embedded import EmbeddedBroker

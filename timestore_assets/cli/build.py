@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from timestore_assets.cli.land import exit_code
-from timestore_assets.cli.numbers import count, counted, duration, size
-from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import make_table, print_json, stderr, stdout
-from timestore_assets.cli.session import actor, open_warehouse
-from timestore_assets.cli.span import span
-from timestore_assets.model.errors import InputError
+from timestore_assets.cli.open_warehouse import actor, open_warehouse
+from timestore_assets.cli.options import AsJson, DatasetName, span
+from timestore_assets.cli.output import count, counted, duration, make_table, print_json, size, stderr, stdout
+from timestore_assets.model.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
-    from timestore_assets.building.report import BuildReport
-    from timestore_assets.landing.report import LandReport
+    from timestore_assets.building.builder import BuildReport
+    from timestore_assets.landing.files.land_report import LandReport
     from timestore_assets.model.window import Partition
     from timestore_assets.warehouse import Warehouse
 
@@ -49,25 +47,31 @@ def build(
     with open_warehouse() as warehouse:
         landed = _reloaded(warehouse, dataset, keys=partition or [], start=start, end=end) if reload else None
         chosen = choose(warehouse, dataset, keys=partition or [], start=start, end=end)
-        reports = _counted(warehouse.build(dataset, chosen, close=True, actor=actor()), total=len(chosen), shown=not json)
+        built = _counted(_each(warehouse, dataset, chosen), total=len(chosen), shown=not json)
+    reports = [one for one in built if not isinstance(one, DamagedError)]
+    errors = [one for one in built if isinstance(one, DamagedError)]
     if json:
-        print_json(_as_json(dataset, reports, landed))
+        print_json(_as_json(dataset, reports, errors, landed))
     elif reports:
         _print_reports(reports)
-    else:
+    elif not errors:
         stdout().print(f"Nothing to build: no partition of {dataset} that was asked for holds unbuilt rows.")
+    for error in errors:
+        stderr().print(f"error: {error}", markup=False, soft_wrap=True)
+    if errors:
+        raise typer.Exit(DamagedError.exit_code)
     if landed is not None and (code := exit_code(landed)):
         raise typer.Exit(code)
 
 
 def _reloaded(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | None, end: str | None) -> LandReport:
     """Land what the sources hold of the time that is about to be built."""
-    from timestore_assets.reloading import land_found, together, unsettled_files
+    from timestore_assets.reload import merged_reports
 
     declared = warehouse.declared(dataset)
     spans = [(one.start, one.end) for one in map(declared.partition, dict.fromkeys(keys))] if keys else [span(start, end)]
-    found = [unsettled_files(warehouse, dataset, first, last) for first, last in spans]
-    report = together([land_found(warehouse, dataset, files, actor=actor()) for files in found])
+    found = [warehouse.unsettled_files(dataset, first, last) for first, last in spans]
+    report = merged_reports([warehouse.land_unsettled(dataset, files, actor=actor()) for files in found])
     console = stderr()
     for file in report.files:
         console.print(f"{file.state}: {file.address}" + (f": {file.reason}" if file.reason else ""), markup=False, soft_wrap=True)
@@ -85,7 +89,7 @@ def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | 
         raise InputError("give either --partition or --from/--to, not both")
     if keys:
         return [declared.partition(key) for key in dict.fromkeys(keys)]
-    known = warehouse.catalog.partitions(record.id)
+    known = warehouse.catalog.partitions.of(record.id)
     if start or end:
         first, last = span(start, end)
         wanted = set(declared.partitions_between(first, last, datetime.now(UTC)))
@@ -93,7 +97,20 @@ def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | 
     return [found.partition for found in known if found.state not in ("sealed", "expired") or found.deltas or found.retracted]
 
 
-def _counted(reports: Iterator[BuildReport], *, total: int, shown: bool) -> list[BuildReport]:
+def _each(warehouse: Warehouse, dataset: str, partitions: Sequence[Partition]) -> Iterator[BuildReport | DamagedError]:
+    """A report for each partition, the error in its place for one with a damaged segment: the others are built all the same."""
+    left = deque(partitions)
+    while left:
+        try:
+            for report in warehouse.build(dataset, tuple(left), close=True, actor=actor()):
+                left.popleft()
+                yield report
+        except DamagedError as error:
+            left.popleft()
+            yield error
+
+
+def _counted(reports: Iterator[BuildReport | DamagedError], *, total: int, shown: bool) -> list[BuildReport | DamagedError]:
     """The reports, with a bar on a terminal while they come in."""
     from rich.progress import track
 
@@ -102,21 +119,24 @@ def _counted(reports: Iterator[BuildReport], *, total: int, shown: bool) -> list
     return list(track(reports, "building", total=total, console=console, transient=True, disable=hidden))
 
 
-def _as_json(dataset: str, reports: Iterable[BuildReport], landed: LandReport | None) -> dict[str, Any]:
-    from timestore_assets.catalog.records import NO_COUNTS
-    from timestore_assets.model.definition import to_plain
+def _as_json(
+    dataset: str, reports: Iterable[BuildReport], errors: Sequence[DamagedError], landed: LandReport | None
+) -> dict[str, Any]:
+    from timestore_assets.model.counters import NO_COUNTS
+    from timestore_assets.model.schema import to_plain
 
     built = list(reports)
     return {
         "dataset": dataset,
         # what every command that moves records gives; a build reads none from a source unless it is told to
-        **to_plain(NO_COUNTS if landed is None else landed.counters),
+        **dict((NO_COUNTS if landed is None else landed.counters).items()),
         **{outcome: sum(report.outcome == outcome for report in built) for outcome in ("built", "unchanged", "empty")},
         "rows": sum(report.rows for report in built),
         "bytes": sum(report.bytes for report in built),
         "superseded_rows": sum(report.superseded_rows for report in built),
         "seconds": round(sum(report.seconds for report in built), 3),
         "partitions": [{**to_plain(report), "partition": report.partition.key} for report in built],
+        "damaged": [{"object": error.object, "error": str(error)} for error in errors],
     }
 
 

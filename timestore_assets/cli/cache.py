@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from timestore_assets.cli.numbers import count, counted, size
-from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stderr, stdout
-from timestore_assets.cli.session import open_warehouse
-from timestore_assets.cli.span import span
+from timestore_assets.cli.open_warehouse import open_warehouse
+from timestore_assets.cli.options import AsJson, DatasetName, span
+from timestore_assets.cli.output import count, counted, print_json, print_table, size, stderr, stdout
 
 if TYPE_CHECKING:
-    from timestore_assets.querying.priming import PrimeReport
+    from timestore_assets.querying.reading.priming import PrimeReport
     from timestore_assets.storage.cache.read_cache import ReadCache
 
 PRIME_HELP = """Fetch what questions about a window read, so that they find it on this machine.
@@ -38,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def prime(dataset: DatasetName, start: From = None, end: To = None, columns: Columns = None, json: AsJson = False) -> None:
-    from timestore_assets.querying.priming import prime as fill
+    from timestore_assets.querying.reading.priming import prime as fill
 
     first, last = span(start, end)
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]

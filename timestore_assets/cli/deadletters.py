@@ -9,15 +9,13 @@ import typer
 
 from timestore_assets.cli import deadletters_replay
 from timestore_assets.cli.deadletters_replay import KINDS, known_kind
-from timestore_assets.cli.invocation import timestore
-from timestore_assets.cli.numbers import count
+from timestore_assets.cli.open_warehouse import open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stdout, without_empty
-from timestore_assets.cli.session import open_warehouse
+from timestore_assets.cli.output import count, print_json, print_table, stdout, without_empty
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind, SourceRecord
-    from timestore_assets.landing.dead_letter_records import DeadLetter
+    from timestore_assets.landing.dead_letters.dead_letter_reader import DeadLetter
     from timestore_assets.warehouse import Warehouse
 
 SHOWN_BYTES = 120
@@ -42,7 +40,7 @@ def list_reasons(dataset: DatasetName, kind: Kind = None, json: AsJson = False) 
     only = known_kind(kind)
     with open_warehouse() as warehouse:
         _, record = warehouse.resolve(dataset)
-        files = warehouse.catalog.dead_letter_files(record.id)
+        files = warehouse.catalog.dead_letters.of(record.id)
     rows = by_reason([found for found in files if only in (None, found[1].kind)])
     if json:
         print_json(rows)
@@ -72,7 +70,7 @@ def _counted(row: dict[str, Any]) -> list[str]:
 
 
 def show(dataset: DatasetName, limit: Limit = 20, reason: Reason = None, kind: Kind = None, json: AsJson = False) -> None:
-    from timestore_assets.landing.dead_letter_records import read_dead_letters
+    from timestore_assets.landing.dead_letters.dead_letter_reader import read_dead_letters
 
     only = cast("DeadLetterKind | None", known_kind(kind))
     with open_warehouse() as warehouse:
@@ -91,8 +89,8 @@ def show(dataset: DatasetName, limit: Limit = 20, reason: Reason = None, kind: K
 
 
 def _topic_places(warehouse: Warehouse, dataset_id: int) -> Places:
-    topics = [source for source in warehouse.catalog.sources(dataset_id) if source.kind == "kafka"]
-    found = (one for source in topics for one in warehouse.catalog.topic_partitions(source.id))
+    topics = [source for source in warehouse.catalog.sources.of(dataset_id) if source.reads_topics]
+    found = (one for source in topics for one in warehouse.catalog.topics.partitions(source.id))
     return {one.id: (one.topic, one.number) for one in found}
 
 

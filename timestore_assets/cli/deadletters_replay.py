@@ -6,16 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from timestore_assets.cli.invocation import timestore
-from timestore_assets.cli.numbers import count, duration
+from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stderr, stdout
-from timestore_assets.cli.session import actor, open_warehouse
+from timestore_assets.cli.output import (
+    count,
+    duration,
+    print_json,
+    print_reasons,
+    print_schema_changes,
+    print_table,
+    stderr,
+    stdout,
+)
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import DeadLetterKind
-    from timestore_assets.landing.replay import ReplayReport
+    from timestore_assets.landing.dead_letters.replay import ReplayReport
 
 KINDS = ("refused", "late_dropped", "held")
 EVERY = "all"
@@ -49,7 +56,7 @@ def known_kind(kind: str | None, *more: str) -> str | None:
 def replay(
     dataset: DatasetName, reason: Reason = None, kind: Kind = "refused", limit_files: Files = None, json: AsJson = False
 ) -> None:
-    from timestore_assets.landing.replay import Selection
+    from timestore_assets.landing.dead_letters.replay import Selection
 
     known = known_kind(kind, EVERY)
     only = cast("DeadLetterKind | None", None if known == EVERY else known)
@@ -64,7 +71,7 @@ def replay(
 
 
 def _as_json(report: ReplayReport) -> dict[str, Any]:
-    from timestore_assets.model.definition import to_plain
+    from timestore_assets.model.schema import to_plain
 
     plain: dict[str, Any] = to_plain(report)
     return plain
@@ -85,11 +92,8 @@ def _print_report(report: ReplayReport) -> None:
         ["time", duration(report.seconds)],
     ]
     print_table([report.dataset, "~"], rows)
-    for change in report.schema_changes:
-        before = f"widened from {change.before} to" if change.before else "is new, as"
-        stdout().print(f"column {change.column} {before} {change.after}", markup=False)
+    print_schema_changes(report.schema_changes)
     if report.reasons:
-        print_table(["still refused", ">records"], ([code, count(number)] for code, number in report.reasons.items()))
-        stdout().print(f"Look at them: {timestore('deadletters', 'show', report.dataset)}", markup=False, soft_wrap=True)
+        print_reasons("still refused", report.reasons.items(), look=timestore("deadletters", "show", report.dataset))
     if report.landed:
         stdout().print(f"Next: {timestore('build', report.dataset)}", markup=False, soft_wrap=True)

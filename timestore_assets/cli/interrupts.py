@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
@@ -43,6 +44,35 @@ class CtrlC:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt
+
+
+@contextmanager
+def ctrl_c_calls(stop: Callable[[], object]) -> Iterator[None]:
+    """Inside, Ctrl-C calls `stop`, in a thread, also while a library computes and lets no handler of Python's run.
+
+    The usual KeyboardInterrupt follows when that library returns.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+
+    def listen() -> None:
+        while numbers := heard.recv(1):
+            if numbers[0] == signal.SIGINT:
+                stop()
+
+    listener = threading.Thread(target=listen, name="ctrl-c", daemon=True)
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        told.close()
+        listener.join(timeout=1.0)
+        heard.close()
 
 
 @contextmanager

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from timestore_assets.cli.failures import BAD_INPUT, REFUSED
-from timestore_assets.cli.invocation import timestore
-from timestore_assets.cli.numbers import count, duration, rate, size
-from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stderr, stdout
-from timestore_assets.cli.session import actor, open_warehouse
-from timestore_assets.cli.span import span
-from timestore_assets.cli.uris import expand
+from timestore_assets.cli.error_reports import BAD_INPUT, REFUSED
+from timestore_assets.cli.land_paths import expand
+from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
+from timestore_assets.cli.options import AsJson, DatasetName, span
+from timestore_assets.cli.output import (
+    count,
+    counter_rows,
+    duration,
+    print_json,
+    print_reasons,
+    print_schema_changes,
+    print_table,
+    rate,
+    size,
+    stderr,
+    stdout,
+)
+from timestore_assets.model.dataset import FileFormat
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
-    from timestore_assets.landing.report import FileReport, LandReport
+    from timestore_assets.landing.files.land_report import FileReport, LandReport
 
-FORMATS = ("auto", "csv", "jsonl", "envelopes", "parquet")
+FORMATS: tuple[str, ...] = get_args(FileFormat)
 HELP = """Land files: read, validate, write delta segments, publish; the rows can be queried at once.
 
 Without files but with --from or --to: what the dataset's own sources hold of that time and is not landed yet. Of a source whose
@@ -55,7 +66,7 @@ def land(
     json: AsJson = False,
 ) -> None:
     from timestore_assets.cli.land_progress import progress_bar
-    from timestore_assets.reloading import land_found, unsettled_files
+    from timestore_assets.cli.land_repeats import repeated_rows
 
     if format is not None and format not in FORMATS:
         raise InputError(f"--format {format!r} is not known; write one of {', '.join(FORMATS)}")
@@ -64,15 +75,16 @@ def land(
     with open_warehouse() as warehouse:
         warehouse.declared(dataset)
         files, problems = expand(uris or [], warehouse.settings)
-        found = [] if uris else unsettled_files(warehouse, dataset, *span(start, end))
+        found = [] if uris else warehouse.unsettled_files(dataset, *span(start, end))
         shown = [*files, *(file for _, of_source in found for file in of_source)]
         with progress_bar(shown, shown=sys.stderr.isatty()) as progress:
             wishes: dict[str, Any] = {"format": format, "chunk_rows": chunk_rows, "progress": progress, "actor": actor()}
-            report = land_found(warehouse, dataset, found, **wishes) if found else warehouse.land(dataset, files, **wishes)
+            report = warehouse.land_unsettled(dataset, found, **wishes) if found else warehouse.land(dataset, files, **wishes)
+        repeated = 0 if json else repeated_rows(warehouse, report)
     if json:
         print_json(_as_json(report))
     else:
-        _print_report(report)
+        _print_report(report, repeated)
     _explain_bad_files(report)
     for problem in problems:
         stderr().print(problem, markup=False, soft_wrap=True)
@@ -87,37 +99,40 @@ def exit_code(report: LandReport) -> int:
 
 
 def _as_json(report: LandReport) -> dict[str, Any]:
-    from timestore_assets.model.definition import to_plain
+    from timestore_assets.model.schema import to_plain
 
     plain: dict[str, Any] = to_plain(report)
     return {**plain, **plain.pop("counters")}
 
 
-def _print_report(report: LandReport) -> None:
+def _print_report(report: LandReport, repeated: int) -> None:
+    from timestore_assets.landing.files.land_report import unread_path_sentence
+
     counters = report.counters
     states = Counter(file.state for file in report.files)
     total_bytes = sum(file.bytes for file in report.files)
     per_second = counters.landed / report.seconds if report.seconds else None
     rows = [
         ["files", ", ".join(f"{number:,} {state}" for state, number in states.items()) + f" ({size(total_bytes)})"],
-        ["read", count(counters.read)],
-        ["landed", count(counters.landed)],
-        ["duplicates", count(counters.duplicates)],
-        *([["late, dropped", count(counters.late_dropped)]] if counters.late_dropped else []),
-        *([["held", count(counters.held)]] if counters.held else []),
-        ["dead letters", count(counters.dead_letters)],
+        *counter_rows(counters, seldom=("late_dropped", "held")),
         ["partitions", count(len(report.partitions))],
         ["manifest version", count(report.manifest_version)],
         ["time", duration(report.seconds) + (f", {rate(per_second)}" if per_second else "")],
     ]
     print_table([report.dataset, "~"], rows)
     console = stdout()
-    for change in report.schema_changes:
-        before = f"widened from {change.before} to" if change.before else "is new, as"
-        console.print(f"column {change.column} {before} {change.after}", markup=False)
-    if report.ignored_columns:
-        names = ", ".join(report.ignored_columns)
-        console.print(f"left out, because the dataset says new_columns: ignore: {names}", markup=False, soft_wrap=True)
+    print_schema_changes(report.schema_changes)
+    for why, names in _left_out(report):
+        console.print(f"left out, {why}: {', '.join(names)}", markup=False, soft_wrap=True)
+    if sentence := unread_path_sentence(report):
+        console.print(sentence, markup=False, soft_wrap=True)
+    if repeated:
+        console.print(
+            f"{count(repeated)} rows look like rows that were there before; is this a file that was exported again? "
+            "With `dedupe: {keys: …}` later rows replace earlier ones.",
+            markup=False,
+            soft_wrap=True,
+        )
     if counters.dead_letters:
         _print_dead_letters(report)
     if counters.landed:
@@ -126,8 +141,7 @@ def _print_report(report: LandReport) -> None:
 
 def _print_dead_letters(report: LandReport) -> None:
     most_first = sorted(report.dead_letter_reasons.items(), key=lambda item: -item[1])
-    print_table(["dead letters", ">records"], ([code, count(number)] for code, number in most_first))
-    stdout().print(f"Look at them: {timestore('deadletters', 'show', report.dataset)}", markup=False, soft_wrap=True)
+    print_reasons("dead letters", most_first, look=timestore("deadletters", "show", report.dataset))
 
 
 def _explain_bad_files(report: LandReport) -> None:
@@ -139,3 +153,15 @@ def _explain_bad_files(report: LandReport) -> None:
 
 def _bad_file_line(file: FileReport) -> str:
     return f"{file.state}: {file.address}: {file.reason}"
+
+
+def _left_out(report: LandReport) -> Iterator[tuple[str, list[str]]]:
+    """Columns of the files that are none of the dataset, and why."""
+    from timestore_assets.decoding.column_names import PANDAS_INDEX
+
+    index = [name for name in report.ignored_columns if name.startswith(PANDAS_INDEX)]
+    others = [name for name in report.ignored_columns if name not in index]
+    if index:
+        yield "an index without a name", index
+    if others:
+        yield "because the dataset says new_columns: ignore", others

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from timestore_assets.landing.report import FileReport, Progress
+    from timestore_assets.landing.files.land_report import FileReport, LandingListener
     from timestore_assets.sources.files.input_file import InputFile
 
 
 @contextmanager
-def progress_bar(files: Sequence[Path | InputFile], *, shown: bool) -> Iterator[Progress | None]:
+def progress_bar(files: Sequence[Path | InputFile], *, shown: bool) -> Iterator[LandingListener | None]:
     """What `land` reports its progress to; None when nobody looks."""
     if not shown:
         yield None
@@ -41,7 +41,7 @@ def progress_bar(files: Sequence[Path | InputFile], *, shown: bool) -> Iterator[
 class LandProgress:
     """Adds up what `landing` says about each file, with a line for each one under way when there are several.
 
-    Implements `landing.report.Progress`.
+    Implements `landing.files.land_report.LandingListener`.
     """
 
     def __init__(self, bar: Bar, task: TaskID, *, files: int) -> None:

@@ -2,67 +2,89 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
 from timestore_assets.cli import (
+    alert_commands,
     broker,
     build,
     cache,
-    datasets,
     deadletters,
-    demo,
+    describe,
     dev,
+    gc_verify,
     init,
     land,
+    lifecycle,
     query,
-    replay,
-    schema,
+    schema_history,
     serve,
+    sql_command,
     status,
-    storage,
+    storage_commands,
     stream,
-    tokens,
-    upkeep,
+    token_commands,
     version,
+    views,
 )
-from timestore_assets.cli.failures import BROKEN_PIPE, INTERRUPTED, explain, is_broken_pipe
+from timestore_assets.cli.demo import demo_command, replay_flights
+from timestore_assets.cli.error_reports import BROKEN_PIPE, INTERRUPTED, explain, is_broken_pipe, log_line_handler
 from timestore_assets.cli.interrupts import CtrlC
+from timestore_assets.cli.shell_completion import is_asked
+from timestore_assets.file_access import as_umask
 
+NAME = "timestore"
+_HELP = frozenset({"-h", "--help"})
 app = typer.Typer(
-    name="timestore",
+    name=NAME,
     help="A time-series warehouse: land files and topics, build DuckDB partitions, query them.",
     epilog="Exit codes: 0 done, 2 bad usage or input, 3 refused, 1 unexpected.",
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True, callback=version.show_short)
+    ] = False,
+) -> None:
+    """The options of the command itself."""
+
+
 for module in (
-    demo,
+    demo_command,
     init,
-    datasets,
+    describe,
     land,
     stream,
     build,
     query,
+    sql_command,
+    views,
     status,
     deadletters,
-    schema,
-    upkeep,
-    storage,
+    schema_history,
+    lifecycle,
+    gc_verify,
+    storage_commands,
     cache,
-    tokens,
+    token_commands,
+    alert_commands,
     serve,
     dev,
     broker,
-    replay,
+    replay_flights,
     version,
 ):
     module.add_to(app)
@@ -73,7 +95,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     Every failure becomes one line on stderr; `TIMESTORE_DEBUG=1` shows where an unexpected one came from.
     """
-    with CtrlC() as ctrl_c:
+    logging.lastResort = log_line_handler(with_traces=bool(os.environ.get("TIMESTORE_DEBUG")))
+    with CtrlC() as ctrl_c, as_umask():
         try:
             code = _invoke(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
             sys.stdout.flush()
@@ -107,13 +130,30 @@ def _failed(error: Exception) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     command = get_command(app)
+    if _HELP & set(arguments):
+        _show_flags_without_a_type(command)
+    if is_asked():
+        try:
+            command.main([], prog_name=NAME)
+        except SystemExit as done:
+            return done.code if isinstance(done.code, int) else 0
     try:
         # not `command.main`: it turns a broken pipe into exit code 1 and prints errors in boxes of several lines
-        with command.make_context("timestore", arguments) as context:
+        with command.make_context(NAME, arguments) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
     return 0
+
+
+def _show_flags_without_a_type(command: Any) -> None:
+    """A flag takes no value, so none of its type is to be shown in help."""
+    context = typer.Context(command, help_option_names=sorted(_HELP))
+    for parameter in (*command.params, command.get_help_option(context)):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _show_flags_without_a_type(inner)
 
 
 def _silence_stdout() -> None:

@@ -1,44 +1,62 @@
-"""`query` and `sql`: ask, downsample, travel in time."""
+"""`query`: a question to one dataset, by options."""
 
 from __future__ import annotations
 
 import csv
-import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import stdout
-from timestore_assets.cli.session import open_warehouse
+from timestore_assets.cli.answer_output import AnswerOutput, Escape, Expanded, Format, Limit, NoPager, OutputFile
+from timestore_assets.cli.interrupts import ctrl_c_calls
+from timestore_assets.cli.open_warehouse import open_warehouse
+from timestore_assets.cli.options import AsJson, DatasetName, span
+from timestore_assets.cli.shell_completion import aggregate_names, column_names
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.window import parse_time
 
 if TYPE_CHECKING:
     from timestore_assets.querying.answer import Answer
 
-FORMATS = ("table", "json", "csv", "parquet", "arrow")
-FUNCTIONS = "avg, min, max, sum, median, count, count_distinct, first, last, percentile(p)"
-BINARY = ("parquet", "arrow")
+HELP = """Ask a dataset: a time range, columns, a condition, aggregates per length of time.
 
-From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="First time, e.g. 2013-07-01; all by default.")]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Time before which rows lie; all by default.")]
-Columns = Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Columns, comma-separated; all by default.")]
+Times are ISO 8601 (UTC without a zone), 2015, 2015-12, now, today, yesterday, or so far from now: -30d, -12h, -3mo, -1y."""
+FUNCTIONS = "avg (mean), min, max, sum, median, stddev, count, count_distinct, first, last, percentile(95)"
+LENGTHS = "15m, 1h, 1d, 2w, or by the calendar day, week, month, quarter, year, 3mo, 1y"
+
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="First time, e.g. 2013-07-01 or -30d; all by default.")]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="Time before which rows lie, e.g. 2013-08 or now; all by default.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="A,B", help="Columns, comma-separated; all by default.", autocompletion=column_names),
+]
 Where = Annotated[str | None, typer.Option("--where", metavar="SQL", help="Condition, e.g. \"origin = 'JFK' AND temp > 80\".")]
-Every = Annotated[str | None, typer.Option("--every", metavar="LENGTH", help="Downsample: 15m, 1h, 1d, week or month.")]
-Aggregates = Annotated[str | None, typer.Option("--agg", metavar="FN:COLUMN,…", help=f"Figures: {FUNCTIONS}.")]
-By = Annotated[str | None, typer.Option("--by", metavar="A,B", help="One group for each value of these columns.")]
+Every = Annotated[str | None, typer.Option("--every", metavar="LENGTH", help=f"Downsample: {LENGTHS}.")]
+Timezone = Annotated[
+    str | None, typer.Option("--timezone", metavar="ZONE", help="Whose days --every counts, e.g. Europe/Berlin.")
+]
+Aggregates = Annotated[
+    str | None,
+    typer.Option(
+        "--agg",
+        metavar="FN:COLUMN,…",
+        autocompletion=aggregate_names,
+        help=f"Figures, as avg:temp or max(temp), with a name as in 'max:temp as warmest'. Functions: {FUNCTIONS}.",
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="A,B", help="One group for each value of these columns.", autocompletion=column_names),
+]
 Fill = Annotated[str | None, typer.Option("--fill", metavar="HOW", help="Lengths without rows: null, previous, linear or zero.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=0, help="Most rows.")]
+Last = Annotated[int | None, typer.Option("--last", min=0, metavar="N", help="The latest so many rows, in order of time.")]
+Descending = Annotated[bool, typer.Option("--desc", help="The latest rows first.")]
 AsOf = Annotated[int | None, typer.Option("--as-of", min=0, metavar="VERSION", help="The data as of this manifest version.")]
-Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")]
-Statement = Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT; each dataset is a view.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("query", help="Ask a dataset: a time range, columns, a condition, aggregates per length of time.")(query)
-    app.command("sql", help="Run one read-only SELECT in which each dataset is a view.")(sql)
+    app.command("query", help=HELP)(query)
 
 
 def query(
@@ -48,70 +66,76 @@ def query(
     columns: Columns = None,
     where: Where = None,
     every: Every = None,
+    timezone: Timezone = None,
     agg: Aggregates = None,
     by: By = None,
     fill: Fill = None,
     limit: Limit = None,
+    last: Last = None,
+    desc: Descending = False,
     as_of: AsOf = None,
     format: Format = None,
+    output: OutputFile = None,
+    expanded: Expanded = None,
+    no_pager: NoPager = False,
+    escape_formulas: Escape = False,
     json: AsJson = False,
 ) -> None:
-    from timestore_assets.querying.question import Question, parse_aggregates, parse_every, parse_fill
+    from timestore_assets.model.aggregate_text import parse_aggregates
+    from timestore_assets.model.question import Question, parse_every, parse_fill
 
-    chosen = output_format(format, json=json)
+    if limit is not None and last is not None:
+        raise InputError("--limit takes the first rows and --last the latest; give one of them")
+    chosen = AnswerOutput.chosen(
+        format,
+        output,
+        json=json,
+        escape_formulas=escape_formulas,
+        expanded=expanded,
+        paged=not no_pager,
+        limit=limit if last is None else last,
+        descending=desc,
+    )
+    first, after = span(start, end)
     question = Question(
         dataset=dataset,
-        start=_time(start),
-        end=_time(end),
+        start=first,
+        end=after,
         columns=_names(columns),
         where=where,
         every=parse_every(every) if every else None,
+        timezone=timezone,
         aggregates=parse_aggregates(agg) if agg else (),
         group_by=_names(by) or (),
         fill=parse_fill(fill) if fill else None,
-        limit=limit,
+        limit=limit if last is None else last,
+        descending=desc or last is not None,
         as_of=as_of,
     )
-    with open_warehouse() as warehouse, warehouse.ask(question) as answer:
-        write_answer(answer, chosen)
+    with open_warehouse() as warehouse, warehouse.ask(question) as answer, ctrl_c_calls(answer.interrupt):
+        chosen.write(answer if desc or last is None else _in_order(answer))
 
 
-def sql(statement: Statement, format: Format = None, json: AsJson = False) -> None:
-    chosen = output_format(format, json=json)
-    with open_warehouse() as warehouse, warehouse.sql(statement) as answer:
-        write_answer(answer, chosen)
+def _in_order(answer: Answer) -> Answer:
+    """The same rows the other way round: of the latest ones, the earliest first."""
+    import pyarrow as pa
 
+    from timestore_assets.querying.answer import Answer, AnswerDetails
 
-def output_format(text: str | None, *, json: bool) -> str:
-    """The format asked for; `--json` is short for `--format json`.
-
-    Raises:
-        InputError: the format is not known, or it is binary and would go to a terminal.
-    """
-    chosen = text or ("json" if json else "table")
-    if json and chosen != "json":
-        raise InputError(f"--json and --format {chosen} contradict each other; give one of them")
-    if chosen not in FORMATS:
-        raise InputError(f"--format {chosen!r} is not known; write one of {', '.join(FORMATS)}")
-    if chosen in BINARY and sys.stdout.isatty():
-        raise InputError(f"--format {chosen} is binary; send it to a file: … --format {chosen} > answer.{chosen}")
-    return chosen
-
-
-def write_answer(answer: Answer, chosen: str) -> None:
-    """Write an answer to stdout while it is computed."""
-    from timestore_assets.querying import render, terminal
-
-    if chosen == "table":
-        terminal.show(answer, stdout())
-        return
-    writers = {"json": render.write_json, "csv": render.write_csv, "parquet": render.write_parquet, "arrow": render.write_arrow}
-    writers[chosen](answer, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else parse_time(text)
+    rows = answer.table()
+    turned = rows.take(pa.array(range(rows.num_rows - 1, -1, -1), pa.int64()))
+    return Answer(
+        schema=answer.schema,
+        batches=iter(turned.to_batches()),
+        facts=AnswerDetails(
+            manifest_versions=answer.manifest_versions,
+            scanned=answer.segments_read,
+            pruned=answer.scanned + answer.pruned - answer.segments_read,
+            series=answer.series,
+            warnings=answer.warnings,
+        ),
+        close=answer.close,
+    )
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

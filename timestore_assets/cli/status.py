@@ -2,99 +2,112 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timestore_assets.cli.invocation import timestore
-from timestore_assets.cli.numbers import NOTHING, count, counted, rate, size
-from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stdout, without_empty
-from timestore_assets.cli.session import open_warehouse
+from timestore_assets.cli.open_warehouse import open_warehouse, timestore
+from timestore_assets.cli.options import AsJson, DatasetName, OptionalDatasetName
+from timestore_assets.cli.output import NOTHING, count, counted, print_json, print_table, size, stdout, without_empty
+from timestore_assets.model.counters import COUNTERS
+from timestore_assets.model.window import format_time
 
+if TYPE_CHECKING:
+    from timestore_assets.catalog.records import PartitionRecord
+    from timestore_assets.dataset_status import DatasetStats, SourceStats
+
+_HEADS = {"duplicates": "dupli-\ncates", "late_dropped": "late", "dead_letters": "dead\nletters"}
 SOURCE_COLUMNS = (
-    *("dataset", "~source", ">read", ">landed", ">dupli-\ncates", ">late", ">held", ">dead\nletters"),
-    *(">lag", ">speed", "watermark"),
+    "dataset",
+    "~source",
+    *(f">{_HEADS.get(name, name)}" for name in COUNTERS),
+    ">lag",
+    ">last\nminute",
+    "watermark",
 )
 
 
+STATUS_HELP = """Show per source: records by disposition, lag, rows landed in the last minute, watermark."""
+Last = Annotated[int | None, typer.Option("--last", min=1, metavar="N", help="Only the latest so many.")]
+
+
 def add_to(app: typer.Typer) -> None:
-    app.command("status", help="Show per source: records by disposition, lag, throughput, watermark.")(status)
+    app.command("status", help=STATUS_HELP)(status)
     app.command("partitions", help="List a dataset's partitions: state, rows, bytes, segments.")(partitions)
 
 
-def status(json: AsJson = False) -> None:
+def status(dataset: OptionalDatasetName = None, json: AsJson = False) -> None:
+    from timestore_assets.dataset_status import stats_to_plain
+
     with open_warehouse() as warehouse:
-        report = warehouse.status()
+        names = sorted(warehouse.datasets) if dataset is None else [dataset]
+        datasets = [warehouse.status(name) for name in names]
+        identity = warehouse.catalog.identity.known_id()
     if json:
-        print_json(report)
+        print_json({"warehouse": identity, "datasets": [stats_to_plain(one) for one in datasets]})
         return
-    if not report["datasets"]:
+    if not datasets:
         stdout().print(f"No dataset is declared; `{timestore('init', 'FILE')}` proposes one for a file of yours.")
         return
-    print_table(
-        ["dataset", ">version", ">partitions", ">rows", ">unbuilt", ">bytes"],
-        (_dataset_row(entry) for entry in report["datasets"]),
-    )
-    sources = (_source_row(entry["dataset"], source) for entry in report["datasets"] for source in entry["sources"])
+    print_table(["dataset", ">version", ">partitions", ">rows", ">unbuilt", ">bytes"], map(_dataset_row, datasets))
+    sources = (_source_row(one.dataset, source) for one in datasets for source in one.sources)
     print_table(*without_empty(SOURCE_COLUMNS, sources, nothing=(NOTHING,)))
-    for entry in report["datasets"]:
-        for source in entry["sources"]:
-            if source.get("paused_reason"):
-                text = f"{entry['dataset']}: landing {source['source']} is paused: {source['paused_reason']}"
+    for one in datasets:
+        for source in one.sources:
+            if source.record.paused:
+                text = f"{one.dataset}: landing {source.name} is paused: {source.record.paused}"
                 stdout().print(text, markup=False, soft_wrap=True)
 
 
-def _dataset_row(entry: dict[str, Any]) -> list[str]:
-    numbers = [count(entry[name]) for name in ("manifest_version", "partitions", "rows", "unbuilt_rows")]
-    return [entry["dataset"], *numbers, size(entry["bytes"])]
+def _dataset_row(stats: DatasetStats) -> list[str]:
+    totals = stats.totals
+    numbers = (stats.manifest_version, totals.partitions, totals.rows, totals.unbuilt_rows)
+    return [stats.dataset + (" (retired)" if stats.is_retired else ""), *map(count, numbers), size(totals.bytes)]
 
 
-def _source_row(dataset: str, source: dict[str, Any]) -> list[str]:
-    names = ("read", "landed", "duplicates", "late_dropped", "held", "dead_letters")
+def _source_row(dataset: str, source: SourceStats) -> list[str]:
     unseen = {"late_dropped", "held"}  # these columns are shown once there is something in them
-    per_second = source.get("rows_per_second")
+    record = source.record
     return [
         dataset,
-        str(source["source"]) + (" (paused)" if source.get("paused") else ""),
-        *(count(source[name] or (None if name in unseen else 0)) for name in names),
-        count(source.get("lag")),
-        rate(per_second) if per_second else NOTHING,
-        source.get("watermark") or NOTHING,
+        source.name + (" (paused)" if record.paused else ""),
+        *(count(number or (None if name in unseen else 0)) for name, number in record.counters.items()),
+        count(source.lag),
+        count(source.rows_last_minute or None),
+        format_time(record.watermark) if record.watermark else NOTHING,
     ]
 
 
-def partitions(dataset: DatasetName, json: AsJson = False) -> None:
+def partitions(dataset: DatasetName, last: Last = None, json: AsJson = False) -> None:
+    from timestore_assets.dataset_status import PartitionTotals, partitions_to_plain
+
     with open_warehouse() as warehouse:
-        rows = warehouse.partition_rows(dataset)
+        every = warehouse.partitions(dataset)
+    found = every if last is None else every[-last:]
     if json:
-        print_json(rows)
+        print_json(partitions_to_plain(found))
         return
-    if not rows:
+    if not found:
         stdout().print(f"{dataset} has no partition yet; `{timestore('land', dataset, 'FILE')}` makes the first.")
         return
+    totals = PartitionTotals.of(found)
+    more = f" of {len(every):,}" if len(found) < len(every) else ""
+    sums = [count(totals.rows), size(totals.bytes), count(totals.segments), count(totals.deltas)]
     print_table(
         ["partition", "state", ">rows", ">bytes", ">segments", ">deltas", ">schema", ">superseded"],
-        (_partition_row(row) for row in rows),
-        total=[counted(len(rows), "partition"), "", *_sums(rows), "", ""],
+        map(_partition_row, found),
+        total=[counted(len(found), "partition") + more, "", *sums, "", ""],
     )
 
 
-def _partition_row(row: dict[str, Any]) -> list[str]:
+def _partition_row(found: PartitionRecord) -> list[str]:
     return [
-        row["partition"],
-        row["state"],
-        count(row["rows"]),
-        size(row["bytes"]),
-        count(row["segments"]),
-        count(row["deltas"]),
-        str(row["schema_version"]),
-        count(row["superseded_rows"]),
+        found.partition.key,
+        found.state,
+        count(found.rows),
+        size(found.bytes),
+        count(found.segments),
+        count(found.deltas),
+        str(found.schema_version),
+        count(found.superseded_rows),
     ]
-
-
-def _sums(rows: list[dict[str, Any]]) -> list[str]:
-    def total(key: str) -> int:
-        return sum(row[key] for row in rows)
-
-    return [count(total("rows")), size(total("bytes")), count(total("segments")), count(total("deltas"))]

@@ -5,31 +5,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from timestore_assets.cli.failures import REFUSED
+from timestore_assets.cli.error_reports import REFUSED
 from timestore_assets.cli.interrupts import asking_to_stop
-from timestore_assets.cli.invocation import timestore
-from timestore_assets.cli.numbers import count, duration, rate
+from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import print_json, print_table, stderr, stdout
-from timestore_assets.cli.session import actor, open_warehouse
+from timestore_assets.cli.output import (
+    count,
+    counter_rows,
+    duration,
+    print_json,
+    print_reasons,
+    print_schema_changes,
+    print_table,
+    rate,
+    stderr,
+)
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import format_time, parse_duration
 
 if TYPE_CHECKING:
-    from timestore_assets.catalog.records import Counters
-    from timestore_assets.landing.stream_report import StreamReport
+    from timestore_assets.landing.topics.session_options import StreamReport
+    from timestore_assets.model.counters import Counters
     from timestore_assets.model.dataset import Dataset, KafkaSource
 
 HELP = """Land topics: read from the stored offsets on, validate, publish; rows and offsets are committed together.
 
 Without an option it ends once it is caught up with what was there when it began. Ctrl-C ends it after the batch under way.
 
+A session that has died is waited for, half a minute at most.
+
 Exit code 0: done. 3: another session reads the topics, or offsets were lost and the dataset says `on_lost_offsets: stop`."""
 
+_MORE = timedelta(seconds=2)
 For = Annotated[str | None, typer.Option("--for", metavar="TIME", help="Read on for so long, for instance 10m.")]
 CaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="End once all that is there now is landed; the default.")]
 ShardOption = Annotated[
@@ -54,7 +66,8 @@ def stream(
     accept_lost_offsets: AcceptLost = False,
     json: AsJson = False,
 ) -> None:
-    from timestore_assets.landing.stream_report import SessionLimits
+    from timestore_assets.catalog.lease_keeper import TTL
+    from timestore_assets.landing.topics.session_options import SessionLimits
     from timestore_assets.sources.kafka.sharding import WHOLE, parse_shard
 
     longest = None if for_ is None else parse_duration(for_)
@@ -63,10 +76,20 @@ def stream(
     with open_warehouse() as warehouse, asking_to_stop() as stop, _progress(shown=sys.stderr.isatty()) as progress:
         declared, record = warehouse.resolve(dataset)
         if accept_lost_offsets:
-            warehouse.catalog.accept_lost(record.id, actor=actor())
+            warehouse.catalog.topics.accept_lost(record.id, actor=actor())
         reports = []
         for source in _sources(declared, topic):
-            one = warehouse.stream(dataset, source, shard=part, limits=limits, progress=progress, stop=stop, actor=actor())
+            one = warehouse.stream(
+                dataset,
+                source,
+                shard=part,
+                limits=limits,
+                progress=progress,
+                stop=stop,
+                patience=TTL + _MORE,
+                waiting=_say,
+                actor=actor(),
+            )
             reports.append(one)
             if stop.is_set():
                 break
@@ -77,6 +100,10 @@ def stream(
             _print_report(one)
     if _explain_refusals(reports):
         raise typer.Exit(REFUSED)
+
+
+def _say(text: str) -> None:
+    stderr().print(text, markup=False, soft_wrap=True)
 
 
 def _sources(dataset: Dataset, topic: str | None) -> Sequence[KafkaSource]:
@@ -91,24 +118,19 @@ def _sources(dataset: Dataset, topic: str | None) -> Sequence[KafkaSource]:
 
 def _as_json(reports: Sequence[StreamReport]) -> dict[str, Any]:
     """The counters of the call, and each session with its own."""
-    from timestore_assets.catalog.records import Counters
-    from timestore_assets.model.definition import to_plain
+    from timestore_assets.model.counters import NO_COUNTS
+    from timestore_assets.model.schema import to_plain
 
-    total = sum((one.counters for one in reports), Counters())
+    total = sum((report.counters for report in reports), NO_COUNTS)
     plain = [{**(shown := to_plain(one)), **shown.pop("counters")} for one in reports]
-    return {"dataset": reports[0].dataset, **to_plain(total), "sessions": plain}
+    return {"dataset": reports[0].dataset, **dict(total.items()), "sessions": plain}
 
 
 def _print_report(report: StreamReport) -> None:
     counters = report.counters
     per_second = counters.read / report.seconds if report.seconds else None
     rows = [
-        ["read", count(counters.read)],
-        ["landed", count(counters.landed)],
-        *([["duplicates", count(counters.duplicates)]] if counters.duplicates else []),
-        *([["late, dropped", count(counters.late_dropped)]] if counters.late_dropped else []),
-        *([["held", count(counters.held)]] if counters.held else []),
-        ["dead letters", count(counters.dead_letters)],
+        *counter_rows(counters, seldom=("duplicates", "late_dropped", "held")),
         ["partitions", count(len(report.partitions))],
         ["commits", count(report.commits)],
         ["lag left", count(report.lag or 0)],
@@ -118,14 +140,10 @@ def _print_report(report: StreamReport) -> None:
         ["ended", report.reason],
     ]
     print_table([f"{report.dataset} from {report.source}", "~"], rows)
-    console = stdout()
-    for change in report.schema_changes:
-        before = f"widened from {change.before} to" if change.before else "is new, as"
-        console.print(f"column {change.column} {before} {change.after}", markup=False)
+    print_schema_changes(report.schema_changes)
     if counters.dead_letters:
         most_first = sorted(report.dead_letter_reasons.items(), key=lambda item: -item[1])
-        print_table(["dead letters", ">records"], ([code, count(number)] for code, number in most_first))
-        console.print(f"Look at them: {timestore('deadletters', 'show', report.dataset)}", markup=False, soft_wrap=True)
+        print_reasons("dead letters", most_first, look=timestore("deadletters", "show", report.dataset))
 
 
 def _explain_refusals(reports: Sequence[StreamReport]) -> bool:
@@ -156,7 +174,7 @@ def _progress(*, shown: bool) -> Iterator[_Line | None]:
 
 
 class _Line:
-    """Implements `landing.stream_report.StreamProgress`."""
+    """Implements `landing.topics.session_options.StreamProgress`."""
 
     def __init__(self, show: Any) -> None:
         self._show = show

@@ -1,7 +1,11 @@
-"""A client for the HTTP service. Nothing of the warehouse itself is imported; `httpx` and `pyarrow` are when they are used."""
+"""A client for the HTTP service, for which `httpx` alone has to be installed.
 
-from timestore_assets.client.client import TimestoreClient
-from timestore_assets.client.errors import (
+Nothing of the warehouse is imported but the values and errors of `model/`; `httpx` is when a client is made, and `pyarrow` when
+it has something to read or to send.
+"""
+
+from timestore_assets.client.async_timestore_client import AsyncTimestoreClient
+from timestore_assets.client.client_errors import (
     ClientError,
     ConflictError,
     InterruptedIngestError,
@@ -10,11 +14,13 @@ from timestore_assets.client.errors import (
     RejectedError,
     UnavailableError,
 )
-from timestore_assets.client.report import IngestReport, RefusedRow
+from timestore_assets.client.exchange import Retries
+from timestore_assets.client.ingest_report import IngestReport, RefusedRow
 from timestore_assets.client.result import Result
-from timestore_assets.client.retrying import Retries
+from timestore_assets.client.timestore_client import TimestoreClient
 
 __all__ = [
+    "AsyncTimestoreClient",
     "ClientError",
     "ConflictError",
     "IngestReport",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
-from timestore_assets.client.bodies import plain
+from timestore_assets.client.request_bodies import plain
+from timestore_assets.model.aggregate_text import parse_aggregates
 from timestore_assets.model.errors import InputError
+from timestore_assets.model.question import Aggregate, Months, parse_every
 from timestore_assets.model.window import format_time
-from timestore_assets.querying.question import Aggregate, Months, parse_aggregates, parse_every
 
 Moment = str | date | datetime
 Filters = Mapping[str, Any] | Sequence[Mapping[str, Any] | tuple[Any, ...]]
@@ -19,6 +20,29 @@ _SIGNS = {"=": "eq", "==": "eq", "!=": "ne", "<": "lt", "<=": "lte", ">": "gt", 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
+class QueryArguments(TypedDict, total=False):
+    """What `query` takes beside the dataset.
+
+    `start`, `end`: times without a zone are UTC. `filters`: `{"station": "JFK", "year": [2012, 2013]}`, or a list of
+    `(column, op, value)` with `=`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `notIn`, `between`, `isNull`, `isNotNull`, `contains`,
+    `startsWith`. `every`: length of a bucket, as `15m`, `1h`, `month` or a timedelta, cut by the clocks of `timezone`, else in
+    UTC; `aggregates`, as `"avg:temp,percentile(95):temp as p95,count"`, are then what each has, by `group_by`, and `fill` what
+    an empty one has: `none`, `null`, `zero`, `previous`, `linear`. `as_of`: a manifest version, to ask what was known then.
+    """
+
+    start: Moment | None
+    end: Moment | None
+    columns: Sequence[str] | None
+    filters: Filters
+    every: str | timedelta | None
+    timezone: str | None
+    aggregates: Aggregates
+    group_by: Sequence[str]
+    fill: str | None
+    limit: int | None
+    as_of: int | None
+
+
 def question(
     *,
     start: Moment | None = None,
@@ -26,6 +50,7 @@ def question(
     columns: Sequence[str] | None = None,
     filters: Filters = (),
     every: str | timedelta | None = None,
+    timezone: str | None = None,
     aggregates: Aggregates = (),
     group_by: Sequence[str] = (),
     fill: str | None = None,
@@ -46,9 +71,9 @@ def question(
     }
     if every is not None:
         downsample = {**_interval(every), "aggregations": _aggregations(aggregates), "groupBy": _names(group_by, "group_by")}
-        body["downsample"] = {**downsample, **_present({"fill": fill})}
-    elif aggregates or group_by or fill:
-        raise InputError("aggregates, group_by and fill need every, the length of a bucket, for instance every='1h'")
+        body["downsample"] = {**downsample, **_present({"fill": fill, "timezone": timezone})}
+    elif aggregates or group_by or fill or timezone:
+        raise InputError("aggregates, group_by, fill and timezone need every, the length of a bucket, for instance every='1h'")
     return {key: value for key, value in body.items() if value not in (None, {}, [])}
 
 
@@ -79,7 +104,7 @@ def _moment(given: Moment | None) -> str | None:
     """RFC 3339; what has no zone is UTC."""
     if given is None or isinstance(given, str):
         return given
-    moment = given if isinstance(given, datetime) else datetime(given.year, given.month, given.day)  # noqa: DTZ001
+    moment = given if isinstance(given, datetime) else datetime(given.year, given.month, given.day, tzinfo=UTC)
     return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 

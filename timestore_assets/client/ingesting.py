@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from timestore_assets.client.bodies import Body, bodies
-from timestore_assets.client.errors import ClientError, InterruptedIngestError, UnavailableError
-from timestore_assets.client.report import IngestReport, SentRequest
-from timestore_assets.client.transport import Transport
+from timestore_assets.client.client_errors import ClientError, InterruptedIngestError, UnavailableError
+from timestore_assets.client.exchange import Exchange, Steps
+from timestore_assets.client.ingest_report import IngestReport, SentRequest
+from timestore_assets.client.request_bodies import EncodedRows, bodies
 from timestore_assets.model.errors import InputError
 
 LONGEST_KEY = 180
@@ -17,8 +17,8 @@ LONGEST_KEY = 180
 
 
 def ingest(
-    transport: Transport, dataset: str, data: Any, *, key: str, chunk_rows: int | None, asynchronous: bool
-) -> IngestReport:
+    exchange: Exchange, dataset: str, data: Any, *, key: str, chunk_rows: int | None, asynchronous: bool
+) -> Steps[IngestReport]:
     """Send all rows in order.
 
     Raises:
@@ -31,7 +31,7 @@ def ingest(
     report = IngestReport(dataset=dataset, key=key)
     for name, body in _keyed(bodies(data, rows=chunk_rows), key):
         try:
-            answer = _send(transport, dataset, body, key=name, asynchronous=asynchronous)
+            answer = yield from _send(exchange, dataset, body, key=name, asynchronous=asynchronous)
         except ClientError as error:
             if not report.sent and not isinstance(error, UnavailableError):
                 raise
@@ -43,16 +43,16 @@ def ingest(
     return report
 
 
-def _keyed(sent: Iterator[Body], key: str) -> Iterator[tuple[str, Body]]:
+def _keyed(sent: Iterator[EncodedRows], key: str) -> Iterator[tuple[str, EncodedRows]]:
     """The first body goes under the key itself, later ones under the key and their number."""
     for number, body in enumerate(sent, start=1):
         yield (key if number == 1 else f"{key}#{number}"), body
 
 
-def _send(transport: Transport, dataset: str, body: Body, *, key: str, asynchronous: bool) -> dict[str, Any]:
+def _send(exchange: Exchange, dataset: str, body: EncodedRows, *, key: str, asynchronous: bool) -> Steps[dict[str, Any]]:
     headers = {"Content-Type": body.media_type, "Idempotency-Key": key, "Accept": "application/json"}
     if asynchronous:
         headers["Prefer"] = "respond-async"
     path = f"/datasets/{quote(dataset, safe='')}/ingest"
-    answer: dict[str, Any] = transport.decoded(transport.send("POST", path, content=body.content, headers=headers))
+    answer: dict[str, Any] = yield from exchange.json("POST", path, content=body.content, headers=headers)
     return answer

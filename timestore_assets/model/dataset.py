@@ -1,4 +1,4 @@
-"""A declared dataset, as a frozen value. `model.declaration` makes it from YAML; the catalog remembers it."""
+"""A declared dataset, as a frozen value. `declaration.from_yaml` makes it from YAML; the catalog remembers it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,38 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from timestore_assets.model.alert import Alert
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.objects import DEFAULT_TARGET
+from timestore_assets.model.record_form import PLAIN, PathColumns, RecordForm
 from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import DEFAULT_TARGET
+from timestore_assets.model.text_encoding import UTF_8
 from timestore_assets.model.time_path import TimePath, parse_time_path
 from timestore_assets.model.window import Partition, Window
 
-FileFormat = Literal["auto", "csv", "jsonl", "envelopes", "parquet"]
+FileFormat = Literal["auto", "csv", "jsonl", "json", "envelopes", "parquet", "arrow", "orc", "avro", "spreadsheet"]
+"""`json`: one document that holds the records; `arrow`: IPC files and streams; `spreadsheet`: Excel and OpenDocument."""
 STORE_SCHEMES = ("s3", "gs", "az")
 """Of URIs of objects: S3 and compatible, Google Cloud Storage, Azure Blob."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvDialect:
-    """How a CSV file is written. `nulls`: unquoted texts that mean null, beside the empty one."""
+    """How a CSV file is written.
+
+    `nulls`: unquoted texts that mean null, beside the empty one. `comment`: records that begin with it are left out. `skip`:
+    physical lines before the header. `units_row`: the record behind the header holds units. `trim`: blanks around unquoted fields
+    and names are no part of them. `encoding`: a name of `text_encoding`.
+    """
 
     delimiter: str = ","
     quote: str = '"'
     nulls: tuple[str, ...] = ()
+    comment: str | None = None
+    skip: int = 0
+    units_row: bool = False
+    trim: bool = False
+    encoding: str = UTF_8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,21 +45,27 @@ class FileSource:
     """A watched prefix.
 
     `prefix`: folder, relative to `TIMESTORE_HOME` or absolute, or `s3://bucket/prefix/`, `gs://…`, `az://…`; it may name folders
-    by time, as `raw/{window:%Y/%m/%d}/`. Files below it that match `glob` are landed. `timezone`: IANA name for naive times,
-    UTC when None. `max_record_bytes`: longer records become dead letters.
+    by time, as `raw/{window:%Y/%m/%d}/`. Files below it that match `glob` are landed. `path`: names of the members that lead to
+    the array of records in a JSON document. `sheet`: of a spreadsheet, the first one when None. `timezone`: IANA name or offset
+    of naive times, UTC when None. `path_columns`: which `name=value` folders of a file's address are columns: `hive` for all of
+    them, else those of these names. `max_record_bytes`: longer records become dead letters.
     """
 
     prefix: str
     glob: str = "**/*"
     format: FileFormat = "auto"
+    path: tuple[str, ...] = ()
+    sheet: str | None = None
     csv: CsvDialect = CsvDialect()
+    form: RecordForm = PLAIN
+    path_columns: PathColumns = ()
     timezone: str | None = None
     on_change: Literal["reject", "replace"] = "reject"
     after: Literal["keep", "delete", "rename"] = "keep"
     max_record_bytes: int = 1 << 20
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["files"]:
         return "files"
 
     @property
@@ -95,11 +115,12 @@ class KafkaSource:
     idle: timedelta = timedelta(minutes=1)
     flush: FlushPolicy = FlushPolicy()
     dead_letter_topic: str | None = None
+    form: RecordForm = PLAIN
     timezone: str | None = None
     max_record_bytes: int = 1 << 20
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["kafka"]:
         return "kafka"
 
     @property
@@ -121,11 +142,12 @@ class HttpSource:
     """
 
     csv: CsvDialect = CsvDialect()
+    form: RecordForm = PLAIN
     timezone: str | None = None
     max_record_bytes: int = 1 << 20
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["http"]:
         return "http"
 
     @property
@@ -199,12 +221,22 @@ class Access:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Freshness:
+    """`max_age`: how long ago the last build may be; None when nothing is promised."""
+
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """A declared time-series table.
 
     `start`, `end`: aware UTC; rows before `start`, from `end` on, or later than the current window plus `future_allowed` are
     dead letters `out_of_range`. `schema`: as declared (the catalog's may have evolved further). `pandera_model`: dotted
-    path of a person's own pandera model, from which the columns were derived and which also validates.
+    path of a person's own pandera model, from which the columns were derived and which also validates. `is_behind`: columns and
+    keys are the catalog's, since another process has declared newer ones; the model is of before those then.
+    `group`, `key_prefix`, `kinds`, `deps`: how Dagster shows the asset; `deps` are keys of
+    assets that it depends on beside its sources.
     """
 
     name: str
@@ -226,9 +258,16 @@ class Dataset:
     segments: SegmentPolicy = SegmentPolicy()
     build: BuildPolicy = BuildPolicy()
     retention: Retention = Retention()
+    alerts: tuple[Alert, ...] = ()
     access: Access = Access()
     storage: str = DEFAULT_TARGET
     future_allowed: timedelta = timedelta(days=1)
+    is_behind: bool = False
+    group: str = ""
+    key_prefix: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    deps: tuple[tuple[str, ...], ...] = ()
+    freshness: Freshness = Freshness()
 
     @property
     def file_sources(self) -> tuple[FileSource, ...]:
@@ -249,8 +288,12 @@ class Dataset:
         return self.segments.sort_by or tuple(dict.fromkeys((*self.partition_by, self.time)))
 
     def upper_bound(self, now: datetime) -> datetime:
-        """Times from here on are out of range: the end of the current window plus `future_allowed`, or `end`."""
-        limit = self.window.after(self.window.start_of(now)) + self.future_allowed
+        """Times from here on are out of range: the end of the current window plus `future_allowed`, or `end`.
+
+        A window without an end counts as a day here.
+        """
+        window = Window.DAY if self.window is Window.ALL else self.window
+        limit = window.after(window.start_of(now)) + self.future_allowed
         return min(limit, self.end) if self.end else limit
 
     def partitions_between(self, start: datetime | None, end: datetime | None, now: datetime) -> tuple[Partition, ...]:
@@ -272,7 +315,8 @@ class Dataset:
 
     def definition(self) -> dict[str, Any]:
         """The dataset as plain JSON values, for the catalog and for `describe --json`."""
-        from timestore_assets.model.definition import to_plain
+        from timestore_assets.model.schema import to_plain
 
         plain: dict[str, Any] = to_plain(self)
+        del plain["is_behind"]  # says how this process stands to the catalog, not what was declared
         return plain

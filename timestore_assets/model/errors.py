@@ -34,6 +34,10 @@ class DeclarationError(InputError):
         return DeclarationError(self.problem, key=self.key, file=file, line=line)
 
 
+class MissingExtraError(InputError):
+    """A package that only an extra brings is not installed; the message has the command."""
+
+
 class BadFileError(InputError):
     """A whole file cannot be landed (truncated, wrong format, unreadable); it is quarantined with this reason.
 
@@ -51,8 +55,23 @@ class RefusedError(TimestoreError):
     exit_code = 3
 
 
+class RetiredError(RefusedError):
+    """Nothing lands in a dataset that is retired; what it has can be read, built and dropped."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"dataset {dataset!r} is retired, so nothing lands in it; `timestore retire {dataset} --undo` ends that")
+
+
+class OwnershipError(RefusedError):
+    """What lies in a storage target is another warehouse's, or of a younger catalog than this one."""
+
+
 class ConflictError(RefusedError):
     """Somebody else moved the checkpoint or replaced the segments first; nothing was written. Plan again."""
+
+
+class LeaseLostError(ConflictError):
+    """What is being done is somebody else's by now: our lease expired, and they hold it."""
 
 
 class StaleVersionError(ConflictError):
@@ -67,6 +86,10 @@ class UnavailableError(TimestoreError):
     """A service, disk or lock is not there now; trying again later can help."""
 
 
+class CatalogReplacedError(UnavailableError):
+    """The catalog is not the one that this process opened any more; only a restart mends that, so nobody waits for it."""
+
+
 class MissingObjectError(UnavailableError):
     """An object that the catalog named is not in the storage: it was moved or collected meanwhile, or is lost."""
 
@@ -79,8 +102,36 @@ class UnreachableError(UnavailableError):
     """A service does not answer, or breaks off the connection."""
 
 
+class UnwritableError(UnavailableError):
+    """The catalog can be read and takes no writes now: its disk is mounted read-only, or its server is a standby."""
+
+
 class StorageFullError(UnavailableError):
     """The storage has no room left; nothing of the unfinished step was published."""
+
+
+class DamagedError(TimestoreError):
+    """An object's bytes are not those that were committed. Trying again does not mend it; a copy of the object does.
+
+    Attributes: `object` (its name).
+    """
+
+    def __init__(self, object: str, problem: str) -> None:
+        self.object = object
+        super().__init__(problem)
+
+
+class ForgottenError(TimestoreError, KeyError):
+    """An id that the catalog doesn't know, or no longer: what it stood for was collected or dropped meanwhile."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "the catalog doesn't know it"
+
+
+class DroppedError(ForgottenError):
+    """The dataset was dropped, or has another name by now."""
+
+    exit_code = 3
 
 
 class UnknownOutcomeError(TimestoreError):

@@ -1,16 +1,36 @@
-"""A segment: an immutable data file that holds rows of one partition."""
+"""A segment: an immutable data file that holds rows of one partition, and where it is: a name in a storage target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
-from timestore_assets.model.objects import DEFAULT_TARGET
+DEFAULT_TARGET = "default"
+"""The storage target that `TIMESTORE_STORAGE_DRIVER` and its neighbours describe."""
+
+
+class ObjectName(NamedTuple):
+    """An object that the catalog knows, or knew. `storage`: name of its target. `name`: path inside it, `/`-separated."""
+
+    storage: str
+    name: str
+
+
+class Placed(Protocol):
+    """Whatever is stored as one object: a segment, a file of dead letters."""
+
+    @property
+    def storage(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+
 
 SegmentFormat = Literal["parquet", "duckdb", "memory"]
-"""`memory`: rows that a query reads before they are landed, see `storage.held`; no segment of the catalog is of that format."""
+"""`memory`: rows that a query reads before they are landed (`segments.reader`); no segment of the catalog is of it."""
 SegmentKind = Literal["delta", "sealed"]
 TABLE_IN_DUCKDB = "segment"
 """Name of the table inside a `.duckdb` segment. Beside it stands a view, named as the dataset, without the hidden columns."""
@@ -36,6 +56,7 @@ class NewSegment:
     `name`: object name in the storage target `storage`. `semantic_key`: value texts of the dataset's `partition_by` columns,
     None for deltas, which may hold several keys. `level`: merge tier, 0 as landed. `sorted_by`: columns the rows are sorted by.
     `source_ids`: source partitions that rows came from (for retraction); `deduplicated`: no two rows share the dedupe keys.
+    `sha256`: digest of the file's bytes in hex, on its way to the catalog, whose `digests` gives it back: planning needs none.
     """
 
     name: str
@@ -55,6 +76,7 @@ class NewSegment:
     source_ids: tuple[int, ...] = ()
     stats: Mapping[str, ColumnStats] = field(default_factory=dict)
     content_hash: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

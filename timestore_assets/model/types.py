@@ -50,6 +50,10 @@ class ColumnType:
         return self.is_float or self.is_integer or self.kind == "decimal"
 
     @property
+    def is_temporal(self) -> bool:
+        return self.kind in ("date", "timestamp")
+
+    @property
     def is_nested(self) -> bool:
         return self.kind in ("list", "struct")
 

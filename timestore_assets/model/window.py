@@ -10,17 +10,28 @@ from enum import Enum
 
 from timestore_assets.model.errors import InputError
 
-_KEY_FORMATS = {"hour": "%Y-%m-%d-%H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m-%d"}
+_DATE_KEY = "%Y-%m-%d"
+_KEY_FORMATS = {"hour": "%Y-%m-%d-%H:%M", **dict.fromkeys(("day", "week", "month", "year"), _DATE_KEY)}
 _KEY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d(-\d\d:\d\d)?")
 
 
+_FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(8000, 1, 1, tzinfo=UTC)
+"""The end of a partition without one: later than any time that is taken, and early enough for every duration to be added."""
+
+
 class Window(Enum):
-    """The length of a partition. Weeks are ISO weeks (Monday); keys are those Dagster gives such partitions."""
+    """The length of a partition. Weeks are ISO weeks (Monday); keys are those Dagster gives such partitions.
+
+    `all`: one partition for everything, with the key `all`.
+    """
 
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+    YEAR = "year"
+    ALL = "all"
 
     def __str__(self) -> str:
         return self.value
@@ -28,21 +39,35 @@ class Window(Enum):
     def start_of(self, time: datetime) -> datetime:
         """Start of the window that holds `time`."""
         time = utc(time).replace(minute=0, second=0, microsecond=0)
+        if self is Window.ALL:
+            return _FIRST_TIME
         if self is Window.HOUR:
             return time
         time = time.replace(hour=0)
         if self is Window.WEEK:
             return time - timedelta(days=time.weekday())
+        if self is Window.YEAR:
+            return time.replace(month=1, day=1)
         return time.replace(day=1) if self is Window.MONTH else time
 
     def after(self, start: datetime) -> datetime:
         """Start of the next window, which is the (exclusive) end of the one that starts at `start`."""
+        if self is Window.ALL:
+            return _LAST_TIME
+        if self is Window.YEAR:
+            return start.replace(year=start.year + 1)
         if self is Window.MONTH:
             return (start.replace(day=28) + timedelta(days=4)).replace(day=1)
         return start + {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}[self.value]
 
+    def before(self, start: datetime) -> datetime:
+        """Start of the window before the one that starts at `start`; of that one itself when it is the only one."""
+        return start if self is Window.ALL else self.start_of(start - timedelta(microseconds=1))
+
     def key_of(self, start: datetime) -> str:
         """The partition key of the window that starts at `start`."""
+        if self is Window.ALL:
+            return str(self)
         # strftime's %Y does not pad years below 1000 on every platform
         return f"{start.year:04d}" + start.strftime(_KEY_FORMATS[self.value][2:])
 
@@ -57,8 +82,10 @@ class Window(Enum):
         Raises:
             InputError: the key is not the start of such a window.
         """
+        if self is Window.ALL and key == self.value:
+            return Partition(window=self, start=_FIRST_TIME)
         try:
-            if not _KEY_PATTERN.fullmatch(key):
+            if self is Window.ALL or not _KEY_PATTERN.fullmatch(key):
                 raise ValueError(key)
             start = datetime.strptime(key, _KEY_FORMATS[self.value]).replace(tzinfo=UTC)
         except ValueError:
@@ -73,16 +100,15 @@ class Window(Enum):
 
     @property
     def key_format(self) -> str:
-        """strftime pattern of the keys, as Dagster's time-window partitions take it."""
+        """strftime pattern of the keys, as Dagster's time-window partitions take it; `all` has none."""
         return _KEY_FORMATS[self.value]
-
-    def truncate_sql(self, expression: str) -> str:
-        """DuckDB SQL for the window start (TIMESTAMP) of a TIMESTAMP expression."""
-        return f"date_trunc('{self.value}', {expression})"
 
     def between(self, start: datetime, end: datetime) -> Iterator[Partition]:
         """Partitions that intersect `[start, end)`, in order."""
         current = self.start_of(start)
+        if self is Window.ALL:
+            yield from [Partition(window=self, start=current)] if start < end else []
+            return
         while current < end:
             yield Partition(window=self, start=current)
             current = self.after(current)

@@ -14,11 +14,14 @@ _LONGEST_PAUSE = timedelta(minutes=10)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempts:
-    """`count`: runs that were made for it. `ended`: when the last one ended. `last_run`: its id."""
+    """How often the same work was tried."""
 
     count: int
+    """Runs that were made for it."""
     ended: datetime | None = None
+    """When the last one ended."""
     last_run: str = ""
+    """Its id."""
 
     def next_at(self, pause: timedelta) -> datetime | None:
         """When it may be tried again; the pause doubles with each attempt. None: at once."""
@@ -32,14 +35,14 @@ class Attempts:
 
 def attempts(instance: dg.DagsterInstance, tag: str, digest: str) -> Attempts:
     """The runs so far for the work that `digest` names."""
-    found = instance.get_run_records(dg.RunsFilter(tags={tag: digest}), limit=100)
-    if not found:
+    runs = instance.get_run_records(dg.RunsFilter(tags={tag: digest}), limit=100)
+    if not runs:
         return Attempts(count=0)
-    ended = max((record.end_time for record in found if record.end_time), default=None)
+    ended = max((record.end_time for record in runs if record.end_time), default=None)
     return Attempts(
-        count=len(found),
+        count=len(runs),
         ended=datetime.fromtimestamp(ended, UTC) if ended else None,
-        last_run=found[0].dagster_run.run_id,
+        last_run=runs[0].dagster_run.run_id,
     )
 
 

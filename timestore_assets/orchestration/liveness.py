@@ -1,17 +1,24 @@
-"""Whether a run is really working. Dagster keeps a run STARTED for ever when its machine dies; a lease in the catalog expires."""
+"""Whether a run is really working, and the end of those that are not.
+
+Dagster keeps a run STARTED for ever when its machine dies, and with it its slots in the pools; a lease in the catalog expires.
+Who is about to stop Dagster asks here whether it still has something to do.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
 
 import dagster as dg
 
-from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import Lease
-from timestore_assets.model.errors import UnavailableError
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.lease_keeper import LeaseKeeper
+from timestore_assets.orchestration.dagster_names import dataset_key, landing_job, stream_job
+from timestore_assets.settings import Settings
+from timestore_assets.warehouse import Warehouse
 
 TTL = timedelta(seconds=60)
 GRACE = timedelta(seconds=60)
@@ -23,48 +30,29 @@ _WORKING = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 @contextmanager
 def run_lease(catalog: Catalog, run_id: str) -> Iterator[None]:
-    """Hold a run's lease, renewed by a thread, while its work goes on.
+    """Hold a run's lease while its work goes on, now or as soon as it is free: a sensor that looks takes it for an instant.
 
     A lease that can't be had (the run was resumed beside its own zombie) is no reason to stop: the catalog fences every commit.
     """
-    holding = _Holding(catalog, run_id)
-    thread = threading.Thread(target=holding.renew, name="run-lease", daemon=True)
-    thread.start()
-    try:
+    with LeaseKeeper(catalog) as keeper:
+        keeper.hold_when_free(_resource(run_id), holder=run_id, ttl=TTL, retry_seconds=_SOON_SECONDS)
         yield
-    finally:
-        holding.done.set()
-        thread.join(timeout=TTL.total_seconds())
-        if holding.lease is not None:
-            catalog.release(holding.lease)
 
 
-class _Holding:
-    """A lease that is had now or as soon as it can be: a sensor that looks whether it is free takes it for an instant."""
+class UnfinishedRuns:
+    """The runs that have not ended, read once, when somebody asks: a tick looks at many datasets and starts nothing meanwhile."""
 
-    def __init__(self, catalog: Catalog, run_id: str) -> None:
-        self._catalog, self._run_id = catalog, run_id
-        self.done = threading.Event()
-        self.lease: Lease | None = None
-        self._take()
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
 
-    def _take(self) -> None:
-        self.lease = self._catalog.acquire(_resource(self._run_id), holder=self._run_id, ttl=TTL)
+    @cached_property
+    def _records(self) -> Sequence[dg.RunRecord]:
+        return self._instance.get_run_records(dg.RunsFilter(statuses=[*_WAITING, *_WORKING]))
 
-    def renew(self) -> None:
-        while not self.done.wait(TTL.total_seconds() / 4 if self.lease is not None else _SOON_SECONDS):
-            with suppress(UnavailableError):
-                if self.lease is None:
-                    self._take()
-                else:
-                    self.lease = self._catalog.renew(self.lease, ttl=TTL)
-
-
-def live_runs(instance: dg.DagsterInstance, catalog: Catalog, concerned: Callable[[dg.DagsterRun], bool]) -> list[dg.DagsterRun]:
-    """Runs among the concerned that wait for their turn or are really at work."""
-    records = instance.get_run_records(dg.RunsFilter(statuses=[*_WAITING, *_WORKING]))
-    now = datetime.now(UTC)
-    return [record.dagster_run for record in records if concerned(record.dagster_run) and _lives(record, catalog, now)]
+    def live(self, catalog: Catalog, concerned: Callable[[dg.DagsterRun], bool]) -> list[dg.DagsterRun]:
+        """Runs among the concerned that wait for their turn or are really at work."""
+        now = datetime.now(UTC)
+        return [found.dagster_run for found in self._records if concerned(found.dagster_run) and _lives(found, catalog, now)]
 
 
 def _lives(record: dg.RunRecord, catalog: Catalog, now: datetime) -> bool:
@@ -77,12 +65,76 @@ def _lives(record: dg.RunRecord, catalog: Catalog, now: datetime) -> bool:
 
 def lease_is_free(catalog: Catalog, run_id: str) -> bool:
     """Whether nobody holds a run's lease, found out by taking it for an instant."""
-    lease = catalog.acquire(_resource(run_id), holder="sensor", ttl=timedelta(seconds=1))
+    lease = catalog.leases.acquire(_resource(run_id), holder="sensor", ttl=timedelta(seconds=1))
     if lease is None:
         return False
-    catalog.release(lease)
+    catalog.leases.release(lease)
     return True
 
 
 def _resource(run_id: str) -> str:
     return f"dagster-run:{run_id}"
+
+
+STARTING = timedelta(minutes=3)
+"""How long a run may take from its launch to its first word."""
+_BEGUN = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+
+
+def fail_stale_runs(instance: dg.DagsterInstance, warehouse: Warehouse, *, location: str | None = None) -> list[str]:
+    """Fail our runs that hold no lease and have said nothing for too long; returns their ids.
+
+    Runs with other people's steps are left alone: they hold the lease only while ours are at work.
+
+    Args:
+        location: name of our code location; another one's runs may belong to another warehouse. None: don't ask.
+    """
+    now, failed = datetime.now(UTC), []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(_BEGUN))):
+        run = record.dagster_run
+        if not _ours(run, warehouse, location) or now - _last_word(instance, record) < _patience(run, warehouse.settings):
+            continue
+        if lease_is_free(warehouse.catalog, run.run_id):
+            instance.report_run_failed(run, "Its process is gone: it holds no lease in the catalog. What it committed stays.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            failed.append(run.run_id)
+    return failed
+
+
+def _ours(run: dg.DagsterRun, warehouse: Warehouse, location: str | None) -> bool:
+    origin = run.remote_job_origin
+    if location is not None and origin is not None and origin.location_name != location:
+        return False
+    for name, dataset in warehouse.datasets.items():
+        if run.job_name in (landing_job(name), stream_job(name)) or run.asset_selection == {dataset_key(dataset)}:
+            return True
+    return False
+
+
+def _last_word(instance: dg.DagsterInstance, record: dg.RunRecord) -> datetime:
+    """When the run's log got its last line, or else when the run was made."""
+    found = instance.get_records_for_run(record.dagster_run.run_id, limit=1, ascending=False).records
+    return datetime.fromtimestamp(found[0].timestamp, UTC) if found else record.create_timestamp.astimezone(UTC)
+
+
+def _patience(run: dg.DagsterRun, settings: Settings) -> timedelta:
+    """How long it may be silent without a lease: while it starts, and between two tries of a build."""
+    if run.status == dg.DagsterRunStatus.STARTING:
+        return STARTING
+    pause = timedelta(milliseconds=settings.partition_build_backoff_ms) * (1 << max(0, settings.partition_build_attempts - 2))
+    return GRACE + pause if run.asset_selection else GRACE
+
+
+_UNFINISHED = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def unfinished_runs(home: Path) -> int:
+    """Runs of the Dagster home that have not ended yet."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        return instance.get_runs_count(dg.RunsFilter(statuses=list(_UNFINISHED)))

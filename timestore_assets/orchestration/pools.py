@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from timestore_assets.orchestration.names import BUILD_POOL, STREAM_POOL
+from timestore_assets.orchestration.dagster_names import BUILD_POOL, STREAM_POOL
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg] # what it provides is itself
     """Opens the warehouse of this process's settings (`TIMESTORE_*`)."""
 
     home: str | None = Field(default=None, description="Stands in for TIMESTORE_HOME.")
@@ -47,7 +47,7 @@ class DatasetsDuckDBResource(DuckDBResource):
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection in UTC; closed, with the versions its views hold, at the end."""
-        from timestore_assets.querying.frames import duckdb_views
+        from timestore_assets.querying.rendering.frames import duckdb_views
 
         with self.warehouse.opened() as warehouse, super().get_connection() as connection:
             connection.execute("SET TimeZone = 'UTC'")

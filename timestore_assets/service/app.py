@@ -5,73 +5,106 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from timestore_assets import __version__
-from timestore_assets.service import page, problems
-from timestore_assets.service.admin import routes as admin
-from timestore_assets.service.ingest import route as ingest
-from timestore_assets.service.observing import health, metrics_route
-from timestore_assets.service.observing.discretion import Discretion
-from timestore_assets.service.observing.logs import Log
+from timestore_assets.service import ingest_route, openapi, operations_routes, page, problems
+from timestore_assets.service.admin import admin_routes as admin
+from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.observing.middleware import Observed
-from timestore_assets.service.openapi import description
-from timestore_assets.service.openapi import page as openapi_page
-from timestore_assets.service.query import overview
-from timestore_assets.service.query import route as query
-from timestore_assets.service.sql import route as sql
-from timestore_assets.service.sql import saved_queries
+from timestore_assets.service.query import query_route as query
+from timestore_assets.service.query import schema_route, session_route, status_routes
+from timestore_assets.service.service_log import Log
+from timestore_assets.service.sql import saved_query_routes
+from timestore_assets.service.sql import sql_route as sql
 from timestore_assets.service.state import Service
 
 if TYPE_CHECKING:
+    from timestore_assets.service.admin.uploads import Proposer
+    from timestore_assets.service.flight.flight_server import FlightServer
     from timestore_assets.warehouse import Warehouse
 
 ROUTERS = (
-    ingest.router,
+    ingest_route.router,
     query.router,
     sql.router,
-    saved_queries.router,
-    overview.router,
+    saved_query_routes.router,
+    status_routes.router,
+    schema_route.router,
+    session_route.router,
     admin.router,
-    health.router,
-    metrics_route.router,
-    openapi_page.router,
+    operations_routes.router,
+    openapi.router,
     page.router,
 )
 
 
-def create_app(warehouse: Warehouse, log: Log | None = None) -> FastAPI:
+def create_app(
+    warehouse: Warehouse, log: Log | None = None, *, proposer: Proposer | None = None, flight: str | None = None
+) -> FastAPI:
     """The application over an open warehouse, which stays the caller's to close.
 
     Args:
         log: where requests and failures are written down; nowhere by default.
+        proposer: what looks at files that are uploaded; without one such requests are refused.
+        flight: `HOST:PORT` on which Arrow Flight SQL is taken as long as the application runs; nowhere by default.
+
+    Raises:
+        InputError: that is no address. ModuleNotFoundError: what it takes is not installed.
     """
     service = Service.open(warehouse, log or Log.none())
+    door = _flight_door(service, flight)
 
     @asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         service.start()
         try:
+            if door is not None:
+                await door.start()
             yield
         finally:
+            # before the landers, so that what it has taken in is landed
+            if door is not None:
+                await door.stop()
             await run_in_threadpool(service.close)
 
     # the usual pages of FastAPI load their scripts from another host
-    app = FastAPI(title=description.TITLE, version=__version__, lifespan=running, openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.service = service
-    problems.add_to(app, log=service.log, discretion=Discretion.of(warehouse))
+    app = FastAPI(
+        title=openapi.TITLE,
+        version=__version__,
+        lifespan=running,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would go to whatever host the request named
+    )
+    app.state.service, app.state.flight, app.state.proposer = service, door, proposer
+    problems.add_to(app, log=service.log, redaction=ErrorRedaction.of(warehouse))
     for router in ROUTERS:
         app.include_router(router)
     described: dict[str, object] = {}
+    describing = Lock()
 
     def describe() -> dict[str, object]:
-        if not described:
-            described.update(description.describe(app))
+        # FastAPI derives it from what all threads share: two at once fail with a KeyError
+        with describing:
+            if not described:
+                described.update(openapi.describe(app))
         return described
 
     app.openapi = describe  # type: ignore[method-assign] # FastAPI's way to have one's own
     app.add_middleware(partial(Observed, metrics=service.metrics, log=service.log))
     return app
+
+
+def _flight_door(service: Service, address: str | None) -> FlightServer | None:
+    if address is None:
+        return None
+    # gRPC takes long to load, and most services are without this door
+    from timestore_assets.service.flight.flight_server import FlightServer
+
+    return FlightServer(service, address)

@@ -13,9 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from timestore_assets.model.errors import (
+    CatalogReplacedError,
     ConflictError,
+    DamagedError,
     DeclarationError,
+    DroppedError,
     InputError,
+    OwnershipError,
     RefusedError,
     StaleVersionError,
     StorageFullError,
@@ -24,8 +28,8 @@ from timestore_assets.model.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from timestore_assets.service.observing.discretion import Discretion
-from timestore_assets.service.observing.logs import Log
+from timestore_assets.service.error_redaction import ErrorRedaction
+from timestore_assets.service.service_log import Log
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -68,7 +72,7 @@ class ForbiddenError(ServiceError):
     status, code = HTTPStatus.FORBIDDEN, "forbidden"
 
 
-class NotFoundError(ServiceError):
+class UnknownResourceError(ServiceError):
     status, code = HTTPStatus.NOT_FOUND, "not_found"
 
 
@@ -117,11 +121,16 @@ class TooManyRequestsError(ServiceError):
 _STATUSES: tuple[tuple[type[TimestoreError], HTTPStatus, str], ...] = (
     (DeclarationError, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_declaration"),
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_input"),
+    (DroppedError, HTTPStatus.NOT_FOUND, "not_found"),
     (StaleVersionError, HTTPStatus.PRECONDITION_FAILED, "precondition_failed"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
     (TimeLimitError, HTTPStatus.UNPROCESSABLE_ENTITY, "time_limit"),
+    # an operator has to act, and whoever sends records should keep them until then
+    (OwnershipError, HTTPStatus.SERVICE_UNAVAILABLE, "wrong_warehouse"),
     (RefusedError, HTTPStatus.FORBIDDEN, "refused"),
+    (DamagedError, HTTPStatus.INTERNAL_SERVER_ERROR, "damaged"),
     (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE, "storage_full"),
+    (CatalogReplacedError, HTTPStatus.SERVICE_UNAVAILABLE, "catalog_replaced"),
     (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     (UnknownOutcomeError, HTTPStatus.SERVICE_UNAVAILABLE, "unknown_outcome"),
 )
@@ -153,17 +162,29 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONRe
     return JSONResponse(problem.model_dump(), status_code=problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def add_to(app: FastAPI, *, log: Log, discretion: Discretion) -> None:
-    """Answer every error in the one form; those that are ours to mend are written down whole."""
+def told(error: TimestoreError, *, log: Log, redaction: ErrorRedaction) -> tuple[Problem, dict[str, str]]:
+    """The same in words for callers; those that are ours to mend are written down whole."""
+    problem, headers = problem_of(error)
+    about_catalog = redaction.is_about_the_catalog(problem.detail)
+    if about_catalog or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warn("request_refused", reason=problem.detail, error=type(error).__name__)
+    if about_catalog and not isinstance(error, OwnershipError | CatalogReplacedError):
+        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", _NO_CATALOG), {"Retry-After": "1"}
+    return problem.model_copy(update={"detail": redaction.told(problem.detail)}), headers
+
+
+def unexpected(request_id: str) -> Problem:
+    """What is said of a failure that nobody foresaw."""
+    detail = f"something unexpected went wrong here; the log of the service tells more under request {request_id}"
+    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail)
+
+
+def add_to(app: FastAPI, *, log: Log, redaction: ErrorRedaction) -> None:
+    """Answer every error in the one form."""
 
     @app.exception_handler(TimestoreError)
     async def ours(_request: Request, error: TimestoreError) -> JSONResponse:
-        problem, headers = problem_of(error)
-        if discretion.is_about_the_catalog(problem.detail) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.warn("request_refused", reason=problem.detail, error=type(error).__name__)
-        if discretion.is_about_the_catalog(problem.detail):
-            return answer(_problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", _NO_CATALOG), {"Retry-After": "1"})
-        return answer(problem.model_copy(update={"detail": discretion.told(problem.detail)}), headers)
+        return answer(*told(error, log=log, redaction=redaction))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -9,14 +9,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
 from timestore_assets.model.errors import InputError, RefusedError
+from timestore_assets.service.front.connections import ConnectionLimits, Keeper
+from timestore_assets.service.front.http_protocol import BoundedProtocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from fastapi import FastAPI
 
     from timestore_assets.catalog.tokens import Tokens
@@ -29,10 +34,11 @@ BACKLOG = 2048
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
-    """A bound socket. `host`: as it was asked for."""
+    """A bound socket."""
 
     socket: socket.socket
     host: str
+    """As it was asked for."""
 
     @property
     def url(self) -> str:
@@ -42,8 +48,8 @@ class Listener:
         return f"http://{name or (f'[{self.host}]' if ':' in self.host else self.host)}:{port}"
 
 
-def listen(host: str, port: int) -> Listener:
-    """Bind an address; `port` 0 takes a free one.
+def listen(host: str, port: int, *, options: tuple[str, str] = ("--host", "--port")) -> Listener:
+    """Bind an address; `port` 0 takes a free one. `options`: that choose host and port, for errors.
 
     Raises:
         InputError: the port is busy or not ours to use, or there is no such address here.
@@ -60,17 +66,17 @@ def listen(host: str, port: int) -> Listener:
         bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
-        raise InputError(_explained(error, host, port)) from None
+        raise InputError(_explained(error, host, port, options)) from None
     return Listener(socket=bound, host=host)
 
 
-def _explained(error: OSError, host: str, port: int) -> str:
+def _explained(error: OSError, host: str, port: int, options: tuple[str, str]) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is busy; stop what listens there or choose another with --port"
+        return f"port {port} is busy; stop what listens there or choose another with {options[1]}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"port {port} needs rights that you don't have; choose one above 1023 with --port"
+        return f"port {port} needs rights that you don't have; choose one above 1023 with {options[1]}"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine; choose another with --host"
+        return f"{host} is no address of this machine; choose another with {options[0]}"
     return f"{host}:{port} can't be listened on: {error.strerror}"
 
 
@@ -98,15 +104,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def run(app: FastAPI, listener: Listener, ready: Callable[[], None]) -> bool:
-    """Serve until Ctrl-C or SIGTERM, then finish what is under way; whether it ever started.
-
-    Args:
-        ready: called once requests are taken.
-    """
-    config = uvicorn.Config(
+def configured(app: FastAPI, bounds: ConnectionLimits) -> uvicorn.Config:
+    """How the application is served, within these bounds."""
+    return uvicorn.Config(
         app,
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, keeper=Keeper(bounds))),
+        timeout_keep_alive=bounds.idle_seconds,
         loop="auto",
         ws="none",
         lifespan="on",
@@ -117,7 +120,15 @@ def run(app: FastAPI, listener: Listener, ready: Callable[[], None]) -> bool:
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
     )
-    server = _Server(config, ready)
+
+
+def run(app: FastAPI, listener: Listener, bounds: ConnectionLimits, ready: Callable[[], None]) -> bool:
+    """Serve until Ctrl-C or SIGTERM, then finish what is under way; whether it ever started.
+
+    Args:
+        ready: called once requests are taken.
+    """
+    server = _Server(configured(app, bounds), ready)
     try:
         server.run(sockets=[listener.socket])
     except SystemExit:  # how uvicorn says that the application did not start

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from timestore_assets.landing.group_landers import Bounds, GroupLanders
+from timestore_assets.landing.requests.ingest import GroupLanders
+from timestore_assets.landing.requests.request_queue import QueueLimits
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.querying.apart import Workers
+from timestore_assets.querying.sql.sql_worker import Workers
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.access.control import AccessControl
-from timestore_assets.service.ingest.reading import Intake
-from timestore_assets.service.merging import Merging
+from timestore_assets.service.alert_loop import AlertLoop
+from timestore_assets.service.answers.query_gate import QueryGate
+from timestore_assets.service.body_intake import Intake
+from timestore_assets.service.declaration_loop import DeclarationLoop
+from timestore_assets.service.delta_compaction import Merging
 from timestore_assets.service.observing.catalog_figures import CatalogFigures
-from timestore_assets.service.observing.lags import Lags
-from timestore_assets.service.observing.live_figures import LiveFigures
-from timestore_assets.service.observing.logs import Log
+from timestore_assets.service.observing.live_figures import Lags, LiveFigures
 from timestore_assets.service.observing.metrics import Metrics
-from timestore_assets.service.observing.readiness import Readiness
-from timestore_assets.service.problems import ForbiddenError, NotFoundError
-from timestore_assets.service.query.gate import QueryGate
-from timestore_assets.tailing.buffers import HotBuffers
+from timestore_assets.service.observing.readiness import ReadinessProbe
+from timestore_assets.service.problems import ForbiddenError, UnknownResourceError
+from timestore_assets.service.service_log import Log
+from timestore_assets.tailing.hot_buffers import HotBuffers
 
 if TYPE_CHECKING:
     from timestore_assets.warehouse import Warehouse
@@ -33,7 +35,7 @@ Need = Literal["read", "write", "see"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """`landers`, `hot` and `merging` have threads of their own, which `close` ends."""
+    """`landers`, `hot`, `merging`, `alerts` and `declarations` have threads of their own, which `close` ends."""
 
     warehouse: Warehouse
     access: AccessControl
@@ -43,9 +45,11 @@ class Service:
     gate: QueryGate
     workers: Workers
     merging: Merging
+    alerts: AlertLoop
+    declarations: DeclarationLoop
     metrics: Metrics
     lags: Lags
-    readiness: Readiness
+    readiness: ReadinessProbe
     log: Log
 
     @classmethod
@@ -54,17 +58,23 @@ class Service:
         settings, catalog, holder = warehouse.settings, warehouse.catalog, warehouse.holder
         metrics = Metrics()
         landers = GroupLanders(
-            catalog,
-            warehouse.storage,
-            warehouse.limits,
-            holder=holder,
-            bounds=Bounds.of(settings),
+            warehouse.writing,
+            bounds=QueueLimits.of(settings),
             noticed=metrics.observe_commit,
             gauge=warehouse.backlog,
         )
         hot = HotBuffers(catalog, settings, warehouse.limits, holder=holder)
         lags = Lags(warehouse)
         metrics.add((CatalogFigures(warehouse), LiveFigures(landers, hot, lags)))
+
+        def held() -> set[str]:
+            return {*landers.waiting(), *hot.datasets(), *metrics.datasets()}
+
+        def gone(name: str) -> None:
+            landers.let_go(name)
+            hot.let_go(name)
+            metrics.forget(name)
+
         return cls(
             warehouse=warehouse,
             access=AccessControl(settings, catalog.tokens),
@@ -74,23 +84,42 @@ class Service:
             workers=Workers(),
             gate=QueryGate(concurrency=settings.query_concurrency, waiting=settings.query_waiting),
             merging=Merging(warehouse, metrics, log),
+            alerts=AlertLoop(warehouse, log),
+            declarations=DeclarationLoop(warehouse, log, held=held, gone=gone),
             metrics=metrics,
             lags=lags,
-            readiness=Readiness(warehouse, landers, hot),
+            readiness=ReadinessProbe(warehouse, landers, hot),
             log=log,
         )
 
     def start(self) -> None:
         """Begin what goes on without requests."""
         self.merging.start()
+        self.alerts.start()
+        self.declarations.start()
 
     def close(self) -> None:
         """Land what waits, stop merging and tailing."""
         self.workers.close()
         self.merging.ask_to_stop()
+        self.alerts.close()
+        self.declarations.close()
         self.landers.close()
         self.hot.close()
         self.merging.close()
+
+    async def operator(self, request: Request) -> Caller:
+        """Who asks, also while the catalog is away; errors as `AccessControl.identify`."""
+        caller = await self.access.identify(request)
+        request.state.caller = caller  # for the line in the log
+        return caller
+
+    async def caller(self, request: Request) -> Caller:
+        """Who asks, with the datasets that there are now; errors as `AccessControl.identify`."""
+        caller = await self.operator(request)
+        if not self.warehouse.declarations.are_fresh:
+            await run_in_threadpool(self.warehouse.refresh)
+        return caller
 
     def visible(self, caller: Caller, need: Need = "read") -> dict[str, Dataset]:
         """The datasets a caller may read, write or see, by name."""
@@ -100,15 +129,15 @@ class Service:
         """A dataset that the caller may use like this.
 
         Raises:
-            NotFoundError: there is none that the caller may know of, in words that don't tell the one from the other.
+            UnknownResourceError: there is none that the caller may know of, in words that don't tell the one from the other.
             ForbiddenError: the caller may use it in another way only.
         """
         found = self.warehouse.datasets.get(name)
         if found is None or not caller.may_see(found):
-            raise NotFoundError(f"there is no dataset {name[:63]!r} that you may use; GET /datasets lists those")
+            raise UnknownResourceError(f"there is no dataset {name[:63]!r} that you may use; GET /datasets lists those")
         if not _allows(caller, found, need):
             raise ForbiddenError(f"your scopes don't allow to {need} dataset {name!r}")
-        return found
+        return self.warehouse.served(found)
 
 
 def _allows(caller: Caller, dataset: Dataset, need: Need) -> bool:
@@ -129,19 +158,13 @@ async def _uses_service(request: Request) -> Service:
 
 
 async def operator_of(request: Request) -> Caller:
-    """Who asks, also while the catalog is away; errors as `AccessControl.identify`."""
-    caller = await service_of(request).access.identify(request)
-    request.state.caller = caller  # for the line in the log
-    return caller
+    """See `Service.operator`."""
+    return await service_of(request).operator(request)
 
 
 async def caller_of(request: Request) -> Caller:
-    """Who asks, with the datasets that there are now; errors as `AccessControl.identify`."""
-    service = service_of(request)
-    caller = await operator_of(request)
-    if not service.warehouse.declarations.are_fresh:
-        await run_in_threadpool(service.warehouse.refresh)
-    return caller
+    """See `Service.caller`."""
+    return await service_of(request).caller(request)
 
 
 async def admin_of(request: Request) -> Caller:

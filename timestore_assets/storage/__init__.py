@@ -1,1 +1,1 @@
-"""Object stores, segment files and the DuckDB engine that reads and writes them."""
+"""Object stores on disks and in clouds, and the cache of remote objects."""

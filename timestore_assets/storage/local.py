@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from timestore_assets.file_access import make_folder, seal, sync
 from timestore_assets.model.errors import ConflictError, MissingObjectError
-from timestore_assets.storage.file_failures import file_failures
-from timestore_assets.storage.names import checked
-from timestore_assets.storage.port import StoredObject, Upload, Wanted
+from timestore_assets.storage.disk_errors import file_failures
+from timestore_assets.storage.object_store import ObjectRequest, StoredObject, Upload, checked, is_listed, sha256_of
 from timestore_assets.storage.staging import StagingArea
 
 _SYNC_THREADS = 8  # a sync waits for the disk, not for a core; the file system batches those that wait together
@@ -23,7 +23,7 @@ _ATTEMPTS = 100
 
 
 class LocalStore:
-    """`storage.port.ObjectStore` on a local file system.
+    """`storage.object_store.ObjectStore` on a local file system.
 
     Staging has to lie on the same file system as the root, because an object appears by a hard link to its staged file:
     that is atomic and, unlike a rename, fails when the name is taken.
@@ -33,7 +33,7 @@ class LocalStore:
         self.root, self._staging_root = root, staging_root
         self._staging = StagingArea(staging_root)
         with file_failures(root):
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the same folders."""
@@ -44,19 +44,27 @@ class LocalStore:
         with file_failures(self.root):
             return self._staging.folder(label)
 
-    def promote(self, uploads: Sequence[Upload]) -> None:
-        """Sync the staged files, link them under their names, and sync the folders they appeared in."""
+    def promote(self, uploads: Sequence[Upload]) -> list[str]:
+        """Sync the staged files, link them under their names, and sync the folders they appeared in; returns their digests."""
+        return self._make(uploads)
+
+    def mark(self, upload: Upload) -> None:
+        """The same for one that says whose the folder is."""
+        self._make([upload])
+
+    def _make(self, uploads: Sequence[Upload]) -> list[str]:
         targets = [(upload.staged, self.root / checked(upload.name)) for upload in uploads]
         if not targets:
-            return
+            return []
         needed = sum(staged.stat().st_size for staged, _ in targets)
         with file_failures(self.root, needed=needed), ThreadPoolExecutor(min(_SYNC_THREADS, len(targets))) as pool:
-            list(pool.map(_seal, [staged for staged, _ in targets]))
+            digests = list(pool.map(_seal, uploads))
             for staged, target in targets:
                 self._place(staged, target)
-            list(pool.map(_sync, self._folders_of(target for _, target in targets)))
+            list(pool.map(sync, self._folders_of(target for _, target in targets)))
         for staged, _ in targets:
             staged.unlink(missing_ok=True)
+        return digests
 
     def local_path(self, name: str) -> Path:
         """The object's own file."""
@@ -67,7 +75,7 @@ class LocalStore:
         return path
 
     @contextmanager
-    def reading(self, wanted: Sequence[Wanted]) -> Iterator[list[Path]]:
+    def reading(self, wanted: Sequence[ObjectRequest]) -> Iterator[list[Path]]:
         """The objects' own files."""
         yield [self.local_path(one.name) for one in wanted]
 
@@ -111,7 +119,7 @@ class LocalStore:
     def _place(self, staged: Path, target: Path) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 os.link(staged, target)
                 return
             except FileExistsError:
@@ -129,18 +137,12 @@ class LocalStore:
         return below | {self.root}
 
 
-def _seal(path: Path) -> None:
+def _seal(upload: Upload) -> str:
     # read-only, so that a DuckDB shell opened on a segment can neither change it nor lock out the readers
-    path.chmod(0o444)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    seal(upload.staged)
+    digest = upload.sha256 or sha256_of(upload.staged)
+    sync(upload.staged)
+    return digest
 
 
 def _walk(folder: Path, at: str, prefix: str) -> Iterator[StoredObject]:
@@ -152,11 +154,12 @@ def _walk(folder: Path, at: str, prefix: str) -> Iterator[StoredObject]:
     for key, entry in sorted(entries, key=lambda pair: pair[0]):
         name = at + key
         shared = min(len(name), len(prefix))
+        # folders that no name with the prefix lies in are not looked into
         if key.startswith(".") or name[:shared] != prefix[:shared]:
             continue
         if key.endswith("/"):
             yield from _walk(Path(entry.path), name, prefix)
-        elif len(name) >= len(prefix) and entry.is_file(follow_symlinks=False):
+        elif is_listed(name, prefix) and entry.is_file(follow_symlinks=False):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:

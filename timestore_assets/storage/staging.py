@@ -14,6 +14,8 @@ import time
 import weakref
 from pathlib import Path
 
+from timestore_assets.file_access import make_folder, modes
+
 _LOCK = "lock"
 _YOUNG_SECONDS = 60.0
 
@@ -34,7 +36,7 @@ class StagingArea:
     def folder(self, label: str) -> Path:
         """A new empty folder; `label` is only there for people who look at the disk."""
         made = self._process_folder() / f"{next(self._numbers):06d}-{re.sub(r'[^A-Za-z0-9_-]+', '-', label)[:80]}"
-        made.mkdir()
+        make_folder(made)
         return made
 
     def sweep(self, older_than_seconds: float) -> int:
@@ -58,8 +60,8 @@ class StagingArea:
 def _claim(root: Path) -> tuple[Path, int]:
     while True:
         folder = root / f"{os.getpid()}-{secrets.token_hex(6)}"
-        folder.mkdir(parents=True)
-        handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        make_folder(folder)
+        handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, modes().file)
         fcntl.flock(handle, fcntl.LOCK_EX)
         # a sweep may have taken the lock between the two calls, and the folder with it
         if os.fstat(handle).st_nlink:

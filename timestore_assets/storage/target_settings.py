@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.objects import DEFAULT_TARGET
+from timestore_assets.model.segment import DEFAULT_TARGET
 from timestore_assets.model.target import Driver, StorageTarget
-from timestore_assets.storage.names import checked
+from timestore_assets.storage.object_store import checked
 
 if TYPE_CHECKING:
     from timestore_assets.settings import Settings

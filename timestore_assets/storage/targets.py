@@ -1,4 +1,7 @@
-"""All storage targets of a deployment: objects are written to one of them and read from wherever they are."""
+"""All storage targets of a deployment: objects are written to one of them and read from wherever they are.
+
+Which there are, and what opens each, say the settings.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.objects import DEFAULT_TARGET, ObjectName, Placed
-from timestore_assets.storage.port import ObjectStore, Wanted
+from timestore_assets.model.segment import DEFAULT_TARGET, ObjectName, Placed
+from timestore_assets.model.target import StorageTarget
+from timestore_assets.storage.object_store import ObjectRequest, ObjectStore
+from timestore_assets.storage.target_settings import configured_targets
+
+if TYPE_CHECKING:
+    from timestore_assets.settings import Settings
+    from timestore_assets.storage.cache.read_cache import ReadCache
+    from timestore_assets.storage.object_store import ObjectStore
 
 
 class Storage:
@@ -23,6 +35,8 @@ class Storage:
     def __init__(self, openers: Mapping[str, Callable[[], ObjectStore]]) -> None:
         self._openers = dict(openers)
         self._opened: dict[str, ObjectStore] = {}
+        self.claimed: dict[tuple[str, str], float] = {}
+        """When this process last made sure of a target, by the warehouse's catalog and the target's name; see `ownership`."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -55,7 +69,7 @@ class Storage:
 
     @contextmanager
     def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:
-        """See `port.Readable`."""
+        """See `object_store.ObjectReader`."""
         wanted = None if columns is None else frozenset(columns)
         places: dict[str, list[int]] = defaultdict(list)
         for index, one in enumerate(objects):
@@ -63,7 +77,7 @@ class Storage:
         paths: dict[int, Path] = {}
         with ExitStack() as stack:
             for name, indices in places.items():
-                asked = [Wanted(name=objects[i].name, bytes=objects[i].bytes, columns=wanted) for i in indices]
+                asked = [ObjectRequest(name=objects[i].name, bytes=objects[i].bytes, columns=wanted) for i in indices]
                 found = stack.enter_context(self.target(name).reading(asked))
                 paths.update(zip(indices, found, strict=True))
             yield [paths[index] for index in range(len(objects))]
@@ -90,12 +104,53 @@ class Storage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fetched:
+class LocalObjects:
     """Objects that somebody else holds as local files: for a process that must not know how to reach their targets."""
 
     paths: Mapping[ObjectName, Path]
 
     @contextmanager
-    def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:  # noqa: ARG002
-        """See `port.Readable`."""
+    def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:  # noqa: ARG002 - they lie here whole
+        """See `object_store.ObjectReader`."""
         yield [self.paths[ObjectName(one.storage, one.name)] for one in objects]
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The storage that the settings describe; nothing is reached before a target is used.
+
+    Raises:
+        InputError: a setting of a target is missing or makes no sense.
+    """
+    opening = _Opening(settings)
+    return Storage({name: partial(opening.open, target) for name, target in configured_targets(settings).items()})
+
+
+class _Opening:
+    """Opens targets. Those in buckets share one read cache, which is made with the first of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cache: ReadCache | None = None
+
+    def open(self, target: StorageTarget) -> ObjectStore:
+        if target.driver == "local":
+            return _local(Path(target.root))
+        from timestore_assets.storage.remote.remote_store import RemoteStore
+
+        staging = self._settings.home_folder / "staging" / target.name
+        return RemoteStore(target, self._settings, staging_root=staging, cache=self._shared_cache())
+
+    def _shared_cache(self) -> ReadCache:
+        # `Storage` opens one target at a time
+        if self._cache is None:
+            from timestore_assets.storage.cache.read_cache import ReadCache
+
+            settings = self._settings
+            self._cache = ReadCache(settings.cache_folder, settings.query_cache_max_bytes, range_bytes=settings.query_range_bytes)
+        return self._cache
+
+
+def _local(root: Path) -> ObjectStore:
+    from timestore_assets.storage.local import LocalStore
+
+    return LocalStore(root, staging_root=root / ".staging")

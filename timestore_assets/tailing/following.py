@@ -1,4 +1,7 @@
-"""One stretch of reading a source's topics, from the committed checkpoints on, for as long as nothing breaks it."""
+"""One stretch of reading a source's topics, from the committed checkpoints on, for as long as nothing breaks it.
+
+It begins at the committed checkpoints of the topic partitions that the brokers have.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,49 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import SourceRecord
+from timestore_assets.landing.topics.assignment import open_topics
 from timestore_assets.model.errors import UnavailableError
 from timestore_assets.sources.kafka.lag import Key, SourceLag
-from timestore_assets.sources.kafka.reader import Fetched
-from timestore_assets.sources.kafka.topics import KafkaTopics
-from timestore_assets.tailing.held_rows import HeldRows
-from timestore_assets.tailing.judging import Judge
-from timestore_assets.tailing.places import Place, find_places
+from timestore_assets.tailing.buffered_rows import BufferedRows, OffsetRun
+from timestore_assets.tailing.judge import Judge
+
+if TYPE_CHECKING:
+    from timestore_assets.sources.kafka.kafka_topics import KafkaTopics
+    from timestore_assets.sources.kafka.topic_reader import FetchedMessages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailStart:
+    """A topic partition. `id`: of its source partition. `checkpoint`: where landing goes on. `begin`: where reading begins,
+    which is later only when the brokers have deleted what lies between. `high`: its end as it was seen.
+    """
+
+    id: int
+    checkpoint: int
+    begin: int
+    high: int
+
+    @property
+    def run(self) -> OffsetRun:
+        """What is held of it before anything was read: what the brokers have deleted is no longer missing."""
+        return OffsetRun(start=self.checkpoint, end=self.begin)
+
+
+def find_places(catalog: Catalog, source_id: int, lag: SourceLag) -> Mapping[Key, TailStart]:
+    """The topic partitions that were seen; those that were never read are opened in the catalog as a session would."""
+    seen = {one.key: one for one in lag.partitions}
+    found = {}
+    for one in open_topics(catalog, source_id, lag):
+        key = (one.topic, one.number)
+        if key in seen:
+            begin = max(one.position, seen[key].low)
+            found[key] = TailStart(id=one.id, checkpoint=one.position, begin=begin, high=seen[key].high)
+    return found
+
 
 _JUDGE_SECONDS = 0.25
 _JUDGE_SOON_SECONDS = 0.025
@@ -29,7 +65,7 @@ _SKIPPED_OFFSETS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
+class BufferLimits:
     """How much is held of a source at most, but for the batch that fills it. `rows`, `bytes`: in memory."""
 
     rows: int
@@ -37,14 +73,14 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class TailProgress:
     """How far reading is. `known`: source partitions of which it was looked up whether they can be read. `watermark`: as landed.
 
     `behind_since`: by topic partition since when there is more to read, in seconds of the monotonic clock. `full`: it waits for
     landing. `seen`: when all this was so. `going`: topics are being read. `trouble`: why not.
     """
 
-    rows: HeldRows = HeldRows()  # noqa: RUF009 - immutable
+    rows: BufferedRows = BufferedRows()  # noqa: RUF009 - immutable
     known: frozenset[int] = frozenset()
     watermark: datetime | None = None
     behind_since: Mapping[Key, float] = field(default_factory=dict)
@@ -62,22 +98,22 @@ class Following:
     """
 
     def __init__(
-        self, catalog: Catalog, dataset_name: str, source: SourceRecord, topics: KafkaTopics, judge: Judge, bounds: Bounds
+        self, catalog: Catalog, dataset_name: str, source: SourceRecord, topics: KafkaTopics, judge: Judge, bounds: BufferLimits
     ) -> None:
         self._catalog, self._dataset_name, self._source, self._topics = catalog, dataset_name, source, topics
         self._judge, self._bounds = judge, bounds
-        known = catalog.topic_partitions(source.id)
+        known = catalog.topics.partitions(source.id)
         self._known = frozenset(one.id for one in known)
         lag = topics.look(known)
         self._cluster_id = lag.cluster_id
-        self._places: dict[Key, Place] = {}
+        self._places: dict[Key, TailStart] = {}
         self._gone: set[Key] = set()
         self._behind: dict[Key, float] = {}
-        self.progress = Progress(watermark=source.watermark)
+        self.progress = TailProgress(watermark=source.watermark)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tail-look")
         self._looking: Future[SourceLag] | None = None
         self._asked_about: frozenset[int] = frozenset()
-        self._waiting: Fetched | None = None
+        self._waiting: FetchedMessages | None = None
         self._judged = 0.0
         self._reader = topics.tailing_reader()
         try:
@@ -87,7 +123,7 @@ class Following:
             self.close()
             raise
         self._next_trim = self._next_look = 0.0
-        self._plan_look(_LOOK_SECONDS)
+        self._plan_look()
 
     def step(self, *, wanted: bool, seconds: float) -> bool:
         """Take what was read within so many seconds and see what has landed; False when reading has to begin again.
@@ -111,13 +147,13 @@ class Following:
         self.progress = replace(self.progress, behind_since=behind, full=full, seen=time.monotonic(), going=True)
         return goes_on
 
-    def _is_due(self, waiting: Fetched, *, wanted: bool) -> bool:
+    def _is_due(self, waiting: FetchedMessages, *, wanted: bool) -> bool:
         waited = time.monotonic() - self._judged
         if waited >= (_JUDGE_SOON_SECONDS if wanted else _JUDGE_SECONDS):
             return True
         return waiting.rows >= _JUDGE_ROWS or waiting.bytes >= _JUDGE_BYTES
 
-    def _is_full(self, held: HeldRows) -> bool:
+    def _is_full(self, held: BufferedRows) -> bool:
         return held.count >= self._bounds.rows or held.bytes >= self._bounds.bytes
 
     def has_news(self) -> bool:
@@ -131,7 +167,7 @@ class Following:
 
     # --- reading
 
-    def _take(self, places: Mapping[Key, Place]) -> bool:
+    def _take(self, places: Mapping[Key, TailStart]) -> bool:
         """Begin to read these too; whether there are any."""
         if not places:
             return False
@@ -144,12 +180,12 @@ class Following:
         self._reader.assign({key: place.begin for key, place in places.items()})
         return True
 
-    def _know(self, places: Mapping[Key, Place]) -> None:
+    def _know(self, places: Mapping[Key, TailStart]) -> None:
         """Remember what the brokers were asked about: what of it is not read can't be. Others may open more meanwhile."""
         self._known |= {place.id for place in places.values()}
         self.progress = replace(self.progress, known=self._known)
 
-    def _absorb(self, fetched: Fetched) -> None:
+    def _absorb(self, fetched: FetchedMessages) -> None:
         ids = {key: place.id for key, place in self._places.items()}
         piece, newest = self._judge.judge(fetched.batch(ids)) if fetched.rows else (None, {})
         ends = {ids[key]: end for key, end in fetched.ends.items() if key in ids}
@@ -165,17 +201,17 @@ class Following:
 
     def _trim(self) -> bool:
         """Let go of what has landed, and go on by the schema and the watermark that the catalog has now."""
-        topics = self._catalog.topic_partitions(self._source.id)
+        topics = self._catalog.topics.partitions(self._source.id)
         checkpoints = {one.id: one.position for one in topics}
         held = self.progress.rows
         if not held.runs.keys() <= checkpoints.keys():
             return False  # a topic was made again
         if any(checkpoints[part] > run.end + _SKIPPED_OFFSETS for part, run in held.runs.items()):
             return False
-        record = self._catalog.dataset(self._dataset_name)
+        record = self._catalog.datasets.find(self._dataset_name)
         if record is not None:
-            self._judge.adopt(record.schema)
-        sources = self._catalog.sources(self._source.dataset_id)
+            self._judge.adopt(record)
+        sources = self._catalog.sources.of(self._source.dataset_id)
         watermark = next((one.watermark for one in sources if one.id == self._source.id), None)
         self.progress = replace(self.progress, rows=held.trimmed(checkpoints), watermark=watermark)
         self._next_trim = time.monotonic() + _TRIM_SECONDS
@@ -188,7 +224,7 @@ class Following:
             if self._gone or self._reader.in_trouble():
                 self._next_look = min(self._next_look, self._soon)
             if now >= self._next_look:
-                known = self._catalog.topic_partitions(self._source.id)
+                known = self._catalog.topics.partitions(self._source.id)
                 self._asked_about = frozenset(one.id for one in known)
                 self._looking = self._pool.submit(self._topics.look, known)
             return True
@@ -196,7 +232,7 @@ class Following:
             return True
         lag = self._looking.result()
         self._looking = None
-        self._plan_look(_LOOK_SECONDS)
+        self._plan_look()
         places = find_places(self._catalog, self._source.id, lag)
         new = {key: place for key, place in places.items() if key not in self._places}
         replaced = any(place.id != self._places[key].id for key, place in places.items() if key in self._places)
@@ -207,6 +243,6 @@ class Following:
             self._know({})
         return True
 
-    def _plan_look(self, seconds: float) -> None:
-        self._next_look = time.monotonic() + seconds
-        self._soon = time.monotonic() + _LOOK_SOON_SECONDS
+    def _plan_look(self) -> None:
+        now = time.monotonic()
+        self._next_look, self._soon = now + _LOOK_SECONDS, now + _LOOK_SOON_SECONDS

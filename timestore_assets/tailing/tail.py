@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import SourceRecord
 from timestore_assets.model.dataset import Dataset, KafkaSource
-from timestore_assets.model.errors import TimestoreError
-from timestore_assets.querying.streaming import BufferState
-from timestore_assets.sources.kafka.topics import KafkaTopics
-from timestore_assets.tailing.following import Bounds, Following, Progress
-from timestore_assets.tailing.judging import Judge
+from timestore_assets.model.errors import MissingExtraError, TimestoreError
+from timestore_assets.querying.answer import BufferState
+from timestore_assets.tailing.following import BufferLimits, Following, TailProgress
+from timestore_assets.tailing.judge import Judge
+
+if TYPE_CHECKING:
+    from timestore_assets.sources.kafka.kafka_topics import KafkaTopics
 
 START_SECONDS = 1.0
 """How long the first questions wait until what there was at the start has been read."""
@@ -22,6 +26,8 @@ BEHIND_SECONDS = 1.0
 """How long there may be more to read until what is held no longer counts as all there is."""
 STUCK_SECONDS = 5.0
 """How long a step of the thread may take until it counts as stuck."""
+LOG = logging.getLogger(__name__)
+
 TROUBLE = "its topics can't be read now"
 _RETRY_SECONDS = 1.0
 _PASS_SECONDS = 0.2
@@ -37,17 +43,26 @@ class TailView:
 
     source_id: int
     source: KafkaSource
-    progress: Progress
+    progress: TailProgress
     state: BufferState
     seconds_behind: float
     reason: str = ""
 
 
-class Tail:
-    """Begins at once; a thread follows the topics until it is stopped or nobody has asked for `idle_seconds`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailMeans:
+    """What a tail reads and judges with, and for how long."""
 
-    `connect`: the topics by the settings of the moment, since brokers may come back at another address.
-    """
+    connect: Callable[[], KafkaTopics]
+    """The topics by the settings of the moment, since brokers may come back at another address."""
+    make_judge: Callable[[], Judge]
+    bounds: BufferLimits
+    idle_seconds: float
+    """It ends when nobody has asked for so long."""
+
+
+class Tail:
+    """Begins at once; a thread follows the topics until it is stopped or nobody has asked for long. `known`: the source."""
 
     def __init__(
         self,
@@ -55,16 +70,12 @@ class Tail:
         dataset: Dataset,
         source: KafkaSource,
         known: SourceRecord,
-        *,
-        connect: Callable[[], KafkaTopics],
-        make_judge: Callable[[], Judge],
-        bounds: Bounds,
-        idle_seconds: float,
+        means: TailMeans,
     ) -> None:
         self.dataset, self.source = dataset, source
-        self._catalog, self._known, self._connect, self._make_judge = catalog, known, connect, make_judge
-        self._bounds, self._idle_seconds = bounds, idle_seconds
-        self._progress = Progress(watermark=known.watermark)
+        self._catalog, self._known, self._connect, self._make_judge = catalog, known, means.connect, means.make_judge
+        self._bounds, self._idle_seconds = means.bounds, means.idle_seconds
+        self._progress = TailProgress(watermark=known.watermark)
         self._following: Following | None = None
         self._reached = False
         self._asked = time.monotonic()
@@ -79,6 +90,11 @@ class Tail:
         self._thread.start()
 
     # --- by those who ask
+
+    @property
+    def dataset_id(self) -> int:
+        """Of the dataset in the catalog, whose checkpoints these are."""
+        return self._known.dataset_id
 
     def keep(self) -> bool:
         """Keep it going; False when it has ended."""
@@ -121,7 +137,7 @@ class Tail:
     def join(self) -> None:
         self._thread.join(_JOIN_SECONDS)
 
-    def _judged(self, progress: Progress, behind: float, unseen: float) -> tuple[BufferState, str]:
+    def _judged(self, progress: TailProgress, behind: float, unseen: float) -> tuple[BufferState, str]:
         if progress.trouble or self._ended:
             return "unavailable", progress.trouble or "tailing its topics has ended; the next question begins it again"
         if not progress.going:
@@ -142,6 +158,9 @@ class Tail:
                     self._follow()
                 except TimestoreError:
                     self._stopped.wait(_RETRY_SECONDS)
+                except Exception:  # the thread is what queries wait for; what broke it once may be gone when it reads again
+                    LOG.exception("reading the topics of %r ahead of landing broke off", self.dataset.name)
+                    self._stopped.wait(_RETRY_SECONDS)
         finally:
             with self._lock:
                 self._ended = True
@@ -157,12 +176,12 @@ class Tail:
             while not self._is_over() and self._pass(following):
                 if not self._progress.behind_since or self._progress.full:
                     self._settled.set()
-        except TimestoreError:
-            trouble = TROUBLE
+        except Exception as error:
+            trouble = str(error) if isinstance(error, MissingExtraError) else TROUBLE
             raise
         finally:
             # what was held is from before the break; checkpoints may have gone anywhere since
-            self._progress = Progress(watermark=self._progress.watermark, trouble=trouble)
+            self._progress = TailProgress(watermark=self._progress.watermark, trouble=trouble)
             ended, self._following = self._following, None
             if trouble:
                 self._settled.set()

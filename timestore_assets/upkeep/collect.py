@@ -1,18 +1,103 @@
-"""Removing files that nothing needs any more.
+"""Removing files that nothing needs any more, and what the catalog remembers of the past with the files that go with it.
 
-The catalog forgets first, then the file goes. Killed in between, a file is left that no catalog row knows, and the next
-collection finds it as an orphan; the reverse order could delete a file that is about to be committed.
+The catalog forgets first, then the file goes. Killed in between, a file is left that the catalog still knows to be on its way
+out, and the next collection removes it; the reverse order could delete a file that is about to be committed. Files that the
+catalog does not know are removed when they are leftovers, and left alone when another catalog may need them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Self
 
-from timestore_assets.catalog.port import Catalog
-from timestore_assets.storage.port import ObjectStore
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.model.segment import ObjectName
+from timestore_assets.ownership.marks import Contents, contents_of, still_there
+from timestore_assets.ownership.target_claim import claim_for_collection
+from timestore_assets.storage.object_store import StoredObject
 from timestore_assets.storage.targets import Storage
-from timestore_assets.upkeep.ledgers import LedgerAges, TrimReport, trim
+
+if TYPE_CHECKING:
+    from timestore_assets.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerAges:
+    """How long what is remembered.
+
+    `audit`: that batches landed and partitions were built. `ingestions`: answers to HTTP requests. `settled`: ended sessions,
+    replayed dead letters, accepted losses, events nobody fetched. `keys`: idempotency keys; None for ever.
+    """
+
+    audit: timedelta = timedelta(days=90)
+    ingestions: timedelta = timedelta(days=7)
+    settled: timedelta = timedelta(days=30)
+    keys: timedelta | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings."""
+        return cls(
+            audit=timedelta(seconds=settings.audit_keep_seconds),
+            ingestions=timedelta(seconds=settings.ingest_keep_seconds),
+            settled=timedelta(seconds=settings.ledger_keep_seconds),
+            keys=None if settings.key_keep_seconds is None else timedelta(seconds=settings.key_keep_seconds),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrimReport:
+    """Rows of the catalog that went, by what they told of; `settled_dead_letters` with their objects."""
+
+    audit_rows: int = 0
+    ingestions: int = 0
+    idempotency_keys: int = 0
+    settled_dead_letters: int = 0
+    sessions: int = 0
+    session_partitions: int = 0
+    unfetched_events: int = 0
+    accepted_losses: int = 0
+    alert_messages: int = 0
+    finished_retractions: int = 0
+    dropped_dataset_rows: int = 0
+    throughput_rows: int = 0
+
+
+def trim(catalog: Catalog, storage: Storage, ages: LedgerAges) -> TrimReport:
+    """Forget what is older; in short transactions, so safe beside anything.
+
+    Raises:
+        UnavailableError: the store or the catalog can't be reached.
+    """
+    trimming, settled = catalog.trimming, ages.settled
+    ingestions = catalog.ingestions.forget(older_than=ages.ingestions)
+    keys = None if ages.keys is None else max(ages.keys, ages.ingestions)
+    return TrimReport(
+        audit_rows=trimming.audit(older_than=ages.audit),
+        ingestions=ingestions,
+        idempotency_keys=0 if keys is None else trimming.idempotency_keys(older_than=keys),
+        settled_dead_letters=_dead_letters(catalog, storage, older_than=settled),
+        sessions=trimming.sessions(older_than=settled),
+        session_partitions=trimming.source_partitions(),
+        unfetched_events=trimming.events(older_than=settled),
+        alert_messages=trimming.alert_messages(older_than=settled),
+        accepted_losses=trimming.lost_offsets(older_than=settled),
+        finished_retractions=trimming.retractions(),
+        throughput_rows=trimming.throughput(),
+        dropped_dataset_rows=catalog.dropped.forget(),
+    )
+
+
+def _dead_letters(catalog: Catalog, storage: Storage, *, older_than: timedelta) -> int:
+    total = 0
+    while names := catalog.trimming.dead_letters(older_than=older_than):
+        storage.delete(names)
+        catalog.objects.deleted(names)
+        total += len(names)
+    return total
+
 
 _AT_ONCE = 1000
 
@@ -22,8 +107,11 @@ class CollectReport:
     """Numbers of things removed.
 
     `unfinished_files`: announced by sessions that died before their commit. `superseded_segments`: replaced by builds,
-    and needed by no version that is kept, reader or session. `orphaned_files`, `orphaned_bytes`: unknown to the catalog.
+    and needed by no version that is kept, reader or session. `dropped_objects`: segments and dead letters of dropped datasets.
+    `orphaned_files`, `orphaned_bytes`: unknown to the catalog, or
+    left by a collection that was killed.
     `staging_folders`: of processes that are gone. `trimmed`: what the catalog remembered for long enough.
+    `withheld`: unknown files that were not removed, because another catalog may need them.
     """
 
     unfinished_files: int
@@ -32,6 +120,8 @@ class CollectReport:
     orphaned_bytes: int
     staging_folders: int
     trimmed: TrimReport = field(default_factory=TrimReport)
+    withheld: tuple[Withheld, ...] = ()
+    dropped_objects: int = 0
 
 
 def collect(
@@ -41,50 +131,140 @@ def collect(
     intent_grace: timedelta,
     keep_versions: timedelta,
     keep: LedgerAges | None = None,
+    all_orphans_of: Collection[str] = (),
 ) -> CollectReport:
     """Remove what nothing needs; safe at any time, beside anything, and to run again after a crash.
 
     `intent_grace`: age at which an unfinished or unknown file counts as abandoned. `keep_versions`: how long superseded
-    segments stay for `--as-of` and rollback. `keep`: how long the catalog remembers the rest.
+    segments stay for `--as-of` and rollback. `keep`: how long the catalog remembers the rest. `all_orphans_of`: storage targets
+    whose unknown files go even if there are so many, or so young, that another catalog may need them.
 
     Raises:
-        UnavailableError: the store or the catalog can't be reached.
+        OwnershipError: a storage target is not this catalog's; nothing was removed.
+        InputError: no such target. UnavailableError: the store or the catalog can't be reached.
     """
     now = datetime.now(UTC)
-    unfinished = catalog.expired_intents(older_than=intent_grace)
-    storage.delete(unfinished)
+    for target in (*storage.names, *all_orphans_of):
+        claim_for_collection(catalog, storage, target)
+    left_files, left_bytes = _left_over(catalog, storage)
+    unfinished = catalog.objects.collect_intents(older_than=intent_grace)
+    _delete(catalog, storage, unfinished)
+    dropped = _dropped(catalog, storage)
     superseded = _superseded(catalog, storage, before=now - keep_versions)
-    orphans, orphaned_bytes = _orphans(catalog, storage, before=now - intent_grace)
+    found = [
+        collect_orphans(catalog, storage, target, before=now - intent_grace, everything=target in all_orphans_of)
+        for target in storage.names
+    ]
     return CollectReport(
         unfinished_files=len(unfinished),
         superseded_segments=superseded,
-        orphaned_files=orphans,
-        orphaned_bytes=orphaned_bytes,
+        orphaned_files=left_files + sum(one.files for one in found),
+        orphaned_bytes=left_bytes + sum(one.bytes for one in found),
         staging_folders=storage.sweep_staging(intent_grace.total_seconds()),
         trimmed=trim(catalog, storage, keep or LedgerAges()),
+        withheld=tuple(one.withheld for one in found if one.withheld is not None),
+        dropped_objects=dropped,
     )
 
 
-def _superseded(catalog: Catalog, storage: Storage, *, before: datetime) -> int:
+def _left_over(catalog: Catalog, storage: Storage) -> tuple[int, int]:
+    """Remove what a collection that was killed had begun to; returns files and bytes."""
+    left = [one for one in catalog.objects.collected() if one.storage in storage.names]
+    sizes = [size for one in left if (size := storage.target(one.storage).size(one.name)) is not None]
+    _delete(catalog, storage, left)
+    return len(sizes), sum(sizes)
+
+
+def _delete(catalog: Catalog, storage: Storage, objects: Sequence[ObjectName]) -> None:
+    storage.delete(objects)
+    catalog.objects.deleted(objects)
+
+
+def _dropped(catalog: Catalog, storage: Storage) -> int:
     total = 0
-    while names := catalog.collect_segments(superseded_before=before, limit=_AT_ONCE):
-        storage.delete(names)
+    while names := catalog.dropped.collect_objects(limit=_AT_ONCE):
+        _delete(catalog, storage, names)
         total += len(names)
     return total
 
 
-def _orphans(catalog: Catalog, storage: Storage, *, before: datetime) -> tuple[int, int]:
-    found = [_orphans_of(catalog, storage.target(name), name, before=before) for name in storage.names]
-    return sum(files for files, _ in found), sum(size for _, size in found)
+def _superseded(catalog: Catalog, storage: Storage, *, before: datetime) -> int:
+    total = 0
+    while names := catalog.objects.collect_segments(superseded_before=before, limit=_AT_ONCE):
+        _delete(catalog, storage, names)
+        total += len(names)
+    return total
 
 
-def _orphans_of(catalog: Catalog, store: ObjectStore, target: str, *, before: datetime) -> tuple[int, int]:
-    # The listing comes first: a file in it was announced before it appeared, and the catalog knows it from then on
-    # until it has been collected, so one that is unknown afterwards can never be committed
-    old = [found for found in store.list() if found.modified < before]
-    if not old:
-        return 0, 0
-    known = catalog.known_objects(target)
-    orphans = [found for found in old if found.name not in known]
-    store.delete(found.name for found in orphans)
-    return len(orphans), sum(found.bytes for found in orphans)
+WithheldReason = Literal["more_than_known", "younger"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Withheld:
+    """Unknown files of a target that stay.
+
+    `more_than_known`: there are more of them, by number or bytes, than of those that the catalog knows, so it may be the wrong
+    catalog. `younger`: they were written after all that the catalog knows of, or before an older catalog adopted the target.
+    """
+
+    target: str
+    reason: WithheldReason
+    files: int
+    bytes: int
+    known_files: int
+    known_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrphanReport:
+    """What was removed, and what was not."""
+
+    files: int = 0
+    bytes: int = 0
+    withheld: Withheld | None = None
+
+
+def collect_orphans(
+    catalog: Catalog, storage: Storage, target: str, *, before: datetime, everything: bool = False
+) -> OrphanReport:
+    """Remove a target's files that the catalog does not know and that are older than `before`.
+
+    `everything`: those of which another catalog may need some, too.
+    """
+    store = storage.target(target)
+    found = contents_of(catalog, store, target, before=before)
+    if not found.orphans:
+        return OrphanReport()
+    younger = frozenset() if everything else _younger(catalog, target, found)
+    rest = tuple(one for one in found.orphans if one not in younger)
+    doubtful = Contents(known=found.known, known_bytes=found.known_bytes, orphans=rest)
+    if not everything and doubtful.is_mostly_foreign and still_there(store, doubtful).is_mostly_foreign:
+        return OrphanReport(withheld=_withheld(target, "more_than_known", found, found.orphans))
+    store.delete(one.name for one in rest)
+    return OrphanReport(
+        files=len(rest),
+        bytes=sum(one.bytes for one in rest),
+        withheld=_withheld(target, "younger", found, younger) if younger else None,
+    )
+
+
+def _younger(catalog: Catalog, target: str, found: Contents) -> frozenset[StoredObject]:
+    """Orphans that the manifest of a younger catalog may name."""
+    kept_until = catalog.identity.claimed(target).kept_until
+    newest = catalog.identity.newest()
+    return frozenset(
+        one
+        for one in found.orphans
+        if (kept_until is not None and one.modified <= kept_until) or (newest is not None and one.modified > newest)
+    )
+
+
+def _withheld(target: str, reason: WithheldReason, found: Contents, orphans: Collection[StoredObject]) -> Withheld:
+    return Withheld(
+        target=target,
+        reason=reason,
+        files=len(orphans),
+        bytes=sum(one.bytes for one in orphans),
+        known_files=found.known,
+        known_bytes=found.known_bytes,
+    )

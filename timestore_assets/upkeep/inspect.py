@@ -1,26 +1,71 @@
-"""What a segment's file really holds."""
+"""What a segment's file really holds.
+
+Objects are looked at as their targets hold them now, past every cache: that is what a proof has to look at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 
-from timestore_assets.catalog.port import Catalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
-from timestore_assets.model.content_hash import combined, hash_sql
 from timestore_assets.model.schema import Schema
-from timestore_assets.model.segment import ColumnStats, Segment
-from timestore_assets.storage.engine import one_row
-from timestore_assets.storage.port import Readable
-from timestore_assets.storage.reading import opened
-from timestore_assets.storage.statistics import by_query
+from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
+from timestore_assets.segments.content_hash import combined, hash_sql
+from timestore_assets.segments.engine import one_row
+from timestore_assets.segments.reader import opened
+from timestore_assets.segments.statistics import by_query
+from timestore_assets.storage.object_store import ObjectReader
+from timestore_assets.storage.targets import Storage
+
+
+class UncachedReader:
+    """`object_store.ObjectReader` that fetches each object from its target once, until it is told to forget; for one thread."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._fetched: dict[ObjectName, Path] = {}
+
+    @contextmanager
+    def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:
+        """See `object_store.ObjectReader`; whole objects, whatever the columns.
+
+        Raises:
+            BadFileError: an object is not what was written.
+        """
+        with ExitStack() as stack:
+            yield [self._path(one, stack, columns) for one in objects]
+
+    def forget(self) -> None:
+        """Remove what was fetched."""
+        for path in self._fetched.values():
+            shutil.rmtree(path.parent, ignore_errors=True)
+        self._fetched.clear()
+
+    def _path(self, one: Placed, stack: ExitStack, columns: Sequence[str] | None) -> Path:
+        if self._storage.path(one) is not None:
+            return stack.enter_context(self._storage.reading([one], columns=columns))[0]
+        name = ObjectName(one.storage, one.name)
+        if name not in self._fetched:
+            target = self._storage.target(one.storage)
+            folder = target.staging("verify")
+            try:
+                target.fetch(one.name, folder / Path(one.name).name)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self._fetched[name] = folder / Path(one.name).name
+        return self._fetched[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class SegmentFacts:
     """Number of rows of a file and statistics of its visible columns, from their values."""
 
     rows: int
@@ -32,7 +77,7 @@ class SegmentReader:
     """Reads the segments of a dataset one at a time, each in the schema it was written under."""
 
     con: duckdb.DuckDBPyConnection
-    storage: Readable
+    storage: ObjectReader
     catalog: Catalog
     record: DatasetRecord
     _schemas: dict[int, Schema] = field(default_factory=dict)
@@ -41,12 +86,12 @@ class SegmentReader:
     def time_column(self) -> str:
         return str(self.record.definition["time"])
 
-    def facts(self, segment: Segment) -> Facts:
+    def facts(self, segment: Segment) -> SegmentFacts:
         """Rows and statistics of a segment, every visible value of it having been read."""
         types = {column.name: column.stored_type for column in self._schema(segment.schema_version)}
         with self._rows(segment) as source:
             rows, stats = by_query(self.con, source, types)
-        return Facts(rows=rows, stats=stats)
+        return SegmentFacts(rows=rows, stats=stats)
 
     def content_hash(self, segments: list[Segment]) -> str:
         """The content hash of all rows of segments.
@@ -65,5 +110,5 @@ class SegmentReader:
 
     def _schema(self, version: int) -> Schema:
         if version not in self._schemas:
-            self._schemas[version] = self.catalog.schema(self.record.id, version)
+            self._schemas[version] = self.catalog.datasets.schema(self.record.id, version)
         return self._schemas[version]

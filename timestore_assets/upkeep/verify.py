@@ -12,19 +12,21 @@ from typing import Literal
 
 import duckdb
 
-from timestore_assets.catalog.port import Catalog
-from timestore_assets.catalog.records import DatasetRecord, Lease, PartitionRecord
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.lease_keeper import LeaseKeeper
+from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile, PartitionRecord
+from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.errors import BadFileError, UnavailableError
-from timestore_assets.model.objects import ObjectName, Placed
-from timestore_assets.model.segment import ColumnStats, Segment
+from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
 from timestore_assets.model.window import format_time
-from timestore_assets.storage.engine import EngineLimits, connect
+from timestore_assets.ownership.target_claim import confirm
+from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.storage.object_store import ObjectReader, sha256_of
 from timestore_assets.storage.targets import Storage
-from timestore_assets.upkeep.afresh import Afresh
-from timestore_assets.upkeep.inspect import SegmentReader
+from timestore_assets.upkeep.inspect import SegmentReader, UncachedReader
 
-Problem = Literal["missing", "unreadable", "bytes", "rows", "times", "statistics", "content"]
-_LOST = frozenset({"missing", "unreadable"})
+Problem = Literal["missing", "unreadable", "bytes", "digest", "rows", "times", "statistics", "content"]
+_LOST = frozenset({"missing", "unreadable", "digest"})
 _LEASE = timedelta(minutes=10)
 
 
@@ -42,6 +44,7 @@ class VerifyReport:
     """What was looked at in a manifest version, and what was wrong.
 
     `rows`, `bytes`: of the segments, as catalogued. `hashed_partitions`: sealed ones whose content was compared.
+    `undigested`: segments and files of dead letters of before there were digests, whose bytes nothing can be compared with.
     `orphans`: names of files below the dataset's that the catalog doesn't know; harmless, and `gc` removes old ones.
     """
 
@@ -51,6 +54,7 @@ class VerifyReport:
     rows: int
     bytes: int
     hashed_partitions: int
+    undigested: int
     findings: tuple[Finding, ...]
     orphans: tuple[str, ...]
 
@@ -60,26 +64,31 @@ class VerifyReport:
 
 
 def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: DatasetRecord) -> VerifyReport:
-    """Read every live segment of a dataset, from where it is stored, and compare it with what the catalog says.
+    """Read every object of a dataset that counts, from where it is stored, and compare it with what the catalog says.
 
     Memory is bounded by `limits`: one segment is read at a time. Of remote objects those of one partition are on the
     disk at a time. The version is pinned meanwhile, so builds and collections beside it are no findings.
 
     Raises:
+        OwnershipError: a storage target of the dataset is not this catalog's.
         UnavailableError: the store can't be listed, or the pin on the version was lost.
     """
+    for target in sorted({record.storage, *catalog.moving.held(record.id)}):
+        confirm(catalog, storage, target)
     with _pinned(catalog, record) as pin, connect(limits) as con, _afresh(storage) as objects:
         version = pin.version
-        segments = catalog.segments(record.id, version=version)
+        segments = catalog.manifest.segments(record.id, version=version)
         listing = _Listing(storage, record.name)
-        known = {ObjectName(target, name) for target in storage.names for name in catalog.known_objects(target)}
+        known = {ObjectName(target, name) for target in storage.names for name in catalog.objects.known(target)}
         reader = SegmentReader(con=con, storage=objects, catalog=catalog, record=record)
-        sealed = _sealed(catalog.partitions(record.id), version)
-        findings = _dead_letters(catalog, record, listing)
+        sealed = _sealed(catalog.partitions.of(record.id), version)
+        letters = [file for _, file, _ in catalog.dead_letters.of(record.id)]
+        findings = [finding for file in letters for finding in _dead_letters(file, listing, objects, pin)]
+        digests = catalog.manifest.digests([segment.id for segment in segments])
         hashed = 0
         for start, group in groupby(segments, key=lambda segment: segment.partition_start):
             members = list(group)
-            wrong = [finding for segment in members for finding in _segment(segment, listing, reader, pin)]
+            wrong = [one for segment in members for one in _segment(segment, digests.get(segment.id), listing, reader, pin)]
             findings += wrong
             if start in sealed and _LOST.isdisjoint(finding.problem for finding in wrong):
                 findings += _content(sealed[start], members, reader, pin)
@@ -92,45 +101,28 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
         rows=sum(segment.rows for segment in segments),
         bytes=sum(segment.bytes for segment in segments),
         hashed_partitions=hashed,
+        undigested=len(segments) - len(digests) + sum(file.sha256 is None for file in letters),
         findings=tuple(findings),
         orphans=tuple(sorted(place.name for place in listing.names if place not in known)),
     )
 
 
 @contextmanager
-def _afresh(storage: Storage) -> Iterator[Afresh]:
-    objects = Afresh(storage)
+def _afresh(storage: Storage) -> Iterator[UncachedReader]:
+    objects = UncachedReader(storage)
     try:
         yield objects
     finally:
         objects.forget()
 
 
-@dataclass(slots=True)
-class _Pin:
-    """The pinned version; `keep` renews its lease when half of it has gone."""
-
-    catalog: Catalog
-    version: int
-    lease: Lease
-
-    def keep(self) -> None:
-        if self.lease.expires_at - datetime.now(UTC) > _LEASE / 2:
-            return
-        renewed = self.catalog.renew(self.lease, ttl=_LEASE)
-        if renewed is None:
-            raise UnavailableError("verify was held up so long that its version may have been collected; run it again")
-        self.lease = renewed
-
-
 @contextmanager
-def _pinned(catalog: Catalog, record: DatasetRecord) -> Iterator[_Pin]:
-    version, lease = catalog.pin(record.id, version=None, holder=f"verify:{token_hex(4)}", ttl=_LEASE)
-    pin = _Pin(catalog=catalog, version=version, lease=lease)
-    try:
+def _pinned(catalog: Catalog, record: DatasetRecord) -> Iterator[SnapshotPin]:
+    """The newest version, pinned however long a segment is read."""
+    with LeaseKeeper(catalog) as keeper:
+        pin = keeper.keep(SnapshotPin(catalog, record.id, version=None, holder=f"verify:{token_hex(4)}", ttl=_LEASE))
         yield pin
-    finally:
-        catalog.release(pin.lease)
+        pin.confirm()
 
 
 class _Listing:
@@ -150,12 +142,28 @@ class _Listing:
         return known if known is not None else self._storage.target(placed.storage).size(placed.name)
 
 
-def _dead_letters(catalog: Catalog, record: DatasetRecord, listing: _Listing) -> list[Finding]:
-    return [
-        Finding(object=file.name, problem="missing", detail=f"{file.rows:,} dead letters are gone")
-        for _, file, _ in catalog.dead_letter_files(record.id)
-        if listing.size(file) is None
-    ]
+def _dead_letters(file: DeadLetterFile, listing: _Listing, objects: UncachedReader, pin: SnapshotPin) -> Iterator[Finding]:
+    pin.check()
+    if listing.size(file) is None:
+        yield Finding(object=file.name, problem="missing", detail=f"{file.rows:,} dead letters are gone")
+    elif file.sha256 is not None:
+        yield from _digest(file, file.sha256, objects)
+        objects.forget()
+
+
+def _digest(placed: Placed, said: str, storage: ObjectReader) -> Iterator[Finding]:
+    """What is wrong with the bytes of an object."""
+    try:
+        with storage.reading([placed]) as (path,):
+            found = sha256_of(path)
+    except (BadFileError, UnavailableError) as error:
+        yield Finding(object=placed.name, problem="unreadable", detail=str(error))
+    except OSError as error:
+        yield Finding(object=placed.name, problem="unreadable", detail=f"the file can't be read: {error.strerror or error}")
+    else:
+        if found != said:
+            detail = f"damaged: its bytes hash to {found[:12]}…, those that were committed to {said[:12]}…"
+            yield Finding(object=placed.name, problem="digest", detail=detail)
 
 
 def _sealed(partitions: list[PartitionRecord], version: int) -> dict[datetime, PartitionRecord]:
@@ -167,8 +175,10 @@ def _sealed(partitions: list[PartitionRecord], version: int) -> dict[datetime, P
     }
 
 
-def _segment(segment: Segment, listing: _Listing, reader: SegmentReader, pin: _Pin) -> Iterator[Finding]:
-    pin.keep()
+def _segment(
+    segment: Segment, digest: str | None, listing: _Listing, reader: SegmentReader, pin: SnapshotPin
+) -> Iterator[Finding]:
+    pin.check()
     size = listing.size(segment)
     if size is None:
         yield Finding(object=segment.name, problem="missing", detail=f"{segment.rows:,} rows are gone")
@@ -176,6 +186,10 @@ def _segment(segment: Segment, listing: _Listing, reader: SegmentReader, pin: _P
     if size != segment.bytes:
         detail = f"the file has {size:,} bytes, the catalog says {segment.bytes:,}"
         yield Finding(object=segment.name, problem="bytes", detail=detail)
+    damage = [] if digest is None else list(_digest(segment, digest, reader.storage))
+    yield from damage
+    if damage:
+        return  # whatever else its rows say is no news, and DuckDB need not try them
     try:
         facts = reader.facts(segment)
     except UnicodeDecodeError:
@@ -217,8 +231,8 @@ def _span(first: datetime | None, last: datetime | None) -> str:
     return f"{format_time(first) if first else '?'} to {format_time(last) if last else '?'}"
 
 
-def _content(partition: PartitionRecord, segments: list[Segment], reader: SegmentReader, pin: _Pin) -> Iterator[Finding]:
-    pin.keep()
+def _content(partition: PartitionRecord, segments: list[Segment], reader: SegmentReader, pin: SnapshotPin) -> Iterator[Finding]:
+    pin.check()
     found = reader.content_hash(segments)
     if found != partition.content_hash:
         detail = f"the rows hash to {found}, the catalog says {partition.content_hash}"

@@ -16,22 +16,22 @@ from random import Random
 import pytest
 
 from timestore_assets.upkeep.collect import collect
-from timestore_assets_tests.building_ground import READINGS, Ground, ground_in, reading
+from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, building_warehouse_in, reading
 
 ROOT = Path(__file__).parents[2]
 DAYS = 2
 LEASE = 0.8
 DEADLINE = 60
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "6"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "3"))
 POINTS = [
     "after:acquire:1",
-    "after:begin_session:1",
+    "after:begin:1",
     "before:announce:1",
     "after:announce:1",
     "after:promote:1",
-    "before:commit_build:2",
-    "after:commit_build:1",
-    "after:commit_build:2",
+    "before:build:2",
+    "after:build:1",
+    "after:build:2",
 ]
 
 
@@ -39,7 +39,7 @@ POINTS = [
 def child(ground_folder: Path, point: str, *, marker: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     arguments = [str(ground_folder), str(DAYS), str(LEASE), point, *([str(marker)] if marker else [])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "timestore_assets_tests.building_child", *arguments],
+        [sys.executable, "-m", "timestore_assets_tests.support.building_child", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,27 +52,27 @@ def child(ground_folder: Path, point: str, *, marker: Path | None = None) -> Ite
         process.communicate(timeout=DEADLINE)
 
 
-def landed(folder: Path) -> Ground:
-    ground = ground_in(folder)
+def landed(folder: Path) -> BuildingWarehouse:
+    warehouse = building_warehouse_in(folder)
     for rev in range(1, 4):
-        ground.land(
+        warehouse.land(
             [reading(device, minute, rev * 1.5, rev, day=day) for device in "ab" for minute in (1, rev, 30) for day in (1, 2)]
         )
-    return ground
+    return warehouse
 
 
-def built(ground: Ground) -> list[str | None]:
-    with ground.builder() as builder:
+def built(warehouse: BuildingWarehouse) -> list[str | None]:
+    with warehouse.builder() as builder:
         return [
-            builder.build(READINGS, ground.partition(day), close=True, actor="test").content_hash for day in range(1, DAYS + 1)
+            builder.build(READINGS, warehouse.partition(day), close=True, actor="test").content_hash for day in range(1, DAYS + 1)
         ]
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> list[str | None]:
-    ground = landed(tmp_path_factory.mktemp("clean"))
-    hashes = built(ground)
-    ground.catalog.close()
+    warehouse = landed(tmp_path_factory.mktemp("clean"))
+    hashes = built(warehouse)
+    warehouse.catalog.close()
     return hashes
 
 
@@ -81,47 +81,47 @@ def wait_for_the_lease() -> None:
     time.sleep(LEASE + 0.1)
 
 
-def check_finished(ground: Ground, clean: list[str | None]) -> None:
+def check_finished(warehouse: BuildingWarehouse, clean: list[str | None]) -> None:
     wait_for_the_lease()
-    assert built(ground) == clean == [ground.content_hash(day) for day in range(1, DAYS + 1)]
-    assert all(ground.known(day).state == "sealed" for day in range(1, DAYS + 1))
+    assert built(warehouse) == clean == [warehouse.content_hash(day) for day in range(1, DAYS + 1)]
+    assert all(warehouse.known(day).state == "sealed" for day in range(1, DAYS + 1))
     none = timedelta(0)
-    collect(ground.catalog, ground.storage, intent_grace=none, keep_versions=none)
-    live = {segment.name for segment in ground.catalog.segments(ground.dataset_id)}
-    assert {found.name for found in ground.store.list()} == live
-    assert built(ground) == clean
+    collect(warehouse.catalog, warehouse.storage, intent_grace=none, keep_versions=none)
+    live = {segment.name for segment in warehouse.catalog.manifest.segments(warehouse.dataset_id)}
+    assert {found.name for found in warehouse.store.list()} == live
+    assert built(warehouse) == clean
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_builder_killed_at_any_step_leaves_nothing_that_the_next_one_cannot_finish(
     tmp_path: Path, clean: list[str | None], point: str
 ) -> None:
-    ground = landed(tmp_path)
+    warehouse = landed(tmp_path)
     with child(tmp_path, point) as process:
         assert process.wait(DEADLINE) == -signal.SIGKILL
-    check_finished(ground, clean)
-    ground.catalog.close()
+    check_finished(warehouse, clean)
+    warehouse.catalog.close()
 
 
 def test_builders_killed_at_random_times(tmp_path: Path, clean: list[str | None]) -> None:
     random = Random(11)
     for run in range(RUNS):
         folder = tmp_path / str(run)
-        ground = landed(folder)
+        warehouse = landed(folder)
         with child(folder, "none") as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             time.sleep(random.uniform(0, 0.25))
             process.kill()
             process.wait(DEADLINE)
-        check_finished(ground, clean)
-        ground.catalog.close()
+        check_finished(warehouse, clean)
+        warehouse.catalog.close()
 
 
-@pytest.mark.parametrize("point", ["before:promote:1", "before:commit_build:1"])
+@pytest.mark.parametrize("point", ["before:promote:1", "before:build:1"])
 def test_a_builder_that_comes_back_from_the_dead_changes_nothing(tmp_path: Path, clean: list[str | None], point: str) -> None:
-    folder, marker = tmp_path / "ground", tmp_path / "reached"
-    ground = landed(folder)
+    folder, marker = tmp_path / "warehouse", tmp_path / "reached"
+    warehouse = landed(folder)
     with child(folder, point, marker=marker) as zombie:
         deadline = time.monotonic() + DEADLINE
         while not marker.exists():
@@ -129,15 +129,15 @@ def test_a_builder_that_comes_back_from_the_dead_changes_nothing(tmp_path: Path,
             time.sleep(0.01)
         zombie.send_signal(signal.SIGSTOP)
         wait_for_the_lease()
-        assert built(ground) == clean
-        version = ground.catalog.manifest_version(ground.dataset_id)
+        assert built(warehouse) == clean
+        version = warehouse.catalog.manifest.version(warehouse.dataset_id)
         marker.with_suffix(".go").touch()
         zombie.send_signal(signal.SIGCONT)
         output, errors = zombie.communicate(timeout=DEADLINE)
     assert zombie.returncode == 0, errors
     outcomes = output.splitlines()[1:]
-    assert outcomes[0].startswith("conflict: the claim build:") or outcomes[0] == "unchanged"
+    assert outcomes[0].startswith("conflict: the lease build:") or outcomes[0] == "unchanged"
     assert outcomes[1] == "unchanged"
-    assert ground.catalog.manifest_version(ground.dataset_id) == version
-    check_finished(ground, clean)
-    ground.catalog.close()
+    assert warehouse.catalog.manifest.version(warehouse.dataset_id) == version
+    check_finished(warehouse, clean)
+    warehouse.catalog.close()

@@ -19,13 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from timestore_assets.landing.bulk_limits import BulkLimits
-from timestore_assets.landing.sharing import Share
+from timestore_assets.landing.files.context import BulkLimits, Share
 from timestore_assets_tests.crash.test_landing_crash import assert_nothing_left_over
-from timestore_assets_tests.landing_child import DATASET, TTL
-from timestore_assets_tests.landing_ground import Ground
+from timestore_assets_tests.support.landing_child import DATASET, TTL
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "5"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "3"))
 ROWS, GROUP = 400, 50
 BULK = BulkLimits(chunk_bytes=1, commit_bytes=2000, parallel=2, batch_rows=15)
 """Eight parts of a few commits of two or three batches each."""
@@ -36,7 +35,7 @@ Outcome = tuple[str, list[Any], list[Any], Any]
 
 @contextmanager
 def landing_child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.landing_child"]
+    command = [sys.executable, "-m", "timestore_assets_tests.support.landing_child"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -77,22 +76,22 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def outcome(ground: Ground) -> Outcome:
+def outcome(warehouse: LandingWarehouse) -> Outcome:
     """What must depend neither on how a file was cut nor on how often its landing was killed."""
-    letters = sorted((letter.position, letter.line, letter.code, letter.column, letter.raw) for letter in ground.letters())
-    rows = sorted(zip((position for _, position in ground.places()), ground.rows(), strict=True), key=lambda row: row[0])
-    return ground.content_hash(), rows, letters, ground.counters()
+    letters = sorted((letter.position, letter.line, letter.code, letter.column, letter.raw) for letter in warehouse.letters())
+    rows = sorted(zip((position for _, position in warehouse.places()), warehouse.rows(), strict=True), key=lambda row: row[0])
+    return warehouse.content_hash(), rows, letters, warehouse.counters()
 
 
 @pytest.fixture(scope="module")
 def simple(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What one whole, narrow landing leaves."""
-    ground = Ground.at(tmp_path_factory.mktemp("simple"), DATASET)
-    counters = ground.land(file, chunk_rows=100).counters
+    warehouse = LandingWarehouse.at(tmp_path_factory.mktemp("simple"), DATASET)
+    counters = warehouse.land(file, chunk_rows=100).counters
     assert counters.read == ROWS
     assert counters.dead_letters > 10
-    found = outcome(ground)
-    ground.catalog.close()
+    found = outcome(warehouse)
+    warehouse.catalog.close()
     return found
 
 
@@ -100,11 +99,11 @@ def simple(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def calls(child: Child, file: Path, simple: Outcome, tmp_path_factory: pytest.TempPathFactory) -> int:
     """How many calls a landing in parts makes, none of which changes what it leaves."""
     root = tmp_path_factory.mktemp("clean")
-    Ground.at(root, DATASET).catalog.close()
+    LandingWarehouse.at(root, DATASET).catalog.close()
     made = int(child(root=str(root), file=str(file), calls=0))
-    ground = Ground.at(root, DATASET)
-    assert outcome(ground) == simple
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(root, DATASET)
+    assert outcome(warehouse) == simple
+    warehouse.catalog.close()
     return made
 
 
@@ -113,44 +112,44 @@ def test_killed_and_finished_is_as_if_never_killed(
     run: int, child: Child, file: Path, simple: Outcome, calls: int, tmp_path: Path
 ) -> None:
     point = random.randrange(calls * run // RUNS, calls * (run + 1) // RUNS) + 1
-    Ground.at(tmp_path, DATASET).catalog.close()
+    LandingWarehouse.at(tmp_path, DATASET).catalog.close()
     # threads make a few calls more or less each time, so a point near the end may come too late
     child(root=str(tmp_path), file=str(file), calls=point)
-    ground = Ground.at(tmp_path, DATASET, ttl=TTL, bulk=BULK)
-    if ground.catalog.dataset(DATASET.name) is not None:
-        between = ground.counters()
+    warehouse = LandingWarehouse.at(tmp_path, DATASET, ttl=TTL, bulk=BULK)
+    if warehouse.catalog.datasets.find(DATASET.name) is not None:
+        between = warehouse.counters()
         assert between.balanced, point
-        assert between.landed == len(ground.rows()), point
-    report = ground.land(file)
+        assert between.landed == len(warehouse.rows()), point
+    report = warehouse.land(file)
     assert report.files[0].state in ("landed", "duplicate"), (point, report)
-    assert outcome(ground) == simple, point
-    assert_nothing_left_over(ground)
-    ground.catalog.close()
+    assert outcome(warehouse) == simple, point
+    assert_nothing_left_over(warehouse)
+    warehouse.catalog.close()
 
 
 def test_killed_many_times_over(child: Child, file: Path, simple: Outcome, calls: int, tmp_path: Path) -> None:
-    Ground.at(tmp_path, DATASET).catalog.close()
+    LandingWarehouse.at(tmp_path, DATASET).catalog.close()
     for _ in range(3):
         child(root=str(tmp_path), file=str(file), calls=random.randrange(calls // 4, calls // 2))
-    ground = Ground.at(tmp_path, DATASET, ttl=TTL, bulk=BULK)
-    ground.land(file)
-    assert outcome(ground) == simple
-    assert_nothing_left_over(ground)
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(tmp_path, DATASET, ttl=TTL, bulk=BULK)
+    warehouse.land(file)
+    assert outcome(warehouse) == simple
+    assert_nothing_left_over(warehouse)
+    warehouse.catalog.close()
 
 
 def test_two_sessions_share_a_file_and_one_is_killed(file: Path, simple: Outcome, calls: int, tmp_path: Path) -> None:
-    Ground.at(tmp_path, DATASET).catalog.close()
+    LandingWarehouse.at(tmp_path, DATASET).catalog.close()
     point = random.randrange(calls // 4, calls * 3 // 4)
     with landing_child() as child:
         order = {"root": str(tmp_path), "file": str(file), "calls": point, "share": {"index": 1, "of": 2}}
         killed = threading.Thread(target=child, kwargs=order)
         killed.start()
-        ground = Ground.at(tmp_path, DATASET, ttl=TTL, bulk=BULK)
-        ground.land(file, share=Share(index=0, of=2))
+        warehouse = LandingWarehouse.at(tmp_path, DATASET, ttl=TTL, bulk=BULK)
+        warehouse.land(file, share=Share(index=0, of=2))
         killed.join(60)
-    report = ground.land(file)
+    report = warehouse.land(file)
     assert report.files[0].state in ("landed", "duplicate"), (point, report)
-    assert outcome(ground) == simple, point
-    assert_nothing_left_over(ground)
-    ground.catalog.close()
+    assert outcome(warehouse) == simple, point
+    assert_nothing_left_over(warehouse)
+    warehouse.catalog.close()

@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 
 from timestore_assets.storage.cache.read_cache import ReadCache
-from timestore_assets_tests.cache_child import FolderStore, kept_bytes, read_some
-from timestore_assets_tests.cache_ground import files_of_readers
+from timestore_assets_tests.support.cache_child import FolderStore, kept_bytes, read_some
+from timestore_assets_tests.support.counting_store import files_of_readers
 
 MAX_BYTES = 1_500_000
 KILLS = 40
@@ -32,7 +32,15 @@ def made_objects(folder: Path) -> None:
 def test_killed_at_any_moment_nothing_wrong_is_read_kept_or_left(tmp_path: Path) -> None:
     objects, folder = tmp_path / "objects", tmp_path / "cache"
     made_objects(objects)
-    command = [sys.executable, "-m", "timestore_assets_tests.cache_child", str(objects), str(folder), str(MAX_BYTES), str(KILLS)]
+    command = [
+        sys.executable,
+        "-m",
+        "timestore_assets_tests.support.cache_child",
+        str(objects),
+        str(folder),
+        str(MAX_BYTES),
+        str(KILLS),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stdout + done.stderr
     cache = ReadCache(folder, MAX_BYTES, range_bytes=0)

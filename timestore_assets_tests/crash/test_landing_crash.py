@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets_tests.landing_child import DATASET, TTL
-from timestore_assets_tests.landing_ground import Ground
+from timestore_assets.model.counters import Counters
+from timestore_assets_tests.support.landing_child import DATASET, TTL
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "8"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "4"))
 ROWS, CHUNK = 400, 90
 
 Child = Callable[..., str]
@@ -37,7 +37,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.landing_child"]
+    command = [sys.executable, "-m", "timestore_assets_tests.support.landing_child"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -67,20 +67,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def outcome(ground: Ground) -> Outcome:
-    letters = [(letter.position, letter.line, letter.code, letter.column, letter.raw) for letter in ground.letters()]
-    return Outcome(content=ground.content_hash(), rows=ground.rows(), letters=letters, counters=ground.counters())
+def outcome(warehouse: LandingWarehouse) -> Outcome:
+    letters = [(letter.position, letter.line, letter.code, letter.column, letter.raw) for letter in warehouse.letters()]
+    return Outcome(content=warehouse.content_hash(), rows=warehouse.rows(), letters=letters, counters=warehouse.counters())
 
 
 @pytest.fixture(scope="module")
 def clean(child: Child, file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, int]:
     """What one run without a kill leaves, and how many calls it makes."""
     root = tmp_path_factory.mktemp("clean")
-    Ground.at(root, DATASET).catalog.close()
+    LandingWarehouse.at(root, DATASET).catalog.close()
     calls = int(child(root=str(root), file=str(file), chunk_rows=CHUNK, calls=0))
-    ground = Ground.at(root, DATASET)
-    found = outcome(ground)
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(root, DATASET)
+    found = outcome(warehouse)
+    warehouse.catalog.close()
     assert found.counters.read == ROWS
     assert found.counters.landed == len(found.rows)
     assert found.counters.dead_letters == len(found.letters) > 10
@@ -99,44 +99,44 @@ def test_killed_and_finished_is_as_if_never_killed(
 ) -> None:
     expected, calls = clean
     point = points(calls)[run]
-    Ground.at(tmp_path, DATASET).catalog.close()
+    LandingWarehouse.at(tmp_path, DATASET).catalog.close()
     assert child(root=str(tmp_path), file=str(file), chunk_rows=CHUNK, calls=point) == "killed"
-    ground = Ground.at(tmp_path, DATASET, ttl=TTL)
-    if ground.catalog.dataset(DATASET.name) is not None:
-        between = ground.counters()
+    warehouse = LandingWarehouse.at(tmp_path, DATASET, ttl=TTL)
+    if warehouse.catalog.datasets.find(DATASET.name) is not None:
+        between = warehouse.counters()
         assert between.balanced, point
-        assert between.landed == len(ground.rows()), point
-    report = ground.land(file)
+        assert between.landed == len(warehouse.rows()), point
+    report = warehouse.land(file)
     assert report.files[0].state in ("landed", "duplicate"), (point, report)
-    assert outcome(ground) == expected, point
-    assert_nothing_left_over(ground)
-    ground.catalog.close()
+    assert outcome(warehouse) == expected, point
+    assert_nothing_left_over(warehouse)
+    warehouse.catalog.close()
 
 
 def test_killed_many_times_over(child: Child, file: Path, clean: tuple[Outcome, int], tmp_path: Path) -> None:
     expected, calls = clean
-    Ground.at(tmp_path, DATASET).catalog.close()
+    LandingWarehouse.at(tmp_path, DATASET).catalog.close()
     for _ in range(3):
         child(root=str(tmp_path), file=str(file), chunk_rows=CHUNK // 3, calls=random.randrange(calls // 4, calls // 2))
-    ground = Ground.at(tmp_path, DATASET, ttl=TTL)
-    ground.land(file)
-    assert outcome(ground) == expected
-    assert_nothing_left_over(ground)
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(tmp_path, DATASET, ttl=TTL)
+    warehouse.land(file)
+    assert outcome(warehouse) == expected
+    assert_nothing_left_over(warehouse)
+    warehouse.catalog.close()
 
 
-def assert_nothing_left_over(ground: Ground) -> None:
+def assert_nothing_left_over(warehouse: LandingWarehouse) -> None:
     """After the leases of the dead have expired, a collection leaves exactly what the catalog names."""
     deadline = time.monotonic() + 20
     # a session that died after its last commit may still hold its lease, and the collector leaves its intents until then
-    while ground.collect() and ground.objects() != named(ground) and time.monotonic() < deadline:
+    while warehouse.collect() and warehouse.objects() != named(warehouse) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert ground.objects() == named(ground)
-    assert ground.catalog.known_objects() == named(ground)
-    assert ground.catalog.pending_files(ground.record.id) == 0
+    assert warehouse.objects() == named(warehouse)
+    assert warehouse.catalog.objects.known() == named(warehouse)
+    assert warehouse.catalog.files.pending(warehouse.record.id) == 0
 
 
-def named(ground: Ground) -> set[str]:
+def named(warehouse: LandingWarehouse) -> set[str]:
     """Objects that the newest manifest and the dead letters name."""
-    segments = {segment.name for segment in ground.catalog.segments(ground.record.id)}
-    return segments | {found.name for _, found, _ in ground.catalog.dead_letter_files(ground.record.id)}
+    segments = {segment.name for segment in warehouse.catalog.manifest.segments(warehouse.record.id)}
+    return segments | {found.name for _, found, _ in warehouse.catalog.dead_letters.of(warehouse.record.id)}

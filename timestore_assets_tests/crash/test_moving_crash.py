@@ -10,21 +10,21 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.storage.port import Upload
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.upkeep.collect import collect
-from timestore_assets.upkeep.moving import move
-from timestore_assets_tests.catalog_ground import Ground
-from timestore_assets_tests.moving_child import storage_in
+from timestore_assets.upkeep.move_dataset import move
+from timestore_assets_tests.support.catalog_dataset import CatalogDataset
+from timestore_assets_tests.support.moving_child import storage_in
 
 SEGMENTS = 12
 STEPS = (("announce", 1), ("fetch", 2), ("promote", 2), ("switch", 1), ("promote", 4))
-CHILD = Path(__file__).parent.parent / "moving_child.py"
+CHILD = Path(__file__).parent.parent / "support" / "moving_child.py"
 
 
 def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(tmp_path: Path, sqlite_catalog_url: str) -> None:
-    catalog, storage = SqlCatalog.open(sqlite_catalog_url), storage_in(tmp_path)
-    ground = Ground.of(catalog)
+    catalog, storage = Catalog.open(sqlite_catalog_url), storage_in(tmp_path)
+    ground = CatalogDataset.of(catalog)
     content = {}
     for number in range(SEGMENTS):
         segment = ground.segment(number)
@@ -33,10 +33,10 @@ def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(tmp_path: Path,
         staged.write_bytes(content[number])
         storage.target("default").promote([Upload(staged=staged, name=segment.name)])
         ground.land(str(number), segment)
-    catalog.end_session(ground.session)
+    catalog.sessions.end(ground.session)
 
     def check() -> None:
-        with storage.reading(catalog.segments(ground.id)) as paths:
+        with storage.reading(catalog.manifest.segments(ground.id)) as paths:
             assert {number: path.read_bytes() for number, path in enumerate(paths)} == content
 
     for step, calls in STEPS:

@@ -16,12 +16,22 @@ from typing import Any
 
 import pytest
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets_tests.landing_ground import Ground
-from timestore_assets_tests.replay_child import TTL
-from timestore_assets_tests.replay_ground import FILES, MENDABLE, POISON, STRICT, land_topic, lines_of, mended, offsets, replay
+from timestore_assets.model.counters import Counters
+from timestore_assets_tests.support.dead_letter_replays import (
+    FILES,
+    MENDABLE,
+    POISON,
+    STRICT,
+    land_topic,
+    lines_of,
+    mended,
+    offsets,
+    replay,
+)
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
+from timestore_assets_tests.support.replay_child import TTL
 
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "8"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "4"))
 COPIES = 5
 
 Child = Callable[..., str]
@@ -39,7 +49,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.replay_child"]
+    command = [sys.executable, "-m", "timestore_assets_tests.support.replay_child"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -59,27 +69,29 @@ def child() -> Iterator[Child]:
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with dead letters of files and of a topic."""
     root = tmp_path_factory.mktemp("poisoned")
-    ground = Ground.at(root, STRICT, source=FILES)
+    warehouse = LandingWarehouse.at(root, STRICT, source=FILES)
     for number in range(3):
-        ground.land_one(f"{number}.jsonl", lines_of([*POISON.values(), b"%d" % number]))
-    land_topic(ground, offsets(list(POISON.values()) * COPIES, partitions=3))
-    assert ground.counters().landed == 0
-    ground.catalog.close()
+        warehouse.land_one(f"{number}.jsonl", lines_of([*POISON.values(), b"%d" % number]))
+    land_topic(warehouse, offsets(list(POISON.values()) * COPIES, partitions=3))
+    assert warehouse.counters().landed == 0
+    warehouse.catalog.close()
     return root
 
 
 @pytest.fixture
-def ground(poisoned: Path, tmp_path: Path) -> Iterator[Ground]:
+def warehouse(poisoned: Path, tmp_path: Path) -> Iterator[LandingWarehouse]:
     root = tmp_path / "copy"
     shutil.copytree(poisoned, root)
-    ground = Ground.at(root, mended(), ttl=TTL)
-    yield ground
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(root, mended(), ttl=TTL)
+    yield warehouse
+    warehouse.catalog.close()
 
 
-def outcome(ground: Ground) -> Outcome:
-    letters = sorted((one.source_partition, one.position, one.code, one.raw) for one in ground.letters())
-    return Outcome(content=ground.content_hash(), places=sorted(ground.places()), letters=letters, counters=ground.counters())
+def outcome(warehouse: LandingWarehouse) -> Outcome:
+    letters = sorted((one.source_partition, one.position, one.code, one.raw) for one in warehouse.letters())
+    return Outcome(
+        content=warehouse.content_hash(), places=sorted(warehouse.places()), letters=letters, counters=warehouse.counters()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,44 +100,46 @@ def clean(child: Child, poisoned: Path, tmp_path_factory: pytest.TempPathFactory
     root = tmp_path_factory.mktemp("clean") / "copy"
     shutil.copytree(poisoned, root)
     calls = int(child(root=str(root), calls=0))
-    ground = Ground.at(root, mended())
-    found = outcome(ground)
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(root, mended())
+    found = outcome(warehouse)
+    warehouse.catalog.close()
     assert found.counters.landed == len(found.places) == len(MENDABLE) * (3 + COPIES)
     assert found.counters.balanced
     return found, calls
 
 
 @pytest.mark.parametrize("run", range(RUNS))
-def test_killed_and_run_again_is_as_if_never_killed(run: int, child: Child, ground: Ground, clean: tuple[Outcome, int]) -> None:
+def test_killed_and_run_again_is_as_if_never_killed(
+    run: int, child: Child, warehouse: LandingWarehouse, clean: tuple[Outcome, int]
+) -> None:
     expected, calls = clean
     point = random.randrange(calls * run // RUNS, calls * (run + 1) // RUNS) + 1
-    assert child(root=str(ground.root), calls=point) == "killed"
-    between = ground.counters()
+    assert child(root=str(warehouse.root), calls=point) == "killed"
+    between = warehouse.counters()
     assert between.balanced, point
     assert between.read == expected.counters.read, point
-    assert between.landed == len(ground.places()), point
-    assert between.dead_letters == len(ground.letters()), point
-    replay(ground)
-    assert outcome(ground) == expected, point
-    assert_nothing_left_over(ground)
+    assert between.landed == len(warehouse.places()), point
+    assert between.dead_letters == len(warehouse.letters()), point
+    replay(warehouse)
+    assert outcome(warehouse) == expected, point
+    assert_nothing_left_over(warehouse)
 
 
-def test_killed_many_times_over(child: Child, ground: Ground, clean: tuple[Outcome, int]) -> None:
+def test_killed_many_times_over(child: Child, warehouse: LandingWarehouse, clean: tuple[Outcome, int]) -> None:
     expected, calls = clean
     for _ in range(4):
-        child(root=str(ground.root), calls=random.randrange(calls // 4, calls // 2))
-    replay(ground)
-    assert outcome(ground) == expected
-    assert_nothing_left_over(ground)
+        child(root=str(warehouse.root), calls=random.randrange(calls // 4, calls // 2))
+    replay(warehouse)
+    assert outcome(warehouse) == expected
+    assert_nothing_left_over(warehouse)
 
 
-def assert_nothing_left_over(ground: Ground) -> None:
+def assert_nothing_left_over(warehouse: LandingWarehouse) -> None:
     """After the leases of the dead have expired, a collection leaves exactly what the catalog names."""
-    known = {file.name for _, file, _ in ground.catalog.dead_letter_files(ground.record.id, settled=True)}
-    known |= {segment.name for segment in ground.catalog.segments(ground.record.id)}
+    known = {file.name for _, file, _ in warehouse.catalog.dead_letters.of(warehouse.record.id, settled=True)}
+    known |= {segment.name for segment in warehouse.catalog.manifest.segments(warehouse.record.id)}
     deadline = time.monotonic() + 20
-    while ground.collect() and ground.objects() != known and time.monotonic() < deadline:
+    while warehouse.collect() and warehouse.objects() != known and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert ground.objects() == known
-    assert ground.catalog.known_objects() == known
+    assert warehouse.objects() == known
+    assert warehouse.catalog.objects.known() == known

@@ -20,11 +20,11 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from timestore_assets.catalog.records import Counters
+from timestore_assets.model.counters import Counters
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
 
-KILLS = int(os.environ.get("TIMESTORE_SERVICE_KILLS", "6"))
+KILLS = int(os.environ.get("TIMESTORE_SERVICE_KILLS", "3"))
 CLIENTS, ROWS, BAD = 4, 20, 1
 PATIENCE = 120.0
 DECLARATION = """type: timestore_assets.Dataset
@@ -198,10 +198,10 @@ def check(home: Path, expected: set[str]) -> None:
         assert set(ids) == expected
         assert all(int(id.rsplit("/")[-1]) == n for id, n in zip(ids, rows.column("n").to_pylist(), strict=True))
         _, record = warehouse.resolve("readings")
-        total = sum((source.counters for source in warehouse.catalog.sources(record.id)), Counters())
+        total = sum((source.counters for source in warehouse.catalog.sources.of(record.id)), Counters())
         requests = len(expected) // ROWS
         assert total == Counters(read=requests * (ROWS + BAD), landed=len(expected), dead_letters=requests * BAD)
-        letters = sum(file.rows for _, file, _ in warehouse.catalog.dead_letter_files(record.id))
+        letters = sum(file.rows for _, file, _ in warehouse.catalog.dead_letters.of(record.id))
         assert letters == total.dead_letters
         report = warehouse.verify("readings")
         assert report.ok, report.findings

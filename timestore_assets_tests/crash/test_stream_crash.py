@@ -1,6 +1,6 @@
 """I1, I2, I4: sessions on a topic that are killed at any moment leave what landing the same records from a file leaves.
 
-`TIMESTORE_STREAM_KILLS` says how many are killed (12 by default).
+`TIMESTORE_STREAM_KILLS` says how many are killed (6 by default).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from timestore_assets.landing.stream_report import SessionLimits
+from timestore_assets.landing.topics.session_options import SessionLimits
 from timestore_assets.model.errors import UnavailableError
 from timestore_assets.upkeep.verify import verify
-from timestore_assets_tests.kafka_cluster import KafkaCluster
-from timestore_assets_tests.kafka_ground import REAL_KAFKA
-from timestore_assets_tests.landing_ground import Ground
-from timestore_assets_tests.stream_child import DATASET, TTL, land
-from timestore_assets_tests.stream_ground import value, wait_until
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA
+from timestore_assets_tests.support.kafka_cluster import KafkaCluster
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
+from timestore_assets_tests.support.stream_child import DATASET, TTL, land
+from timestore_assets_tests.support.topic_warehouse import value, wait_until
 
 pytestmark = REAL_KAFKA
-KILLS = int(os.environ.get("TIMESTORE_STREAM_KILLS", "12"))
+KILLS = int(os.environ.get("TIMESTORE_STREAM_KILLS", "6"))
 PARTITIONS = 4
-RESTART_EVERY = 6
+RESTART_EVERY = 3
 RECORDS_A_KILL = 250
 
 Forker = Callable[..., int]
@@ -41,7 +41,7 @@ Forker = Callable[..., int]
 @pytest.fixture(scope="module")
 def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
     """Starts sessions, and reaps them."""
-    command = [sys.executable, "-m", "timestore_assets_tests.stream_child"]
+    command = [sys.executable, "-m", "timestore_assets_tests.support.stream_child"]
     errors = tmp_path_factory.mktemp("forker") / "errors"
     with (
         errors.open("w") as log,
@@ -104,7 +104,7 @@ def test_sessions_killed_at_any_moment(forker: Forker, kafka_cluster: Any, tmp_p
     made = random.Random(7)
     records = [record(number, made) for number in range(KILLS * RECORDS_A_KILL)]
     feed = Feed(cluster, topic)
-    Ground.at(tmp_path / "stream", DATASET).catalog.close()
+    LandingWarehouse.at(tmp_path / "stream", DATASET).catalog.close()
     order = {"root": str(tmp_path / "stream"), "servers": cluster.bootstrap, "topics": [topic]}
     sessions = Sessions(forker, order)
     for kill in range(KILLS):
@@ -198,25 +198,25 @@ def finish(root: Path, cluster: KafkaCluster, topic: str) -> None:
 
 def compare(tmp_path: Path, records: list[bytes]) -> None:
     """Each record exactly once, counters that add up, the content of landing a file, and nothing left over."""
-    streamed = Ground.at(tmp_path / "stream", DATASET, ttl=TTL)
-    filed = Ground.at(tmp_path / "file", DATASET)
+    streamed = LandingWarehouse.at(tmp_path / "stream", DATASET, ttl=TTL)
+    filed = LandingWarehouse.at(tmp_path / "file", DATASET)
     filed.land(filed.drop("all.jsonl", b"".join(one + b"\n" for one in records)))
     counters = streamed.counters()
     assert counters.balanced
     assert counters.read == len(records)
     assert counters == filed.counters()
     assert len(set(streamed.places())) == len(streamed.rows()) == counters.landed
-    assert sorted(one.raw for one in streamed.letters()) == sorted(one.raw for one in filed.letters())
+    assert sorted(str(one.raw) for one in streamed.letters()) == sorted(str(one.raw) for one in filed.letters())
     assert streamed.content_hash() == filed.content_hash()
     wait_until(lambda: streamed.collect() is not None and streamed.objects() == named(streamed), "nothing is left over", 20)
     checked = verify(streamed.catalog, streamed.storage, streamed.limits, streamed.record)
     assert checked.ok, checked.findings
     assert not checked.orphans
-    for ground in (streamed, filed):
-        ground.catalog.close()
+    for warehouse in (streamed, filed):
+        warehouse.catalog.close()
 
 
-def named(ground: Ground) -> set[str]:
+def named(warehouse: LandingWarehouse) -> set[str]:
     """Objects that the newest manifest and the dead letters name."""
-    segments = {segment.name for segment in ground.catalog.segments(ground.record.id)}
-    return segments | {found.name for _, found, _ in ground.catalog.dead_letter_files(ground.record.id)}
+    segments = {segment.name for segment in warehouse.catalog.manifest.segments(warehouse.record.id)}
+    return segments | {found.name for _, found, _ in warehouse.catalog.dead_letters.of(warehouse.record.id)}

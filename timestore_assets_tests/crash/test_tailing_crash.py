@@ -1,6 +1,6 @@
 """Answers with rows merged in while the sessions that land them are killed at any moment: each record once, in every answer.
 
-`TIMESTORE_TAILING_KILLS` says how many are killed (8 by default).
+`TIMESTORE_TAILING_KILLS` says how many are killed (4 by default).
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import IO
 
-from timestore_assets_tests.kafka_cluster import KafkaCluster
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka
-from timestore_assets_tests.stream_child import DATASET, TTL
-from timestore_assets_tests.stream_ground import WAIT_SECONDS, value, wait_until
-from timestore_assets_tests.tailing_ground import Tailing, TailingGround, tailing_ground
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKafka
+from timestore_assets_tests.support.kafka_cluster import KafkaCluster
+from timestore_assets_tests.support.stream_child import DATASET, TTL
+from timestore_assets_tests.support.tailing_warehouse import Tailing, TailingWarehouse, tailing_warehouse
+from timestore_assets_tests.support.topic_warehouse import WAIT_SECONDS, value, wait_until
 
 pytestmark = REAL_KAFKA
-KILLS = int(os.environ.get("TIMESTORE_TAILING_KILLS", "8"))
+KILLS = int(os.environ.get("TIMESTORE_TAILING_KILLS", "4"))
 BATCH = 20
 
 
 class Sessions:
     """One session after the other, each in a process that is killed."""
 
-    def __init__(self, ground: TailingGround, orders: IO[str], answers: IO[str]) -> None:
+    def __init__(self, warehouse: TailingWarehouse, orders: IO[str], answers: IO[str]) -> None:
         self._orders, self._answers = orders, answers
-        self._order = {"root": str(ground.root), "servers": ground.cluster.bootstrap, "topics": list(ground.topics)}
+        self._order = {"root": str(warehouse.root), "servers": warehouse.cluster.bootstrap, "topics": list(warehouse.topics)}
         self.pid = 0
 
     def start(self) -> None:
@@ -53,23 +53,23 @@ class Sessions:
 
 
 @contextmanager
-def sessions_of(ground: TailingGround) -> Iterator[Sessions]:
-    command = [sys.executable, "-m", "timestore_assets_tests.stream_child"]
+def sessions_of(warehouse: TailingWarehouse) -> Iterator[Sessions]:
+    command = [sys.executable, "-m", "timestore_assets_tests.support.stream_child"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        yield Sessions(ground, process.stdin, process.stdout)
+        yield Sessions(warehouse, process.stdin, process.stdout)
         process.stdin.close()
 
 
 @contextmanager
-def feeding(ground: TailingGround) -> Iterator[list[int]]:
+def feeding(warehouse: TailingWarehouse) -> Iterator[list[int]]:
     """Produces numbered records until the block ends; gives how many there are so far."""
     done, sent = Event(), [0]
 
     def feed() -> None:
         while not done.is_set():
-            ground.produce([value(number, n=number) for number in range(sent[0], sent[0] + BATCH)])
+            warehouse.produce([value(number, n=number) for number in range(sent[0], sent[0] + BATCH)])
             sent[0] += BATCH
             time.sleep(0.05)
 
@@ -111,24 +111,24 @@ class Questions:
 
 
 def test_sessions_killed_while_questions_are_asked(any_kafka: KafkaCluster | EmbeddedKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka, declared=DATASET)
+    warehouse = tailing_warehouse(tmp_path, any_kafka, declared=DATASET)
     ended: Counter[int] = Counter()
-    with ground.hot() as hot, sessions_of(ground) as sessions:
+    with warehouse.hot() as hot, sessions_of(warehouse) as sessions:
         questions = Questions(hot)
-        with feeding(ground) as sent:
+        with feeding(warehouse) as sent:
             for _ in range(KILLS):
                 questions.ask_for(TTL.total_seconds() + 0.2)  # until the lease of the one before has expired
                 sessions.start()
-                landed = ground.counters().landed
-                questions.ask_until(lambda before=landed: ground.counters().landed > before)  # type: ignore[misc]
+                landed = warehouse.counters().landed
+                questions.ask_until(lambda before=landed: warehouse.counters().landed > before)  # type: ignore[misc] # mypy types no lambda with a default
                 questions.ask_for(random.uniform(0, 0.6))
                 ended[sessions.kill()] += 1
         assert hot.wait_for(sent[0], column="n").values == list(range(sent[0]))
-        landed = ground.counters().landed
-        wait_until(lambda: ground.stream().ending == "caught_up", "the rest is landed", 60)
+        landed = warehouse.counters().landed
+        wait_until(lambda: warehouse.stream().ending == "caught_up", "the rest is landed", 60)
         found = hot.ask("n")
         assert (found.values, found.streaming.merged_rows) == (list(range(sent[0])), 0)
     print(f"{sent[0]} records, {landed} of them landed by sessions that were killed, {questions.answers} answers")
     assert ended == {-signal.SIGKILL: KILLS}
-    assert ground.counters().landed == sent[0]
+    assert warehouse.counters().landed == sent[0]
     assert questions.answers > KILLS

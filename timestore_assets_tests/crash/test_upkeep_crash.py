@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.upkeep.verify import verify
-from timestore_assets_tests.storage_ground import storage_ground
-from timestore_assets_tests.upkeep_ground import UpkeepGround
+from timestore_assets_tests.support.segment_store import segment_store
+from timestore_assets_tests.support.upkeep_warehouse import UpkeepWarehouse
 
 NOW = timedelta(0)
 SEGMENTS = 12
@@ -24,7 +24,7 @@ COLLECT = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.collect import collect
@@ -39,23 +39,23 @@ class Slow(LocalStore):
 root = Path(sys.argv[1])
 store = Slow(root, staging_root=root / ".staging")
 store.staging("left")
-collect(SqlCatalog.open(sys.argv[2]), Storage.of(store), intent_grace=timedelta(0), keep_versions=timedelta(0))
+collect(Catalog.open(sys.argv[2]), Storage.of(store), intent_grace=timedelta(0), keep_versions=timedelta(0))
 """
 
 PROMOTE = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
+from timestore_assets.storage.object_store import Upload
 
 root = Path(sys.argv[1])
 store = LocalStore(root, staging_root=root / ".staging")
-catalog = SqlCatalog.open(sys.argv[2])
-session = catalog.begin_session(1, "landing", holder="doomed", ttl=timedelta(0))
+catalog = Catalog.open(sys.argv[2])
+session = catalog.sessions.begin(1, "landing", holder="doomed", ttl=timedelta(0))
 names = [f"weather/doomed/{i}/segment.parquet" for i in range(12)]
-catalog.announce(session, names)
+catalog.sessions.announce(session, names)
 folder = store.staging("doomed")
 for i, name in enumerate(names):
     (folder / str(i)).write_bytes(b"x" * 1000)
@@ -66,16 +66,16 @@ for i, name in enumerate(names):
 
 
 @pytest.fixture
-def ground(tmp_path: Path, sqlite_catalog_url: str) -> Iterator[UpkeepGround]:
-    catalog = SqlCatalog.open(sqlite_catalog_url)
-    with storage_ground(tmp_path) as storage:
-        yield UpkeepGround(catalog, storage)
+def warehouse(tmp_path: Path, sqlite_catalog_url: str) -> Iterator[UpkeepWarehouse]:
+    catalog = Catalog.open(sqlite_catalog_url)
+    with segment_store(tmp_path) as storage:
+        yield UpkeepWarehouse(catalog, storage)
     catalog.close()
 
 
-def run_until(ground: UpkeepGround, url: str, program: str, *, steps: int) -> int:
+def run_until(warehouse: UpkeepWarehouse, url: str, program: str, *, steps: int) -> int:
     """Run a program that waits at each of its steps, and kill it at the last of so many; returns its exit status."""
-    command = [sys.executable, "-c", program, str(ground.written.root), url]
+    command = [sys.executable, "-c", program, str(warehouse.written.root), url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -88,32 +88,32 @@ def run_until(ground: UpkeepGround, url: str, program: str, *, steps: int) -> in
 
 
 @pytest.mark.parametrize("steps", [1, 2, SEGMENTS])
-def test_a_killed_collection_is_finished_by_the_next(ground: UpkeepGround, sqlite_catalog_url: str, steps: int) -> None:
+def test_a_killed_collection_is_finished_by_the_next(warehouse: UpkeepWarehouse, sqlite_catalog_url: str, steps: int) -> None:
     for seed in range(SEGMENTS):
-        ground.land(0, 5, seed=seed)
-    sealed = ground.seal(0)
-    kept = ground.land(1, 5)
-    ground.catalog.end_session(ground.ground.session)
-    assert run_until(ground, sqlite_catalog_url, COLLECT, steps=steps) == -signal.SIGKILL
-    assert {sealed.name, kept.name} <= set(ground.names())
-    assert len(ground.names()) >= SEGMENTS + 2 - steps
-    assert_clean_after_collection(ground, [sealed.name, kept.name])
+        warehouse.land(0, 5, seed=seed)
+    sealed = warehouse.seal(0)
+    kept = warehouse.land(1, 5)
+    warehouse.catalog.sessions.end(warehouse.ground.session)
+    assert run_until(warehouse, sqlite_catalog_url, COLLECT, steps=steps) == -signal.SIGKILL
+    assert {sealed.name, kept.name} <= set(warehouse.names())
+    assert len(warehouse.names()) >= SEGMENTS + 2 - steps
+    assert_clean_after_collection(warehouse, [sealed.name, kept.name])
 
 
 @pytest.mark.parametrize("steps", [1, 5, 12])
-def test_what_a_killed_session_promoted_is_collected(ground: UpkeepGround, sqlite_catalog_url: str, steps: int) -> None:
-    kept = ground.land(0, 5)
-    assert run_until(ground, sqlite_catalog_url, PROMOTE, steps=steps) == -signal.SIGKILL
-    assert set(ground.names()) - {kept.name} <= {f"weather/doomed/{i}/segment.parquet" for i in range(steps)}
-    assert_clean_after_collection(ground, [kept.name])
+def test_what_a_killed_session_promoted_is_collected(warehouse: UpkeepWarehouse, sqlite_catalog_url: str, steps: int) -> None:
+    kept = warehouse.land(0, 5)
+    assert run_until(warehouse, sqlite_catalog_url, PROMOTE, steps=steps) == -signal.SIGKILL
+    assert set(warehouse.names()) - {kept.name} <= {f"weather/doomed/{i}/segment.parquet" for i in range(steps)}
+    assert_clean_after_collection(warehouse, [kept.name])
 
 
-def assert_clean_after_collection(ground: UpkeepGround, names: list[str]) -> None:
-    record = ground.catalog.dataset("weather")
+def assert_clean_after_collection(warehouse: UpkeepWarehouse, names: list[str]) -> None:
+    record = warehouse.catalog.datasets.find("weather")
     assert record is not None
-    assert verify(ground.catalog, ground.storage, ground.limits, record).ok
-    report = collect(ground.catalog, ground.storage, intent_grace=NOW, keep_versions=NOW)
+    assert verify(warehouse.catalog, warehouse.storage, warehouse.limits, record).ok
+    report = collect(warehouse.catalog, warehouse.storage, intent_grace=NOW, keep_versions=NOW)
     assert report.staging_folders == 1
-    assert ground.names() == sorted(names)
-    assert collect(ground.catalog, ground.storage, intent_grace=NOW, keep_versions=NOW).orphaned_files == 0
-    assert verify(ground.catalog, ground.storage, ground.limits, record).orphans == ()
+    assert warehouse.names() == sorted(names)
+    assert collect(warehouse.catalog, warehouse.storage, intent_grace=NOW, keep_versions=NOW).orphaned_files == 0
+    assert verify(warehouse.catalog, warehouse.storage, warehouse.limits, record).orphans == ()

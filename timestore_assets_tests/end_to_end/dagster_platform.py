@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from timestore_assets.cli.dagster_workspace import packaged_workspace
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
 
@@ -88,14 +89,14 @@ def platform(home: Path, environment: Mapping[str, str]) -> Iterator[Platform]:
     """Start it all and wait for the webserver; at the end the whole process group is gone."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True)
-    (dagster_home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    workspace = packaged_workspace(home)
+    (dagster_home / "dagster.yaml").write_text(workspace.settings.read_text(encoding="utf-8"), encoding="utf-8")
     port, log = _free_port(), home / "dagster.log"
     given = {**os.environ, "TIMESTORE_HOME": str(home), "DAGSTER_HOME": str(dagster_home), "DO_NOT_TRACK": "1", **environment}
     command = [
         Path(sys.executable).parent / "dagster",
         "dev",
-        "-w",
-        PROJECT / "workspace.yaml",
+        *workspace.arguments,
         "-h",
         "127.0.0.1",
         "-p",

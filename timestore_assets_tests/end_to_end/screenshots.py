@@ -26,7 +26,7 @@ DEMO = {
     "checks": ("/assets/nyc_weather?view=checks", "Succeeded"),
     "source": ("/assets/nyc_weather/inbox_weather?view=events", "records landed"),
     "runs": ("/runs", "build_nyc_weather"),
-    "sensors": ("/automation", "watch_nyc_weather"),
+    "sensors": ("/automation", "timestore_files"),
 }
 """Page by picture: its path, and a text that is there once it has loaded."""
 PATIENCE_MS = 60_000

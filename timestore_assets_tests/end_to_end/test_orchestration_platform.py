@@ -14,8 +14,8 @@ import pytest
 
 from timestore_assets_tests.end_to_end.dagster_platform import Platform, platform
 from timestore_assets_tests.end_to_end.screenshots import browser_page, chromium, take
-from timestore_assets_tests.kafka_ground import EmbeddedKafka, produce
-from timestore_assets_tests.orchestration_ground import DECLARATION, QUIET, TOPICS
+from timestore_assets_tests.support.dagster_deployment import DECLARATION, QUIET, TOPICS
+from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, produce
 
 # one worker, so that Dagster's processes are started once
 pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("dagster")]
@@ -27,7 +27,7 @@ BY_HAND = (
     + "  late: {allowed: 90y}\n"
 )
 FOLLOWED = TOPICS.replace("name: readings", "name: followed").replace("topic: readings", "topic: followed")
-DAYS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(60)]
+DAYS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(40)]
 ROWS = [f"d{device},{day:%Y-%m-%d}T{hour:02d}:00:00Z,{hour}" for day in DAYS for hour in range(24) for device in range(4)]
 
 
@@ -59,7 +59,7 @@ def drop(there: Platform, folder: str, name: str, rows: list[str]) -> None:
 def hashes(there: Platform, name: str) -> dict[str, str | None]:
     """Content hash of each partition, None where it is not sealed."""
     with there.warehouse() as warehouse:
-        return {row["partition"]: row["content_hash"] for row in warehouse.partition_rows(name)}
+        return {found.partition.key: found.content_hash for found in warehouse.partitions(name)}
 
 
 def green(there: Platform, name: str) -> set[str]:
@@ -68,10 +68,12 @@ def green(there: Platform, name: str) -> set[str]:
 
 
 def reports(there: Platform, path: list[str]) -> list[str | None]:
-    """Descriptions of the newest observations of a source."""
+    """Descriptions of the newest events of a source: what landed from files is a materialisation, all else an observation."""
     with there.instance() as instance:
-        found = instance.fetch_observations(dg.AssetKey(path), limit=5).records
-        return [record.asset_observation.description for record in found if record.asset_observation]
+        key = dg.AssetKey(path)
+        seen = [record.asset_observation for record in instance.fetch_observations(key, limit=5).records]
+        landed = [record.asset_materialization for record in instance.fetch_materializations(key, limit=5).records]
+        return [event.description for event in (*seen, *landed) if event is not None]
 
 
 def test_a_dropped_file_is_landed_and_built_by_itself(there: Platform) -> None:
@@ -137,7 +139,7 @@ def test_the_ui_shows_it(there: Platform, tmp_path: Path) -> None:
         "source": ("/assets/readings/inbox_readings?view=events", "5 of 6 records landed"),
         "topic": ("/assets/followed/followed?view=overview", "on_lost_offsets"),
         "topic_lineage": ("/assets/followed?view=lineage", "kafka"),
-        "sensors": ("/automation", "follow_followed"),
+        "sensors": ("/automation", "timestore_topics"),
     }
     with browser_page(executable) as page:
         take(page, f"http://127.0.0.1:{there.port}", tmp_path, pages)

@@ -2,146 +2,64 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from timestore_assets.model.dataset import FileSource, HttpSource
-from timestore_assets.model.schema import Column
-from timestore_assets.model.types import parse_type
-from timestore_assets.model.window import Window
-from timestore_assets.service.access.token_secret import digest_of, new_secret
-from timestore_assets_tests.end_to_end.screenshots import FLAGS, chromium
-from timestore_assets_tests.landing_ground import dataset
-from timestore_assets_tests.service_ground import Ground, open_warehouse, serving
+from timestore_assets.service.access.api_tokens import digest_of, new_secret
+from timestore_assets_tests.support.http_service import HttpService, open_warehouse, serving
+from timestore_assets_tests.support.page_visits import (
+    DAYS,
+    DRAWN,
+    GAP,
+    HOURS,
+    HTML,
+    LATE,
+    WEATHER,
+    Visits,
+    data,
+    drag,
+    drawn,
+    filled_service,
+    land,
+    launched,
+    open_tab,
+    wait_for_grain,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.xdist_group("page")]
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
-HTML = '<img src=x onerror="window.broken=1">'
-DAYS, BUILT, LATE = 45, 40, "2024-01-07"
-GAP = range(20 * 24, 23 * 24)
-"""Hours of `weather` that nobody measured."""
-DRAWN = "#chart[data-state=drawn]"
-FILES = (FileSource(prefix="inbox/", format="csv"), HttpSource())
-WEATHER = dataset(sources=FILES, start=START, partition_by=("station",), description=f"Observations {HTML}")
-LOAD = replace(
-    dataset(Column(name="load", type=parse_type("int32"), nullable=True, unit="%"), sources=FILES, start=START),
-    name="load",
-    window=Window.HOUR,
-)
-
-
-@dataclass
-class Seen:
-    """`questions`: bodies of the queries the page asked, oldest first. `noise`: what should not have happened."""
-
-    questions: list[dict[str, Any]] = field(default_factory=list)
-    noise: list[str] = field(default_factory=list)
-    expected: tuple[int, ...] = ()
-
-    def follow(self, page: Page, url: str) -> None:
-        page.on("console", lambda message: self._said(message.type, message.text))
-        page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
-        page.on("request", lambda request: self._asked(request.url, request.post_data, url))
-
-    def _said(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and not any(f"status of {status}" in text for status in self.expected):
-            self.noise.append(f"{kind}: {text}")
-
-    def _asked(self, address: str, body: str | None, url: str) -> None:
-        if not address.startswith(url):
-            self.noise.append(f"asked {address}")
-        if address.endswith("/query"):
-            self.questions.append(json.loads(body or "{}"))
-
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    home = tmp_path_factory.mktemp("page")
-    with open_warehouse(
-        home, {"weather": WEATHER, "load": LOAD, "empty": replace(WEATHER, name="empty"), "later": replace(WEATHER, name="later")}
-    ) as warehouse:
-        land(warehouse, home, "weather", "ts,station,temp", weather_rows())
-        partitions = [one.partition for one in warehouse.catalog.partitions(warehouse.resolve("weather")[1].id)]
-        assert len(list(warehouse.build("weather", partitions[:BUILT], close=True))) == BUILT
-        land(warehouse, home, "weather", "ts,station,temp", [f"{LATE}T00:30:00Z,JFK,1", f"{LATE}T00:40:00Z,{quoted(HTML)},hot"])
-        seconds = (START + timedelta(seconds=10 * n) for n in range(3 * 360))
-        rows = [f"{at:%Y-%m-%dT%H:%M:%SZ},m{n % 11},20,{n % 100}" for n, at in enumerate(seconds)]
-        land(warehouse, home, "load", "ts,station,temp,load", rows)
-        with serving(warehouse) as served:
-            yield served
-
-
-def weather_rows() -> list[str]:
-    hours = [START + timedelta(hours=n) for n in range(DAYS * 24) if n not in GAP]
-    named = [("JFK", 10), ("LGA", 20), (quoted(HTML), 30)]
-    return [f"{at:%Y-%m-%dT%H:%M:%SZ},{name},{base + at.hour / 10}" for at in hours for name, base in named]
-
-
-def quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
-
-
-def land(warehouse: Any, home: Path, name: str, header: str, rows: list[str]) -> None:
-    path = home / f"{name}-{len(rows)}.csv"
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    assert warehouse.land(name, [path]).counters.read == len(rows)
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
+    with filled_service(tmp_path_factory.mktemp("page")) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = chromium()
-    if executable is None:
-        pytest.skip("there is no Chromium on this machine to look at the page with")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        try:
-            yield launched
-        finally:
-            launched.close()
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture
-def seen() -> Iterator[Seen]:
-    watched = Seen()
-    yield watched
-    assert watched.noise == []
+def visit(browser: Browser, http: HttpService) -> Iterator[Visits]:
+    visits = Visits(browser, http)
+    yield visits
+    visits.close()
+    assert visits.seen.noise == []
 
 
-@pytest.fixture
-def visit(browser: Browser, seen: Seen) -> Iterator[Callable[..., Page]]:
-    """Opens an address of a service in a tab of its own."""
-    contexts = []
-
-    def open_page(ground: Ground, path: str = "/", **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        seen.follow(page, ground.url)
-        page.goto(ground.url + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def test_the_list_opens_the_fullest_dataset_and_can_be_searched(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground)
+def test_the_list_opens_the_fullest_dataset_and_can_be_searched(visit: Visits) -> None:
+    page = visit()
     expect(page.locator("h1")).to_have_text("weather")
     names = page.locator(".dataset-name")
-    expect(names).to_have_text(["empty", "later", "load", "weather"])
+    expect(names).to_have_text(["burst", "empty", "later", "load", "tank", "weather"])
     expect(page.locator(".dataset[data-name=weather]")).to_contain_text("1 dead letter")
     page.fill("#search", "LOA")
     expect(names).to_have_text(["load"])
@@ -149,22 +67,39 @@ def test_the_list_opens_the_fullest_dataset_and_can_be_searched(ground: Ground, 
     expect(page.locator("#datasets")).to_have_text("No dataset matches “nothing like it”.")
 
 
-def test_the_figures_are_those_of_the_warehouse(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground, "/#/weather")
-    rows = (DAYS * 24 - len(GAP)) * 3 + 1
+def test_the_page_of_the_interface_shows_its_requests_and_tries_them(visit: Visits) -> None:
+    page = visit("/docs")
+    shown = page.locator(".opblock", has_text="Datasets you may use")
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, visit.http.client.get("/openapi.json").json()["paths"].values())))
+    shown.locator(".opblock-summary-control").click()
+    shown.get_by_role("button", name="Try it out").click()
+    shown.get_by_role("button", name="Execute").click()
+    expect(shown.locator(".live-responses-table")).to_contain_text('"name": "weather"')
+    for summary, answered in {"Ask in SQL": "LGA", "Ask a dataset": '"station": "LGA"'}.items():
+        shown = page.locator(".opblock", has_text=summary).first
+        shown.locator(".opblock-summary-control").click()
+        shown.get_by_role("button", name="Try it out").click()
+        shown.get_by_role("button", name="Execute").click()
+        expect(shown.locator(".live-responses-table")).to_contain_text(answered)
+
+
+def test_the_figures_are_those_of_the_warehouse(visit: Visits) -> None:
+    page = visit("/#/weather")
+    rows = HOURS * 3 + 1
     expect(page.locator("#tiles")).to_contain_text(f"Rows{rows:,}")
     expect(page.locator("#tiles")).to_contain_text("Dead letters1")
+    open_tab(page, "sources")
     cells = page.locator("#sources tbody tr").first.locator("td")
     expect(cells.nth(1)).to_have_text(f"{rows + 1:,}")
     expect(cells.nth(2)).to_have_text(f"{rows:,}")
 
 
-def test_the_calendar_shows_each_partition_in_its_state(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground, "/#/weather")
+def test_the_calendar_shows_each_partition_in_its_state(visit: Visits) -> None:
+    page = visit("/#/weather/partitions")
     days = len(range(DAYS)) - len(GAP) // 24
     expect(page.locator(".calendar .cell")).to_have_count(days)
     shown = {cell.get_attribute("data-key"): cell.get_attribute("data-state") for cell in page.locator(".calendar .cell").all()}
-    truth = {row["partition"]: row["state"] for row in ground.warehouse.partition_rows("weather")}
+    truth = {found.partition.key: found.state for found in visit.http.warehouse.partitions("weather")}
     assert shown == truth
     assert set(truth.values()) == {"open", "sealed", "stale"}
     expect(page.locator(".calendar h3")).to_have_text(["Jan 2024", "Feb 2024"])
@@ -175,13 +110,16 @@ def test_the_calendar_shows_each_partition_in_its_state(ground: Ground, visit: C
     assert monday["y"] == tuesday["y"] and monday["x"] < tuesday["x"], "the week begins on a Monday"
     page.hover(f'[data-key="{LATE}"]')
     expect(page.locator("#tip")).to_contain_text("stale73 rows")
+    newest = page.locator("#partition-list tbody tr").first.locator("td")
+    expect(newest.nth(0)).to_have_text("2024-02-14")
+    expect(newest.nth(2)).to_have_text("72")
 
 
-def test_the_chart_shows_averages_at_the_grain_that_fits(ground: Ground, visit: Callable[..., Page], seen: Seen) -> None:
-    page = visit(ground, "/#/weather")
+def test_the_chart_shows_averages_at_the_grain_that_fits(visit: Visits) -> None:
+    page = visit("/#/weather")
     chart = drawn(page)
     assert data(chart, "series").split(",") == [HTML, "JFK", "LGA"]
-    asked = seen.questions[-1]["downsample"]
+    asked = visit.seen.questions[-1]["downsample"]
     buckets = int(data(chart, "buckets"))
     width = chart.bounding_box()
     assert width
@@ -194,71 +132,75 @@ def test_the_chart_shows_averages_at_the_grain_that_fits(ground: Ground, visit: 
     expect(page.locator("#tip .tip-row").nth(1)).to_have_text("JFK10.1010.00 – 10.20")
 
 
-def test_a_gap_in_the_data_is_a_gap_in_the_line(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground, "/#/weather")
+def test_a_gap_in_the_data_is_a_gap_in_the_line(visit: Visits) -> None:
+    page = visit("/#/weather")
     drawn(page)
     lines = page.locator("#chart path.line")
     expect(lines).to_have_count(3)
     assert [(line.get_attribute("d") or "").count("M") for line in lines.all()] == [2, 2, 2]
 
 
-def test_a_zoom_asks_again_at_a_finer_grain(ground: Ground, visit: Callable[..., Page], seen: Seen) -> None:
-    page = visit(ground, "/#/weather")
+def test_a_zoom_asks_again_at_a_finer_grain(visit: Visits) -> None:
+    page = visit("/#/weather")
     whole = data(drawn(page), "grain")
-    first = seen.questions[-1]["timeRange"]
+    first = visit.seen.questions[-1]["timeRange"]
     drag(page, 0.20, 0.62)
     wait_for_grain(page, "1 hour")
-    asked = seen.questions[-1]
+    tip = page.locator("#tip")
+    assert not tip.is_visible() or "03:00" not in tip.inner_text(), "what the three hours of the picture before held"
+    asked = visit.seen.questions[-1]
     assert first["start"] < asked["timeRange"]["start"] < asked["timeRange"]["end"] < first["end"]
     drag(page, 0.40, 0.50)
     wait_for_grain(page, "single rows")
-    assert "downsample" not in seen.questions[-1]
-    assert seen.questions[-1]["columns"] == ["ts", "temp", "station"]
+    assert "downsample" not in visit.seen.questions[-1]
+    assert visit.seen.questions[-1]["columns"] == ["ts", "temp", "station"]
     chart = page.locator(DRAWN)
     chart.dblclick(position={"x": 400, "y": 100})
     wait_for_grain(page, "1 hour")
     assert asked["timeRange"]["start"] in page.url.replace("%3A", ":")
     page.go_back()
     wait_for_grain(page, whole)
-    assert seen.questions[-1]["timeRange"] == first
-    assert all(later["timeRange"] != earlier["timeRange"] for earlier, later in pairwise(buckets_asked(seen)))
+    assert visit.seen.questions[-1]["timeRange"] == first
+    assert all(later["timeRange"] != earlier["timeRange"] for earlier, later in pairwise(visit.seen.buckets()))
 
 
-def test_a_click_on_a_partition_zooms_to_its_window(ground: Ground, visit: Callable[..., Page], seen: Seen) -> None:
-    page = visit(ground, "/#/weather")
-    drawn(page)
+def test_a_click_on_a_partition_zooms_to_its_window(visit: Visits) -> None:
+    page = visit("/#/weather/partitions")
     page.click('[data-key="2024-01-05"]')
     wait_for_grain(page, "single rows")
-    assert seen.questions[-1]["timeRange"] == {"start": "2024-01-05T00:00:00.000Z", "end": "2024-01-06T00:00:00.000Z"}
+    assert visit.seen.questions[-1]["timeRange"] == {"start": "2024-01-05T00:00:00.000Z", "end": "2024-01-06T00:00:00.000Z"}
     expect(page.locator("#facts")).to_contain_text("72 single rows")
-    expect(page.locator(".cell.within")).to_have_count(1)
+    open_tab(page, "partitions")
+    expect(page.locator(".cell.within")).to_have_attribute("data-key", "2024-01-05")
+    open_tab(page, "chart")
     page.get_by_role("button", name="Whole range").click()
     wait_for_grain(page, "3 hours")
-    expect(page.locator(".cell.within")).to_have_count(0)
 
 
-def test_hours_other_columns_and_many_groups(ground: Ground, visit: Callable[..., Page], seen: Seen) -> None:
-    page = visit(ground, "/#/load")
+def test_hours_other_columns_and_many_groups(visit: Visits) -> None:
+    page = visit("/#/load")
     chart = drawn(page)
     expect(page.locator("#column")).to_have_value("load")
-    expect(page.locator(".calendar .cell")).to_have_count(3)
-    expect(page.locator(".calendar h3")).to_have_text("1 Jan 2024")
     assert data(chart, "series") == "load"
     expect(page.locator("#chart .unit")).to_have_text("%")
     page.select_option("#by", "station")
     expect(page.locator(".legend li", has_text="not drawn")).to_have_text("and 3 more that are not drawn")
     assert len(data(drawn(page), "series").split(",")) == 8
     page.select_option("#column", "temp")
-    page.wait_for_url(re.compile("column=temp"))
-    assert seen.questions[-1]["timeRange"]["start"] == "2024-01-01T00:00:00.000Z"
+    page.wait_for_url(re.compile("panel=avg:temp"))
+    assert visit.seen.questions[-1]["timeRange"]["start"] == "2024-01-01T00:00:00.000Z"
+    open_tab(page, "partitions")
+    expect(page.locator(".calendar .cell")).to_have_count(3)
+    expect(page.locator(".calendar h3")).to_have_text("1 Jan 2024")
 
 
-def test_everything_works_without_a_mouse(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground, "/#/weather")
+def test_everything_works_without_a_mouse(visit: Visits) -> None:
+    page = visit("/#/weather")
     chart = drawn(page)
     chart.focus()
     page.keyboard.press("+")
     wait_for_grain(page, "1 hour", "2 hours")
+    page.get_by_role("link", name="Partitions").press("Enter")
     page.locator(".calendar .cell[tabindex='0']").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
@@ -269,58 +211,70 @@ def test_everything_works_without_a_mouse(ground: Ground, visit: Callable[..., P
     wait_for_grain(page, "single rows")
 
 
-def test_values_that_look_like_html_are_text(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground, "/#/weather")
+def test_values_that_look_like_html_are_text(visit: Visits) -> None:
+    page = visit("/#/weather")
     drawn(page)
     expect(page.locator(".head p")).to_have_text(f"Observations {HTML}")
-    expect(page.locator("#deadletters .record")).to_contain_text("onerror=")
     expect(page.locator(".legend li").first).to_have_text(HTML)
+    open_tab(page, "rows")
+    expect(page.locator(".row-table")).to_contain_text(HTML)
+    open_tab(page, "deadletters")
+    expect(page.locator("#deadletters .record")).to_contain_text("onerror=")
     assert page.locator("img").count() == 1, "the sign of the page itself"
     assert page.evaluate("() => window.broken") is None
-    policy = ground.client.get("/").headers["Content-Security-Policy"]
+    policy = visit.http.client.get("/").headers["Content-Security-Policy"]
     assert "unsafe" not in policy and "*" not in policy and policy.startswith("default-src 'none'")
 
 
-def test_a_dataset_without_rows_and_one_that_is_not_there_say_so(ground: Ground, visit: Callable[..., Page]) -> None:
-    page = visit(ground, "/#/empty")
+def test_a_dataset_without_rows_and_one_that_is_not_there_say_so(visit: Visits) -> None:
+    page = visit("/#/empty")
     expect(page.locator("main")).to_contain_text("There is nothing to draw yet: no rows have landed.")
-    expect(page.locator("#calendar")).to_have_text("There are no partitions yet: nothing has landed.")
-    expect(page.locator("#deadletters")).to_have_text("No record was refused.")
-    page.goto(f"{ground.url}/#/nowhere")
+    expect(page.locator(".feeding")).to_contain_text("inbox/")
+    expect(page.locator(".feeding")).to_contain_text("/datasets/empty/ingest")
+    for tab, words in {
+        "rows": "There is nothing to show yet: no rows have landed.",
+        "partitions": "There are no partitions yet: nothing has landed.",
+        "deadletters": "No record was refused.",
+    }.items():
+        open_tab(page, tab)
+        expect(page.locator("#tab")).to_contain_text(words)
+    page.goto(f"{visit.http.url}/#/nowhere")
     expect(page.locator("main")).to_have_text("There is no dataset “nowhere” that is open to you.")
 
 
-def test_a_service_that_went_away_is_said_to_be_gone(ground: Ground, visit: Callable[..., Page], seen: Seen) -> None:
-    page = visit(ground, "/#/weather")
+def test_a_service_that_went_away_is_said_to_be_gone(visit: Visits) -> None:
+    page = visit("/#/weather")
     drawn(page)
     page.route("**/query", lambda route: route.abort("connectionrefused"))
-    page.click('[data-key="2024-01-05"]')
+    page.select_option("#every", "1d")
     expect(page.locator("#chart[data-state=error]")).to_have_text("The service does not answer. Is it still running?")
-    seen.noise = [said for said in seen.noise if "ERR_CONNECTION_REFUSED" not in said]
+    visit.seen.noise = [said for said in visit.seen.noise if "ERR_CONNECTION_REFUSED" not in said]
 
 
-def test_rows_that_land_meanwhile_appear_by_themselves(ground: Ground, visit: Callable[..., Page], tmp_path: Path) -> None:
-    page = visit(ground, "/#/later")
+def test_rows_that_land_meanwhile_appear_by_themselves(visit: Visits, tmp_path: Path) -> None:
+    page = visit("/#/later")
     expect(page.locator("#chart[data-state=empty]")).to_have_text("There is nothing to draw yet: no rows have landed.")
     for day, rows in ((1, 3), (2, 6)):
         lines = [f"2024-01-0{day}T0{hour}:00:00Z,JFK,{hour}" for hour in range(3)]
         (tmp_path / str(day)).mkdir()
-        land(ground.warehouse, tmp_path / str(day), "later", "ts,station,temp", lines)
+        land(visit.http.warehouse, tmp_path / str(day), "later", "ts,station,temp", lines)
         page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
         expect(page.locator("#facts")).to_contain_text(f"{rows} single rows")
-        expect(page.locator(".calendar .cell")).to_have_count(day)
+        expect(page.locator("#tiles")).to_contain_text(f"Partitions{day}")
 
 
-@pytest.mark.parametrize("width", [360, 390, 768, 1600])
-def test_nothing_sticks_out_at_any_width(ground: Ground, visit: Callable[..., Page], width: int) -> None:
-    page = visit(ground, "/#/weather", viewport={"width": width, "height": 800}, color_scheme="dark")
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_nothing_sticks_out_at_any_width(visit: Visits, width: int) -> None:
+    page = visit("/#/weather", viewport={"width": width, "height": 800}, color_scheme="dark")
     drawn(page)
-    expect(page.locator("#deadletters .record")).to_be_visible()
-    assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    for path in ("#/weather", "#/weather/rows", "#/tank/schema", "#/weather/deadletters", "#/load/sources", "#/empty", "#sql"):
+        page.goto(f"{visit.http.url}/{path}")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0, path
 
 
 @contextmanager
-def closed_service(home: Path) -> Iterator[tuple[Ground, str, str]]:
+def closed_service(home: Path) -> Iterator[tuple[HttpService, str, str]]:
     """A service with tokens: it, a reader's secret and an administrator's."""
     with open_warehouse(home, {"weather": WEATHER}) as warehouse:
         land(warehouse, home, "weather", "ts,station,temp", ["2024-01-01T00:00:00Z,JFK,1", "2024-01-01T01:00:00Z,JFK,hot"])
@@ -332,23 +286,25 @@ def closed_service(home: Path) -> Iterator[tuple[Ground, str, str]]:
             yield served, *secrets
 
 
-def test_a_token_opens_the_page_and_stays_in_the_tab(tmp_path: Path, visit: Callable[..., Page], seen: Seen) -> None:
-    seen.expected = (401, 403)
-    with closed_service(tmp_path / "home") as (ground, reader, admin):
-        page = visit(ground)
+def test_a_token_opens_what_the_address_names_and_stays_in_the_tab(tmp_path: Path, visit: Visits) -> None:
+    visit.seen.expected = (401, 403)
+    with closed_service(tmp_path / "home") as (http, reader, admin):
+        page = visit("/#/weather/deadletters", http=http)
         expect(page.locator("h1")).to_have_text("This service asks for a token")
         expect(page.locator("#token")).to_be_focused()
         enter(page, "tst_wrong")
-        expect(page.locator("#datasets")).to_contain_text("Enter a token at the top of the page.")
+        expect(page.get_by_role("alert")).to_contain_text("These credentials are not valid here")
         enter(page, reader)
         expect(page.locator("h1")).to_have_text("weather")
         expect(page.locator("#deadletters")).to_have_text("1 refused. Looking at them needs an administrator’s token.")
+        expect(page.locator("#session")).to_contain_text("token:read")
+        page.get_by_role("button", name="Sign out").click()
         enter(page, admin)
         expect(page.locator("#deadletters tbody tr")).to_have_count(1)
         page.reload()
-        expect(page.locator("h1")).to_have_text("weather")
-        assert page.evaluate("() => [document.cookie, localStorage.length]") == ["", 0]
-        other = visit(ground)
+        expect(page.locator("#deadletters tbody tr")).to_have_count(1)
+        assert page.evaluate("() => document.cookie + JSON.stringify(localStorage)").find("tst_") == -1
+        other = visit(http=http)
         expect(other.locator("h1")).to_have_text("This service asks for a token")
         for one in (page, other):
             one.close()
@@ -356,35 +312,4 @@ def test_a_token_opens_the_page_and_stays_in_the_tab(tmp_path: Path, visit: Call
 
 def enter(page: Page, secret: str) -> None:
     page.fill("#token", secret)
-    page.get_by_role("button", name="Use").click()
-
-
-def drawn(page: Page) -> Locator:
-    chart = page.locator(DRAWN)
-    chart.wait_for()
-    return chart
-
-
-def data(chart: Locator, name: str) -> str:
-    found = chart.get_attribute(f"data-{name}")
-    assert found is not None
-    return found
-
-
-def drag(page: Page, start: float, end: float) -> None:
-    """Select a part of the chart's width with the mouse."""
-    box = drawn(page).bounding_box()
-    assert box
-    page.mouse.move(box["x"] + box["width"] * start, box["y"] + 80)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * end, box["y"] + 90, steps=4)
-    page.mouse.up()
-
-
-def wait_for_grain(page: Page, *grains: str) -> None:
-    page.locator(", ".join(f'{DRAWN}[data-grain="{grain}"]' for grain in grains)).wait_for()
-
-
-def buckets_asked(seen: Seen) -> list[dict[str, Any]]:
-    """The questions for values, without those for the groups."""
-    return [one for one in seen.questions if "intervalUnit" in one.get("downsample", {"intervalUnit": ""})]
+    page.get_by_role("button", name="Sign in").click()

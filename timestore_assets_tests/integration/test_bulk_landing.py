@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.landing.bulk_limits import BulkLimits
-from timestore_assets.landing.report import FileReport
-from timestore_assets.landing.sharing import Share
+from timestore_assets.catalog.commits import Commits
+from timestore_assets.landing.files.context import BulkLimits, Share
+from timestore_assets.landing.files.land_report import FileReport
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Dedupe
 from timestore_assets.model.errors import StorageFullError, UnavailableError
-from timestore_assets_tests.landing_ground import Ground, dataset
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
 
 DAYS = 5
 START = datetime(2013, 1, 1)
@@ -32,8 +31,8 @@ WIDE = BulkLimits(batch_rows=10)
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
-    made = Ground.at(tmp_path, dataset(), bulk=WIDE)
+def warehouse(tmp_path: Path) -> Iterator[LandingWarehouse]:
+    made = LandingWarehouse.at(tmp_path, dataset(), bulk=WIDE)
     yield made
     made.catalog.close()
 
@@ -51,8 +50,8 @@ def table(rows: int, *, first: int = 0, **more: Any) -> pa.Table:
     )
 
 
-def drop(ground: Ground, name: str, content: pa.Table, *, group: int = 20) -> Path:
-    path = ground.inbox / name
+def drop(warehouse: LandingWarehouse, name: str, content: pa.Table, *, group: int = 20) -> Path:
+    path = warehouse.inbox / name
     pq.write_table(content, path, row_group_size=group)
     return path
 
@@ -62,134 +61,138 @@ def expected(rows: int) -> Counters:
     return Counters(read=rows, landed=rows - refused, dead_letters=refused)
 
 
-def parts_of(ground: Ground) -> list[tuple[int, int, bool]]:
+def parts_of(warehouse: LandingWarehouse) -> list[tuple[int, int, bool]]:
     """Number, end and whether it is landed of each part of the newest file."""
-    file = ground.catalog.files(1)[-1]
+    file = warehouse.catalog.files.of(1)[-1]
     assert file.source_partition_id is not None
-    return [(one.number, one.end.offset, one.done) for one in ground.catalog.chunks.of(file.source_partition_id)]
+    return [(one.number, one.end.offset, one.done) for one in warehouse.catalog.chunks.of(file.source_partition_id)]
 
 
 # --- wide commits
 
 
-def test_many_batches_make_one_segment_for_each_partition(ground: Ground) -> None:
-    report = ground.land(drop(ground, "a.parquet", table(100)))
+def test_many_batches_make_one_segment_for_each_partition(warehouse: LandingWarehouse) -> None:
+    report = warehouse.land(drop(warehouse, "a.parquet", table(100)))
     assert report.counters == expected(100)
-    segments = ground.catalog.segments(ground.record.id)
+    segments = warehouse.catalog.manifest.segments(warehouse.record.id)
     assert [segment.rows for segment in segments] == [17, 17, 17, 17, 17]
     assert (report.segments, report.parts, report.manifest_version) == (DAYS, 1, 1)
-    assert len(ground.rows()) == 85
-    assert ground.codes() == ["failed_check"] * 15
+    assert len(warehouse.rows()) == 85
+    assert warehouse.codes() == ["failed_check"] * 15
 
 
-def test_a_commit_is_made_when_enough_is_gathered(ground: Ground) -> None:
-    ground = replace(ground, bulk=replace(WIDE, commit_bytes=2000))
-    report = ground.land(drop(ground, "a.parquet", table(100)))
+def test_a_commit_is_made_when_enough_is_gathered(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=replace(WIDE, commit_bytes=2000))
+    report = warehouse.land(drop(warehouse, "a.parquet", table(100)))
     assert report.counters == expected(100)
     assert 1 < report.manifest_version < 10
 
 
-def test_a_column_found_on_the_way_ends_a_commit(ground: Ground) -> None:
+def test_a_column_found_on_the_way_ends_a_commit(warehouse: LandingWarehouse) -> None:
     extra = pa.array([None if n < 50 else n for n in range(100)], pa.int64())
-    report = ground.land(drop(ground, "a.parquet", table(100, extra=extra)))
+    report = warehouse.land(drop(warehouse, "a.parquet", table(100, extra=extra)))
     assert report.counters == expected(100)
     assert [change.column for change in report.schema_changes] == ["extra"]
     # what was gathered before it, the batch that brought it, and the rest
     assert report.manifest_version == 3
-    assert sorted(value for (value,) in ground.rows("extra") if value is not None) == [n for n in range(50, 100) if n % 7]
+    assert sorted(value for (value,) in warehouse.rows("extra") if value is not None) == [n for n in range(50, 100) if n % 7]
 
 
-def test_an_evolved_schema_makes_the_gathered_rows_judged_again(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = ground.drop("b.csv", "ts,station,temp,late\n2013-01-05T06:00:00,JFK,1,7\n")
-    commit = SqlCatalog.commit_landing
+def test_an_evolved_schema_makes_the_gathered_rows_judged_again(
+    warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = warehouse.drop("b.csv", "ts,station,temp,late\n2013-01-05T06:00:00,JFK,1,7\n")
+    commit = Commits.land
     raced: list[int] = []
 
-    def racing(catalog: SqlCatalog, batch: Any) -> int:
+    def racing(commits: Commits, batch: Any) -> int:
         if not raced:
             raced.append(1)
-            ground.land(other)
-        return commit(catalog, batch)
+            warehouse.land(other)
+        return commit(commits, batch)
 
-    monkeypatch.setattr(SqlCatalog, "commit_landing", racing)
-    report = ground.land(drop(ground, "a.parquet", table(60)))
+    monkeypatch.setattr(Commits, "land", racing)
+    report = warehouse.land(drop(warehouse, "a.parquet", table(60)))
     assert report.counters == expected(60)
-    assert len(ground.rows()) == report.counters.landed + 1
-    assert [segment.schema_version for segment in ground.catalog.segments(ground.record.id)].count(2) == DAYS + 1
-    ground.collect()
-    assert ground.catalog.known_objects() == ground.objects()
+    assert len(warehouse.rows()) == report.counters.landed + 1
+    assert [segment.schema_version for segment in warehouse.catalog.manifest.segments(warehouse.record.id)].count(2) == DAYS + 1
+    warehouse.collect()
+    assert warehouse.catalog.objects.known() == warehouse.objects()
 
 
-def test_an_outage_while_committing_is_waited_for(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = SqlCatalog.commit_landing
+def test_an_outage_while_committing_is_waited_for(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = Commits.land
     failures = iter([True, True])
 
-    def flaky(catalog: SqlCatalog, batch: Any) -> int:
+    def flaky(commits: Commits, batch: Any) -> int:
         if next(failures, False):
             raise UnavailableError("the catalog is away")
-        return commit(catalog, batch)
+        return commit(commits, batch)
 
-    monkeypatch.setattr(SqlCatalog, "commit_landing", flaky)
-    report = ground.land(drop(ground, "a.parquet", table(60)))
-    assert report.counters == expected(60) == ground.counters()
-    assert len(ground.letters()) == report.counters.dead_letters
+    monkeypatch.setattr(Commits, "land", flaky)
+    report = warehouse.land(drop(warehouse, "a.parquet", table(60)))
+    assert report.counters == expected(60) == warehouse.counters()
+    assert len(warehouse.letters()) == report.counters.dead_letters
 
 
 def test_more_partitions_than_files_could_be_open(tmp_path: Path) -> None:
-    ground = Ground.at(tmp_path, dataset(start=datetime.fromisoformat("2000-01-01T00:00Z")), bulk=replace(WIDE, batch_rows=700))
+    warehouse = LandingWarehouse.at(
+        tmp_path, dataset(start=datetime.fromisoformat("2000-01-01T00:00Z")), bulk=replace(WIDE, batch_rows=700)
+    )
     days = [datetime(2000, 1, 1) + timedelta(days=n * 997 % 1500) for n in range(3000)]
     content = pa.table({"ts": pa.array(days, pa.timestamp("us")), "station": ["JFK"] * 3000})
-    report = ground.land(drop(ground, "a.parquet", content, group=1000))
+    report = warehouse.land(drop(warehouse, "a.parquet", content, group=1000))
     assert (report.segments, report.counters.landed) == (1500, 3000)
-    ground.catalog.close()
+    warehouse.catalog.close()
 
 
 # --- parts
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
-def test_a_file_lands_in_parts(ground: Ground, parallel: int) -> None:
-    ground = replace(ground, bulk=replace(CUT, parallel=parallel))
-    report = ground.land(drop(ground, "a.parquet", table(100)))
+def test_a_file_lands_in_parts(warehouse: LandingWarehouse, parallel: int) -> None:
+    warehouse = replace(warehouse, bulk=replace(CUT, parallel=parallel))
+    report = warehouse.land(drop(warehouse, "a.parquet", table(100)))
     assert report.files[0].state == "landed"
-    assert report.counters == expected(100) == ground.counters() == ground.catalog.files(1)[0].counters
-    assert (report.parts, parts_of(ground)) == (5, [(n, 20 * n + 20, True) for n in range(5)])
-    sources = {source for source, _ in ground.places()}
+    assert report.counters == expected(100) == warehouse.counters() == warehouse.catalog.files.of(1)[0].counters
+    assert (report.parts, parts_of(warehouse)) == (5, [(n, 20 * n + 20, True) for n in range(5)])
+    sources = {source for source, _ in warehouse.places()}
     assert len(sources) == 5
-    assert len({position for _, position in ground.places()}) == 85
-    assert ground.land(ground.inbox / "a.parquet").files[0].state == "duplicate"
+    assert len({position for _, position in warehouse.places()}) == 85
+    assert warehouse.land(warehouse.inbox / "a.parquet").files[0].state == "duplicate"
 
 
-def test_a_compressed_text_stays_whole(ground: Ground) -> None:
+def test_a_compressed_text_stays_whole(warehouse: LandingWarehouse) -> None:
     import gzip
 
-    ground = replace(ground, bulk=CUT)
+    warehouse = replace(warehouse, bulk=CUT)
     content = "ts,station,temp\n" + "2013-01-05T06:00:00,JFK,1\n" * 50
-    report = ground.land(ground.drop("a.csv.gz", gzip.compress(content.encode())))
-    assert (report.counters.landed, report.parts, parts_of(ground)) == (50, 1, [])
+    report = warehouse.land(warehouse.drop("a.csv.gz", gzip.compress(content.encode())))
+    assert (report.counters.landed, report.parts, parts_of(warehouse)) == (50, 1, [])
 
 
-def test_a_file_that_replaces_stays_whole(ground: Ground) -> None:
-    ground = replace(ground, bulk=CUT, source=replace(ground.source, on_change="replace"))
-    ground.land(drop(ground, "a.parquet", table(40)))
-    report = ground.land(drop(ground, "a.parquet", table(60, first=100)))
+def test_a_file_that_replaces_stays_whole(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=CUT, source=replace(warehouse.source, on_change="replace"))
+    warehouse.land(drop(warehouse, "a.parquet", table(40)))
+    report = warehouse.land(drop(warehouse, "a.parquet", table(60, first=100)))
     assert report.files[0].state == "landed"
-    assert {station for (station,) in ground.rows("station")} == {f"S{n}" for n in range(100, 160) if n % 7}
+    assert {station for (station,) in warehouse.rows("station")} == {f"S{n}" for n in range(100, 160) if n % 7}
 
 
 def test_a_file_whose_order_of_arrival_decides_stays_whole(tmp_path: Path) -> None:
-    ground = Ground.at(tmp_path, dataset(dedupe=Dedupe(keys=("ts",), keep="last")), bulk=replace(CUT, parallel=3))
-    report = ground.land(drop(ground, "a.parquet", table(60)), drop(ground, "b.parquet", table(60, first=100)))
-    assert (report.parts, parts_of(ground)) == (2, [])
-    ground.catalog.close()
+    warehouse = LandingWarehouse.at(tmp_path, dataset(dedupe=Dedupe(keys=("ts",), keep="last")), bulk=replace(CUT, parallel=3))
+    report = warehouse.land(drop(warehouse, "a.parquet", table(60)), drop(warehouse, "b.parquet", table(60, first=100)))
+    assert (report.parts, parts_of(warehouse)) == (2, [])
+    warehouse.catalog.close()
 
 
-def test_all_parts_of_a_replaced_file_leave(ground: Ground) -> None:
-    ground = replace(ground, bulk=CUT)
-    ground.land(drop(ground, "a.parquet", table(60)))
-    changing = replace(ground, source=replace(ground.source, on_change="replace"))
-    report = changing.land(drop(ground, "a.parquet", table(10, first=100)))
+def test_all_parts_of_a_replaced_file_leave(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=CUT)
+    warehouse.land(drop(warehouse, "a.parquet", table(60)))
+    changing = replace(warehouse, source=replace(warehouse.source, on_change="replace"))
+    report = changing.land(drop(warehouse, "a.parquet", table(10, first=100)))
     assert report.files[0].state == "landed"
-    assert {station for (station,) in ground.rows("station")} == {f"S{n}" for n in range(100, 110) if n % 7}
+    assert {station for (station,) in warehouse.rows("station")} == {f"S{n}" for n in range(100, 110) if n % 7}
 
 
 def damaged(path: Path) -> Path:
@@ -203,71 +206,71 @@ def damaged(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("commit_bytes", [0, 10**9])
-def test_what_is_before_the_damage_lands_however_much_a_commit_gathers(ground: Ground, commit_bytes: int) -> None:
-    ground = replace(ground, bulk=replace(WIDE, commit_bytes=commit_bytes))
-    report = ground.land(damaged(drop(ground, "a.parquet", table(100))))
-    assert (report.files[0].state, report.counters.read, len(ground.places())) == ("quarantined", 40, 34)
+def test_what_is_before_the_damage_lands_however_much_a_commit_gathers(warehouse: LandingWarehouse, commit_bytes: int) -> None:
+    warehouse = replace(warehouse, bulk=replace(WIDE, commit_bytes=commit_bytes))
+    report = warehouse.land(damaged(drop(warehouse, "a.parquet", table(100))))
+    assert (report.files[0].state, report.counters.read, len(warehouse.places())) == ("quarantined", 40, 34)
 
 
-def test_a_full_disk_stops_landing_and_it_goes_on_later(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = drop(ground, "a.parquet", table(100))
+def test_a_full_disk_stops_landing_and_it_goes_on_later(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = drop(warehouse, "a.parquet", table(100))
     full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as patched:
-        patched.setattr("timestore_assets.landing.bulk_spill.pa.OSFile", Mock(side_effect=full))
+        patched.setattr("timestore_assets.landing.files.wide_commit.pa.OSFile", Mock(side_effect=full))
         with pytest.raises(StorageFullError, match="no room left"):
-            ground.land(path)
-    assert ground.counters() == Counters()
-    assert ground.land(path).counters == expected(100)
+            warehouse.land(path)
+    assert warehouse.counters() == Counters()
+    assert warehouse.land(path).counters == expected(100)
 
 
-def test_a_damaged_part_quarantines_the_file_and_the_rest_stays(ground: Ground) -> None:
-    ground = replace(ground, bulk=replace(CUT, parallel=2))
-    path = damaged(drop(ground, "a.parquet", table(100)))
-    report = ground.land(path)
+def test_a_damaged_part_quarantines_the_file_and_the_rest_stays(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=replace(CUT, parallel=2))
+    path = damaged(drop(warehouse, "a.parquet", table(100)))
+    report = warehouse.land(path)
     assert (report.files[0].state, report.parts) == ("quarantined", 4)
-    assert [number for number, _, done in parts_of(ground) if not done] == [2]
-    assert ground.catalog.files(1)[0].state == "quarantined"
-    assert ground.counters() == report.counters
+    assert [number for number, _, done in parts_of(warehouse) if not done] == [2]
+    assert warehouse.catalog.files.of(1)[0].state == "quarantined"
+    assert warehouse.counters() == report.counters
     assert report.counters.read == 80
-    assert ground.land(path).files[0].state == "quarantined"
-    assert ground.counters().read == 80
+    assert warehouse.land(path).files[0].state == "quarantined"
+    assert warehouse.counters().read == 80
 
 
-def test_a_copy_of_a_file_in_parts_is_a_duplicate(ground: Ground) -> None:
-    ground = replace(ground, bulk=CUT)
-    first = ground.land(drop(ground, "a.parquet", table(60)), drop(ground, "b.parquet", table(60)))
+def test_a_copy_of_a_file_in_parts_is_a_duplicate(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=CUT)
+    first = warehouse.land(drop(warehouse, "a.parquet", table(60)), drop(warehouse, "b.parquet", table(60)))
     assert sorted(file.state for file in first.files) == ["duplicate", "landed"]
-    assert ground.counters().landed == expected(60).landed
+    assert warehouse.counters().landed == expected(60).landed
 
 
-def test_parts_that_both_bring_new_columns(ground: Ground) -> None:
-    ground = replace(ground, bulk=replace(CUT, parallel=2))
+def test_parts_that_both_bring_new_columns(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=replace(CUT, parallel=2))
     extra = pa.array([n if n % 2 else None for n in range(100)], pa.int64())
     other = pa.array([f"x{n}" if n > 40 else None for n in range(100)], pa.string())
-    report = ground.land(drop(ground, "a.parquet", table(100, extra=extra, other=other)))
+    report = warehouse.land(drop(warehouse, "a.parquet", table(100, extra=extra, other=other)))
     assert report.counters == expected(100)
     assert {change.column for change in report.schema_changes} == {"extra", "other"}
-    assert sorted(x for (x,) in ground.rows("extra") if x is not None) == [n for n in range(1, 100, 2) if n % 7]
+    assert sorted(x for (x,) in warehouse.rows("extra") if x is not None) == [n for n in range(1, 100, 2) if n % 7]
 
 
 # --- several files, several runs
 
 
-def test_files_arrive_in_the_order_of_the_list(ground: Ground) -> None:
-    ground = replace(ground, bulk=replace(WIDE, parallel=3))
-    paths = [ground.drop(f"{n}.csv", f"ts,station,temp\n2013-01-05T06:00:00,S{n},1\n") for n in range(9, 0, -1)]
-    report = ground.land(*paths)
+def test_files_arrive_in_the_order_of_the_list(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=replace(WIDE, parallel=3))
+    paths = [warehouse.drop(f"{n}.csv", f"ts,station,temp\n2013-01-05T06:00:00,S{n},1\n") for n in range(9, 0, -1)]
+    report = warehouse.land(*paths)
     assert [file.address for file in report.files] == [path.name for path in paths]
-    assert [station for (station,) in ground.rows("station")] == [f"S{n}" for n in range(9, 0, -1)]
+    assert [station for (station,) in warehouse.rows("station")] == [f"S{n}" for n in range(9, 0, -1)]
 
 
-def test_runs_share_a_list(ground: Ground) -> None:
-    ground = replace(ground, bulk=replace(CUT, parallel=2))
-    paths = [drop(ground, f"{n}.parquet", table(100, first=1000 * n)) for n in range(3)]
+def test_runs_share_a_list(warehouse: LandingWarehouse) -> None:
+    warehouse = replace(warehouse, bulk=replace(CUT, parallel=2))
+    paths = [drop(warehouse, f"{n}.parquet", table(100, first=1000 * n)) for n in range(3)]
     reports: list[Any] = [None] * 3
 
     def run(index: int) -> None:
-        other = Ground.at(ground.root, ground.dataset, bulk=ground.bulk)
+        other = LandingWarehouse.at(warehouse.root, warehouse.dataset, bulk=warehouse.bulk)
         reports[index] = other.land(*paths, share=Share(index=index, of=3))
         other.catalog.close()
 
@@ -276,27 +279,27 @@ def test_runs_share_a_list(ground: Ground) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert {file.state for file in ground.catalog.files(1)} == {"landed"}
-    assert ground.counters().read == 300 == len(ground.places()) + ground.counters().dead_letters
+    assert {file.state for file in warehouse.catalog.files.of(1)} == {"landed"}
+    assert warehouse.counters().read == 300 == len(warehouse.places()) + warehouse.counters().dead_letters
     # what each of them landed adds up; what another had landed before is a duplicate to a run that sees it whole
     assert sum(report.counters.read - report.counters.duplicates for report in reports) == 300
 
 
-def test_a_run_that_shares_does_not_wait(ground: Ground) -> None:
-    path = drop(ground, "a.parquet", table(100))
-    source = ground.catalog.source(_registered(ground), "files", ground.source.address)
-    held = ground.catalog.source_partition(source.id, _sha256(path))
-    lease = ground.catalog.acquire(f"source_partition:{held.id}", holder="somebody", ttl=timedelta(minutes=5))
+def test_a_run_that_shares_does_not_wait(warehouse: LandingWarehouse) -> None:
+    path = drop(warehouse, "a.parquet", table(100))
+    source = warehouse.catalog.sources.ensure(_registered(warehouse), "files", warehouse.source.address)
+    held = warehouse.catalog.sources.partition(source.id, _sha256(path))
+    lease = warehouse.catalog.leases.acquire(f"source_partition:{held.id}", holder="somebody", ttl=timedelta(minutes=5))
     assert lease is not None
-    report = ground.land(path, share=Share(index=0, of=2))
+    report = warehouse.land(path, share=Share(index=0, of=2))
     assert (report.files[0].state, report.counters.read) == ("landing", 0)
     assert report.seconds < 20  # much less than the lease
-    ground.catalog.release(lease)
-    assert ground.land(path, share=Share(index=0, of=2)).files[0].state == "landed"
+    warehouse.catalog.leases.release(lease)
+    assert warehouse.land(path, share=Share(index=0, of=2)).files[0].state == "landed"
 
 
-def _registered(ground: Ground) -> int:
-    return ground.catalog.register(ground.dataset, actor="test").id
+def _registered(warehouse: LandingWarehouse) -> int:
+    return warehouse.catalog.datasets.register(warehouse.dataset, actor="test").id
 
 
 def _sha256(path: Path) -> str:
@@ -327,10 +330,10 @@ class Told:
 
 
 @pytest.mark.parametrize("bulk", [WIDE, CUT, replace(CUT, parallel=3)])
-def test_progress_adds_up_to_the_whole_file(ground: Ground, bulk: BulkLimits) -> None:
+def test_progress_adds_up_to_the_whole_file(warehouse: LandingWarehouse, bulk: BulkLimits) -> None:
     told = Told()
-    path = drop(ground, "a.parquet", table(100))
-    report = replace(ground, bulk=bulk).land(path, progress=told)
+    path = drop(warehouse, "a.parquet", table(100))
+    report = replace(warehouse, bulk=bulk).land(path, progress=told)
     size = path.stat().st_size
     assert told.sizes == {"a.parquet": size}
     assert [rows for _, _, rows in told.advances] == sorted(rows for _, _, rows in told.advances)

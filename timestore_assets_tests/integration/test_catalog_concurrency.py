@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import SourcePartition
-from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.errors import ConflictError
-from timestore_assets_tests.catalog_ground import WEATHER, Ground
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database, sqlite_url
+from timestore_assets_tests.support.catalog_dataset import WEATHER, CatalogDataset
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database, sqlite_url
 
 WRITERS, COMMITS = 4, 12
 SPAWN = multiprocessing.get_context("spawn")
@@ -26,21 +26,21 @@ DEADLINE = 120.0
 
 def land_many(url: str, name: str, commits: int) -> None:
     """What one writer process does: its own source partition, several commits."""
-    catalog = SqlCatalog.open(url)
-    ground = Ground.of(catalog, WEATHER)
+    catalog = Catalog.open(url)
+    catalog_dataset = CatalogDataset.of(catalog, WEATHER)
     for _ in range(commits):
-        ground.land(name, ground.segment(rows=3), ground.segment(1, rows=2))
+        catalog_dataset.land(name, catalog_dataset.segment(rows=3), catalog_dataset.segment(1, rows=2))
     catalog.close()
 
 
 def contend(url: str, name: str, wanted: int) -> int:
     """Advance one shared checkpoint until it stands at `wanted`; returns how often this writer won."""
-    catalog = SqlCatalog.open(url)
-    ground = Ground.of(catalog, WEATHER)
+    catalog = Catalog.open(url)
+    catalog_dataset = CatalogDataset.of(catalog, WEATHER)
     won = 0
-    while (partition := ground.source_partition(name)).position.offset < wanted:
+    while (partition := catalog_dataset.source_partition(name)).position.offset < wanted:
         try:
-            catalog.commit_landing(ground.batch(partition, ground.segment(rows=1)))
+            catalog.commits.land(catalog_dataset.batch(partition, catalog_dataset.segment(rows=1)))
             won += 1
         except ConflictError:
             continue
@@ -48,32 +48,32 @@ def contend(url: str, name: str, wanted: int) -> int:
     return won
 
 
-def check_whole(catalog: SqlCatalog, commits: int) -> None:
+def check_whole(catalog: Catalog, commits: int) -> None:
     """Every version holds exactly what its commit added: two segments of three and two rows."""
-    record = catalog.dataset("weather")
+    record = catalog.datasets.find("weather")
     assert record is not None
     assert record.manifest_version == commits
-    segments = catalog.segments(record.id)
+    segments = catalog.manifest.segments(record.id)
     assert sorted(segment.added_version or 0 for segment in segments) == sorted([*range(1, commits + 1)] * 2)
-    (source,) = catalog.sources(record.id)
+    (source,) = catalog.sources.of(record.id)
     assert source.counters.read == source.counters.landed == sum(segment.rows for segment in segments) == commits * 5
-    assert sum(one.rows for one in catalog.partitions(record.id)) == commits * 5
+    assert sum(one.rows for one in catalog.partitions.of(record.id)) == commits * 5
 
 
 def test_threads_with_a_catalog_each(catalog_url: str) -> None:
     open_and_register(catalog_url)
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(lambda i: land_many(catalog_url, f"writer-{i}", COMMITS), range(WRITERS), timeout=DEADLINE))
-    catalog = SqlCatalog.open(catalog_url)
+    catalog = Catalog.open(catalog_url)
     check_whole(catalog, WRITERS * COMMITS)
     catalog.close()
 
 
-def test_threads_with_one_catalog(ground: Ground) -> None:
+def test_threads_with_one_catalog(catalog_dataset: CatalogDataset) -> None:
     with ThreadPoolExecutor(8) as pool:
-        versions = list(pool.map(lambda i: ground.land(f"writer-{i % 8}-{i}"), range(40), timeout=DEADLINE))
+        versions = list(pool.map(lambda i: catalog_dataset.land(f"writer-{i % 8}-{i}"), range(40), timeout=DEADLINE))
     assert sorted(versions) == list(range(1, 41))
-    assert ground.counters().landed == ground.rows() == 400
+    assert catalog_dataset.counters().landed == catalog_dataset.rows() == 400
 
 
 def test_processes_share_a_file(sqlite_catalog_url: str) -> None:
@@ -83,7 +83,7 @@ def test_processes_share_a_file(sqlite_catalog_url: str) -> None:
     for process in processes:
         process.join(DEADLINE)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    catalog = SqlCatalog.open(sqlite_catalog_url)
+    catalog = Catalog.open(sqlite_catalog_url)
     check_whole(catalog, 3 * COMMITS)
     catalog.close()
 
@@ -92,32 +92,34 @@ def test_writers_of_one_checkpoint_take_turns(catalog_url: str) -> None:
     with ThreadPoolExecutor(3) as pool:
         won = list(pool.map(lambda _: contend(catalog_url, "shared", 30), range(3), timeout=DEADLINE))
     assert sum(won) == 30
-    catalog = SqlCatalog.open(catalog_url)
-    record = catalog.register(WEATHER, actor="test")
-    assert catalog.manifest_version(record.id) == sum(segment.rows for segment in catalog.segments(record.id)) == 30
+    catalog = Catalog.open(catalog_url)
+    record = catalog.datasets.register(WEATHER, actor="test")
+    assert catalog.manifest.version(record.id) == sum(segment.rows for segment in catalog.manifest.segments(record.id)) == 30
     catalog.close()
 
 
 def test_readers_see_whole_versions_while_builds_run(catalog_url: str) -> None:
     """Each build replaces all of a partition's rows by as many: a mix of two versions would show another sum."""
-    writer = SqlCatalog.open(catalog_url)
-    ground = Ground.of(writer)
-    ground.land("a", *(ground.segment(rows=5) for _ in range(6)))
+    writer = Catalog.open(catalog_url)
+    catalog_dataset = CatalogDataset.of(writer)
+    catalog_dataset.land("a", *(catalog_dataset.segment(rows=5) for _ in range(6)))
     done = threading.Event()
     sums: list[int] = []
 
     def read() -> None:
-        reader = SqlCatalog.open(catalog_url)
+        reader = Catalog.open(catalog_url)
         while not done.is_set() or not sums:
-            sums.append(sum(segment.rows for segment in reader.segments(ground.id, with_stats=False)))
-            sums.append(sum(one.rows for one in reader.partitions(ground.id)))
+            sums.append(sum(segment.rows for segment in reader.manifest.segments(catalog_dataset.id, with_stats=False)))
+            sums.append(sum(one.rows for one in reader.partitions.of(catalog_dataset.id)))
         reader.close()
 
     thread = threading.Thread(target=read)
     thread.start()
     try:
         for number in range(20):
-            ground.build(0, ground.live(), *(ground.sealed(rows=15 - number % 2 * 5) for _ in range(2 + number % 2)))
+            catalog_dataset.build(
+                0, catalog_dataset.live(), *(catalog_dataset.sealed(rows=15 - number % 2 * 5) for _ in range(2 + number % 2))
+            )
     finally:
         done.set()
         thread.join(DEADLINE)
@@ -125,16 +127,16 @@ def test_readers_see_whole_versions_while_builds_run(catalog_url: str) -> None:
     assert set(sums) == {30}
 
 
-def test_sessions_of_one_content_land_it_once(ground: Ground) -> None:
-    file = ground.observe("a", "1")
+def test_sessions_of_one_content_land_it_once(catalog_dataset: CatalogDataset) -> None:
+    file = catalog_dataset.observe("a", "1")
     assert file.source_partition_id is not None
-    partition = SourcePartition(id=file.source_partition_id, source_id=ground.source.id, name="1")
-    batches = [ground.batch(partition, ground.segment(), file_id=file.id, file_state="landed") for _ in range(6)]
+    partition = SourcePartition(id=file.source_partition_id, source_id=catalog_dataset.source.id, name="1")
+    batches = [catalog_dataset.file_batch(file, partition, catalog_dataset.segment()) for _ in range(6)]
     outcomes: list[str] = []
 
     def land(index: int) -> None:
         try:
-            ground.catalog.commit_landing(batches[index])
+            catalog_dataset.catalog.commits.land(batches[index])
             outcomes.append("landed")
         except ConflictError:
             outcomes.append("conflict")
@@ -142,12 +144,12 @@ def test_sessions_of_one_content_land_it_once(ground: Ground) -> None:
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(land, range(6), timeout=DEADLINE))
     assert sorted(outcomes) == ["conflict"] * 5 + ["landed"]
-    assert ground.rows() == ground.counters().read == 10
+    assert catalog_dataset.rows() == catalog_dataset.counters().read == 10
 
 
 def open_and_register(url: str) -> None:
-    catalog = SqlCatalog.open(url)
-    catalog.register(WEATHER, actor="test")
+    catalog = Catalog.open(url)
+    catalog.datasets.register(WEATHER, actor="test")
     catalog.close()
 
 
@@ -168,44 +170,44 @@ def open_by_many(url: str) -> None:
     for process in processes:
         process.join(DEADLINE)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    catalog = SqlCatalog.open(url)
-    assert [record.name for record in catalog.datasets()] == ["weather"]
-    assert len(catalog.audit()) == 1
+    catalog = Catalog.open(url)
+    assert [record.name for record in catalog.datasets.all()] == ["weather"]
+    assert len(catalog.audit.newest()) == 1
     catalog.close()
 
 
 def test_a_killed_writer_leaves_whole_commits_only(sqlite_catalog_url: str) -> None:
-    catalog = SqlCatalog.open(sqlite_catalog_url)
-    record = catalog.register(WEATHER, actor="test")
+    catalog = Catalog.open(sqlite_catalog_url)
+    record = catalog.datasets.register(WEATHER, actor="test")
     for wanted in (3, 9, 17):
         process = SPAWN.Process(target=land_many, args=(sqlite_catalog_url, f"writer-{wanted}", 10_000))
         process.start()
         deadline = time.monotonic() + DEADLINE
-        while catalog.manifest_version(record.id) < wanted:
+        while catalog.manifest.version(record.id) < wanted:
             assert time.monotonic() < deadline
             assert process.exitcode is None
         process.kill()
         process.join(DEADLINE)
-    check_whole(catalog, catalog.manifest_version(record.id))
-    assert catalog.expired_intents(older_than=timedelta(0)) == []
+    check_whole(catalog, catalog.manifest.version(record.id))
+    assert catalog.objects.collect_intents(older_than=timedelta(0)) == []
     catalog.close()
 
 
 def test_a_forked_process_opens_connections_of_its_own(sqlite_catalog_url: str) -> None:
     script = f"""
 import os, sys
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets_tests.catalog_ground import Ground
-catalog = SqlCatalog.open({sqlite_catalog_url!r})
-ground = Ground.of(catalog)
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets_tests.support.catalog_dataset import CatalogDataset
+catalog = Catalog.open({sqlite_catalog_url!r})
+ground = CatalogDataset.of(catalog)
 ground.land("parent")
 child = os.fork()
 if not child:
-    Ground.of(catalog).land("child")
+    CatalogDataset.of(catalog).land("child")
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 ground.land("parent")
-print(ground.rows(), catalog.manifest_version(ground.id))
+print(ground.rows(), catalog.manifest.version(ground.id))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE)
     assert (done.stdout.split(), done.returncode) == (["30", "3"], 0), done.stderr

@@ -16,13 +16,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.migrate import MIGRATIONS, ensure_current, revision
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.catalog.tables import HEAD, metadata
+from timestore_assets.catalog.table_columns import metadata
+from timestore_assets.catalog.tables import HEAD
 from timestore_assets.model.errors import InputError, RefusedError
-from timestore_assets_tests.catalog_ground import WEATHER
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database, sqlite_url
+from timestore_assets_tests.support.catalog_dataset import WEATHER
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database, sqlite_url
 
 
 @pytest.fixture
@@ -49,19 +50,24 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     assert database.read(revision) == HEAD
 
 
-def test_a_catalog_of_a_newer_version_is_refused(database: Database, catalog_url: str) -> None:
-    database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+@pytest.mark.parametrize(
+    ("stamp", "message"), [("9999", r"revision 9999.*update timestore"), ("0005", r"0005, of before .* to revision 0008")]
+)
+def test_a_catalog_of_a_version_that_is_unknown_is_refused(
+    database: Database, catalog_url: str, stamp: str, message: str
+) -> None:
+    database.write(lambda connection: connection.execute(text(f"UPDATE alembic_version SET version_num = '{stamp}'")))
     try:
-        with pytest.raises(RefusedError, match=r"revision 9999.*update timestore"):
-            SqlCatalog.open(catalog_url)
+        with pytest.raises(RefusedError, match=message):
+            Catalog.open(catalog_url)
     finally:
         database.write(lambda connection: connection.execute(text(f"UPDATE alembic_version SET version_num = '{HEAD}'")))
 
 
 def test_opening_a_current_catalog_does_not_import_alembic(sqlite_catalog_url: str) -> None:
     script = (
-        "import sys; from timestore_assets.catalog.sql import SqlCatalog; "
-        f"SqlCatalog.open({sqlite_catalog_url!r}).datasets(); "
+        "import sys; from timestore_assets.catalog.catalog import Catalog; "
+        f"Catalog.open({sqlite_catalog_url!r}).datasets.all(); "
         "print([name for name in ('alembic', 'psycopg', 'pyarrow', 'duckdb') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
@@ -70,22 +76,22 @@ def test_opening_a_current_catalog_does_not_import_alembic(sqlite_catalog_url: s
 
 def test_two_catalogs_in_one_postgresql_database(postgres: PostgresServer) -> None:
     with fresh_database(postgres) as url:
-        first, second = SqlCatalog.open(url, schema="one"), SqlCatalog.open(url, schema="two")
-        first.register(WEATHER, actor="test")
-        assert [record.name for record in first.datasets()] == ["weather"]
-        assert second.datasets() == []
+        first, second = Catalog.open(url, schema="one"), Catalog.open(url, schema="two")
+        first.datasets.register(WEATHER, actor="test")
+        assert [record.name for record in first.datasets.all()] == ["weather"]
+        assert second.datasets.all() == []
         first.close()
         second.close()
 
 
 def test_a_schema_name_is_not_sql(postgres: PostgresServer) -> None:
     with pytest.raises(InputError, match="lower-case"):
-        SqlCatalog.open(postgres.url("postgres"), schema='x"; DROP SCHEMA public; --')
+        Catalog.open(postgres.url("postgres"), schema='x"; DROP SCHEMA public; --')
 
 
 def test_a_restored_backup_is_in_wal_mode_again(sqlite_catalog_url: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as original:
         original.execute("VACUUM INTO ?", [str(tmp_path / "backup.sqlite")])
-    SqlCatalog.open(sqlite_url(tmp_path / "backup.sqlite")).close()
+    Catalog.open(sqlite_url(tmp_path / "backup.sqlite")).close()
     with closing(sqlite3.connect(tmp_path / "backup.sqlite")) as restored:
         assert restored.execute("PRAGMA journal_mode").fetchone() == ("wal",)

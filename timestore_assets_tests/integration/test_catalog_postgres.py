@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.postgres import PostgresLimits
-from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.errors import InputError, UnavailableError, UnknownOutcomeError
-from timestore_assets_tests.catalog_ground import Ground
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database
-from timestore_assets_tests.postgres_proxy import Cut, PostgresProxy, postgres_proxy
+from timestore_assets_tests.support.catalog_dataset import CatalogDataset
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database
+from timestore_assets_tests.support.postgres_proxy import Cut, PostgresProxy, postgres_proxy
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def ground(url: str) -> Iterator[Ground]:
-    catalog = SqlCatalog.open(url)
-    yield Ground.of(catalog)
+def catalog_dataset(url: str) -> Iterator[CatalogDataset]:
+    catalog = Catalog.open(url)
+    yield CatalogDataset.of(catalog)
     catalog.close()
 
 
@@ -38,9 +38,9 @@ def proxy(postgres: PostgresServer) -> Iterator[PostgresProxy]:
 
 
 @pytest.fixture
-def behind_proxy(url: str, proxy: PostgresProxy) -> Iterator[Ground]:
-    catalog = SqlCatalog.open(proxy.url(str(make_url(url).database)))
-    yield Ground.of(catalog)
+def behind_proxy(url: str, proxy: PostgresProxy) -> Iterator[CatalogDataset]:
+    catalog = Catalog.open(proxy.url(str(make_url(url).database)))
+    yield CatalogDataset.of(catalog)
     catalog.close()
 
 
@@ -58,48 +58,50 @@ def waiting_for_locks(url: str) -> int:
         return int(found)
 
 
-def test_a_server_that_is_stopped_and_started_again_is_waited_for(postgres: PostgresServer, ground: Ground) -> None:
-    ground.land()
-    batch = ground.batch(ground.source_partition(), ground.segment())
+def test_a_server_that_is_stopped_and_started_again_is_waited_for(
+    postgres: PostgresServer, catalog_dataset: CatalogDataset
+) -> None:
+    catalog_dataset.land()
+    batch = catalog_dataset.batch(catalog_dataset.source_partition(), catalog_dataset.segment())
     results: list[int] = []
     with postgres.stopped():
-        thread = threading.Thread(target=lambda: results.append(ground.catalog.commit_landing(batch)))
+        thread = threading.Thread(target=lambda: results.append(catalog_dataset.catalog.commits.land(batch)))
         thread.start()
         thread.join(0.3)
         assert thread.is_alive(), "the commit must wait for the server"
     thread.join(30)
     assert results == [2]
-    assert (ground.rows(), ground.counters().read) == (20, 20)
+    assert (catalog_dataset.rows(), catalog_dataset.counters().read) == (20, 20)
 
 
-def test_a_server_that_stays_away_is_one_clear_sentence(postgres: PostgresServer, ground: Ground) -> None:
-    ground.catalog._database.reconnect_seconds = 0.1
+def test_a_server_that_stays_away_is_one_clear_sentence(postgres: PostgresServer, catalog_dataset: CatalogDataset) -> None:
+    catalog_dataset.catalog.database.reconnect_seconds = 0.1
     with postgres.stopped():
         with pytest.raises(UnavailableError, match=r"catalog test_\d+ on PostgreSQL .* can't be reached"):
-            ground.live()
-        ground.catalog._database.reconnect_seconds = 3600
+            catalog_dataset.live()
+        catalog_dataset.catalog.database.reconnect_seconds = 3600
         with pytest.raises(UnavailableError):  # the next in line is told at once
-            ground.live()
-    assert ground.live() == []
+            catalog_dataset.live()
+    assert catalog_dataset.live() == []
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-def test_a_connection_cut_during_commit_is_settled(behind_proxy: Ground, proxy: PostgresProxy, cut: Cut) -> None:
+def test_a_connection_cut_during_commit_is_settled(behind_proxy: CatalogDataset, proxy: PostgresProxy, cut: Cut) -> None:
     batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
     proxy.cut = cut
-    assert behind_proxy.catalog.commit_landing(batch) == 1
+    assert behind_proxy.catalog.commits.land(batch) == 1
     assert proxy.cuts == 1
     assert (behind_proxy.rows(), behind_proxy.counters().read) == (10, 10)
 
 
 def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(
-    behind_proxy: Ground, proxy: PostgresProxy, url: str
+    behind_proxy: CatalogDataset, proxy: PostgresProxy, url: str
 ) -> None:
     """Taking it for lost, as its token can't be seen yet, would end in a conflict with ourselves."""
     batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
     results: list[int] = []
     proxy.cut = "held"
-    thread = threading.Thread(target=lambda: results.append(behind_proxy.catalog.commit_landing(batch)))
+    thread = threading.Thread(target=lambda: results.append(behind_proxy.catalog.commits.land(batch)))
     thread.start()
     wait_for(lambda: waiting_for_locks(url) == 1)
     proxy.release.set()
@@ -108,25 +110,27 @@ def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(
     assert (behind_proxy.rows(), behind_proxy.counters().read) == (10, 10)
 
 
-def test_a_connection_cut_in_the_middle_of_a_transaction_is_done_again(behind_proxy: Ground, proxy: PostgresProxy) -> None:
+def test_a_connection_cut_in_the_middle_of_a_transaction_is_done_again(
+    behind_proxy: CatalogDataset, proxy: PostgresProxy
+) -> None:
     batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
     proxy.cut, proxy.at = "after", b"INSERT INTO segments"
-    assert behind_proxy.catalog.commit_landing(batch) == 1
+    assert behind_proxy.catalog.commits.land(batch) == 1
     assert proxy.cuts == 1
     assert (behind_proxy.rows(), behind_proxy.counters().read) == (10, 10)
 
 
 def test_a_commit_whose_server_does_not_come_back_is_unknown(
-    postgres: PostgresServer, behind_proxy: Ground, proxy: PostgresProxy
+    postgres: PostgresServer, behind_proxy: CatalogDataset, proxy: PostgresProxy
 ) -> None:
-    behind_proxy.catalog._database.reconnect_seconds = 0.1
+    behind_proxy.catalog.database.reconnect_seconds = 0.1
     batch = behind_proxy.batch(behind_proxy.source_partition(), behind_proxy.segment())
     proxy.cut = "held"
     caught: list[BaseException] = []
 
     def commit() -> None:
         try:
-            behind_proxy.catalog.commit_landing(batch)
+            behind_proxy.catalog.commits.land(batch)
         except UnknownOutcomeError as error:
             caught.append(error)
 
@@ -140,28 +144,28 @@ def test_a_commit_whose_server_does_not_come_back_is_unknown(
 
 
 def test_a_statement_may_not_take_for_ever(url: str) -> None:
-    catalog = SqlCatalog.open(url, limits=PostgresLimits(statement_seconds=0.1))
+    catalog = Catalog.open(url, limits=PostgresLimits(statement_seconds=0.1))
     with pytest.raises(UnavailableError, match="raise TIMESTORE_DATABASE_STATEMENT_TIMEOUT_SECONDS"):
-        catalog._database.read(lambda connection: connection.execute(text("SELECT pg_sleep(20)")))
+        catalog.database.read(lambda connection: connection.execute(text("SELECT pg_sleep(20)")))
     catalog.close()
 
 
-def test_a_transaction_that_was_left_open_frees_what_it_locked(url: str, ground: Ground) -> None:
-    stuck = SqlCatalog.open(url, limits=PostgresLimits(statement_seconds=0.2))
-    with stuck._database.engine.connect() as connection:
+def test_a_transaction_that_was_left_open_frees_what_it_locked(url: str, catalog_dataset: CatalogDataset) -> None:
+    stuck = Catalog.open(url, limits=PostgresLimits(statement_seconds=0.2))
+    with stuck.database.engine.connect() as connection:
         connection.execute(text("SELECT id FROM datasets FOR UPDATE"))
-        assert ground.land() == 1
+        assert catalog_dataset.land() == 1
         connection.invalidate()
     stuck.close()
 
 
 def test_a_pool_is_as_large_as_it_is_said_to_be(url: str) -> None:
-    catalog = SqlCatalog.open(url, limits=PostgresLimits(pool_size=1, overflow=1))
-    engine = catalog._database.engine
-    engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+    catalog = Catalog.open(url, limits=PostgresLimits(pool_size=1, overflow=1))
+    engine = catalog.database.engine
+    engine.pool._timeout = 0.1  # type: ignore[attr-defined] # of a QueuePool, to wait less
     with engine.connect(), engine.connect(), pytest.raises(UnavailableError, match="too many connections"):
-        catalog.datasets()
-    assert catalog.datasets() == []
+        catalog.datasets.all()
+    assert catalog.datasets.all() == []
     catalog.close()
 
 
@@ -171,8 +175,8 @@ def test_two_schemas_and_other_tables_in_one_database(postgres: PostgresServer) 
             other.execute("CREATE TABLE datasets (mine text)")
             other.execute("CREATE TABLE alembic_version (version_num text)")
             other.execute("INSERT INTO alembic_version VALUES ('somebody else''s')")
-        one, two = (SqlCatalog.open(url, schema=schema) for schema in ("one", "two"))
-        first, second = Ground.of(one), Ground.of(two)
+        one, two = (Catalog.open(url, schema=schema) for schema in ("one", "two"))
+        first, second = CatalogDataset.of(one), CatalogDataset.of(two)
         first.land()
         assert (first.rows(), second.rows()) == (10, 0)
         second.land()
@@ -191,10 +195,10 @@ def test_a_user_who_may_not_make_the_schema_is_told_and_may_use_one_made_for_the
         with psycopg.connect(url, autocommit=True) as admin:
             admin.execute("CREATE ROLE guest LOGIN")
             with pytest.raises(InputError, match=r"permission denied for database .* check TIMESTORE_DATABASE_URL"):
-                SqlCatalog.open(as_guest)
+                Catalog.open(as_guest)
             admin.execute("CREATE SCHEMA timestore AUTHORIZATION guest")
-        catalog = SqlCatalog.open(as_guest)
-        assert catalog.datasets() == []
+        catalog = Catalog.open(as_guest)
+        assert catalog.datasets.all() == []
         catalog.close()
         with psycopg.connect(url, autocommit=True) as admin:
             admin.execute("DROP OWNED BY guest")
@@ -203,4 +207,4 @@ def test_a_user_who_may_not_make_the_schema_is_told_and_may_use_one_made_for_the
 
 def test_a_schema_that_needs_quoting_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="can't be the catalog's schema"):
-        SqlCatalog.open(url, schema='x"; DROP SCHEMA timestore; --')
+        Catalog.open(url, schema='x"; DROP SCHEMA timestore; --')

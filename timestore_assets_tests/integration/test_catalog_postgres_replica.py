@@ -12,23 +12,24 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from timestore_assets.catalog.opening import open_catalog
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.open_catalog import open_catalog
 from timestore_assets.catalog.replica import Replica
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.snapshot_pin import UNPINNED, SnapshotPin
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import DOUBLE
 from timestore_assets.settings import Settings
-from timestore_assets_tests.catalog_ground import WEATHER, Ground, day
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database, postgres_server
+from timestore_assets_tests.support.catalog_dataset import WEATHER, CatalogDataset, day
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database, postgres_server
 
 
 @dataclass
 class Pair:
     """A primary, and a copy of what it was at version 2 that no longer follows it."""
 
-    ground: Ground
-    read: Callable[[], SqlCatalog]
+    ground: CatalogDataset
+    read: Callable[[], Catalog]
     server: PostgresServer
 
 
@@ -47,14 +48,14 @@ def pair(postgres: PostgresServer, postgres_template: str, second_server: Postgr
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres, template=postgres_template))
         behind = stack.enter_context(fresh_database(second_server))
-        catalog = SqlCatalog.open(url)
+        catalog = Catalog.open(url)
         stack.callback(catalog.close)
-        ground = Ground.of(catalog)
+        ground = CatalogDataset.of(catalog)
         ground.land("a", *(ground.segment(number) for number in range(3)))
         ground.land("b")
         copy(postgres, database(url), behind)
 
-        def read() -> SqlCatalog:
+        def read() -> Catalog:
             nobody = make_url(behind).set(username=None).render_as_string()
             opened = open_catalog(Settings(database_url=SecretStr(url), database_read_url=SecretStr(nobody)))
             stack.callback(opened.close)
@@ -65,7 +66,7 @@ def pair(postgres: PostgresServer, postgres_template: str, second_server: Postgr
 
 def copy(server: PostgresServer, name: str, target: str) -> None:
     """Let the target hold what the database holds now."""
-    SqlCatalog.open(target).close()
+    Catalog.open(target).close()
     tables = (
         "datasets",
         "dataset_schemas",
@@ -86,7 +87,7 @@ def copy(server: PostgresServer, name: str, target: str) -> None:
                     into.write(row)
 
 
-def replica_of(catalog: SqlCatalog) -> Replica:
+def replica_of(catalog: Catalog) -> Replica:
     assert catalog.replica is not None
     return catalog.replica
 
@@ -96,49 +97,49 @@ def test_versions_that_the_replica_has_are_read_there(pair: Pair) -> None:
     catalog = pair.read()
     asked = replica_of(catalog)
     for version in (1, 2):
-        assert catalog.segments(pair.ground.id, version=version) == [
+        assert catalog.manifest.segments(pair.ground.id, version=version) == [
             replace(one, removed_version=None) for one in pair.ground.live(version)
         ]
-        assert catalog.segment_count(pair.ground.id, version=version) == len(pair.ground.live(version))
-        assert catalog.retracted(pair.ground.id, version=version) == frozenset()
-    assert catalog.schema(pair.ground.id, 1) == pair.ground.catalog.schema(pair.ground.id, 1)
+        assert catalog.manifest.count(pair.ground.id, version=version) == len(pair.ground.live(version))
+        assert catalog.manifest.retracted(pair.ground.id, version=version) == frozenset()
+    assert catalog.datasets.schema(pair.ground.id, 1) == pair.ground.catalog.datasets.schema(pair.ground.id, 1)
     assert (asked.answered, asked.passed_on) == (7, 0)
 
 
 def test_newer_versions_and_the_newest_come_from_the_primary(pair: Pair) -> None:
     wider = replace(WEATHER, schema=Schema(columns=(*WEATHER.schema.columns, Column(name="dew", type=DOUBLE, nullable=True))))
-    pair.ground.catalog.register(wider, actor="test")
+    pair.ground.catalog.datasets.register(wider, actor="test")
     pair.ground.land("c")
     catalog = pair.read()
-    assert len(catalog.segments(pair.ground.id, version=3)) == 5
-    assert catalog.segment_count(pair.ground.id, version=3) == 5
+    assert len(catalog.manifest.segments(pair.ground.id, version=3)) == 5
+    assert catalog.manifest.count(pair.ground.id, version=3) == 5
     assert replica_of(catalog).passed_on == 2
-    assert len(catalog.segments(pair.ground.id)) == 5
-    assert catalog.schema(pair.ground.id, 2).names == (*WEATHER.schema.names, "dew")
+    assert len(catalog.manifest.segments(pair.ground.id)) == 5
+    assert catalog.datasets.schema(pair.ground.id, 2).names == (*WEATHER.schema.names, "dew")
     assert replica_of(catalog).answered == 0
-    version, lease = catalog.pin(pair.ground.id, version=None, holder="query", ttl=timedelta(minutes=1))
+    version, lease = catalog.versions.pin(pair.ground.id, version=None, holder="query", ttl=timedelta(minutes=1))
     assert version == 3
-    catalog.release(lease)
+    catalog.leases.release(lease)
 
 
 def test_a_replica_that_is_away_is_left_alone_for_a_while(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     catalog = pair.read()
     asked = replica_of(catalog)
     with pair.server.stopped():
-        assert len(catalog.segments(pair.ground.id, version=2)) == 4
+        assert len(catalog.manifest.segments(pair.ground.id, version=2)) == 4
         assert asked.passed_on == 1
     assert "queries plan by the primary for a while" in caplog.text
-    assert len(catalog.segments(pair.ground.id, version=2)) == 4
+    assert len(catalog.manifest.segments(pair.ground.id, version=2)) == 4
     assert (asked.answered, asked.passed_on) == (0, 2), "it rests, though it is back"
     asked._rests_until = 0.0
-    assert len(catalog.segments(pair.ground.id, version=2)) == 4
+    assert len(catalog.manifest.segments(pair.ground.id, version=2)) == 4
     assert asked.answered == 1
 
 
 def test_a_replica_without_our_tables_is_passed_over(pair: Pair) -> None:
     with fresh_database(pair.server) as empty:
-        catalog = SqlCatalog.open(pair.ground.catalog._database.engine.url.render_as_string(False), read_url=empty)
-        assert len(catalog.segments(pair.ground.id, version=2)) == 4
+        catalog = Catalog.open(pair.ground.catalog.database.engine.url.render_as_string(False), read_url=empty)
+        assert len(catalog.manifest.segments(pair.ground.id, version=2)) == 4
         assert replica_of(catalog).answered == 0
         catalog.close()
 
@@ -146,7 +147,7 @@ def test_a_replica_without_our_tables_is_passed_over(pair: Pair) -> None:
 @pytest.mark.parametrize("url", ["sqlite:////tmp/x.db", "no url at all", "postgresql://ada:s3cret@host:port/x"])
 def test_what_can_be_no_replica_is_named(url: str, sqlite_catalog_url: str) -> None:
     with pytest.raises(InputError, match="TIMESTORE_DATABASE_READ_URL") as caught:
-        SqlCatalog.open(sqlite_catalog_url, read_url=url)
+        Catalog.open(sqlite_catalog_url, read_url=url)
     assert "s3cret" not in str(caught.value)
 
 
@@ -155,12 +156,16 @@ def test_a_standby_answers_queries_and_takes_no_writes(pair: Pair) -> None:
     behind = replica_of(pair.read())._database.engine.url.render_as_string(hide_password=False)
     with as_standby(pair.server):
         catalog = pair.read()
-        assert len(catalog.segments(pair.ground.id, version=2)) == 4
+        assert len(catalog.manifest.segments(pair.ground.id, version=2)) == 4
         assert replica_of(catalog).answered == 1
-        mistaken = SqlCatalog.open(behind)
-        assert mistaken.datasets() != []
+        mistaken = Catalog.open(behind)
+        assert mistaken.datasets.all() != []
         with pytest.raises(UnavailableError, match="takes no writes, as a replica does"):
-            mistaken.begin_session(pair.ground.id, "landing", holder="test", ttl=timedelta(minutes=1))
+            mistaken.sessions.begin(pair.ground.id, "landing", holder="test", ttl=timedelta(minutes=1))
+        # but it can be read, at the price of a version that nothing protects
+        pin = SnapshotPin(mistaken, pair.ground.id, version=None, holder="reader", ttl=timedelta(minutes=1))
+        assert (pin.version, pin.risk) == (2, UNPINNED)
+        pin.release()
         mistaken.close()
 
 

@@ -13,11 +13,10 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from timestore_assets.catalog.database_address import database_url, url_of_secret, with_login_of
-from timestore_assets.catalog.opening import open_catalog
+from timestore_assets.catalog.open_catalog import database_url, open_catalog, url_of_secret, with_login_of
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.settings import Settings
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database
 
 Keep = Callable[[str, str], None]
 RDS = {
@@ -62,7 +61,7 @@ def keep(secrets_manager: str, monkeypatch: pytest.MonkeyPatch) -> Keep:
 
 
 def settings(**how: str | SecretStr) -> Settings:
-    return Settings(**how)  # type: ignore[arg-type]
+    return Settings(**how)
 
 
 def test_the_json_that_rds_keeps_and_a_plain_url(keep: Keep) -> None:
@@ -108,7 +107,7 @@ def test_a_rotated_password_is_taken_up_by_new_connections(keep: Keep, postgres:
         url = make_url(address)
         keep("rotated", url.set(password="old").render_as_string(False))
         catalog = open_catalog(settings(database_url_secret="rotated"))
-        engine = catalog._database.engine
+        engine = catalog.database.engine
         connect, tried = engine.dialect.connect, []
 
         # the tests' server asks nobody for a password
@@ -119,8 +118,8 @@ def test_a_rotated_password_is_taken_up_by_new_connections(keep: Keep, postgres:
             return connect(*args, **how)
 
         keep("rotated", url.set(password="new").render_as_string(False))
-        engine.dialect.connect = checking  # type: ignore[method-assign]
+        engine.dialect.connect = checking  # type: ignore[assignment, method-assign] # the test listens in
         engine.dispose()
-        assert catalog.datasets() == []
+        assert catalog.datasets.all() == []
         assert tried == ["old", "new"]
         catalog.close()

@@ -8,88 +8,98 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from timestore_assets.catalog.records import NewIngestion
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.commit_values import NewIngestion
 from timestore_assets.catalog.service_records import SavedQuery
-from timestore_assets.catalog.sql import SqlCatalog
 from timestore_assets.model.errors import ConflictError, InputError
-from timestore_assets_tests.catalog_ground import HOUR, WEATHER, Ground
+from timestore_assets_tests.support.catalog_dataset import HOUR, WEATHER, CatalogDataset
 
 NONE = timedelta(0)
 
 
 def wanted(name: str, key: str | None = None, **changes: object) -> NewIngestion:
     made = NewIngestion(id=name, key=key, digest=f"digest-{name}", outcome={"landed": 10}, actor="token:a")
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 # --- ingestions
 
 
-def test_an_ingestion_is_settled_by_the_commit_that_lands_it(ground: Ground) -> None:
-    version = ground.land("a", ingestions=(wanted("one", key="k"),))
-    found = ground.catalog.ingestions.find("one")
+def test_an_ingestion_is_settled_by_the_commit_that_lands_it(catalog_dataset: CatalogDataset) -> None:
+    version = catalog_dataset.land_of_requests(wanted("one", key="k"))
+    found = catalog_dataset.catalog.ingestions.find("one")
     assert found is not None
     assert (found.state, found.dataset, found.key, found.outcome) == ("landed", "weather", "k", {"landed": 10})
     assert (found.manifest_version, found.actor, found.settled_at is not None) == (version, "token:a", True)
-    assert ground.catalog.ingestions.with_keys(ground.id, ["k", "other"]) == {"k": found}
+    assert catalog_dataset.catalog.ingestions.with_keys(catalog_dataset.id, ["k", "other"]) == {"k": found}
 
 
-def test_a_commit_whose_key_is_used_by_now_writes_nothing(ground: Ground) -> None:
-    ground.land("a", ingestions=(wanted("one", key="k"),))
-    before = (ground.live(), ground.counters(), ground.catalog.manifest_version(ground.id), len(ground.catalog.audit()))
+def test_a_commit_whose_key_is_used_by_now_writes_nothing(catalog_dataset: CatalogDataset) -> None:
+    catalog_dataset.land_of_requests(wanted("one", key="k"))
+    before = (
+        catalog_dataset.live(),
+        catalog_dataset.counters(),
+        catalog_dataset.catalog.manifest.version(catalog_dataset.id),
+        len(catalog_dataset.catalog.audit.newest()),
+    )
     with pytest.raises(ConflictError, match="key"):
-        ground.land("a", ingestions=(wanted("two", key="free"), wanted("three", key="k")))
-    after = (ground.live(), ground.counters(), ground.catalog.manifest_version(ground.id), len(ground.catalog.audit()))
+        catalog_dataset.land_of_requests(wanted("two", key="free"), wanted("three", key="k"))
+    after = (
+        catalog_dataset.live(),
+        catalog_dataset.counters(),
+        catalog_dataset.catalog.manifest.version(catalog_dataset.id),
+        len(catalog_dataset.catalog.audit.newest()),
+    )
     assert after == before
-    assert ground.catalog.ingestions.find("two") is ground.catalog.ingestions.find("three") is None
+    assert catalog_dataset.catalog.ingestions.find("two") is catalog_dataset.catalog.ingestions.find("three") is None
 
 
-def test_ingestions_without_a_key_never_meet(ground: Ground) -> None:
-    ground.land("a", ingestions=(wanted("one"), wanted("two")))
-    assert ground.catalog.ingestions.find("one") != ground.catalog.ingestions.find("two")
+def test_ingestions_without_a_key_never_meet(catalog_dataset: CatalogDataset) -> None:
+    catalog_dataset.land_of_requests(wanted("one"), wanted("two"))
+    assert catalog_dataset.catalog.ingestions.find("one") != catalog_dataset.catalog.ingestions.find("two")
 
 
-def test_an_announced_ingestion_waits_and_is_settled_once(ground: Ground) -> None:
+def test_an_announced_ingestion_waits_and_is_settled_once(catalog_dataset: CatalogDataset) -> None:
     one = wanted("one", key="k", outcome={})
-    assert ground.catalog.ingestions.announce(ground.id, ground.session, one)
-    assert not ground.catalog.ingestions.announce(ground.id, ground.session, wanted("two", key="k"))
-    found = ground.catalog.ingestions.find("one")
+    assert catalog_dataset.catalog.ingestions.announce(catalog_dataset.id, catalog_dataset.session, one)
+    assert not catalog_dataset.catalog.ingestions.announce(catalog_dataset.id, catalog_dataset.session, wanted("two", key="k"))
+    found = catalog_dataset.catalog.ingestions.find("one")
     assert found is not None
     assert (found.state, found.outcome, found.manifest_version) == ("pending", {}, None)
-    ground.land("a", ingestions=(replace(one, announced=True, outcome={"landed": 10}),))
-    settled = ground.catalog.ingestions.find("one")
+    catalog_dataset.land_of_requests(replace(one, announced=True, outcome={"landed": 10}))
+    settled = catalog_dataset.catalog.ingestions.find("one")
     assert settled is not None
     assert (settled.state, settled.outcome) == ("landed", {"landed": 10})
     with pytest.raises(ConflictError, match="settled by somebody else"):
-        ground.land("a", ingestions=(replace(one, announced=True),))
+        catalog_dataset.land_of_requests(replace(one, announced=True))
 
 
-def test_what_a_dead_session_announced_is_abandoned_and_its_key_is_free(ground: Ground) -> None:
-    catalog = ground.catalog
-    dead = catalog.begin_session(ground.id, "landing", holder="dead", ttl=NONE)
-    assert catalog.ingestions.announce(ground.id, dead, wanted("one", key="k"))
+def test_what_a_dead_session_announced_is_abandoned_and_its_key_is_free(catalog_dataset: CatalogDataset) -> None:
+    catalog = catalog_dataset.catalog
+    dead = catalog.sessions.begin(catalog_dataset.id, "landing", holder="dead", ttl=NONE)
+    assert catalog.ingestions.announce(catalog_dataset.id, dead, wanted("one", key="k"))
     found = catalog.ingestions.find("one")
     assert found is not None and found.state == "abandoned"
-    assert catalog.ingestions.with_keys(ground.id, ["k"]) == {}
-    assert catalog.ingestions.announce(ground.id, ground.session, wanted("two", key="k"))
+    assert catalog.ingestions.with_keys(catalog_dataset.id, ["k"]) == {}
+    assert catalog.ingestions.announce(catalog_dataset.id, catalog_dataset.session, wanted("two", key="k"))
     assert catalog.ingestions.find("one") is None
     # the dead one wakes up: it must not land what its client has sent again
     with pytest.raises(ConflictError):
-        ground.land("a", ingestions=(wanted("one", key="k", announced=True),))
+        catalog_dataset.land_of_requests(wanted("one", key="k", announced=True))
 
 
-def test_a_landed_ingestion_outlives_its_session(ground: Ground) -> None:
-    ground.land("a", ingestions=(wanted("one", key="k"),))
-    ground.catalog.end_session(ground.session)
-    assert set(ground.catalog.ingestions.with_keys(ground.id, ["k"])) == {"k"}
+def test_a_landed_ingestion_outlives_its_session(catalog_dataset: CatalogDataset) -> None:
+    catalog_dataset.land_of_requests(wanted("one", key="k"))
+    catalog_dataset.catalog.sessions.end(catalog_dataset.session)
+    assert set(catalog_dataset.catalog.ingestions.with_keys(catalog_dataset.id, ["k"])) == {"k"}
 
 
-def test_old_ingestions_are_forgotten_but_not_those_that_wait(ground: Ground) -> None:
-    catalog = ground.catalog
-    ground.land("a", ingestions=(wanted("landed", key="k"),))
-    catalog.ingestions.announce(ground.id, ground.session, wanted("waiting"))
-    dead = catalog.begin_session(ground.id, "landing", holder="dead", ttl=NONE)
-    catalog.ingestions.announce(ground.id, dead, wanted("abandoned"))
+def test_old_ingestions_are_forgotten_but_not_those_that_wait(catalog_dataset: CatalogDataset) -> None:
+    catalog = catalog_dataset.catalog
+    catalog_dataset.land_of_requests(wanted("landed", key="k"))
+    catalog.ingestions.announce(catalog_dataset.id, catalog_dataset.session, wanted("waiting"))
+    dead = catalog.sessions.begin(catalog_dataset.id, "landing", holder="dead", ttl=NONE)
+    catalog.ingestions.announce(catalog_dataset.id, dead, wanted("abandoned"))
     assert catalog.ingestions.forget(older_than=HOUR) == 0
     assert catalog.ingestions.forget(older_than=-HOUR) == 2
     assert [name for name in ("landed", "waiting", "abandoned") if catalog.ingestions.find(name)] == ["waiting"]
@@ -98,7 +108,7 @@ def test_old_ingestions_are_forgotten_but_not_those_that_wait(ground: Ground) ->
 # --- tokens
 
 
-def test_a_token_is_found_by_its_digest_and_says_when_it_was_revoked(catalog: SqlCatalog) -> None:
+def test_a_token_is_found_by_its_digest_and_says_when_it_was_revoked(catalog: Catalog) -> None:
     until = datetime(2030, 1, 1, tzinfo=UTC)
     made = catalog.tokens.add(name="loader", digest="d1", scopes=["a:read", "a:write"], expires_at=until, actor="local")
     assert (made.scopes, made.expires_at, made.revoked_at) == (("a:read", "a:write"), until, None)
@@ -107,11 +117,11 @@ def test_a_token_is_found_by_its_digest_and_says_when_it_was_revoked(catalog: Sq
     revoked = catalog.tokens.revoke("loader", actor="local")
     assert revoked.revoked_at is not None
     assert catalog.tokens.revoke("loader", actor="local") == revoked == catalog.tokens.find("d1")
-    assert [row["action"] for row in catalog.audit()] == ["token_revoked", "token_created"]
-    assert "d1" not in str(catalog.audit())
+    assert [row["action"] for row in catalog.audit.newest()] == ["token_revoked", "token_created"]
+    assert "d1" not in str(catalog.audit.newest())
 
 
-def test_a_token_name_is_never_used_twice(catalog: SqlCatalog) -> None:
+def test_a_token_name_is_never_used_twice(catalog: Catalog) -> None:
     catalog.tokens.add(name="loader", digest="d1", scopes=[], expires_at=None, actor="local")
     catalog.tokens.revoke("loader", actor="local")
     with pytest.raises(InputError, match="already"):
@@ -128,7 +138,7 @@ HOT = SavedQuery(
 )
 
 
-def test_a_saved_query_changes_only_at_the_version_one_has_seen(catalog: SqlCatalog) -> None:
+def test_a_saved_query_changes_only_at_the_version_one_has_seen(catalog: Catalog) -> None:
     first = catalog.saved_queries.put(HOT, if_version=0)
     assert (first.version, first.parameters, first.datasets) == (1, {"at": {"type": "int"}}, ("weather",))
     with pytest.raises(ConflictError, match="version 1, not at version 0"):
@@ -144,7 +154,7 @@ def test_a_saved_query_changes_only_at_the_version_one_has_seen(catalog: SqlCata
     assert catalog.saved_queries.listed() == []
 
 
-def test_of_many_who_saw_the_same_version_one_changes_it(catalog: SqlCatalog) -> None:
+def test_of_many_who_saw_the_same_version_one_changes_it(catalog: Catalog) -> None:
     catalog.declarations.put("weather", {"name": "weather"}, actor="local")
 
     def change(number: int) -> bool:
@@ -160,7 +170,7 @@ def test_of_many_who_saw_the_same_version_one_changes_it(catalog: SqlCatalog) ->
     assert found is not None and found.version == 2
 
 
-def test_of_many_who_declare_a_name_first_one_does(catalog: SqlCatalog) -> None:
+def test_of_many_who_declare_a_name_first_one_does(catalog: Catalog) -> None:
     def declare(number: int) -> bool:
         try:
             catalog.declarations.put("weather", {"number": number}, actor="local", if_version=0)
@@ -173,8 +183,8 @@ def test_of_many_who_declare_a_name_first_one_does(catalog: SqlCatalog) -> None:
     assert [one.name for one in catalog.declarations.listed()] == ["weather"]
 
 
-def test_a_policy_is_kept_with_what_it_was_before_in_the_audit(catalog: SqlCatalog) -> None:
-    record = catalog.register(WEATHER, actor="test")
+def test_a_policy_is_kept_with_what_it_was_before_in_the_audit(catalog: Catalog) -> None:
+    record = catalog.datasets.register(WEATHER, actor="test")
     assert catalog.policies.find(record.id, "retention") is None
     first = catalog.policies.put(record.id, "retention", {"max_age": "5y"}, actor="token:a", if_version=0)
     second = catalog.policies.put(record.id, "retention", {"max_age": None}, actor="token:b", if_version=first.version)
@@ -182,7 +192,7 @@ def test_a_policy_is_kept_with_what_it_was_before_in_the_audit(catalog: SqlCatal
     assert (second.version, second.value) == (2, {"max_age": None})
     with pytest.raises(ConflictError, match="the retention of dataset 'weather' is at version 2"):
         catalog.policies.put(record.id, "retention", {}, actor="token:a", if_version=1)
-    newest = catalog.audit(dataset_ids=[record.id], limit=1)[0]
+    newest = catalog.audit.newest(dataset_ids=[record.id], limit=1)[0]
     assert (newest["action"], newest["actor"]) == ("retention_set", "token:b")
     assert newest["details"] == {"before": {"max_age": "5y"}, "after": {"max_age": None}}
 
@@ -190,23 +200,23 @@ def test_a_policy_is_kept_with_what_it_was_before_in_the_audit(catalog: SqlCatal
 # --- reading
 
 
-def test_the_audit_is_read_in_pages_and_by_dataset(ground: Ground) -> None:
-    other = ground.catalog.register(replace(WEATHER, name="other"), actor="test")
+def test_the_audit_is_read_in_pages_and_by_dataset(catalog_dataset: CatalogDataset) -> None:
+    other = catalog_dataset.catalog.datasets.register(replace(WEATHER, name="other"), actor="test")
     for _ in range(3):
-        ground.land()
-    first = ground.catalog.audit(dataset_ids=[ground.id], limit=2)
-    rest = ground.catalog.audit(dataset_ids=[ground.id], before=first[-1]["id"])
+        catalog_dataset.land()
+    first = catalog_dataset.catalog.audit.newest(dataset_ids=[catalog_dataset.id], limit=2)
+    rest = catalog_dataset.catalog.audit.newest(dataset_ids=[catalog_dataset.id], before=first[-1]["id"])
     assert [row["action"] for row in (*first, *rest)] == ["landed", "landed", "landed", "dataset_registered"]
-    assert {row["dataset"] for row in ground.catalog.audit(dataset_ids=[other.id])} == {"other"}
-    assert ground.catalog.audit(dataset_ids=[]) == []
+    assert {row["dataset"] for row in catalog_dataset.catalog.audit.newest(dataset_ids=[other.id])} == {"other"}
+    assert catalog_dataset.catalog.audit.newest(dataset_ids=[]) == []
 
 
-def test_a_version_is_pinned_with_the_checkpoints_that_belong_to_it(ground: Ground) -> None:
-    catalog = ground.catalog
-    source = catalog.source(ground.id, "kafka", "weather")
-    opened = catalog.open_topic(source.id, cluster_id="c", topic="weather", epoch=1, topic_id="t", starts={0: 5, 1: 9})
-    version, lease, places = catalog.pin_with_topics(ground.id, holder="test", ttl=HOUR)
+def test_a_version_is_pinned_with_the_checkpoints_that_belong_to_it(catalog_dataset: CatalogDataset) -> None:
+    catalog = catalog_dataset.catalog
+    source = catalog.sources.ensure(catalog_dataset.id, "kafka", "weather")
+    opened = catalog.topics.open(source.id, cluster_id="c", topic="weather", epoch=1, topic_id="t", starts={0: 5, 1: 9})
+    version, lease, places = catalog.versions.pin_with_topics(catalog_dataset.id, holder="test", ttl=HOUR)
     assert (version, {one.number: one.position for one in places}) == (0, {0: 5, 1: 9})
     assert [one.id for one in places] == [one.id for one in opened]
-    assert lease.resource.startswith(f"query:{ground.id}:")
-    assert catalog.pin_with_topics(ground.id, holder="test", ttl=HOUR)[1] != lease
+    assert lease.resource.startswith(f"query:{catalog_dataset.id}:")
+    assert catalog.versions.pin_with_topics(catalog_dataset.id, holder="test", ttl=HOUR)[1] != lease

@@ -19,17 +19,17 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from timestore_assets.cli.demonstration.flights_feed import archive, feed_flights, flights
-from timestore_assets.cli.replay import landed_by
+from timestore_assets.cli.demo.flights_feed import archive, feed_flights, flights
+from timestore_assets.cli.demo.replay_flights import landed_by
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.settings import Settings
-from timestore_assets.sources.kafka import feed
-from timestore_assets.sources.kafka.client import Connection
+from timestore_assets.sources.kafka import topic_feed
 from timestore_assets.sources.kafka.embedded import KEPT_BYTES, EmbeddedBroker
-from timestore_assets.sources.kafka.feed import FeedReport, TopicFeed
+from timestore_assets.sources.kafka.kafka_client import KafkaConnection
+from timestore_assets.sources.kafka.topic_feed import FeedReport, TopicFeed
 from timestore_assets.warehouse import Warehouse
-from timestore_assets_tests.command_line import CommandLine
-from timestore_assets_tests.kafka_ground import KafkaCluster
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 
 WAIT = 30.0
 
@@ -40,9 +40,9 @@ def shell(tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture
-def connection() -> Iterator[Connection]:
+def connection() -> Iterator[KafkaConnection]:
     with EmbeddedBroker() as broker:
-        yield Connection(servers=broker.bootstrap_servers)
+        yield KafkaConnection(servers=broker.bootstrap_servers)
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def running_broker(shell: CommandLine, *arguments: str) -> Iterator[subprocess.P
 class Follower(threading.Thread):
     """Reads a topic from the start, as landing would, and knows how far it is."""
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
         super().__init__(daemon=True)
         self._consumer = Consumer(connection.config(group_id="follower", enable_auto_commit=False, auto_offset_reset="error"))
         self._consumer.assign([TopicPartition(topic, number, 0) for number in range(4)])
@@ -93,7 +93,7 @@ class Follower(threading.Thread):
         self._consumer.close()
 
 
-def read_all(connection: Connection, topic: str, number: int) -> list[Message]:
+def read_all(connection: KafkaConnection, topic: str, number: int) -> list[Message]:
     follower = Follower(connection, topic)
     follower.start()
     follower.finish(number)
@@ -132,7 +132,7 @@ def test_replay_finds_the_broker_and_writes_the_flights(shell: CommandLine) -> N
         assert process.stdout is not None
         servers = json.loads(process.stdout.readline())["bootstrap_servers"]
         report = shell.run("replay", "--limit", "2000", "--rate", "0", "--topic", "air", "--json").json
-        found = read_all(Connection(servers=servers), "air", 2000)
+        found = read_all(KafkaConnection(servers=servers), "air", 2000)
     assert report["records"] == len(found) == 2000
     assert sum(report["by_partition"].values()) == 2000
     originals = Counter(as_document(row) for row in first_flights(2000))
@@ -176,7 +176,7 @@ def test_hours_go_on_together_and_missing_values_are_null() -> None:
     assert "NaN" not in "".join(value for _, value in records)
 
 
-def test_a_follower_loses_nothing_of_what_is_fed_as_fast_as_it_goes(connection: Connection) -> None:
+def test_a_follower_loses_nothing_of_what_is_fed_as_fast_as_it_goes(connection: KafkaConnection) -> None:
     number = 60_000
     follower = Follower(connection, "flights")
     follower.start()
@@ -190,7 +190,7 @@ def test_a_follower_loses_nothing_of_what_is_fed_as_fast_as_it_goes(connection: 
     assert max(of_partition.values()) > KEPT_BYTES, "else the broker could have kept all of it anyway"
 
 
-def test_a_feed_that_nobody_lands_stays_within_what_the_broker_keeps_and_gives_up(connection: Connection) -> None:
+def test_a_feed_that_nobody_lands_stays_within_what_the_broker_keeps_and_gives_up(connection: KafkaConnection) -> None:
     seen: list[FeedReport] = []
     with pytest.raises(UnavailableError, match=r"nothing of topic flights has landed for 1 s.*timestore stream"):
         feed_flights(connection, "flights", consumed=lambda _: {}, patience=1.0, progress=seen.append)
@@ -201,7 +201,7 @@ def test_a_feed_that_nobody_lands_stays_within_what_the_broker_keeps_and_gives_u
     assert 3_000 < sum(high for _, high in ends) < 4 * 3_000_000 / 250
 
 
-def test_a_second_feed_counts_what_the_first_left(connection: Connection) -> None:
+def test_a_second_feed_counts_what_the_first_left(connection: KafkaConnection) -> None:
     with pytest.raises(UnavailableError):
         feed_flights(connection, "flights", consumed=lambda _: {}, patience=0.5)
     with pytest.raises(UnavailableError):
@@ -212,7 +212,7 @@ def test_a_second_feed_counts_what_the_first_left(connection: Connection) -> Non
     assert lows == [0, 0, 0, 0]
 
 
-def test_the_rate_is_kept(connection: Connection) -> None:
+def test_the_rate_is_kept(connection: KafkaConnection) -> None:
     told: list[FeedReport] = []
     report = TopicFeed(connection, "paced").write([("k", "v")] * 1500, rate=1000, progress=told.append)
     assert report.records == 1500
@@ -221,15 +221,15 @@ def test_the_rate_is_kept(connection: Connection) -> None:
     assert told[-1].records == 1500
 
 
-def test_a_broker_that_is_not_there_is_named(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "CALL_SECONDS", 1.0)
+def test_a_broker_that_is_not_there_is_named(connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_feed, "CALL_SECONDS", 1.0)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1"):
-        TopicFeed(Connection(servers="127.0.0.1:1"), "flights")
+        TopicFeed(KafkaConnection(servers="127.0.0.1:1"), "flights")
 
 
 def test_a_broker_that_goes_away_ends_the_feed_in_a_sentence() -> None:
     with EmbeddedBroker() as broker:
-        feeding = TopicFeed(Connection(servers=broker.bootstrap_servers), "flights", patience=1.0)
+        feeding = TopicFeed(KafkaConnection(servers=broker.bootstrap_servers), "flights", patience=1.0)
     with pytest.raises(UnavailableError, match="topic flights"):
         feeding.write([("k", "v")])
 
@@ -243,8 +243,8 @@ def test_a_topic_is_as_far_as_its_slowest_dataset(tmp_path: Path) -> None:
     with Warehouse.open(Settings(home=home)) as warehouse:
         for name, positions in {"quick": {0: 9, 1: 5}, "slow": {0: 4}}.items():
             dataset, record = warehouse.resolve(name)
-            source = warehouse.catalog.source(record.id, "kafka", dataset.sources[0].address)
-            warehouse.catalog.open_topic(source.id, cluster_id="here", topic="air", epoch=1, topic_id=None, starts=positions)
+            source = warehouse.catalog.sources.ensure(record.id, "kafka", dataset.sources[0].address)
+            warehouse.catalog.topics.open(source.id, cluster_id="here", topic="air", epoch=1, topic_id=None, starts=positions)
         consumed = landed_by(warehouse, "air")
         assert consumed("here") == {("air", 0): 4}
         assert consumed("elsewhere") == {}
@@ -266,14 +266,14 @@ attributes:
 @pytest.mark.xdist_group("kafka")
 def test_a_real_broker_keeps_everything_so_nobody_is_waited_for(kafka: KafkaCluster) -> None:
     kafka.create_topic("real-flights", 4)
-    connection = Connection(servers=kafka.bootstrap)
+    connection = KafkaConnection(servers=kafka.bootstrap)
     report = feed_flights(connection, "real-flights", limit=50_000, consumed=lambda _: {}, patience=5.0)
     assert report.records == 50_000
 
 
 @pytest.mark.xdist_group("kafka")
 def test_a_topic_that_is_not_made_on_demand_is_asked_for(kafka_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(topic_feed, "CALL_SECONDS", 1.0)
     cluster = kafka_cluster(properties={"auto.create.topics.enable": "false"})
     with pytest.raises(InputError, match="there is no topic nowhere"):
-        TopicFeed(Connection(servers=cluster.bootstrap), "nowhere")
+        TopicFeed(KafkaConnection(servers=cluster.bootstrap), "nowhere")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets_tests.command_line import CommandLine
-from timestore_assets_tests.object_server_fixtures import REAL_S3
-from timestore_assets_tests.object_servers import S3Server
-from timestore_assets_tests.remote_ground import credentials, target_settings
+from timestore_assets_tests.support.bucket_settings import credentials, target_settings
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.object_server_fixtures import REAL_S3
+from timestore_assets_tests.support.object_servers import S3Server
 
 pytestmark = REAL_S3
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from timestore_assets_tests.command_line import CommandLine
+from timestore_assets_tests.support.command_line import CommandLine
 
 DECLARATION = """
 type: timestore_assets.Dataset
@@ -181,7 +181,7 @@ def test_build_what_is_named(landed: CommandLine) -> None:
         (["--partition", "01.01.2024"], "is not a day partition; write it like"),
         (["--partition", "2024-01-01", "--from", "2024-01-01"], "not both"),
         (["--from", "2024-01-02", "--to", "2024-01-01"], "is not before"),
-        (["--from", "yesterday"], "is not a time"),
+        (["--from", "soon"], "is not a time"),
     ],
 )
 def test_bad_build_arguments(landed: CommandLine, arguments: list[str], part: str) -> None:
@@ -242,8 +242,13 @@ def test_arrow_goes_to_a_pipe(landed: CommandLine) -> None:
         (["--columns", "wats"], "did you mean watts"),
         (["--every", "1h"], "needs aggregates"),
         (["--every", "often", "--agg", "count"], "is no bucket length"),
-        (["--agg", "mean:watts"], "there is no aggregate 'mean'"),
-        (["--from", "yesterday"], "is not a time"),
+        (["--agg", "maen:watts"], "there is no aggregate 'maen'; did you mean mean?"),
+        (["--last", "1", "--limit", "1"], "give one of them"),
+        (["-o", "answer"], "its name says no format; end it in one of .json, "),
+        (["-o", "answer.csv", "--expanded"], "--expanded is for people"),
+        (["-o", "nowhere/answer.csv"], "there is no folder"),
+        (["-o", "."], "says no format"),
+        (["--from", "soon"], "is not a time"),
     ],
 )
 def test_bad_query_arguments(landed: CommandLine, arguments: list[str], part: str) -> None:

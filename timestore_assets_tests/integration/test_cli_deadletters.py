@@ -10,9 +10,9 @@ import pytest
 
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
-from timestore_assets_tests.command_line import CommandLine
-from timestore_assets_tests.landing_ground import Ground
-from timestore_assets_tests.replay_ground import Message, land_topic
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.dead_letter_replays import Message, land_topic
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
 DECLARATION = """
 type: timestore_assets.Dataset
@@ -61,10 +61,10 @@ def land_messages(shell: CommandLine) -> None:
     ]
     with Warehouse.open(Settings(home=shell.home)) as warehouse:
         dataset = warehouse.declared("meters")
-        ground = Ground(
+        ground = LandingWarehouse(
             root=shell.folder,
-            catalog=warehouse.catalog,  # type: ignore[arg-type]
-            store=warehouse.storage.target("default"),  # type: ignore[arg-type]
+            catalog=warehouse.catalog,
+            store=warehouse.storage.target("default"),
             limits=warehouse.limits,
             dataset=dataset,
             now=datetime.now(UTC),

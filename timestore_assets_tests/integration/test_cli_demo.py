@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from timestore_assets_tests.command_line import CommandLine
-from timestore_assets_tests.demo_ground import (
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.demo_expectations import (
     FINISH_SECONDS,
     LONG,
     answers_are_those_of_pandas,
@@ -22,6 +23,7 @@ pytestmark = LONG
 def test_the_main_job_on_a_year_of_real_data(tmp_path: Path) -> None:
     """One test, because one run of the demo is enough."""
     demo = CommandLine(tmp_path)
+    assert demo.inside("status", "--json").json["datasets"] == [], "a home of one's own has none of the demo's datasets"
     done = demo.run("demo", "--timeout", str(FINISH_SECONDS), timeout=FINISH_SECONDS + 60)
     assert done.code == 0, done.err
     every_record_is_accounted_for_and_every_partition_sealed(demo)
@@ -40,14 +42,15 @@ def it_prints_the_books_three_answers_a_picture_and_what_to_do_next(demo: Comman
     assert str(picture) in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 20_000
-    assert "make dev" in printed
+    assert "timestore dev  " in printed
 
 
 def a_partition_is_a_plain_duckdb_file(printed: str) -> None:
     import duckdb
 
-    line = next(line for line in printed.splitlines() if "duckdb -readonly" in line)
-    path = line.split()[2]
+    line = next(line for line in printed.splitlines() if "a partition is a plain DuckDB file" in line)
+    assert "dep_time" in subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=True).stdout
+    (path,) = re.findall(r"/\S+\.duckdb", line)
     with duckdb.connect(path, read_only=True) as con:
         assert con.execute("SELECT count(*) FROM nyc_flights").fetchone() == (26_865,)
 

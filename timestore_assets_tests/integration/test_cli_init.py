@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shlex
+import shutil
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from timestore_assets_tests.command_line import CommandLine
+from timestore_assets.cli.demo.demo_declarations import DEMO_DEFS
+from timestore_assets.cli.proposal import sample
+from timestore_assets_tests.support.command_line import CommandLine
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 ROWS = 200
@@ -91,16 +95,15 @@ def parquet(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [plain_csv, json_lines])
-def test_what_it_prints_works_when_pasted(shell: CommandLine, make: Callable[[Path], Path]) -> None:
-    proposed = shell.run("init", str(make(shell.folder)), "--yes", "--json").json
+def test_what_it_prints_works_when_pasted(shell: CommandLine) -> None:
+    proposed = shell.run("init", str(plain_csv(shell.folder)), "--yes", "--json").json
     for command in proposed["next"]:
         done = shell.shell(command)
         assert (done.code, done.err) == (0, ""), command
     check_landed(shell, proposed)
 
 
-@pytest.mark.parametrize("make", [gzipped_semicolons, zipped_tabs, parquet])
+@pytest.mark.parametrize("make", [gzipped_semicolons, zipped_tabs, json_lines, parquet])
 def test_what_it_proposes_for_other_formats_works_too(shell: CommandLine, make: Callable[[Path], Path]) -> None:
     proposed = shell.inside("init", str(make(shell.folder)), "--json").json
     for command in proposed["next"]:
@@ -137,6 +140,72 @@ def test_nulls_and_separators_are_written_down(shell: CommandLine) -> None:
     assert "# dedupe: {keys: [Station ID, when], keep: last}" in proposed["declaration"]
 
 
+class Typed(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "options", "dedupe"),
+    [
+        ("y\ny\n", (), "  dedupe: {keys: [Station ID, when], keep: last}  # later"),
+        ("\n\n", (), "  # dedupe: {keys: [Station ID, when], keep: last}\n"),
+        ("", ("--yes",), "  # dedupe: {keys: [Station ID, when], keep: last}\n"),
+        ("", ("--yes", "--replace"), "  dedupe: {keys: [Station ID, when], keep: last}  # later"),
+    ],
+)
+def test_a_person_says_whether_equal_keys_replace(
+    shell: CommandLine, monkeypatch: pytest.MonkeyPatch, typed: str, options: tuple[str, ...], dedupe: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", Typed(typed))
+    done = shell.inside("init", str(plain_csv(shell.folder)), *options)
+    assert done.code == 0, done.err
+    assert ("Shall a later one with the same Station ID and when replace the earlier one?" in done.out + done.err) is bool(typed)
+    assert dedupe in (shell.home / "defs" / "wind" / "defs.yaml").read_text()
+
+
+def test_a_file_that_was_exported_again_is_told_unless_keys_replace(shell: CommandLine) -> None:
+    file = plain_csv(shell.folder)
+    again = shell.folder / "again.csv"
+    again.write_text(file.read_text().replace("S0,2024-03-01T00:00:00Z,0.0", "S0,2024-03-01T00:00:00Z,9.9"))
+    told_of = "199 rows look like rows that were there before"
+    for name, options, says in (("doubled", (), told_of), ("keyed", ("--replace",), "")):
+        shell.inside("init", str(file), "--name", name, "--yes", *options)
+        assert "look like rows" not in shell.inside("land", name, str(file)).out
+        told = shell.inside("land", name, str(again))
+        assert (told.code, "look like rows" in told.out) == (0, bool(says)), told.err
+        assert says in told.out
+
+
+def test_keys_that_are_not_certain_can_not_be_asked_for(shell: CommandLine) -> None:
+    (shell.folder / "a.csv").write_text("at,v\n2024-01-01,1\n2024-01-01,1\n")
+    done = shell.inside("init", "a.csv", "--replace")
+    assert (done.code, "no columns of a.csv are certain to be unique" in done.err) == (2, True)
+
+
+def test_the_footer_of_a_large_parquet_file_tells_what_was_not_read(shell: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "SAMPLE_ROWS", 100)
+    times = [START + timedelta(minutes=i) for i in range(300)]
+    table = pa.table({"at": pa.array(times, pa.timestamp("us")), "v": range(300)})
+    pq.write_table(table, shell.folder / "a.parquet", row_group_size=50)
+    proposed = shell.inside("init", "a.parquet", "--json").json
+    assert (proposed["records"], proposed["estimated_records"], proposed["whole_range"]) == (100, 300, True)
+    assert proposed["last"].startswith("2024-03-01T04:59")
+    told = shell.inside("init", "a.parquet", "--force").out
+    assert "parquet, the first 100 of 300 records, 2024-03-01 to 2024-03-01\n" in told
+    (shell.folder / "a.csv").write_text("at,v\n" + "".join(f"{time:%Y-%m-%dT%H:%M},1\n" for time in times))
+    assert "2024-03-01 to 2024-03-01 in that part\n" in shell.inside("init", "a.csv", "--force").out
+
+
+def test_a_clock_that_is_no_part_of_the_time_is_told(shell: CommandLine) -> None:
+    lines = "".join(f"2024-03-{day:02d},{day}:30,{day}:45\n" for day in range(1, 21))
+    (shell.folder / "a.csv").write_text("date,begin,end\n" + lines)
+    remarks = shell.inside("init", "a.csv", "--time", "date", "--json").json["remarks"]
+    assert any("begin, end look like times of day and are no part of the time" in remark for remark in remarks), remarks
+
+
 def test_a_column_of_several_types_is_left_to_evolution(shell: CommandLine) -> None:
     proposed = shell.inside("init", str(json_lines(shell.folder)), "--json").json
     assert "# odd: values of several types; taken as it comes" in proposed["declaration"]
@@ -165,6 +234,7 @@ def test_an_existing_declaration_is_not_overwritten(shell: CommandLine) -> None:
 
 def test_a_declared_name_is_not_taken_twice_and_no_prefix_is_shared(shell: CommandLine) -> None:
     file = plain_csv(shell.folder)
+    shutil.copytree(DEMO_DEFS / "nyc_weather", shell.home / "defs" / "elsewhere")
     refused = shell.inside("init", str(file), "--name", "nyc_weather")
     assert refused.code == 3
     assert "already declared" in refused.err
@@ -178,13 +248,11 @@ def test_a_declared_name_is_not_taken_twice_and_no_prefix_is_shared(shell: Comma
         (b"", "is empty"),
         (b"a,time\n", "has column names but no record"),
         (b"a,b\n1,2\n3,4\n", "has no time column: looked at a (int64), b (int64)"),
-        (b"ts,v\n1356998400,1\n1356998401,2\n", "ts looks like seconds since 1970"),
-        (b"date,v\n31/12/2013,1\n30/12/2013,2\n", "date looks like day and month with slashes"),
+        (b"date,v\n01/02/2013,1\n05/01/2013,2\n03/04/2013,2\n", "could be %d/%m/%Y or %m/%d/%Y; say which with --time-format"),
         (b"2013-01-01,1,2\n2013-01-02,3,4\n", "holds data (2013-01-01, 1, 2, …), not column names"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG image"),
         (b"<!doctype html><html><body>no</body></html>", "HTML"),
         (b"just words\nand more words\n", "is it a table"),
-        ("ts,v\n2013-01-01,1\n".encode("utf-16"), "save it as UTF-8"),
         (b"a,a,time\n1,2,2013-01-01\n", "a"),
     ],
 )
@@ -202,7 +270,7 @@ def test_what_is_no_table_with_a_time_is_refused_in_one_line(shell: CommandLine,
 def test_missing_files_and_folders_are_refused(shell: CommandLine) -> None:
     assert "there is no file" in shell.inside("init", "nowhere.csv").err
     assert "is a folder" in shell.inside("init", ".").err
-    assert "--window 'year' is not known" in shell.inside("init", str(plain_csv(shell.folder)), "--window", "year").err
+    assert "--window 'decade' is not known" in shell.inside("init", str(plain_csv(shell.folder)), "--window", "decade").err
     assert "--name is 'A b'" in shell.inside("init", str(plain_csv(shell.folder)), "--name", "A b").err
 
 
@@ -216,3 +284,18 @@ def test_only_the_beginning_of_a_long_file_is_looked_at(shell: CommandLine) -> N
     assert "value: {type: int64, nullable: true}" in proposed["declaration"]
     assert "start: 2023-01-01" in proposed["declaration"]
     assert proposed["records"] < 600_000
+
+
+def test_a_csv_file_of_pandas_with_its_index_needs_no_edit(shell: CommandLine) -> None:
+    (shell.folder / "frame.csv").write_text(",at,v\n0,2024-01-01T00:00:00Z,1\n1,2024-01-01T01:00:00Z,7\n")
+    (shell.folder / "series.csv").write_text(",v\n2024-01-01 00:00:00,1\n2024-01-01 01:00:00,7\n")
+    for name, time in (("frame", "at"), ("series", "time")):
+        assert shell.inside("init", f"{name}.csv", "--yes").code == 0
+        done = shell.inside("land", name, f"{name}.csv")
+        assert ("left out, an index without a name: __index_level_0__" in done.out) == (name == "frame"), done.out
+        assert "new_columns" not in done.out
+        rows = shell.inside("query", name, "--json").json
+        assert [list(row.items()) for row in rows] == [
+            [(time, "2024-01-01T00:00:00Z"), ("v", 1)],
+            [(time, "2024-01-01T01:00:00Z"), ("v", 7)],
+        ]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets_tests.command_line import CommandLine
-from timestore_assets_tests.object_servers import ObjectServer, S3Server
-from timestore_assets_tests.object_source_ground import IN, csv, declaration, keys, parquet, put, reaching
-from timestore_assets_tests.orchestration_ground import DECLARATION
-from timestore_assets_tests.rough_store import RoughStore
+from timestore_assets_tests.support.bucket_source import IN, csv, declaration, keys, parquet, put, reaching
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.dagster_deployment import DECLARATION
+from timestore_assets_tests.support.object_servers import ObjectServer, S3Server
+from timestore_assets_tests.support.rough_store import RoughStore
 
 COUNTS = ("read", "landed", "duplicates", "dead_letters")
 

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from timestore_assets_tests.command_line import CommandLine
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.flight_clients import ask
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -101,7 +102,7 @@ def test_what_was_taken_in_is_answered_and_landed_before_it_ends(shell: CommandL
     assert code == 0, err
     assert [answer.status_code for answer in answers] == [200], answers[0].text
     assert answers[0].json()["landed"] == 1
-    assert shell.run("query", "readings", "--format", "json").json == [
+    assert shell.inside("query", "readings", "--format", "json").json == [
         {"at": "2026-02-01T00:00:00Z", "station": "a", "temp": 1.5}
     ]
 
@@ -127,38 +128,51 @@ def test_people_are_told_where_to_look(shell: CommandLine) -> None:
 def test_a_busy_port_is_one_clear_line(shell: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = shell.run("serve", "--port", port)
-        dev = shell.run("dev", "--http-port", port)
+        done = shell.inside("serve", "--port", port)
+        dev = shell.inside("dev", "--http-port", port)
+        flight = shell.inside("serve", "--port", "0", "--flight", f"127.0.0.1:{port}")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: port {port} is busy; stop what listens there or choose another with --port\n"
     assert (dev.code, dev.err) == (2, done.err.replace("--port", "--http-port"))
+    assert (flight.code, flight.out, flight.err) == (2, "", done.err.replace("--port", "--flight"))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.invalid"])
 def test_other_machines_are_let_in_only_when_callers_can_be_told_apart(shell: CommandLine, host: str) -> None:
-    done = shell.run("serve", "--host", host, "--port", "0")
+    done = shell.inside("serve", "--host", host, "--port", "0")
     assert (done.code, done.out) == (3, "")
     assert "make a token first" in done.err
     assert len(done.err.splitlines()) == 1
 
 
 def test_with_a_token_any_address_will_do(shell: CommandLine) -> None:
-    made = shell.run("tokens", "create", "one", "--scope", "timestore:read")
+    made = shell.inside("tokens", "create", "one", "--scope", "timestore:read")
     assert made.code == 0, made.err
     with serve(shell, "--json", "--host", "0.0.0.0") as running:
         assert httpx.get(f"{running.url}/datasets", trust_env=False).status_code == 401
         running.stop(signal.SIGTERM)
 
 
+def test_flight_is_served_beside_http_in_the_same_loop(shell: CommandLine) -> None:
+    with serve(shell, "--json", "--flight", "127.0.0.1:0") as running:
+        place = json.loads(running.told)["flight"]
+        assert ask(place, "SELECT count(*) AS n FROM readings").to_pylist() == [{"n": 0}]
+        assert httpx.get(f"{running.url}/health", trust_env=False).status_code == 200
+        code, err = running.stop(signal.SIGTERM)
+    assert code == 0, err
+    called = [json.loads(line) for line in err.splitlines()]
+    assert {(one["method"], one["status"]) for one in called if one["event"] == "request"} >= {("DoGet", "OK"), ("GET", 200)}
+
+
 @pytest.mark.parametrize("changed", [{"TIMESTORE_LOG_LEVEL": "loud"}, {"TIMESTORE_SERVE_PORT": "0"}])
 def test_a_wrong_setting_is_named(shell: CommandLine, changed: dict[str, Any]) -> None:
-    done = shell.run("serve", **changed)
+    done = shell.inside("serve", **changed)
     assert done.code == 2
     assert done.err.startswith(f"error: {next(iter(changed))}: ")
 
 
 def test_addresses_that_are_not_here_are_refused(shell: CommandLine) -> None:
-    done = shell.run("serve", "--host", "203.0.113.9", "--port", "0", TIMESTORE_TRUSTED_PROXIES="203.0.113.1")
+    done = shell.inside("serve", "--host", "203.0.113.9", "--port", "0", TIMESTORE_TRUSTED_PROXIES="203.0.113.1")
     assert done.code == 2
     assert done.err == "error: 203.0.113.9 is no address of this machine; choose another with --host\n"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets.service.access.token_secret import digest_of
+from timestore_assets.service.access.api_tokens import digest_of
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
-from timestore_assets_tests.command_line import CommandLine
+from timestore_assets_tests.support.command_line import CommandLine
 
 
 @pytest.fixture

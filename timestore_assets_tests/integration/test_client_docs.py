@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from timestore_assets import TimestoreClient
-from timestore_assets_tests.service_ground import service
+from timestore_assets_tests.support.http_service import service
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 

@@ -11,7 +11,7 @@ import pytest
 from timestore_assets import TimestoreClient
 from timestore_assets.client import InterruptedIngestError, Retries, UnavailableError
 from timestore_assets.client.transport import Transport
-from timestore_assets_tests.rough_server import Mishap, RoughServer, rough_server
+from timestore_assets_tests.support.rough_server import Mishap, RoughServer, rough_server
 
 QUICK = Retries(attempts=4, seconds=20, base=0.001, most=0.01)
 ROWS = [{"n": n} for n in range(10)]
@@ -61,7 +61,7 @@ def test_a_service_that_asks_to_wait_is_waited_for(server: RoughServer, monkeypa
 def test_an_ingest_that_ends_half_way_says_how_to_go_on(server: RoughServer, client: TimestoreClient) -> None:
     server.mishaps.extend(["502"] * 3)
     client.ingest("weather", ROWS[:4], key="k")
-    server.mishaps.extend(["drop after", *["drop before"] * 3])
+    server.mishaps.extend(["drop after", "drop before", "drop before", "drop before"])
     with pytest.raises(InterruptedIngestError, match=r"before any row was acknowledged.*key='half'") as caught:
         client.ingest("weather", ROWS, key="half", chunk_rows=5)
     assert caught.value.report.read == 0

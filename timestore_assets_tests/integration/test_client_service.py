@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,25 +14,36 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from timestore_assets import TimestoreClient
-from timestore_assets.client import ConflictError, InterruptedIngestError, NotFoundError, RefusedError, RejectedError, Retries
-from timestore_assets.service.access.token_secret import digest_of, new_secret
-from timestore_assets_tests.landing_ground import START
-from timestore_assets_tests.rough_proxy import rough_proxy
-from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
+from timestore_assets import AsyncTimestoreClient, TimestoreClient
+from timestore_assets.client import (
+    ConflictError,
+    IngestReport,
+    InterruptedIngestError,
+    NotFoundError,
+    RefusedError,
+    RejectedError,
+    Retries,
+)
+from timestore_assets.model.dataset import HttpSource
+from timestore_assets.service.access.api_tokens import digest_of, new_secret
+from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving
+from timestore_assets_tests.support.landing_warehouse import START, columns, dataset
+from timestore_assets_tests.support.rough_proxy import rough_proxy
 
 QUICK = Retries(attempts=6, seconds=30, base=0.001, most=0.02)
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
-    with service(tmp_path / "home", {"weather": WEATHER, "closed": replace(WEATHER, name="closed", sources=())}) as served:
+def http(tmp_path: Path) -> Iterator[HttpService]:
+    images = replace(dataset(*columns(raw="binary?"), sources=(HttpSource(),)), name="images")
+    datasets = {"weather": WEATHER, "closed": replace(WEATHER, name="closed", sources=()), "images": images}
+    with service(tmp_path / "home", datasets) as served:
         yield served
 
 
 @pytest.fixture
-def client(ground: Ground) -> Iterator[TimestoreClient]:
-    with TimestoreClient(ground.url, retries=QUICK, timeout=20) as opened:
+def client(http: HttpService) -> Iterator[TimestoreClient]:
+    with TimestoreClient(http.url, retries=QUICK, timeout=20) as opened:
         yield opened
 
 
@@ -64,10 +76,76 @@ def test_rows_of_every_kind_come_back_as_they_were(client: TimestoreClient, kind
     assert result.schema.field("ts").type == pa.timestamp("us", tz="UTC")
 
 
+def test_a_result_is_arrow_to_whoever_takes_arrow(client: TimestoreClient) -> None:
+    sent = rows(30)
+    client.ingest("weather", sent)
+    assert pl.DataFrame(client.query("weather")).to_dicts() == sent
+    assert pa.table(client.query("weather")).to_pylist() == sent
+    result = client.query("weather")
+    assert pl.DataFrame(result).height == pl.DataFrame(result).height == len(result.duckdb().fetchall()) == 30
+    assert result.arrow() is result.to_arrow()
+
+
+def test_looking_at_a_result_reads_none_of_its_rows_away(client: TimestoreClient) -> None:
+    client.ingest("weather", rows(30))
+    with client.query("weather") as result:
+        said = repr(result)
+        assert said.splitlines()[-1] == "30 rows, the first 10 shown, 3 columns" and len(said.splitlines()) == 13
+        assert "<polyline" in (result._repr_html_() or "")
+        assert sum(batch.num_rows for batch in result) == 30
+        assert repr(result).splitlines()[-1] == "0 rows, 3 columns"
+
+
+def test_a_client_that_does_not_block_answers_alike(http: HttpService, client: TimestoreClient) -> None:
+    sent = rows(200)
+
+    async def work() -> None:
+        async with AsyncTimestoreClient(http.url, retries=QUICK, timeout=20) as other:
+            report = await other.ingest("weather", sent, chunk_rows=80, key="async")
+            assert (report.landed, len(report.requests)) == (200, 3)
+            assert (await other.ingest("weather", sent, chunk_rows=80, key="async")).repeated == 3
+            taken = await other.ingest("weather", rows(5, station="LGA"), asynchronous=True)
+            assert (await other.wait(taken, timeout=20)).landed == 5
+            found = await asyncio.gather(*(other.query("weather", filters={"station": "JFK"}) for _ in range(3)))
+            assert [one.arrow() for one in found] == [client.query("weather", filters={"station": "JFK"}).arrow()] * 3
+            assert found[0].manifest_version == client.query("weather").manifest_version
+            pages = [page.arrow().num_rows async for page in other.pages("weather", page_rows=100)]
+            assert pages == [page.arrow().num_rows for page in client.pages("weather", page_rows=100)] == [100, 100, 5]
+            assert (await other.sql("SELECT count(*) AS n FROM weather")).arrow().to_pylist() == [{"n": 205}]
+            assert await other.partitions("weather") == client.partitions("weather")
+            assert (await other.datasets())[0]["name"] == "closed" and await other.status("weather") == client.status("weather")
+            with pytest.raises(NotFoundError, match="nothing"):
+                await other.query("nothing")
+
+    asyncio.run(work())
+
+
+def test_answers_lost_on_the_way_land_no_row_twice_there_either(http: HttpService) -> None:
+    async def work(url: str) -> IngestReport:
+        async with AsyncTimestoreClient(url, retries=QUICK, timeout=20) as other:
+            return await other.ingest("weather", rows(100), chunk_rows=40)
+
+    with rough_proxy(http.url) as proxy:
+        proxy.losing = 3
+        report = asyncio.run(work(proxy.url))
+        assert proxy.lost == 3 and (report.read, report.landed) == (100, 100) and report.repeated >= 1
+
+
 @pytest.mark.parametrize("kind", ["records", "arrow"])
-def test_answers_lost_on_the_way_land_no_row_twice(ground: Ground, kind: str) -> None:
+def test_bytes_come_back_as_they_were(client: TimestoreClient, kind: str) -> None:
+    contents = [b"\x00\xff\xfe", "Zürich".encode(), b"AP8=", b"", b'{"base64": "AP8="}', b"a\x00b", None]
+    sent = [{"ts": START + timedelta(minutes=n), "station": "JFK", "raw": raw} for n, raw in enumerate(contents)]
+    schema = pa.schema({"ts": pa.timestamp("us", tz="UTC"), "station": pa.string(), "raw": pa.binary()})
+    report = client.ingest("images", sent if kind == "records" else pa.Table.from_pylist(sent, schema=schema))
+    assert (report.read, report.landed) == (len(contents), len(contents))
+    assert client.query("images", columns=["raw"]).to_arrow().column("raw").to_pylist() == contents
+    assert [row["raw"] for row in client.query("images", columns=["raw"]).rows()] == contents
+
+
+@pytest.mark.parametrize("kind", ["records", "arrow"])
+def test_answers_lost_on_the_way_land_no_row_twice(http: HttpService, kind: str) -> None:
     sent = rows(100)
-    with rough_proxy(ground.url) as proxy, TimestoreClient(proxy.url, retries=QUICK, timeout=20) as client:
+    with rough_proxy(http.url) as proxy, TimestoreClient(proxy.url, retries=QUICK, timeout=20) as client:
         proxy.losing = 3
         report = client.ingest("weather", sent if kind == "records" else table(sent), chunk_rows=40)
         assert proxy.lost == 3
@@ -138,7 +216,7 @@ def test_pages_join_to_the_whole(client: TimestoreClient) -> None:
     assert pa.concat_tables(pages).equals(client.query("weather", columns=["ts", "temp"]).to_arrow())
 
 
-def test_sql_and_saved_queries_take_parameters(ground: Ground, client: TimestoreClient) -> None:
+def test_sql_and_saved_queries_take_parameters(http: HttpService, client: TimestoreClient) -> None:
     client.ingest("weather", rows(120))
     text = "SELECT count(*) AS n FROM weather WHERE ts >= $since AND station = $station"
     since = START + timedelta(hours=1)
@@ -147,7 +225,7 @@ def test_sql_and_saved_queries_take_parameters(ground: Ground, client: Timestore
     assert result.manifest_versions == {"weather": client.datasets()[-1]["manifestVersion"]}
     assert client.sql("SELECT $day AS day", {"day": date(2024, 1, 2)}).to_arrow().to_pylist() == [{"day": date(2024, 1, 2)}]
     declared = {"since": {"type": "timestamp"}, "station": {"type": "string", "default": "JFK"}}
-    ground.client.put("/saved-queries/recent", json={"sql": text, "parameters": declared}).raise_for_status()
+    http.client.put("/saved-queries/recent", json={"sql": text, "parameters": declared}).raise_for_status()
     assert client.saved_query("recent", since=since).to_arrow().to_pylist() == [{"n": 60}]
     assert client.saved_query("recent", since=since, station="LGA").to_arrow().to_pylist() == [{"n": 0}]
 
@@ -165,7 +243,7 @@ def test_an_answer_that_is_closed_half_read_makes_room_for_the_next(tmp_path: Pa
 
 def test_what_there_is_to_look_at(client: TimestoreClient) -> None:
     client.ingest("weather", rows(3 * 1440))
-    assert [one["name"] for one in client.datasets()] == ["closed", "weather"]
+    assert [one["name"] for one in client.datasets()] == ["closed", "images", "weather"]
     partitions = client.partitions("weather")
     assert [(one["partition"], one["rows"]) for one in partitions] == [(f"2013-01-0{day}", 1440) for day in (1, 2, 3)]
     assert client.status("weather")["rows"] == 3 * 1440

@@ -13,14 +13,14 @@ import yaml
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.cli.daemon import prepare_home
-from timestore_assets.cli.dagster_storage import URL_VARIABLE, dagster_database_url, with_storage
-from timestore_assets.orchestration.idle import unfinished_runs
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.cli.dagster_processes import URL_VARIABLE, dagster_database_url, prepare_home, with_storage
+from timestore_assets.cli.dagster_workspace import packaged_workspace
+from timestore_assets.orchestration.liveness import unfinished_runs
 from timestore_assets.settings import Settings
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database
 
-PROJECT = Path(__file__).parents[2]
+DAGSTER_YAML = packaged_workspace(Path.cwd()).settings
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def nothing() -> None:
 
 
 def test_runs_are_stored_in_the_catalogs_database(settings: Settings, url: str) -> None:
-    environment = prepare_home(settings, PROJECT)
-    SqlCatalog.open(url, schema="warehouse").close()
+    environment = prepare_home(settings, DAGSTER_YAML)
+    Catalog.open(url, schema="warehouse").close()
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
         run_id = nothing.execute_in_process(instance=instance).run_id
     with psycopg.connect(url) as connection:
@@ -50,11 +50,11 @@ def test_runs_are_stored_in_the_catalogs_database(settings: Settings, url: str) 
         query = b"SELECT table_schema FROM information_schema.tables WHERE table_name = 'alembic_version' ORDER BY 1"
         assert connection.execute(query).fetchall() == [("warehouse",), ("warehouse_dagster",)]
     assert unfinished_runs(settings.dagster_home) == 0
-    assert prepare_home(settings, PROJECT)[URL_VARIABLE] == environment[URL_VARIABLE], "a second start finds all as it was"
+    assert prepare_home(settings, DAGSTER_YAML)[URL_VARIABLE] == environment[URL_VARIABLE], "a second start finds all as it was"
 
 
 def test_no_password_is_written(settings: Settings) -> None:
-    assert "s3cret" in prepare_home(settings, PROJECT)[URL_VARIABLE]
+    assert "s3cret" in prepare_home(settings, DAGSTER_YAML)[URL_VARIABLE]
     written = [path for path in settings.home_folder.rglob("*") if path.is_file()]
     assert written and not any(b"s3cret" in path.read_bytes() for path in written)
 
@@ -62,7 +62,7 @@ def test_no_password_is_written(settings: Settings) -> None:
 def test_with_sqlite_everything_stays_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     settings = Settings(home=tmp_path)
-    assert URL_VARIABLE not in prepare_home(settings, PROJECT)
+    assert URL_VARIABLE not in prepare_home(settings, DAGSTER_YAML)
     assert URL_VARIABLE not in os.environ
     assert "storage" not in yaml.safe_load((settings.dagster_home / "dagster.yaml").read_text())
 

@@ -19,9 +19,10 @@ from dagster_aws.s3 import S3ComputeLogManager
 from moto.server import ThreadedMotoServer
 
 from timestore_assets.settings import Settings
-from timestore_assets_tests.catalogs import PostgresServer, fresh_database
+from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database
 
 PROJECT = Path(__file__).parents[2]
+PACKAGED = PROJECT / "timestore_assets" / "cli" / "dagster_settings"
 DEPLOY = PROJECT / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 OURS = "timestore:0.1.0"
@@ -103,7 +104,7 @@ def test_a_misspelt_setting_of_a_class_is_found(environment: dict[str, str], tmp
 
 
 def test_the_daemons_settings_are_those_of_the_project_where_they_need_not_differ() -> None:
-    project = yaml.safe_load((PROJECT / "dagster.yaml").read_text(encoding="utf-8"))
+    project = yaml.safe_load((PACKAGED / "dagster.yaml").read_text(encoding="utf-8"))
     for name in ("dagster.yaml", "compose/dagster.yaml"):
         deployed = read(name)
         assert set(project) <= set(deployed)
@@ -111,12 +112,18 @@ def test_the_daemons_settings_are_those_of_the_project_where_they_need_not_diffe
             assert deployed[same] == project[same]
         assert deployed["run_retries"]["retry_on_asset_or_op_failure"] is False
     assert read("workspace.yaml")["load_from"][0]["grpc_server"]["location_name"] == code_location()
+    packaged = yaml.safe_load((PACKAGED / "workspace.yaml").read_text(encoding="utf-8"))
+    assert packaged["load_from"][0]["python_module"]["location_name"] == code_location()
+
+
+@pytest.mark.parametrize("name", ["workspace.yaml", "dagster.yaml"])
+def test_a_checkouts_settings_are_those_of_the_wheel(name: str) -> None:
+    """Two files and no link: a link does not survive every way a tree is carried (archives, patches, Windows)."""
+    assert (PROJECT / name).read_bytes() == (PACKAGED / name).read_bytes()
 
 
 def code_location() -> str:
-    return str(
-        tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dg"]["project"]["code_location_name"]
-    )
+    return str(tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dagster"]["code_location_name"])
 
 
 # --- all files

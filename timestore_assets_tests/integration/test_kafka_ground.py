@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from timestore_assets_tests import kafka_jars
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
+from timestore_assets_tests.support import kafka_jars
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
 
 pytestmark = REAL_KAFKA
 Make = Callable[..., KafkaCluster]
@@ -58,38 +58,27 @@ def test_a_record_that_the_broker_refuses_is_an_error(kafka: KafkaCluster) -> No
         produce(kafka.bootstrap, "small", [(0, None, b"x" * 5000, None, None)])
 
 
-@pytest.mark.parametrize("kill", [False, True])
-def test_a_node_comes_back_with_address_and_data(kafka_cluster: Make, kill: bool) -> None:
+def test_a_node_comes_back_with_address_and_data(kafka_cluster: Make) -> None:
     cluster = kafka_cluster()
     before = (cluster.bootstrap, cluster.admin.list_topics(timeout=WAIT).cluster_id)
     cluster.create_topic("kept", 1)
     produce(cluster.bootstrap, "kept", [(0, None, b"kept", None, None)])
-    cluster.stop_node(1, kill=kill)
-    cluster.start_node(1)
-    assert (cluster.bootstrap, cluster.admin.list_topics(timeout=WAIT).cluster_id) == before
-    assert [message.value() for message in read(cluster.client_config(), "kept", 0, 1)] == [b"kept"]
+    for kill in (False, True):
+        cluster.stop_node(1, kill=kill)
+        cluster.start_node(1)
+        assert (cluster.bootstrap, cluster.admin.list_topics(timeout=WAIT).cluster_id) == before
+        assert [message.value() for message in read(cluster.client_config(), "kept", 0, 1)] == [b"kept"]
 
 
-@pytest.mark.slow
-def test_three_nodes_go_on_without_one(kafka_cluster: Make) -> None:
-    cluster = kafka_cluster(3)
-    cluster.create_topic("copied", 3, replication=3)
-    cluster.stop_node(2, kill=True)
-    written = produce(cluster.bootstrap, "copied", [(i, None, b"x", None, None) for i in range(3)], acks="all")
-    assert written == {0: [0], 1: [0], 2: [0]}
-
-
-@pytest.mark.parametrize("security", ["sasl_plain", "scram", "tls"])
-def test_only_clients_with_the_right_settings_get_in(kafka_cluster: Make, security: str) -> None:
-    cluster = kafka_cluster(security=security)
-    assert len(cluster.admin.list_topics(timeout=WAIT).brokers) == 1
+def test_only_clients_with_the_right_settings_get_in(secured_kafka: KafkaCluster) -> None:
+    assert len(secured_kafka.admin.list_topics(timeout=WAIT).brokers) == 1
     with pytest.raises(KafkaException):
-        AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0}).list_topics(timeout=2.0)
+        AdminClient({"bootstrap.servers": secured_kafka.bootstrap, "log_level": 0}).list_topics(timeout=2.0)
 
 
 CHILD = """
 import pathlib, sys
-from timestore_assets_tests.kafka_ground import KafkaCluster
+from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 cluster = KafkaCluster(folder=pathlib.Path(sys.argv[1]))
 print(cluster.nodes[0].pid, cluster.bootstrap, flush=True)
 sys.stdin.read()

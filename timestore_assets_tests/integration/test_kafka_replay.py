@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.landing.replay import ReplayReport
+from timestore_assets.landing.dead_letters.replay import ReplayReport
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
-from timestore_assets_tests.landing_ground import Ground
-from timestore_assets_tests.replay_ground import MENDABLE, POISON, STRICT, TOPIC, mended
+from timestore_assets_tests.support.dead_letter_replays import MENDABLE, POISON, STRICT, TOPIC, mended
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
 pytestmark = REAL_KAFKA
 Kafka = KafkaCluster | EmbeddedKafka
@@ -39,24 +39,29 @@ def declared(any_kafka: Kafka) -> Dataset:
 
 
 @pytest.fixture
-def ground(declared: Dataset, tmp_path: Path) -> Iterator[Ground]:
-    ground = Ground.at(tmp_path, declared)
-    yield ground
-    ground.catalog.close()
+def landing_warehouse(declared: Dataset, tmp_path: Path) -> Iterator[LandingWarehouse]:
+    landing_warehouse = LandingWarehouse.at(tmp_path, declared)
+    yield landing_warehouse
+    landing_warehouse.catalog.close()
 
 
-def warehouse(ground: Ground, any_kafka: Kafka) -> Warehouse:
-    settings = Settings(home=ground.root, kafka_bootstrap_servers=any_kafka.bootstrap)
-    return Warehouse(settings, catalog=ground.catalog, storage=ground.storage, datasets={ground.dataset.name: ground.dataset})
+def warehouse(landing_warehouse: LandingWarehouse, any_kafka: Kafka) -> Warehouse:
+    settings = Settings(home=landing_warehouse.root, kafka_bootstrap_servers=any_kafka.bootstrap)
+    return Warehouse(
+        settings,
+        catalog=landing_warehouse.catalog,
+        storage=landing_warehouse.storage,
+        datasets={landing_warehouse.dataset.name: landing_warehouse.dataset},
+    )
 
 
-def stream(ground: Ground, any_kafka: Kafka) -> Counters:
-    (source,) = ground.dataset.kafka_sources
-    return warehouse(ground, any_kafka).stream(ground.dataset.name, source).counters
+def stream(landing_warehouse: LandingWarehouse, any_kafka: Kafka) -> Counters:
+    (source,) = landing_warehouse.dataset.kafka_sources
+    return warehouse(landing_warehouse, any_kafka).stream(landing_warehouse.dataset.name, source).counters
 
 
-def replayed(ground: Ground, any_kafka: Kafka) -> ReplayReport:
-    return warehouse(ground, any_kafka).replay(ground.dataset.name)
+def replayed(landing_warehouse: LandingWarehouse, any_kafka: Kafka) -> ReplayReport:
+    return warehouse(landing_warehouse, any_kafka).replay(landing_warehouse.dataset.name)
 
 
 def poisoned() -> list[tuple[str, bytes | None]]:
@@ -67,16 +72,21 @@ def poisoned() -> list[tuple[str, bytes | None]]:
     return records
 
 
-def test_a_stream_with_poison(ground: Ground, any_kafka: Kafka) -> None:
-    (source,) = ground.dataset.kafka_sources
+def test_a_stream_with_poison(landing_warehouse: LandingWarehouse, any_kafka: Kafka) -> None:
+    (source,) = landing_warehouse.dataset.kafka_sources
     records = poisoned()
     sent = [(at % PARTITIONS, b"k%d" % at, value, list(HEADERS), AT + at) for at, (_, value) in enumerate(records)]
     offsets = produce(any_kafka.bootstrap, source.topics[0], sent)
     bad = EACH * len(POISON)
-    assert stream(ground, any_kafka) == Counters(read=len(records), landed=GOOD, dead_letters=bad)
-    numbers = {one.id: one.number for one in ground.catalog.topic_partitions(ground.catalog.sources(ground.record.id)[0].id)}
+    assert stream(landing_warehouse, any_kafka) == Counters(read=len(records), landed=GOOD, dead_letters=bad)
+    numbers = {
+        one.id: one.number
+        for one in landing_warehouse.catalog.topics.partitions(
+            landing_warehouse.catalog.sources.of(landing_warehouse.record.id)[0].id
+        )
+    }
     places = {(at % PARTITIONS, offsets[at % PARTITIONS][at // PARTITIONS]): at for at in range(len(records))}
-    letters = ground.letters()
+    letters = landing_warehouse.letters()
     assert len(letters) == bad
     for letter in letters:
         at = places[numbers[letter.source_partition or 0], letter.position]
@@ -85,7 +95,7 @@ def test_a_stream_with_poison(ground: Ground, any_kafka: Kafka) -> None:
         assert letter.timestamp is not None
         assert round(letter.timestamp.timestamp() * 1000) == AT + at
         assert letter.timestamp.utcoffset() == timedelta(0)
-    fixed = ground.with_dataset(mended(ground.dataset))
+    fixed = landing_warehouse.with_dataset(mended(landing_warehouse.dataset))
     report = replayed(fixed, any_kafka)
     assert report.landed == EACH * len(MENDABLE)
     assert report.reasons == {code: EACH for code in POISON if code not in MENDABLE}
@@ -98,12 +108,14 @@ def test_a_stream_with_poison(ground: Ground, any_kafka: Kafka) -> None:
     assert len(fixed.rows()) == landed
 
 
-def test_records_that_come_while_the_replay_is_prepared_are_no_matter(ground: Ground, any_kafka: Kafka) -> None:
-    (source,) = ground.dataset.kafka_sources
+def test_records_that_come_while_the_replay_is_prepared_are_no_matter(
+    landing_warehouse: LandingWarehouse, any_kafka: Kafka
+) -> None:
+    (source,) = landing_warehouse.dataset.kafka_sources
     poison = [(0, None, POISON["failed_check"], None, None)]
     produce(any_kafka.bootstrap, source.topics[0], poison)
-    stream(ground, any_kafka)
-    fixed = ground.with_dataset(mended(ground.dataset))
+    stream(landing_warehouse, any_kafka)
+    fixed = landing_warehouse.with_dataset(mended(landing_warehouse.dataset))
     produce(any_kafka.bootstrap, source.topics[0], poison * 2)
     assert stream(fixed, any_kafka) == Counters(read=2, landed=2)
     assert replayed(fixed, any_kafka).landed == 1

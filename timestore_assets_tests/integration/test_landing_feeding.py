@@ -21,25 +21,25 @@ from timestore_assets.model.dataset import CsvDialect, Evolution, FileSource
 from timestore_assets.model.errors import StorageFullError
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import parse_type
-from timestore_assets_tests.landing_ground import Ground, columns, dataset
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, columns, dataset
 
 HEADER = "ts,station,temp\n"
 GOOD = "2013-01-05T06:00:00Z,JFK,1.5\n"
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
-    made = Ground.at(tmp_path, dataset())
+def warehouse(tmp_path: Path) -> Iterator[LandingWarehouse]:
+    made = LandingWarehouse.at(tmp_path, dataset())
     yield made
     made.catalog.close()
 
 
-def make(root: Path, *more: Column, source: FileSource | None = None, **changes: Any) -> Ground:
-    return Ground.at(root, dataset(*more, **changes), source=source or FileSource(prefix="inbox"))
+def make(root: Path, *more: Column, source: FileSource | None = None, **changes: Any) -> LandingWarehouse:
+    return LandingWarehouse.at(root, dataset(*more, **changes), source=source or FileSource(prefix="inbox"))
 
 
-def balanced(ground: Ground, **expected: int) -> None:
-    found = ground.counters()
+def balanced(warehouse: LandingWarehouse, **expected: int) -> None:
+    found = warehouse.counters()
     assert found.balanced
     assert {name: getattr(found, name) for name in expected} == expected
 
@@ -59,67 +59,69 @@ def balanced(ground: Ground, **expected: int) -> None:
         ("cut.csv.gz", gzip.compress((HEADER + GOOD * 1000).encode(), mtime=0)[:-20], "ends too early"),
     ],
 )
-def test_bad_file_is_quarantined_with_one_reason(ground: Ground, name: str, content: Any, words: str) -> None:
-    report = ground.land_one(name, content)
+def test_bad_file_is_quarantined_with_one_reason(warehouse: LandingWarehouse, name: str, content: Any, words: str) -> None:
+    report = warehouse.land_one(name, content)
     assert report.state == "quarantined"
     assert words.casefold() in report.reason.casefold()
     assert "\n" not in report.reason
-    balanced(ground, landed=0)
+    balanced(warehouse, landed=0)
 
 
-def test_bad_file_stops_nothing_else(ground: Ground) -> None:
-    paths = [ground.drop("a.parquet", b"PAR1"), ground.drop("b.csv", HEADER + GOOD), ground.inbox / "missing.csv"]
-    report = ground.land(*paths)
+def test_bad_file_stops_nothing_else(warehouse: LandingWarehouse) -> None:
+    paths = [warehouse.drop("a.parquet", b"PAR1"), warehouse.drop("b.csv", HEADER + GOOD), warehouse.inbox / "missing.csv"]
+    report = warehouse.land(*paths)
     assert [file.state for file in report.files] == ["quarantined", "landed", "quarantined"]
     assert "does not exist" in report.files[2].reason
-    balanced(ground, read=1, landed=1)
+    balanced(warehouse, read=1, landed=1)
 
 
-def test_renamed_column_is_named_with_its_likely_new_name(ground: Ground) -> None:
-    report = ground.land_one("a.csv", "timestamp,station_id,temp\n2013-01-05,JFK,1\n")
+def test_renamed_column_is_named_with_its_likely_new_name(warehouse: LandingWarehouse) -> None:
+    report = warehouse.land_one("a.csv", "timestamp,station_id,temp\n2013-01-05,JFK,1\n")
     assert report.state == "quarantined"
     assert "'ts'" in report.reason
-    second = ground.land_one("b.csv", "ts,station_id,temp\n2013-01-05,JFK,1\n")
+    second = warehouse.land_one("b.csv", "ts,station_id,temp\n2013-01-05,JFK,1\n")
     assert "'station' is required" in second.reason
     assert "'station_id': was it renamed?" in second.reason
 
 
-def test_parquet_of_another_schema(ground: Ground) -> None:
-    report = ground.land_one("a.parquet", pa.table({"x": [1, 2], "y": ["a", "b"]}))
+def test_parquet_of_another_schema(warehouse: LandingWarehouse) -> None:
+    report = warehouse.land_one("a.parquet", pa.table({"x": [1, 2], "y": ["a", "b"]}))
     assert report.state == "quarantined"
     assert "'ts' is required" in report.reason
 
 
-def test_column_that_differs_only_by_case(ground: Ground) -> None:
-    report = ground.land_one("a.csv", "ts,station,TEMP\n2013-01-05,JFK,1\n")
+def test_column_that_differs_only_by_case(warehouse: LandingWarehouse) -> None:
+    report = warehouse.land_one("a.csv", "ts,station,TEMP\n2013-01-05,JFK,1\n")
     assert report.state == "quarantined"
     assert "'TEMP'" in report.reason
     assert "'temp'" in report.reason
 
 
-def test_directory_named_like_a_file(ground: Ground) -> None:
-    (ground.inbox / "day.csv").mkdir()
-    report = ground.land(ground.inbox / "day.csv").files[0]
+def test_directory_named_like_a_file(warehouse: LandingWarehouse) -> None:
+    (warehouse.inbox / "day.csv").mkdir()
+    report = warehouse.land(warehouse.inbox / "day.csv").files[0]
     assert report.state == "quarantined"
     assert "directory" in report.reason
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be refused as")
-def test_unreadable_file(ground: Ground) -> None:
-    path = ground.drop("secret.csv", HEADER + GOOD)
+def test_unreadable_file(warehouse: LandingWarehouse) -> None:
+    path = warehouse.drop("secret.csv", HEADER + GOOD)
     path.chmod(0)
     # root may read anything, so this thread of a child gives that right up before it lands
-    done = subprocess.run([sys.executable, "-c", _WITHOUT_RIGHTS, str(ground.root)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_RIGHTS, str(warehouse.root)], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.splitlines() == ["quarantined: secret.csv cannot be read: permission denied"], done.stderr
-    kept = ground.catalog.files(ground.catalog.sources(ground.record.id)[0].id)
+    kept = warehouse.catalog.files.of(warehouse.catalog.sources.of(warehouse.record.id)[0].id)
     assert [(file.address, file.state) for file in kept] == [("secret.csv", "quarantined")]
 
 
 _WITHOUT_RIGHTS = """
 import ctypes, sys
 from pathlib import Path
-from timestore_assets_tests.landing_ground import Ground, dataset
-ground = Ground.at(Path(sys.argv[1]), dataset())
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
+ground = LandingWarehouse.at(Path(sys.argv[1]), dataset())
 # drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH from what is effective
 libc = ctypes.CDLL(None, use_errno=True)
 header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
@@ -131,25 +133,25 @@ print(f"{report.state}: {report.reason}")
 """
 
 
-def test_header_only_lands_with_no_rows(ground: Ground) -> None:
-    assert ground.land_one("a.csv", HEADER).state == "landed"
-    balanced(ground, read=0)
-    assert ground.catalog.manifest_version(ground.record.id) == 0
+def test_header_only_lands_with_no_rows(warehouse: LandingWarehouse) -> None:
+    assert warehouse.land_one("a.csv", HEADER).state == "landed"
+    balanced(warehouse, read=0)
+    assert warehouse.catalog.manifest.version(warehouse.record.id) == 0
 
 
-def test_header_only_of_another_schema_is_refused(ground: Ground) -> None:
-    assert ground.land_one("a.csv", "a,b\n").state == "quarantined"
+def test_header_only_of_another_schema_is_refused(warehouse: LandingWarehouse) -> None:
+    assert warehouse.land_one("a.csv", "a,b\n").state == "quarantined"
 
 
-def test_file_of_only_bad_records(ground: Ground) -> None:
-    assert ground.land_one("a.csv", HEADER + "x,JFK,1\n" * 3).state == "landed"
-    balanced(ground, read=3, dead_letters=3, landed=0)
+def test_file_of_only_bad_records(warehouse: LandingWarehouse) -> None:
+    assert warehouse.land_one("a.csv", HEADER + "x,JFK,1\n" * 3).state == "landed"
+    balanced(warehouse, read=3, dead_letters=3, landed=0)
 
 
 # --- records that are bad
 
 
-def test_every_kind_of_bad_csv_record_keeps_its_bytes(ground: Ground) -> None:
+def test_every_kind_of_bad_csv_record_keeps_its_bytes(warehouse: LandingWarehouse) -> None:
     lines = [
         GOOD.strip(),
         "2013-01-05,JFK",
@@ -166,8 +168,8 @@ def test_every_kind_of_bad_csv_record_keeps_its_bytes(ground: Ground) -> None:
         "2033-01-05,JFK,1",
         '2013-01-05,"JFK,1',
     ]
-    ground.land_one("a.csv", HEADER + "\n".join(lines) + "\n")
-    letters = ground.letters()
+    warehouse.land_one("a.csv", HEADER + "\n".join(lines) + "\n")
+    letters = warehouse.letters()
     assert [letter.code for letter in letters] == [
         "ragged",
         "ragged",
@@ -187,10 +189,10 @@ def test_every_kind_of_bad_csv_record_keeps_its_bytes(ground: Ground) -> None:
     assert [letter.line for letter in letters] == list(range(3, 16))
     assert "temp" in letters[9].reason
     assert "200" in letters[9].reason
-    balanced(ground, read=14, landed=1, dead_letters=13)
+    balanced(warehouse, read=14, landed=1, dead_letters=13)
 
 
-def test_every_kind_of_bad_json_record_keeps_its_bytes(ground: Ground) -> None:
+def test_every_kind_of_bad_json_record_keeps_its_bytes(warehouse: LandingWarehouse) -> None:
     base = '"ts": "2013-01-05T06:00:00Z", "station": "JFK"'
     lines = {
         f'{{{base}, "temp": 1.5}}': None,
@@ -216,62 +218,62 @@ def test_every_kind_of_bad_json_record_keeps_its_bytes(ground: Ground) -> None:
         '{"ts": "2013-01-05"}': "missing_value",
         '{"ts": "2013-01-05", "station": {"a": 1}}': "bad_value",
     }
-    ground.land_one("a.jsonl", "".join(line + "\n" for line in lines))
+    warehouse.land_one("a.jsonl", "".join(line + "\n" for line in lines))
     refused = {line: code for line, code in lines.items() if code}
-    letters = ground.letters()
+    letters = warehouse.letters()
     assert [(letter.raw.decode(), letter.code) for letter in letters] == list(refused.items())
-    balanced(ground, read=len(lines), landed=1)
+    balanced(warehouse, read=len(lines), landed=1)
 
 
-def test_invalid_utf8_refuses_just_that_record(ground: Ground) -> None:
-    ground.land_one("a.csv", HEADER.encode() + b"2013-01-05,J\xffK,1\n" + GOOD.encode())
-    ground.land_one("b.jsonl", b'{"ts": "2013-01-05", "station": "\xff"}\n{"ts": "2013-01-05", "station": "JFK"}\n')
-    assert ground.codes() == ["invalid_utf8", "invalid_utf8"]
-    assert ground.letters()[0].raw == b"2013-01-05,J\xffK,1"
-    balanced(ground, read=4, landed=2)
+def test_invalid_utf8_refuses_just_that_record(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.csv", HEADER.encode() + b"2013-01-05,J\xffK,1\n" + GOOD.encode())
+    warehouse.land_one("b.jsonl", b'{"ts": "2013-01-05", "station": "\xff"}\n{"ts": "2013-01-05", "station": "JFK"}\n')
+    assert warehouse.codes() == ["invalid_utf8", "invalid_utf8"]
+    assert warehouse.letters()[0].raw == b"2013-01-05,J\xffK,1"
+    balanced(warehouse, read=4, landed=2)
 
 
 def test_allow_nan_takes_them(tmp_path: Path) -> None:
     column = Column(name="gust", type=parse_type("double"), nullable=True, allow_nan=True)
-    ground = make(tmp_path, column)
-    ground.land_one("a.csv", "ts,station,gust\n2013-01-05,JFK,nan\n2013-01-05,JFK,inf\n")
-    found = [row[0] for row in ground.rows("gust")]
+    warehouse = make(tmp_path, column)
+    warehouse.land_one("a.csv", "ts,station,gust\n2013-01-05,JFK,nan\n2013-01-05,JFK,inf\n")
+    found = [row[0] for row in warehouse.rows("gust")]
     assert math.isnan(found[0])
     assert found[1] == math.inf
-    segment = ground.catalog.segments(ground.record.id)[0]
+    segment = warehouse.catalog.manifest.segments(warehouse.record.id)[0]
     assert segment.stats["gust"].max is None
 
 
 def test_integers_are_never_rounded_into_range(tmp_path: Path) -> None:
-    ground = make(tmp_path, *columns(n="int64?"))
+    warehouse = make(tmp_path, *columns(n="int64?"))
     base = {"ts": "2013-01-05", "station": "JFK"}
     values = [1, 1.5, 2.0, True, "3", "1e3", 2**63, -(2**63)]
-    ground.land_one("a.jsonl", [{**base, "n": value} for value in values])
-    assert [row[0] for row in ground.rows("n")] == [1, 3, -(2**63)]
-    assert ground.codes() == ["bad_value"] * 5
+    warehouse.land_one("a.jsonl", [{**base, "n": value} for value in values])
+    assert [row[0] for row in warehouse.rows("n")] == [1, 3, -(2**63)]
+    assert warehouse.codes() == ["bad_value"] * 5
 
 
 # --- times
 
 
 def test_times_naive_zoned_ambiguous_and_never(tmp_path: Path) -> None:
-    ground = make(tmp_path, start=datetime(1, 1, 1, tzinfo=UTC), source=FileSource(prefix="i", timezone="America/New_York"))
-    ground.now = datetime(2014, 1, 1, tzinfo=UTC)
+    warehouse = make(tmp_path, start=datetime(1, 1, 1, tzinfo=UTC), source=FileSource(prefix="i", timezone="America/New_York"))
+    warehouse.now = datetime(2014, 1, 1, tzinfo=UTC)
     times = ["2013-07-01T00:00:00", "2013-07-01T00:00:00Z", "2013-11-03T01:30:00", "2013-03-10T02:30:00"]
-    ground.land_one("a.csv", HEADER + "".join(f"{time},JFK,1\n" for time in times))
-    assert [row[0] for row in ground.rows("ts")] == [
+    warehouse.land_one("a.csv", HEADER + "".join(f"{time},JFK,1\n" for time in times))
+    assert [row[0] for row in warehouse.rows("ts")] == [
         datetime(2013, 7, 1, 4),
         datetime(2013, 7, 1),
         datetime(2013, 11, 3, 5, 30),
     ]
-    assert [(letter.code, letter.raw) for letter in ground.letters()] == [("bad_value", b"2013-03-10T02:30:00,JFK,1")]
+    assert [(letter.code, letter.raw) for letter in warehouse.letters()] == [("bad_value", b"2013-03-10T02:30:00,JFK,1")]
 
 
 def test_years_1_and_9999_survive(tmp_path: Path) -> None:
     far = datetime(9999, 12, 31, tzinfo=UTC)
-    ground = make(tmp_path, *columns(made="timestamp?", day="date?"), start=datetime(1, 1, 1, tzinfo=UTC))
+    warehouse = make(tmp_path, *columns(made="timestamp?", day="date?"), start=datetime(1, 1, 1, tzinfo=UTC))
     text = "ts,station,made,day\n0001-01-01T00:00:00,JFK,9999-12-31T23:59:59.999999Z,0001-01-01\n"
-    ground.land_one("a.csv", text)
+    warehouse.land_one("a.csv", text)
     naive = pa.timestamp("us")
     table = pa.table(
         {
@@ -281,17 +283,17 @@ def test_years_1_and_9999_survive(tmp_path: Path) -> None:
             "day": pa.array([date(9999, 12, 31)]),
         }
     )
-    ground.land_one("b.parquet", table)
-    assert ground.rows("ts", "made", "day") == [
+    warehouse.land_one("b.parquet", table)
+    assert warehouse.rows("ts", "made", "day") == [
         (datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999), date(1, 1, 1)),
         (datetime(1, 1, 1, 1), datetime(9999, 12, 31), date(9999, 12, 31)),
     ]
-    segments = ground.catalog.segments(ground.record.id)
+    segments = warehouse.catalog.manifest.segments(warehouse.record.id)
     assert {segment.partition_start for segment in segments} == {datetime(1, 1, 1, tzinfo=UTC)}
 
 
 def test_arrow_times_of_every_unit_and_zone(tmp_path: Path) -> None:
-    ground = make(tmp_path, *columns(a="timestamp?", b="timestamp?", c="timestamp?", d="date?"))
+    warehouse = make(tmp_path, *columns(a="timestamp?", b="timestamp?", c="timestamp?", d="date?"))
     table = pa.table(
         {
             "ts": pa.array([1_360_000_000], pa.timestamp("s", tz="America/New_York")),
@@ -302,8 +304,8 @@ def test_arrow_times_of_every_unit_and_zone(tmp_path: Path) -> None:
             "d": pa.array([1_359_936_000_000], pa.date64()),
         }
     )
-    ground.land_one("a.parquet", table)
-    assert ground.rows() == [
+    warehouse.land_one("a.parquet", table)
+    assert warehouse.rows() == [
         (
             datetime(2013, 2, 4, 17, 46, 40),
             "JFK",
@@ -320,7 +322,7 @@ def test_arrow_times_of_every_unit_and_zone(tmp_path: Path) -> None:
 
 
 def test_parquet_types_are_coerced_by_the_same_rules(tmp_path: Path) -> None:
-    ground = make(tmp_path, *columns(n="int32?", f="float?", s="string?", flag="bool?", price="decimal(10,2)?"))
+    warehouse = make(tmp_path, *columns(n="int32?", f="float?", s="string?", flag="bool?", price="decimal(10,2)?"))
     at = pa.array([datetime(2013, 1, 5)] * 4, pa.timestamp("us"))
     table = pa.table(
         {
@@ -334,25 +336,25 @@ def test_parquet_types_are_coerced_by_the_same_rules(tmp_path: Path) -> None:
             "price": pa.array([Decimal("1.5"), Decimal(1), Decimal(1), None], pa.decimal128(20, 4)),
         }
     )
-    ground.land_one("a.parquet", table)
-    assert ground.rows("temp", "n", "f", "s", "flag", "price") == [
+    warehouse.land_one("a.parquet", table)
+    assert warehouse.rows("temp", "n", "f", "s", "flag", "price") == [
         (1.0, 1, 1.5, "x", True, Decimal("1.50")),
         (None, None, None, None, None, None),
     ]
-    assert [(letter.code, letter.column) for letter in ground.letters()] == [("bad_value", "n"), ("non_finite", "f")]
+    assert [(letter.code, letter.column) for letter in warehouse.letters()] == [("bad_value", "n"), ("non_finite", "f")]
 
 
 def test_parquet_of_impossible_types_refuses_values_not_nulls(tmp_path: Path) -> None:
-    ground = make(tmp_path, *columns(n="int64?", day="date?"))
+    warehouse = make(tmp_path, *columns(n="int64?", day="date?"))
     at = pa.array([datetime(2013, 1, 5), datetime(2013, 1, 5, 6)], pa.timestamp("us"))
     table = pa.table({"ts": at, "station": ["JFK", "JFK"], "n": pa.array([None, 5.0], pa.float64()), "day": at})
-    ground.land_one("a.parquet", table)
-    assert ground.rows("n", "day") == [(None, date(2013, 1, 5))]
-    assert [(letter.code, letter.column) for letter in ground.letters()] == [("bad_value", "n")]
+    warehouse.land_one("a.parquet", table)
+    assert warehouse.rows("n", "day") == [(None, date(2013, 1, 5))]
+    assert [(letter.code, letter.column) for letter in warehouse.letters()] == [("bad_value", "n")]
 
 
 def test_nested_parquet_columns(tmp_path: Path) -> None:
-    ground = make(tmp_path, *columns(l="list<double>?", s="struct<a: int64, b: string>?"))
+    warehouse = make(tmp_path, *columns(l="list<double>?", s="struct<a: int64, b: string>?"))
     at = pa.array([datetime(2013, 1, 5)] * 3, pa.timestamp("us"))
     table = pa.table(
         {
@@ -362,90 +364,92 @@ def test_nested_parquet_columns(tmp_path: Path) -> None:
             "s": pa.array([{"a": 1, "b": "x"}, {"a": None, "b": None}, None]),
         }
     )
-    ground.land_one("a.parquet", table)
-    assert ground.rows("l", "s") == [([1.0, 2.0], {"a": 1, "b": "x"}), (None, {"a": None, "b": None}), ([3.0], None)]
+    warehouse.land_one("a.parquet", table)
+    assert warehouse.rows("l", "s") == [([1.0, 2.0], {"a": 1, "b": "x"}), (None, {"a": None, "b": None}), ([3.0], None)]
 
 
 # --- columns nobody declared
 
 
-def test_ten_thousand_columns_do_not_poison_the_schema(ground: Ground) -> None:
+def test_ten_thousand_columns_do_not_poison_the_schema(warehouse: LandingWarehouse) -> None:
     names = [f"c{number}" for number in range(10_000)]
     wide = ",".join(["ts", "station", *names]) + "\n"
     wide += ",".join(["2013-01-05", "JFK", *["1"] * 10_000]) + "\n"
     wide += ",".join(["2013-01-05", "EWR", "7", *[""] * 9_999]) + "\n"
-    report = ground.land(ground.drop("wide.csv", wide))
+    report = warehouse.land(warehouse.drop("wide.csv", wide))
     assert [change.column for change in report.schema_changes] == ["c0"]
-    assert ground.rows("station", "c0") == [("EWR", 7)]
-    assert ground.codes() == ["too_many_columns"]
-    balanced(ground, read=2, landed=1, dead_letters=1)
+    assert warehouse.rows("station", "c0") == [("EWR", 7)]
+    assert warehouse.codes() == ["too_many_columns"]
+    balanced(warehouse, read=2, landed=1, dead_letters=1)
 
 
-def test_ten_thousand_keys_do_not_poison_the_schema(ground: Ground) -> None:
+def test_ten_thousand_keys_do_not_poison_the_schema(warehouse: LandingWarehouse) -> None:
     base = {"ts": "2013-01-05", "station": "JFK"}
     documents = [base | {f"k{number}": 1 for number in range(10_000)}, base | {"k1": 2, "k2": None}, base]
-    report = ground.land(ground.drop("wide.jsonl", documents))
+    report = warehouse.land(warehouse.drop("wide.jsonl", documents))
     assert [change.column for change in report.schema_changes] == ["k1"]
-    assert [row[0] for row in ground.rows("k1")] == [2, None]
-    assert ground.codes() == ["too_many_columns"]
+    assert [row[0] for row in warehouse.rows("k1")] == [2, None]
+    assert warehouse.codes() == ["too_many_columns"]
 
 
-def test_a_key_of_its_own_in_each_record(ground: Ground) -> None:
+def test_a_key_of_its_own_in_each_record(warehouse: LandingWarehouse) -> None:
     base = {"ts": "2013-01-05", "station": "JFK"}
-    ground.land(ground.drop("each.jsonl", [base | {f"k{number}": number} for number in range(300)]))
-    assert len(ground.record.schema.columns) == 3 + 50
-    balanced(ground, read=300, landed=50, dead_letters=250)
+    warehouse.land(warehouse.drop("each.jsonl", [base | {f"k{number}": number} for number in range(300)]))
+    assert len(warehouse.record.schema.columns) == 3 + 50
+    balanced(warehouse, read=300, landed=50, dead_letters=250)
     # the day's allowance is used up, for other files too
-    ground.land(ground.drop("more.jsonl", [base | {"other": 1}, base | {"k7": 8}]))
-    balanced(ground, read=302, landed=51, dead_letters=251)
+    warehouse.land(warehouse.drop("more.jsonl", [base | {"other": 1}, base | {"k7": 8}]))
+    balanced(warehouse, read=302, landed=51, dead_letters=251)
 
 
 def test_new_columns_ignored_are_counted(tmp_path: Path) -> None:
-    ground = make(tmp_path, evolution=Evolution(new_columns="ignore"))
-    report = ground.land(ground.drop("a.csv", "ts,station,x,y\n2013-01-05,JFK,1,\n2013-01-05,JFK,2,\n"))
+    warehouse = make(tmp_path, evolution=Evolution(new_columns="ignore"))
+    report = warehouse.land(warehouse.drop("a.csv", "ts,station,x,y\n2013-01-05,JFK,1,\n2013-01-05,JFK,2,\n"))
     assert report.ignored_columns == {"x": 2}
-    assert ground.record.schema.names == ("ts", "station", "temp")
-    audit = ground.catalog.audit(dataset_ids=[ground.record.id])
+    assert warehouse.record.schema.names == ("ts", "station", "temp")
+    audit = warehouse.catalog.audit.newest(dataset_ids=[warehouse.record.id])
     assert any(entry["details"].get("ignored_columns") == {"x": 2} for entry in audit)
 
 
 def test_new_columns_rejected_by_record(tmp_path: Path) -> None:
-    ground = make(tmp_path, evolution=Evolution(new_columns="reject"))
-    ground.land_one("a.csv", "ts,station,x\n2013-01-05,JFK,1\n2013-01-05,EWR,\n")
-    assert ground.codes() == ["unknown_column"]
-    assert [row[0] for row in ground.rows("station")] == ["EWR"]
+    warehouse = make(tmp_path, evolution=Evolution(new_columns="reject"))
+    warehouse.land_one("a.csv", "ts,station,x\n2013-01-05,JFK,1\n2013-01-05,EWR,\n")
+    assert warehouse.codes() == ["unknown_column"]
+    assert [row[0] for row in warehouse.rows("station")] == ["EWR"]
 
 
-def test_types_widen_over_files_and_old_values_keep_their_text(ground: Ground) -> None:
+def test_types_widen_over_files_and_old_values_keep_their_text(warehouse: LandingWarehouse) -> None:
     for number, value in enumerate(["1", "2.50", "x"]):
-        ground.land_one(f"{number}.csv", f"ts,station,v\n2013-01-05,JFK,{value}\n")
-    assert [row[0] for row in ground.rows("v")] == ["1", "2.50", "x"]
-    history = [change for version in ground.catalog.schema_history(ground.record.id) for change in version["changes"]]
+        warehouse.land_one(f"{number}.csv", f"ts,station,v\n2013-01-05,JFK,{value}\n")
+    assert [row[0] for row in warehouse.rows("v")] == ["1", "2.50", "x"]
+    history = [
+        change for version in warehouse.catalog.datasets.schema_history(warehouse.record.id) for change in version["changes"]
+    ]
     assert [change["after"] for change in reversed(history) if change["column"] == "v"] == ["int64", "double", "string"]
 
 
 def test_widening_off_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    ground = make(tmp_path, evolution=Evolution(widen=False))
-    ground.land_one("a.csv", "ts,station,v\n2013-01-05,JFK,1\n")
-    ground.land_one("b.csv", "ts,station,v\n2013-01-05,JFK,2\n2013-01-05,JFK,2.5\n")
-    assert [row[0] for row in ground.rows("v")] == [1, 2]
-    assert ground.codes() == ["bad_value"]
+    warehouse = make(tmp_path, evolution=Evolution(widen=False))
+    warehouse.land_one("a.csv", "ts,station,v\n2013-01-05,JFK,1\n")
+    warehouse.land_one("b.csv", "ts,station,v\n2013-01-05,JFK,2\n2013-01-05,JFK,2.5\n")
+    assert [row[0] for row in warehouse.rows("v")] == [1, 2]
+    assert warehouse.codes() == ["bad_value"]
 
 
-def test_undeclared_columns_of_parquet_and_json(ground: Ground) -> None:
+def test_undeclared_columns_of_parquet_and_json(warehouse: LandingWarehouse) -> None:
     at = pa.array([datetime(2013, 1, 5)], pa.timestamp("us"))
     table = pa.table({"ts": at, "station": ["JFK"], "f": [1.5], "o": [[1, 2]], "b": [True], "__index_level_0__": [7]})
-    report = ground.land(ground.drop("a.parquet", table))
+    report = warehouse.land(warehouse.drop("a.parquet", table))
     assert report.ignored_columns == {"__index_level_0__": 1}
     record = {"ts": "2013-01-05", "station": "JFK", "f": "x", "o": {"a": [1]}, "b": False, "n": None}
-    ground.land_one("b.jsonl", [record])
-    assert ground.rows("f", "o", "b") == [("1.5", "[1,2]", True), ("x", '{"a":[1]}', False)]
-    assert ground.record.schema.find("n") is None
+    warehouse.land_one("b.jsonl", [record])
+    assert warehouse.rows("f", "o", "b") == [("1.5", "[1,2]", True), ("x", '{"a":[1]}', False)]
+    assert warehouse.record.schema.find("n") is None
 
 
-def test_column_declared_after_it_was_found_keeps_its_rows(ground: Ground) -> None:
-    ground.land_one("a.csv", "ts,station,v\n2013-01-05,JFK,1\n")
-    later = ground.with_dataset(dataset(*columns(v="double?")))
+def test_column_declared_after_it_was_found_keeps_its_rows(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.csv", "ts,station,v\n2013-01-05,JFK,1\n")
+    later = warehouse.with_dataset(dataset(*columns(v="double?")))
     later.land_one("b.csv", "ts,station,v\n2013-01-05,JFK,2.5\n2013-01-05,JFK,x\n")
     assert [row[0] for row in later.rows("v")] == [1.0, 2.5]
     assert later.codes() == ["bad_value"]
@@ -455,25 +459,25 @@ def test_column_declared_after_it_was_found_keeps_its_rows(ground: Ground) -> No
 
 
 def test_strings_of_a_megabyte(tmp_path: Path) -> None:
-    ground = make(tmp_path, source=FileSource(prefix="i", max_record_bytes=2 << 20))
+    warehouse = make(tmp_path, source=FileSource(prefix="i", max_record_bytes=2 << 20))
     big = "x" * (1 << 20)
-    ground.land_one("a.csv", f"ts,station,temp\n2013-01-05,{big},1\n")
-    ground.land_one("b.jsonl", [{"ts": "2013-01-05", "station": big}])
-    assert [len(row[0]) for row in ground.rows("station")] == [1 << 20, 1 << 20]
-    assert ground.catalog.segments(ground.record.id)[0].stats["station"].max is None
+    warehouse.land_one("a.csv", f"ts,station,temp\n2013-01-05,{big},1\n")
+    warehouse.land_one("b.jsonl", [{"ts": "2013-01-05", "station": big}])
+    assert [len(row[0]) for row in warehouse.rows("station")] == [1 << 20, 1 << 20]
+    assert warehouse.catalog.manifest.segments(warehouse.record.id)[0].stats["station"].max is None
 
 
 def test_over_long_record_is_a_dead_letter(tmp_path: Path) -> None:
-    ground = make(tmp_path, source=FileSource(prefix="i", max_record_bytes=1000))
-    ground.land_one("a.csv", HEADER + f"2013-01-05,{'x' * 2000},1\n" + GOOD)
-    assert ground.codes() == ["too_long"]
-    balanced(ground, read=2, landed=1)
+    warehouse = make(tmp_path, source=FileSource(prefix="i", max_record_bytes=1000))
+    warehouse.land_one("a.csv", HEADER + f"2013-01-05,{'x' * 2000},1\n" + GOOD)
+    assert warehouse.codes() == ["too_long"]
+    balanced(warehouse, read=2, landed=1)
 
 
 def test_null_tokens_are_the_sources_own(tmp_path: Path) -> None:
-    ground = make(tmp_path, source=FileSource(prefix="i", csv=CsvDialect(nulls=("NA",))))
-    ground.land_one("a.csv", HEADER + '2013-01-05,JFK,NA\n2013-01-05,"NA",\n')
-    assert ground.rows("station", "temp") == [("JFK", None), ("NA", None)]
+    warehouse = make(tmp_path, source=FileSource(prefix="i", csv=CsvDialect(nulls=("NA",))))
+    warehouse.land_one("a.csv", HEADER + '2013-01-05,JFK,NA\n2013-01-05,"NA",\n')
+    assert warehouse.rows("station", "temp") == [("JFK", None), ("NA", None)]
 
 
 # --- the disk
@@ -495,23 +499,23 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 def test_full_disk_publishes_nothing_by_halves_and_resumes(tmp_path: Path) -> None:
     lines = (f"2013-01-{number % 28 + 1:02}T00:00:00,{number * 7919},{number % 100}.{number}\n" for number in range(120_000))
-    with small_disk(tmp_path / "disk", 4) as disk:
-        ground = Ground.at(disk, dataset())
-        ground.inbox.rmdir()
-        ground.inbox.symlink_to(tmp_path)
-        path = ground.drop("a.csv", HEADER + "".join(lines))
+    with small_disk(tmp_path / "disk", 5) as disk:
+        warehouse = LandingWarehouse.at(disk, dataset())
+        warehouse.inbox.rmdir()
+        warehouse.inbox.symlink_to(tmp_path)
+        path = warehouse.drop("a.csv", HEADER + "".join(lines))
         filler = disk / "filler"
-        filler.write_bytes(bytes(2_000_000))
+        filler.write_bytes(bytes(3_000_000))
         with pytest.raises(StorageFullError, match=r"(?i)no room|full"):
-            ground.land(path, chunk_rows=20_000)
-        balanced(ground)
-        landed = ground.counters().landed
+            warehouse.land(path, chunk_rows=20_000)
+        balanced(warehouse)
+        landed = warehouse.counters().landed
         assert landed < 120_000
-        assert len(ground.rows("ts")) == landed
+        assert len(warehouse.rows("ts")) == landed
         filler.unlink()
-        ground.collect()
-        report = ground.land(path, chunk_rows=20_000)
+        warehouse.collect()
+        report = warehouse.land(path, chunk_rows=20_000)
         assert report.files[0].state == "landed"
         assert report.counters.read == 120_000 - landed
-        assert len(ground.rows("ts")) == 120_000
-        ground.catalog.close()
+        assert len(warehouse.rows("ts")) == 120_000
+        warehouse.catalog.close()

@@ -7,19 +7,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import obstore
 import pytest
 
-from timestore_assets_tests import object_server_binaries as binaries
-from timestore_assets_tests import object_server_start as start
+from timestore_assets_tests.support import object_server_binaries as binaries
+from timestore_assets_tests.support import object_server_start as start
 
 ROOT = Path(__file__).parent.parent.parent
 WAIT = 30.0
 CHILD = """
 import sys
-from timestore_assets_tests.object_server_start import s3_server
+from timestore_assets_tests.support.object_server_start import s3_server
 with s3_server() as server:
     print(server.endpoint, flush=True)
     sys.stdin.read()
@@ -59,7 +60,7 @@ def test_a_server_ends_with_its_block() -> None:
 
 
 def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, "-c", CHILD], cwd=ROOT, env=environment, **pipes) as owner:
         assert owner.stdout is not None

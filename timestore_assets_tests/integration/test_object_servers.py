@@ -10,8 +10,8 @@ import pytest
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, PreconditionError
 from obstore.store import ObjectStore
 
-from timestore_assets_tests.object_server_fixtures import REAL_S3
-from timestore_assets_tests.object_servers import ObjectServer, S3Server
+from timestore_assets_tests.support.object_server_fixtures import REAL_S3
+from timestore_assets_tests.support.object_servers import ObjectServer, S3Server
 
 MEBIBYTE = 1 << 20
 # Azurite does not know the listing's `startFrom` and lists all

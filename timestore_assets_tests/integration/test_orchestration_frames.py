@@ -11,10 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from timestore_assets.orchestration.names import IO_MANAGER
-from timestore_assets.orchestration.partitions import partitions_def
+from timestore_assets.orchestration.building.build_asset import partitions_def
+from timestore_assets.orchestration.dagster_names import IO_MANAGER
 from timestore_assets.orchestration.resources import DatasetsDuckDBResource
-from timestore_assets_tests.orchestration_ground import QUIET, Ground, ground
+from timestore_assets_tests.support.dagster_deployment import QUIET, DagsterDeployment, dagster_deployment
 
 pytestmark = QUIET
 DAILY = """\
@@ -33,8 +33,8 @@ DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_offset=1)
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[Ground]:
-    with ground(tmp_path) as made:
+def deployment(tmp_path: Path) -> Iterator[DagsterDeployment]:
+    with dagster_deployment(tmp_path) as made:
         declared = made.home / "defs" / "daily" / "defs.yaml"
         declared.parent.mkdir()
         declared.write_text(DAILY, encoding="utf-8")
@@ -50,13 +50,18 @@ def there(tmp_path: Path) -> Iterator[Ground]:
 
 
 def run(
-    there: Ground, asset: dg.AssetsDefinition, *, key: str | None = None, last: str | None = None, **resources: object
+    deployment: DagsterDeployment,
+    asset: dg.AssetsDefinition,
+    *,
+    key: str | None = None,
+    last: str | None = None,
+    **resources: object,
 ) -> dg.ExecuteInProcessResult:
     """Materialise one asset of a person's own beside the declared ones."""
-    definitions = dg.Definitions.merge(there.definitions, dg.Definitions(assets=[asset], resources=resources))
+    definitions = dg.Definitions.merge(deployment.definitions, dg.Definitions(assets=[asset], resources=resources))
     tags = {"dagster/asset_partition_range_start": key, "dagster/asset_partition_range_end": last} if key and last else {}
     return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=there.instance,
+        instance=deployment.instance,
         asset_selection=[asset.key],
         partition_key=None if last else key,
         tags={name: value for name, value in tags.items() if value},
@@ -65,45 +70,47 @@ def run(
 
 
 @pytest.mark.parametrize(("key", "last", "days"), [("2024-01-02", None, [2]), ("2024-01-03", "2024-01-05", [3, 4, 5])])
-def test_an_input_holds_the_partitions_asked_for(there: Ground, key: str, last: str | None, days: list[int]) -> None:
+def test_an_input_holds_the_partitions_asked_for(
+    deployment: DagsterDeployment, key: str, last: str | None, days: list[int]
+) -> None:
     for kind in (pl.LazyFrame, pl.DataFrame, pa.Table, duckdb.DuckDBPyRelation):
         got: list[Any] = []
 
         @dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
-        def seen(readings: kind, got: dg.ResourceParam[list[Any]]) -> None:  # type: ignore[valid-type]
+        def seen(readings: kind, got: dg.ResourceParam[list[Any]]) -> None:  # type: ignore[valid-type] # Dagster reads the variable
             got.append((type(readings), _frame(readings)))
 
-        assert run(there, seen, key=key, last=last, got=got).success
+        assert run(deployment, seen, key=key, last=last, got=got).success
         ((found, frame),) = got
         assert found is kind
         assert frame.columns == ["device", "at", "value"]
         assert sorted(frame["value"].to_list()) == sorted(float(day) for day in days for _ in range(4))
 
 
-def test_an_unpartitioned_asset_gets_everything(there: Ground) -> None:
+def test_an_unpartitioned_asset_gets_everything(deployment: DagsterDeployment) -> None:
     got: list[int] = []
 
     @dg.asset
     def seen(readings: pl.LazyFrame) -> None:
         got.append(readings.select(pl.len()).collect().item())
 
-    assert run(there, seen).success
+    assert run(deployment, seen).success
     assert got == [28]
 
 
-def test_the_input_needs_no_annotation(there: Ground) -> None:
+def test_the_input_needs_no_annotation(deployment: DagsterDeployment) -> None:
     got: list[Any] = []
 
     @dg.asset
-    def seen(readings) -> None:  # type: ignore[no-untyped-def]
+    def seen(readings) -> None:  # type: ignore[no-untyped-def] # what is tested
         got.append(readings)
 
-    assert run(there, seen).success
+    assert run(deployment, seen).success
     assert isinstance(got[0], pl.LazyFrame)
 
 
-def stored(there: Ground, columns: str = "device, day, mean") -> list[tuple[Any, ...]]:
-    with there.warehouse() as warehouse, warehouse.sql(f"SELECT {columns} FROM daily ORDER BY ALL") as answer:
+def stored(deployment: DagsterDeployment, columns: str = "device, day, mean") -> list[tuple[Any, ...]]:
+    with deployment.warehouse() as warehouse, warehouse.sql(f"SELECT {columns} FROM daily ORDER BY ALL") as answer:
         return [tuple(row.values()) for row in answer.table().to_pylist()]
 
 
@@ -112,7 +119,7 @@ def means(readings: pl.LazyFrame) -> pl.LazyFrame:
     return readings.group_by("device", day).agg(pl.col("value").mean().alias("mean")).sort("device", "day")
 
 
-def test_an_output_of_any_kind_becomes_rows_of_the_dataset(there: Ground) -> None:
+def test_an_output_of_any_kind_becomes_rows_of_the_dataset(deployment: DagsterDeployment) -> None:
     @dg.asset(partitions_def=DAYS, io_manager_key=IO_MANAGER, metadata={"timestore/dataset": "daily"})
     def summary(context: dg.AssetExecutionContext, readings: pl.LazyFrame) -> Any:
         frame = means(readings)
@@ -121,14 +128,14 @@ def test_an_output_of_any_kind_becomes_rows_of_the_dataset(there: Ground) -> Non
         return by_day[context.partition_key[-2:]]
 
     for day in (2, 3, 4, 5, 5):
-        result = run(there, summary, key=f"2024-01-{day:02d}")
+        result = run(deployment, summary, key=f"2024-01-{day:02d}")
         assert result.success
-    assert stored(there) == [(device, at(day), float(day)) for device in "ab" for day in (2, 3, 4, 5)]
+    assert stored(deployment) == [(device, at(day), float(day)) for device in "ab" for day in (2, 3, 4, 5)]
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.metadata["dataset"].value == "daily"
 
 
-def test_what_was_stored_is_read_by_the_partitions_of_its_own_asset(there: Ground) -> None:
+def test_what_was_stored_is_read_by_the_partitions_of_its_own_asset(deployment: DagsterDeployment) -> None:
     got: list[list[float]] = []
 
     @dg.asset(partitions_def=DAYS, io_manager_key=IO_MANAGER, metadata={"timestore/dataset": "daily"})
@@ -139,16 +146,16 @@ def test_what_was_stored_is_read_by_the_partitions_of_its_own_asset(there: Groun
     def seen(summary: pl.DataFrame) -> None:
         got.append(summary["mean"].to_list())
 
-    both = dg.Definitions.merge(there.definitions, dg.Definitions(assets=[summary, seen]))
+    both = dg.Definitions.merge(deployment.definitions, dg.Definitions(assets=[summary, seen]))
     job = both.resolve_implicit_global_asset_job_def()
     for day in (2, 3):
         assert job.execute_in_process(
-            instance=there.instance, asset_selection=[summary.key, seen.key], partition_key=f"2024-01-{day:02d}"
+            instance=deployment.instance, asset_selection=[summary.key, seen.key], partition_key=f"2024-01-{day:02d}"
         ).success
     assert got == [[2.0, 2.0], [3.0, 3.0]]
 
 
-def test_storing_again_replaces_what_that_partition_held(there: Ground) -> None:
+def test_storing_again_replaces_what_that_partition_held(deployment: DagsterDeployment) -> None:
     factor = [1.0]
 
     @dg.asset(partitions_def=DAYS, io_manager_key=IO_MANAGER, metadata={"timestore/dataset": "daily"})
@@ -156,24 +163,24 @@ def test_storing_again_replaces_what_that_partition_held(there: Ground) -> None:
         return means(readings).with_columns(pl.col("mean") * factor[0]).filter(pl.lit(factor[0] > 0))
 
     def stored_means() -> list[float]:
-        return [row[0] for row in stored(there, "mean")]
+        return [row[0] for row in stored(deployment, "mean")]
 
-    assert run(there, summary, key="2024-01-02").success
-    assert run(there, summary, key="2024-01-03").success
+    assert run(deployment, summary, key="2024-01-02").success
+    assert run(deployment, summary, key="2024-01-03").success
     factor[0] = 10.0
-    assert run(there, summary, key="2024-01-02").success
+    assert run(deployment, summary, key="2024-01-02").success
     assert stored_means() == [3.0, 3.0, 20.0, 20.0]
     factor[0] = 1.0
-    assert run(there, summary, key="2024-01-02").success, "back to a content it has held before"
+    assert run(deployment, summary, key="2024-01-02").success, "back to a content it has held before"
     assert stored_means() == [2.0, 2.0, 3.0, 3.0]
     factor[0] = 0.0
-    assert run(there, summary, key="2024-01-02").success
+    assert run(deployment, summary, key="2024-01-02").success
     assert stored_means() == [3.0, 3.0]
-    assert run(there, summary, key="2024-01-03").success, "an empty partition is not a duplicate of another empty one"
+    assert run(deployment, summary, key="2024-01-03").success, "an empty partition is not a duplicate of another empty one"
     assert stored_means() == []
 
 
-def test_one_value_for_several_partitions_is_told_apart(there: Ground) -> None:
+def test_one_value_for_several_partitions_is_told_apart(deployment: DagsterDeployment) -> None:
     @dg.asset(
         partitions_def=DAYS,
         io_manager_key=IO_MANAGER,
@@ -183,18 +190,18 @@ def test_one_value_for_several_partitions_is_told_apart(there: Ground) -> None:
     def summary(readings: pl.LazyFrame) -> pl.LazyFrame:
         return means(readings)
 
-    assert run(there, summary, key="2024-01-01", last="2024-01-04").success
-    assert run(there, summary, key="2024-01-02", last="2024-01-02").success
-    assert [row[0] for row in stored(there, "mean")] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]
+    assert run(deployment, summary, key="2024-01-01", last="2024-01-04").success
+    assert run(deployment, summary, key="2024-01-02", last="2024-01-02").success
+    assert [row[0] for row in stored(deployment, "mean")] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]
 
 
-def test_stored_partitions_are_built_by_the_sensor(there: Ground) -> None:
+def test_stored_partitions_are_built_by_the_sensor(deployment: DagsterDeployment) -> None:
     @dg.asset(partitions_def=DAYS, io_manager_key=IO_MANAGER, metadata={"timestore/dataset": "daily"})
     def summary(readings: pl.LazyFrame) -> pl.LazyFrame:
         return means(readings)
 
-    assert run(there, summary, key="2024-01-02").success
-    with there.warehouse() as warehouse:
+    assert run(deployment, summary, key="2024-01-02").success
+    with deployment.warehouse() as warehouse:
         (need,) = warehouse.needed_builds("daily")
     assert (need.partition.key, need.closes) == ("2024-01-01", True)
     assert need.reason.startswith("stored by summary: ")
@@ -212,50 +219,49 @@ def test_stored_partitions_are_built_by_the_sensor(there: Ground) -> None:
         (None, "None can't be stored; return a polars DataFrame"),
     ],
 )
-def test_what_can_not_be_stored_says_why(there: Ground, value: Any, says: str) -> None:
+def test_what_can_not_be_stored_says_why(deployment: DagsterDeployment, value: Any, says: str) -> None:
     @dg.asset(partitions_def=DAYS, io_manager_key=IO_MANAGER, metadata={"timestore/dataset": "daily"})
     def summary() -> Any:
         return value
 
-    result = run(there, summary, key="2024-01-02")
+    result = run(deployment, summary, key="2024-01-02")
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert says in str(failure.event_specific_data)
-    assert stored(there) == []
+    assert stored(deployment) == []
 
 
-def test_an_unknown_dataset_names_the_nearest(there: Ground) -> None:
+def test_an_unknown_dataset_names_the_nearest(deployment: DagsterDeployment) -> None:
     @dg.asset(io_manager_key=IO_MANAGER)
     def dayly() -> pl.DataFrame:
         return pl.DataFrame()
 
-    result = run(there, dayly)
+    result = run(deployment, dayly)
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "did you mean 'daily'?" in str(failure.event_specific_data)
 
 
-def test_every_dataset_is_a_view_of_the_duckdb_resource(there: Ground) -> None:
+def test_every_dataset_is_a_view_of_the_duckdb_resource(deployment: DagsterDeployment) -> None:
     got: list[Any] = []
 
     @dg.asset
     def seen(duckdb: DatasetsDuckDBResource) -> None:
         with duckdb.get_connection() as connection:
             got.append(connection.execute("SELECT count(*), max(value) FROM readings").fetchone())
-            got.append(connection.execute("SELECT count(*) FROM nyc_weather").fetchone())
 
-    assert run(there, seen).success
-    assert got == [(28, 7.0), (0,)]
+    assert run(deployment, seen).success
+    assert got == [(28, 7.0)]
 
 
-def test_partitions_of_the_dataset_map_onto_those_of_a_downstream_month(there: Ground) -> None:
+def test_partitions_of_the_dataset_map_onto_those_of_a_downstream_month(deployment: DagsterDeployment) -> None:
     got: list[int] = []
 
     @dg.asset(partitions_def=dg.MonthlyPartitionsDefinition(start_date="2024-01-01", end_offset=1))
     def seen(readings: pa.Table) -> None:
         got.append(readings.num_rows)
 
-    assert partitions_def(there.dataset) is not None
-    assert run(there, seen, key="2024-01-01").success
+    assert partitions_def(deployment.dataset) is not None
+    assert run(deployment, seen, key="2024-01-01").success
     assert got == [28]
 
 

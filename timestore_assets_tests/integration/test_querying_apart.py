@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from timestore_assets.model.errors import InputError, TimeLimitError, UnavailableError
-from timestore_assets.querying.apart import Workers
-from timestore_assets.querying.clock import Stopper
-from timestore_assets.querying.sandbox import run_sql
-from timestore_assets_tests.querying_ground import Ground, ground_in, row
+from timestore_assets.querying.sql.sandbox import run_sql
+from timestore_assets.querying.sql.sql_worker import Workers
+from timestore_assets.querying.time_limit import Cancellable
+from timestore_assets_tests.support.query_warehouse import QueryWarehouse, query_warehouse_in, row
 
 PATIENCE = 30.0
 ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range + b.range = -1"
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryWarehouse]:
     """A built day as `.duckdb`, and a day with newer rows for its keys, so that rows have to be deduplicated."""
-    made = ground_in(tmp_path_factory.mktemp("apart"), format="duckdb", memory_bytes=200_000_000)
+    made = query_warehouse_in(tmp_path_factory.mktemp("apart"), format="duckdb", memory_bytes=200_000_000)
     made.land([row("a", minute, value=minute / 3, note="x") for minute in range(50)])
     made.build(1)
     made.land([row("a", minute, day=2, n=minute) for minute in range(50)])
@@ -50,44 +50,44 @@ def workers() -> Iterator[Workers]:
         "SELECT 1 AS a WHERE false",
     ],
 )
-def test_both_give_the_same(ground: Ground, workers: Workers, sql: str) -> None:
-    datasets = {"meter": (ground.dataset, ground.record)}
-    with run_sql(ground.querier, sql, datasets) as here, run_sql(ground.querier, sql, datasets, room=workers.room) as apart:
+def test_both_give_the_same(warehouse: QueryWarehouse, workers: Workers, sql: str) -> None:
+    datasets = {"meter": (warehouse.dataset, warehouse.record)}
+    with run_sql(warehouse.querier, sql, datasets) as here, run_sql(warehouse.querier, sql, datasets, room=workers.room) as apart:
         assert apart.schema == here.schema and apart.manifest_versions == here.manifest_versions
         assert (apart.scanned, apart.pruned) == (here.scanned, here.pruned)
         assert apart.table().equals(here.table())
 
 
-def test_errors_come_over_in_the_same_words(ground: Ground, workers: Workers) -> None:
-    datasets = {"meter": (ground.dataset, ground.record)}
+def test_errors_come_over_in_the_same_words(warehouse: QueryWarehouse, workers: Workers) -> None:
+    datasets = {"meter": (warehouse.dataset, warehouse.record)}
     for sql in ("SELECT nope FROM meter", "SELECT note::INTEGER FROM meter", "SELECT note + 1 FROM meter"):
-        with pytest.raises(InputError) as here, run_sql(ground.querier, sql, datasets) as answer:
+        with pytest.raises(InputError) as here, run_sql(warehouse.querier, sql, datasets) as answer:
             answer.table()
-        with pytest.raises(InputError) as apart, run_sql(ground.querier, sql, datasets, room=workers.room) as answer:
+        with pytest.raises(InputError) as apart, run_sql(warehouse.querier, sql, datasets, room=workers.room) as answer:
             answer.table()
         assert str(apart.value) == str(here.value)
 
 
-def test_a_value_can_not_outgrow_the_memory(ground: Ground, workers: Workers) -> None:
+def test_a_value_can_not_outgrow_the_memory(warehouse: QueryWarehouse, workers: Workers) -> None:
     doubled = ", ".join(f"t{i} AS (SELECT s || s AS s FROM t{i - 1})" for i in range(1, 40))
     sql = f"WITH t0 AS (SELECT 'xxxxxxxxxxxxxxxx' AS s), {doubled} SELECT length(s) AS n FROM t39"
     with pytest.raises(UnavailableError, match="the memory limit is too small"):
-        run_sql(ground.querier, sql, {}, room=workers.room)
+        run_sql(warehouse.querier, sql, {}, room=workers.room)
 
 
-def test_it_is_stopped_by_the_clock_and_by_hand(ground: Ground, workers: Workers) -> None:
+def test_it_is_stopped_by_the_clock_and_by_hand(warehouse: QueryWarehouse, workers: Workers) -> None:
     with pytest.raises(TimeLimitError, match="the time limit was reached"):
-        run_sql(ground.querier, ENDLESS, {}, timeout=0.5, room=workers.room).table()
+        run_sql(warehouse.querier, ENDLESS, {}, timeout=0.5, room=workers.room).table()
 
-    def stop(stopper: Stopper) -> None:
+    def stop(stopper: Cancellable) -> None:
         threading.Timer(0.5, stopper.interrupt).start()
 
     with pytest.raises(TimeLimitError):
-        run_sql(ground.querier, ENDLESS, {}, began=stop, room=workers.room).table()
+        run_sql(warehouse.querier, ENDLESS, {}, began=stop, room=workers.room).table()
 
 
-def test_an_answer_that_nobody_reads_to_its_end_leaves_no_process(ground: Ground, own: Workers) -> None:
-    answer = run_sql(ground.querier, "SELECT i FROM range(100000000) t(i)", {}, room=own.room)
+def test_an_answer_that_nobody_reads_to_its_end_leaves_no_process(warehouse: QueryWarehouse, own: Workers) -> None:
+    answer = run_sql(warehouse.querier, "SELECT i FROM range(100000000) t(i)", {}, room=own.room)
     assert next(answer.batches()).num_rows
     assert len(living(own)) == 1
     answer.close()
@@ -95,21 +95,21 @@ def test_an_answer_that_nobody_reads_to_its_end_leaves_no_process(ground: Ground
 
 
 def test_no_process_gets_the_settings_and_one_that_died_is_started_again(
-    ground: Ground, own: Workers, monkeypatch: pytest.MonkeyPatch
+    warehouse: QueryWarehouse, own: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIMESTORE_DATABASE_URL", "postgresql://user:correct-horse@nowhere/x")
-    with run_sql(ground.querier, "SELECT 1 AS a", {}, room=own.room) as answer:
+    with run_sql(warehouse.querier, "SELECT 1 AS a", {}, room=own.room) as answer:
         assert answer.table().num_rows == 1
     first = nursery(own)
     assert b"correct-horse" not in Path(f"/proc/{first}/environ").read_bytes()
     os.kill(first, signal.SIGKILL)
-    with run_sql(ground.querier, "SELECT 2 AS a", {}, room=own.room) as answer:
+    with run_sql(warehouse.querier, "SELECT 2 AS a", {}, room=own.room) as answer:
         assert answer.table().to_pylist() == [{"a": 2}]
     assert nursery(own) != first
 
 
-def test_work_ends_with_the_process_it_was_forked_from(ground: Ground, own: Workers) -> None:
-    answer = run_sql(ground.querier, "SELECT i FROM range(100000000) t(i)", {}, room=own.room)
+def test_work_ends_with_the_process_it_was_forked_from(warehouse: QueryWarehouse, own: Workers) -> None:
+    answer = run_sql(warehouse.querier, "SELECT i FROM range(100000000) t(i)", {}, room=own.room)
     (worker,) = living(own)
     os.kill(nursery(own), signal.SIGKILL)
     eventually(lambda: not is_alive(worker))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,23 +13,26 @@ from typing import Any
 import duckdb
 import pytest
 
+from timestore_assets.model.aggregate_text import parse_aggregates
 from timestore_assets.model.errors import MissingObjectError
-from timestore_assets.model.objects import ObjectName
-from timestore_assets.querying import plan
-from timestore_assets.querying.apart import Workers
-from timestore_assets.querying.execute import Querier
-from timestore_assets.querying.frames import duckdb_views, polars_frame, relation
-from timestore_assets.querying.question import parse_aggregates, parse_every
-from timestore_assets.querying.sandbox import run_sql
+from timestore_assets.model.question import parse_every
+from timestore_assets.model.segment import ObjectName
+from timestore_assets.querying.planning import query_plan
+from timestore_assets.querying.reading.querier import Querier
+from timestore_assets.querying.rendering.frames import duckdb_views, relation
+from timestore_assets.querying.rendering.polars_frames import polars_frame
+from timestore_assets.querying.rendering.view_file import write_views
+from timestore_assets.querying.sql.sandbox import run_sql
+from timestore_assets.querying.sql.sql_worker import Workers
 from timestore_assets.storage.cache.read_cache import ReadCache
-from timestore_assets.storage.opening import open_storage
-from timestore_assets.storage.port import Upload
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.storage.remote.remote_store import RemoteStore
-from timestore_assets.storage.targets import Storage
-from timestore_assets_tests.object_server_fixtures import REAL_S3
-from timestore_assets_tests.object_servers import S3Server
-from timestore_assets_tests.querying_ground import DAY, TTL, Ground, ground_in, row
-from timestore_assets_tests.remote_ground import remote_settings
+from timestore_assets.storage.targets import Storage, open_storage
+from timestore_assets_tests.support.bucket_settings import remote_settings
+from timestore_assets_tests.support.delta_commits import TTL
+from timestore_assets_tests.support.object_server_fixtures import REAL_S3
+from timestore_assets_tests.support.object_servers import S3Server
+from timestore_assets_tests.support.query_warehouse import DAY, QueryWarehouse, query_warehouse_in, row
 
 pytestmark = REAL_S3
 
@@ -45,8 +49,8 @@ LARGE = """
 class Pair:
     """The same rows in a bucket and in a folder: day 1 a `.duckdb` file, 2 and 4 (large) Parquet, 3 unbuilt with duplicates."""
 
-    remote: Ground
-    local: Ground
+    remote: QueryWarehouse
+    local: QueryWarehouse
     storage: Storage
 
     @property
@@ -55,7 +59,7 @@ class Pair:
         assert isinstance(store, RemoteStore)
         return store._cache
 
-    def both(self, ask: Callable[[Ground], Any]) -> tuple[Any, Any]:
+    def both(self, ask: Callable[[QueryWarehouse], Any]) -> tuple[Any, Any]:
         return ask(self.remote), ask(self.local)
 
     def forget(self) -> None:
@@ -70,14 +74,16 @@ class Pair:
         return self.cache.counts.objects_fetched
 
 
-def filled(ground: Ground) -> None:
+def filled(warehouse: QueryWarehouse) -> None:
     for day in (1, 2, 3):
-        ground.land([row(device, minute, value=minute / 3, n=day, note="x", day=day) for minute in range(50) for device in "ab"])
-    ground.land_query(f"SELECT * FROM ({LARGE}) ORDER BY ts", day=4)
-    ground.build(1)
-    ground.dataset = replace(ground.dataset, segments=replace(ground.dataset.segments, format="parquet"))
-    ground.build(2, 4)
-    ground.land([row("a", 0, value=100.0, n=3, rev=2, day=3)])
+        warehouse.land(
+            [row(device, minute, value=minute / 3, n=day, note="x", day=day) for minute in range(50) for device in "ab"]
+        )
+    warehouse.land_query(f"SELECT * FROM ({LARGE}) ORDER BY ts")
+    warehouse.build(1)
+    warehouse.dataset = replace(warehouse.dataset, segments=replace(warehouse.dataset.segments, format="parquet"))
+    warehouse.build(2, 4)
+    warehouse.land([row("a", 0, value=100.0, n=3, rev=2, day=3)])
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +101,8 @@ def pair(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )
         storage = open_storage(settings)
         made = Pair(
-            remote=ground_in(folder / "remote", format="duckdb", storage=storage),
-            local=ground_in(folder / "local", format="duckdb"),
+            remote=query_warehouse_in(folder / "remote", format="duckdb", storage=storage),
+            local=query_warehouse_in(folder / "local", format="duckdb"),
             storage=storage,
         )
         filled(made.remote)
@@ -120,7 +126,7 @@ QUESTIONS: list[dict[str, Any]] = [
 def test_questions_have_the_same_answers_cold_and_warm(pair: Pair, number: int) -> None:
     question = QUESTIONS[number]
     pair.forget()
-    cold, expected = pair.both(lambda ground: ground.rows(**question))
+    cold, expected = pair.both(lambda warehouse: warehouse.rows(**question))
     assert cold == expected
     assert len(cold) > 0
     before = pair.fetched()
@@ -145,9 +151,9 @@ STATEMENTS = [
 
 @pytest.mark.parametrize("number", range(len(STATEMENTS)))
 def test_sql_reads_only_what_it_needs_and_answers_alike(pair: Pair, number: int) -> None:
-    def asked(ground: Ground) -> list[dict[str, Any]]:
-        datasets = {"meter": (ground.dataset, ground.record)}
-        with run_sql(ground.querier, STATEMENTS[number], datasets) as answer:
+    def asked(warehouse: QueryWarehouse) -> list[dict[str, Any]]:
+        datasets = {"meter": (warehouse.dataset, warehouse.record)}
+        with run_sql(warehouse.querier, STATEMENTS[number], datasets) as answer:
             found: list[dict[str, Any]] = answer.table().to_pylist()
             return found
 
@@ -191,8 +197,8 @@ def test_frames_views_and_relations(pair: Pair) -> None:
 
 
 def test_rows_that_stream_are_fetched_ahead_of_what_is_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_FIRST_STEP_ROWS", 100)
-    monkeypatch.setattr(plan, "_LARGEST_STEP_ROWS", 100)
+    monkeypatch.setattr(query_plan, "_FIRST_STEP_ROWS", 100)
+    monkeypatch.setattr(query_plan, "_LARGEST_STEP_ROWS", 100)
     pair.forget()
     expected = pair.local.rows(columns=("ts", "device"))
     with pair.remote.ask(columns=("ts", "device")) as answer:
@@ -206,18 +212,18 @@ def test_rows_that_stream_are_fetched_ahead_of_what_is_read(pair: Pair, monkeypa
 
 def moved(pair: Pair, target: str) -> None:
     """Every object of the dataset is elsewhere from now on, as a move and a later collection leave it."""
-    ground, new = pair.remote, pair.storage.target(target)
-    files = ground.catalog.moving.elsewhere(ground.record.id, target, limit=100)
-    session = ground.catalog.begin_session(ground.record.id, "land", holder="test", ttl=TTL)
+    warehouse, new = pair.remote, pair.storage.target(target)
+    files = warehouse.catalog.moving.elsewhere(warehouse.record.id, target, limit=100)
+    session = warehouse.catalog.sessions.begin(warehouse.record.id, "land", holder="test", ttl=TTL)
     copies = {file: f"copy-{next(NUMBERS)}/{file.name.rpartition('/')[2]}" for file in files}
-    ground.catalog.announce(session, list(copies.values()), storage=target)
+    warehouse.catalog.sessions.announce(session, list(copies.values()), storage=target)
     with pair.storage.reading(files) as paths:
         for file, path in zip(files, paths, strict=True):
             staged = new.staging("move") / "file"
             staged.write_bytes(path.read_bytes())
             new.promote([Upload(staged=staged, name=copies[file])])
-    switched = ground.catalog.moving.switch(session, copies, dataset_id=ground.record.id, target=target, actor="test")
-    ground.catalog.end_session(session)
+    switched = warehouse.catalog.moving.switch(session, copies, dataset_id=warehouse.record.id, target=target, actor="test")
+    warehouse.catalog.sessions.end(session)
     assert switched == files
     pair.storage.delete(ObjectName(file.storage, file.name) for file in files)
 
@@ -254,11 +260,19 @@ def test_what_was_moved_since_it_was_planned_is_planned_again(pair: Pair) -> Non
 
 
 def test_an_object_that_is_nowhere_is_named(pair: Pair, tmp_path: Path) -> None:
-    ground = ground_in(tmp_path, storage=pair.storage)
-    ground.dataset = replace(ground.dataset, name="lost")
-    ground.land([row("a", 0)])
-    [segment] = ground.catalog.segments(ground.record.id)
+    warehouse = query_warehouse_in(tmp_path, storage=pair.storage)
+    warehouse.dataset = replace(warehouse.dataset, name="lost")
+    warehouse.land([row("a", 0)])
+    [segment] = warehouse.catalog.manifest.segments(warehouse.record.id)
     pair.storage.target("default").delete([segment.name])
     with pytest.raises(MissingObjectError, match="timestore verify"):
-        ground.rows()
-    ground.close()
+        warehouse.rows()
+    warehouse.close()
+
+
+def test_a_view_file_leaves_out_what_is_elsewhere_and_says_so(pair: Pair, tmp_path: Path) -> None:
+    datasets = {"meter": (pair.remote.dataset, pair.remote.record)}
+    (written,) = write_views(tmp_path / "all.duckdb", pair.remote.querier, datasets)
+    assert re.search(r"its segments are not on this machine, but in the target .*`timestore sql` reads them", written.left_out)
+    with duckdb.connect(str(tmp_path / "all.duckdb"), read_only=True) as con:
+        assert con.sql("SELECT count(*) FROM duckdb_views() WHERE NOT internal").fetchall() == [(0,)]

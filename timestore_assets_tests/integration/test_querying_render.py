@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from timestore_assets.querying.answer import Answer
-from timestore_assets.querying.render import write_arrow, write_csv, write_json, write_parquet
-from timestore_assets_tests.querying_ground import TYPES, Ground, ground_in, money, row
+from timestore_assets.model.errors import InputError
+from timestore_assets.querying.answer import Answer, AnswerDetails
+from timestore_assets.querying.rendering.render import write_arrow, write_csv, write_json, write_parquet
+from timestore_assets_tests.support.query_warehouse import TYPES, QueryWarehouse, money, query_warehouse_in, row
 
 TRICKY = [
     "plain",
@@ -40,8 +41,8 @@ TRICKY = [
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    made = ground_in(tmp_path_factory.mktemp("render"))
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryWarehouse]:
+    made = query_warehouse_in(tmp_path_factory.mktemp("render"))
     made.land(
         [
             row("a", i, value=i / 3, n=2**53 + i, amount=money("12345678.90"), flag=i % 2 == 0, note=note, date=date(2024, 2, 29))
@@ -63,11 +64,12 @@ def written(write: Callable[[Answer, Any], int], answer: Answer) -> bytes:
 def over(table: pa.Table, *, chunk: int | None = None) -> Answer:
     """An answer with just these rows."""
     batches = iter(table.to_batches(max_chunksize=chunk))
-    return Answer(schema=table.schema, batches=batches, close=lambda: None, manifest_versions={}, scanned=0, pruned=0)
+    facts = AnswerDetails(manifest_versions={}, scanned=0, pruned=0)
+    return Answer(schema=table.schema, batches=batches, facts=facts, close=lambda: None)
 
 
-def test_json_is_an_array_of_objects_with_times_in_rfc_3339(ground: Ground) -> None:
-    found = json.loads(written(write_json, ground.ask()))
+def test_json_is_an_array_of_objects_with_times_in_rfc_3339(warehouse: QueryWarehouse) -> None:
+    found = json.loads(written(write_json, warehouse.ask()))
     assert len(found) == len(TRICKY) + 3
     assert list(found[0]) == list(TYPES)
     assert [one["note"] for one in found if one["device"] == "a"] == TRICKY
@@ -83,29 +85,29 @@ def test_json_is_an_array_of_objects_with_times_in_rfc_3339(ground: Ground) -> N
     ]
 
 
-def test_json_of_no_rows_is_an_empty_array(ground: Ground) -> None:
-    assert written(write_json, ground.ask(where="n = 0")) == b"[]\n"
+def test_json_of_no_rows_is_an_empty_array(warehouse: QueryWarehouse) -> None:
+    assert written(write_json, warehouse.ask(where="n = 0")) == b"[]\n"
 
 
-def test_csv_reads_back(ground: Ground) -> None:
-    text = written(write_csv, ground.ask()).decode()
+def test_csv_reads_back(warehouse: QueryWarehouse) -> None:
+    text = written(write_csv, warehouse.ask()).decode()
     found = list(csv.DictReader(io.StringIO(text, newline="")))
     assert list(found[0]) == list(TYPES)
     assert [one["note"] for one in found if one["device"] == "a"] == [note or "" for note in TRICKY]
     assert (found[0]["ts"], found[0]["amount"], found[0]["flag"]) == ("2024-01-01T00:00:00Z", "12345678.90", "true")
     assert [one["value"] for one in found if one["device"] == "b"] == ["nan", "inf", "-0.0"]
     assert ',"",1\n' in text  # an empty text, not a null
-    assert written(write_csv, ground.ask(columns=("ts", "n"), where="n = 0")) == b"ts,n\n"
+    assert written(write_csv, warehouse.ask(columns=("ts", "n"), where="n = 0")) == b"ts,n\n"
 
 
-def test_parquet_and_arrow_hold_the_very_rows_types_and_units(ground: Ground) -> None:
-    with ground.ask() as answer:
+def test_parquet_and_arrow_hold_the_very_rows_types_and_units(warehouse: QueryWarehouse) -> None:
+    with warehouse.ask() as answer:
         table = answer.table()
     files = {
-        "parquet": pq.read_table(io.BytesIO(written(write_parquet, ground.ask()))),
-        "file": pa.ipc.open_file(io.BytesIO(written(write_arrow, ground.ask()))).read_all(),
+        "parquet": pq.read_table(io.BytesIO(written(write_parquet, warehouse.ask()))),
+        "file": pa.ipc.open_file(io.BytesIO(written(write_arrow, warehouse.ask()))).read_all(),
         "stream": pa.ipc.open_stream(
-            io.BytesIO(written(lambda answer, out: write_arrow(answer, out, stream=True), ground.ask()))
+            io.BytesIO(written(lambda answer, out: write_arrow(answer, out, stream=True), warehouse.ask()))
         ).read_all(),
     }
     for found in files.values():
@@ -114,7 +116,7 @@ def test_parquet_and_arrow_hold_the_very_rows_types_and_units(ground: Ground) ->
         assert found.drop_columns("value").equals(table.drop_columns("value"))
         assert repr(found.column("value").to_pylist()) == repr(table.column("value").to_pylist())
     for write in (write_parquet, write_arrow):
-        assert written(write, ground.ask(where="n = 0"))
+        assert written(write, warehouse.ask(where="n = 0"))
 
 
 NESTED = pa.table(
@@ -162,7 +164,7 @@ def test_csv_of_nested_values_is_json_in_a_field() -> None:
 
 
 @pytest.mark.parametrize("write", [write_json, write_csv, write_parquet, write_arrow])
-def test_a_pipe_that_can_not_seek_is_enough(ground: Ground, write: Callable[[Answer, Any], int]) -> None:
+def test_a_pipe_that_can_not_seek_is_enough(warehouse: QueryWarehouse, write: Callable[[Answer, Any], int]) -> None:
     reading, writing = os.pipe()
     received: list[bytes] = []
 
@@ -172,7 +174,7 @@ def test_a_pipe_that_can_not_seek_is_enough(ground: Ground, write: Callable[[Ans
 
     reader = threading.Thread(target=drain)
     reader.start()
-    with open(writing, "wb") as out, ground.ask() as answer:
+    with open(writing, "wb") as out, warehouse.ask() as answer:
         rows = write(answer, out)
         assert not out.closed
     reader.join(timeout=30)
@@ -185,3 +187,17 @@ def test_rows_are_counted_over_many_batches(tmp_path: Path) -> None:
     assert json.loads(written(write_json, over(table, chunk=100))) == table.to_pylist()
     assert written(write_csv, over(table, chunk=100)).count(b"\n") == 1002
     assert pq.read_table(io.BytesIO(written(write_parquet, over(table, chunk=100)))).equals(table)
+
+
+def test_what_parquet_cannot_hold_is_refused_by_name_before_the_first_byte() -> None:
+    table = pa.table({"a": [1], "span": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    out = io.BytesIO()
+    with pytest.raises(InputError, match="column 'span' is of Arrow type month_day_nano_interval, which Parquet can't hold"):
+        write_parquet(over(table), out)
+    assert out.getvalue() == b""
+
+
+def test_nanoseconds_are_written_in_full() -> None:
+    table = pa.table({"t": pa.array([1, None], pa.timestamp("ns"))})
+    assert json.loads(written(write_json, over(table))) == [{"t": "1970-01-01T00:00:00.000000001Z"}, {"t": None}]
+    assert written(write_csv, over(table)).decode().splitlines()[1] == "1970-01-01T00:00:00.000000001Z"

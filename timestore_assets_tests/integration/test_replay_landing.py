@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from timestore_assets.building.session import Builder
-from timestore_assets.catalog.records import Counters
-from timestore_assets.landing import dead_letters, replay_file
-from timestore_assets.landing import replay as replaying
+from timestore_assets.building.builder import Builder
+from timestore_assets.landing.committing import staged_dead_letters
+from timestore_assets.landing.dead_letters import replay as replaying
+from timestore_assets.landing.dead_letters import replay_records
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import CsvDialect, Evolution, FileSource, Late
 from timestore_assets.model.errors import ConflictError, RefusedError, UnknownOutcomeError
 from timestore_assets.model.schema import Schema
-from timestore_assets_tests.landing_ground import NOW, Ground, columns, dataset
-from timestore_assets_tests.replay_ground import (
+from timestore_assets.segments.publishing import publish
+from timestore_assets_tests.support.dead_letter_replays import (
     FILES,
     MENDABLE,
     POISON,
@@ -34,41 +35,42 @@ from timestore_assets_tests.replay_ground import (
     offsets,
     replay,
 )
+from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse, columns, dataset
 
 GOOD = b'{"ts": "2013-02-01", "station": "good"}'
 
 
 @pytest.fixture
-def ground(catalog_url: str, tmp_path: Path) -> Iterator[Ground]:
-    ground = Ground.at(tmp_path, STRICT, url=catalog_url, source=FILES)
-    yield ground
-    ground.catalog.close()
+def warehouse(catalog_url: str, tmp_path: Path) -> Iterator[LandingWarehouse]:
+    warehouse = LandingWarehouse.at(tmp_path, STRICT, url=catalog_url, source=FILES)
+    yield warehouse
+    warehouse.catalog.close()
 
 
-def after_mending(ground: Ground, **changes: Any) -> Ground:
-    return ground.with_dataset(replace(mended(ground.dataset), **changes))
+def after_mending(warehouse: LandingWarehouse, **changes: Any) -> LandingWarehouse:
+    return warehouse.with_dataset(replace(mended(warehouse.dataset), **changes))
 
 
-def assert_accounted(ground: Ground) -> None:
+def assert_accounted(warehouse: LandingWarehouse) -> None:
     """I1, I2: counters add up to what is there, and no record is there twice."""
-    for source in ground.catalog.sources(ground.record.id):
+    for source in warehouse.catalog.sources.of(warehouse.record.id):
         assert source.counters.balanced
-    counters = ground.counters()
+    counters = warehouse.counters()
     kinds = {"refused": counters.dead_letters, "late_dropped": counters.late_dropped, "held": counters.held}
-    letters = ground.letters()
+    letters = warehouse.letters()
     for kind, number in kinds.items():
         assert sum(letter.kind == kind for letter in letters) == number
-    assert len(ground.rows()) == counters.landed
-    landed = ground.places()
+    assert len(warehouse.rows()) == counters.landed
+    landed = warehouse.places()
     refused = [(letter.source_partition, letter.position) for letter in letters]
     assert len({*landed, *refused}) == len(landed) + len(refused) == counters.read - counters.duplicates
 
 
-def test_poison_in_a_file_is_refused_for_what_it_is_and_replayed_once(ground: Ground) -> None:
-    ground.land_one("a.jsonl", lines_of([*POISON.values(), GOOD]))
-    assert sorted(ground.codes()) == sorted(POISON.keys() - {"null_value"})
-    before = {letter.position: letter for letter in ground.letters()}
-    fixed = after_mending(ground)
+def test_poison_in_a_file_is_refused_for_what_it_is_and_replayed_once(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.jsonl", lines_of([*POISON.values(), GOOD]))
+    assert sorted(warehouse.codes()) == sorted(POISON.keys() - {"null_value"})
+    before = {letter.position: letter for letter in warehouse.letters()}
+    fixed = after_mending(warehouse)
     report = replay(fixed)
     still = POISON.keys() - {"null_value", *MENDABLE}
     assert (report.files, report.settled, report.records, report.landed) == (1, 1, len(POISON) - 1, len(MENDABLE))
@@ -89,20 +91,20 @@ def test_poison_in_a_file_is_refused_for_what_it_is_and_replayed_once(ground: Gr
     assert_accounted(fixed)
 
 
-def test_poison_in_a_topic_keeps_its_place_and_what_the_broker_kept(ground: Ground) -> None:
+def test_poison_in_a_topic_keeps_its_place_and_what_the_broker_kept(warehouse: LandingWarehouse) -> None:
     messages = offsets([*POISON.values(), GOOD], partitions=3)
     messages = [
         replace(one, key=f"k{at}".encode(), headers=(("h", b"\xff"), ("none", None)), timestamp=NOW + timedelta(seconds=at))
         for at, one in enumerate(messages)
     ]
-    land_topic(ground, messages)
-    assert ground.counters() == Counters(read=len(POISON) + 1, landed=1, dead_letters=len(POISON))
-    fixed = after_mending(ground)
+    land_topic(warehouse, messages)
+    assert warehouse.counters() == Counters(read=len(POISON) + 1, landed=1, dead_letters=len(POISON))
+    fixed = after_mending(warehouse)
     report = replay(fixed)
     assert report.landed == len(MENDABLE)
     assert report.counters == Counters(landed=len(MENDABLE), dead_letters=-len(MENDABLE))
-    (origin,) = (source for source in ground.catalog.sources(ground.record.id) if source.kind == "kafka")
-    numbers = {one.id: one.number for one in ground.catalog.topic_partitions(origin.id)}
+    (origin,) = (source for source in warehouse.catalog.sources.of(warehouse.record.id) if source.kind == "kafka")
+    numbers = {one.id: one.number for one in warehouse.catalog.topics.partitions(origin.id)}
     expected = {(one.partition, one.offset): one for one in messages}
     for letter in fixed.letters():
         one = expected[numbers[letter.source_partition or 0], letter.position]
@@ -112,12 +114,12 @@ def test_poison_in_a_topic_keeps_its_place_and_what_the_broker_kept(ground: Grou
     assert {(numbers[source], position) for source, position in fixed.places()} == lands
     assert_accounted(fixed)
     # what is refused still goes to the dead-letter topic, if it has not yet
-    assert [file.forward for _, file, _ in fixed.catalog.dead_letter_files(fixed.record.id)] == [True]
+    assert [file.forward for _, file, _ in fixed.catalog.dead_letters.of(fixed.record.id)] == [True]
 
 
-def test_only_the_chosen_reason_is_tried(ground: Ground) -> None:
-    ground.land_one("a.jsonl", lines_of(list(POISON.values())))
-    fixed = after_mending(ground)
+def test_only_the_chosen_reason_is_tried(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.jsonl", lines_of(list(POISON.values())))
+    fixed = after_mending(warehouse)
     report = replay(fixed, code="failed_check")
     assert (report.records, report.landed, report.refused) == (1, 1, 0)
     assert sorted(fixed.codes()) == sorted(POISON.keys() - {"null_value", "failed_check"})
@@ -125,10 +127,10 @@ def test_only_the_chosen_reason_is_tried(ground: Ground) -> None:
     assert_accounted(fixed)
 
 
-def test_only_so_many_files_are_tried_oldest_first(ground: Ground) -> None:
+def test_only_so_many_files_are_tried_oldest_first(warehouse: LandingWarehouse) -> None:
     for number in range(3):
-        ground.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{number}", "temp": 300}])
-    fixed = after_mending(ground)
+        warehouse.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{number}", "temp": 300}])
+    fixed = after_mending(warehouse)
     assert replay(fixed, files=2).landed == 2
     assert [letter.source for letter in fixed.letters()] == ["2.jsonl"]
     assert replay(fixed).landed == 1
@@ -136,17 +138,25 @@ def test_only_so_many_files_are_tried_oldest_first(ground: Ground) -> None:
     assert_accounted(fixed)
 
 
-def test_nothing_is_written_where_nothing_can_land(ground: Ground) -> None:
-    ground.land_one("a.jsonl", [{"ts": "2013-02-03", "station": "s", "temp": 300}])
-    before = (ground.objects(), ground.catalog.manifest_version(ground.record.id), ground.catalog.audit(limit=1))
-    report = replay(ground)
+def test_nothing_is_written_where_nothing_can_land(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.jsonl", [{"ts": "2013-02-03", "station": "s", "temp": 300}])
+    before = (
+        warehouse.objects(),
+        warehouse.catalog.manifest.version(warehouse.record.id),
+        warehouse.catalog.audit.newest(limit=1),
+    )
+    report = replay(warehouse)
     assert (report.files, report.settled, report.records, report.reasons) == (1, 0, 1, {"failed_check": 1})
-    assert (ground.objects(), ground.catalog.manifest_version(ground.record.id), ground.catalog.audit(limit=1)) == before
+    assert (
+        warehouse.objects(),
+        warehouse.catalog.manifest.version(warehouse.record.id),
+        warehouse.catalog.audit.newest(limit=1),
+    ) == before
 
 
 @pytest.mark.parametrize("policy", ["drop", "hold"])
-def test_late_records_are_replayed_only_when_they_are_asked_for(ground: Ground, policy: Any) -> None:
-    late = ground.with_dataset(replace(ground.dataset, late=Late(policy=policy)))
+def test_late_records_are_replayed_only_when_they_are_asked_for(warehouse: LandingWarehouse, policy: Any) -> None:
+    late = warehouse.with_dataset(replace(warehouse.dataset, late=Late(policy=policy)))
     values = [b'{"ts": "2013-02-03", "station": "late"}', b'{"ts": "2013-05-03", "station": "on time"}', POISON["bad_json"]]
     land_topic(late, offsets(values), late_before=NOW - timedelta(days=60))
     kind = "late_dropped" if policy == "drop" else "held"
@@ -159,25 +169,27 @@ def test_late_records_are_replayed_only_when_they_are_asked_for(ground: Ground, 
     assert replay(late, kind=None).landed == 0
 
 
-def test_a_sealed_partition_turns_stale(ground: Ground) -> None:
-    ground.land_one("a.jsonl", lines_of([GOOD, b'{"ts": "2013-02-01", "station": "hot", "temp": 300}']))
-    day = ground.catalog.partitions(ground.record.id)[0].partition
-    with Builder(ground.catalog, ground.storage, ground.limits, holder="test") as builder:
-        builder.build(ground.dataset, day, close=True, actor="test")
-    assert [one.state for one in ground.catalog.partitions(ground.record.id)] == ["sealed"]
-    fixed = after_mending(ground)
+def test_a_sealed_partition_turns_stale(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.jsonl", lines_of([GOOD, b'{"ts": "2013-02-01", "station": "hot", "temp": 300}']))
+    day = warehouse.catalog.partitions.of(warehouse.record.id)[0].partition
+    with Builder(warehouse.context) as builder:
+        builder.build(warehouse.dataset, day, close=True, actor="test")
+    assert [one.state for one in warehouse.catalog.partitions.of(warehouse.record.id)] == ["sealed"]
+    fixed = after_mending(warehouse)
     assert replay(fixed).landed == 1
-    assert [one.state for one in ground.catalog.partitions(ground.record.id)] == ["stale"]
-    with Builder(ground.catalog, ground.storage, ground.limits, holder="test") as builder:
+    assert [one.state for one in warehouse.catalog.partitions.of(warehouse.record.id)] == ["stale"]
+    with Builder(warehouse.context) as builder:
         builder.build(fixed.dataset, day, close=True, actor="test")
     assert sorted(fixed.rows("station")) == [("good",), ("hot",)]
     assert_accounted(fixed)
 
 
-def test_replays_at_once_land_each_record_once(ground: Ground) -> None:
+def test_replays_at_once_land_each_record_once(warehouse: LandingWarehouse) -> None:
     for number in range(4):
-        ground.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{at}", "temp": 300} for at in range(number + 1)])
-    fixed = after_mending(ground)
+        warehouse.land_one(
+            f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{at}", "temp": 300} for at in range(number + 1)]
+        )
+    fixed = after_mending(warehouse)
     together = threading.Barrier(2)
 
     def one(_: int) -> replaying.ReplayReport:
@@ -192,68 +204,67 @@ def test_replays_at_once_land_each_record_once(ground: Ground) -> None:
     assert_accounted(fixed)
 
 
-def test_a_lost_race_is_told_and_the_rest_goes_on(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_race_is_told_and_the_rest_goes_on(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(2):
-        ground.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{number}", "temp": 300}])
-    fixed = after_mending(ground)
-    original, first = replaying.Replayer._commit, []
+        warehouse.land_one(f"{number}.jsonl", [{"ts": "2013-02-03", "station": f"s{number}", "temp": 300}])
+    fixed = after_mending(warehouse)
+    original, first = publish, []
 
-    def overtaken(replayer: replaying.Replayer, commit: Any) -> None:
+    def overtaken(*args: Any) -> int:
         if not first:
-            first.append(commit)
-            monkeypatch.setattr(replaying.Replayer, "_commit", original)
+            first.append(args)
+            monkeypatch.setattr(replaying, "publish", original)
             assert replay(fixed, files=1).landed == 1
-        original(replayer, commit)
+        return original(*args)
 
-    monkeypatch.setattr(replaying.Replayer, "_commit", overtaken)
+    monkeypatch.setattr(replaying, "publish", overtaken)
     report = replay(fixed)
     assert (report.landed, report.overtaken, report.files) == (1, 1, 2)
     assert_accounted(fixed)
     fixed.collect()
-    assert ground.catalog.known_objects() == ground.objects()
+    assert warehouse.catalog.objects.known() == warehouse.objects()
 
 
 @pytest.mark.parametrize("happened", [True, False])
 def test_a_commit_of_unknown_outcome_is_settled_by_the_catalog(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch, happened: bool
+    warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch, happened: bool
 ) -> None:
-    ground.land_one("a.jsonl", lines_of(list(POISON.values())))
-    fixed = after_mending(ground)
-    original, broken = type(ground.catalog).commit_landing, []
+    warehouse.land_one("a.jsonl", lines_of(list(POISON.values())))
+    fixed = after_mending(warehouse)
+    original, broken = type(warehouse.catalog.commits).land, []
 
-    def unknown(catalog: Any, commit: Any) -> int:
+    def unknown(commits: Any, commit: Any) -> int:
         if broken:
-            return original(catalog, commit)
+            return original(commits, commit)
         broken.append(commit)
         if happened:
-            original(catalog, commit)
+            original(commits, commit)
         raise UnknownOutcomeError("the connection broke")
 
-    monkeypatch.setattr(type(ground.catalog), "commit_landing", unknown)
+    monkeypatch.setattr(type(warehouse.catalog.commits), "land", unknown)
     report = replay(fixed)
     assert (report.landed, report.overtaken) == (len(MENDABLE), 0)
     assert_accounted(fixed)
 
 
-def test_evolution_by_another_session_meanwhile_is_taken_up(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    ground.land_one("a.jsonl", lines_of([POISON["unknown_column"]]))
-    fixed = after_mending(ground)
-    original = replaying.Replayer._commit
+def test_evolution_by_another_session_meanwhile_is_taken_up(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse.land_one("a.jsonl", lines_of([POISON["unknown_column"]]))
+    fixed = after_mending(warehouse)
 
-    def behind(replayer: replaying.Replayer, commit: Any) -> None:
-        monkeypatch.setattr(replaying.Replayer, "_commit", original)
+    def behind(*args: Any) -> int:
+        monkeypatch.setattr(replaying, "publish", publish)
         fixed.land_one("b.jsonl", [{"ts": "2013-02-03", "station": "s", "extra": "text", "more": 1}])
-        original(replayer, commit)
+        return publish(*args)
 
-    monkeypatch.setattr(replaying.Replayer, "_commit", behind)
+    monkeypatch.setattr(replaying, "publish", behind)
     assert replay(fixed).landed == 1
     assert sorted(fixed.rows("extra")) == [("7",), ("text",)]
     assert_accounted(fixed)
 
 
-def test_records_of_a_replaced_content_are_left_alone(ground: Ground) -> None:
+def test_records_of_a_replaced_content_are_left_alone(warehouse: LandingWarehouse) -> None:
     source = replace(FILES, on_change="replace")
-    replacing = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    replacing = replace(warehouse, dataset=replace(warehouse.dataset, sources=(source,)), source=source)
     replacing.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
     replacing.land_one("a.jsonl", lines_of([GOOD, GOOD.replace(b"good", b"new"), POISON["failed_check"]]))
     fixed = after_mending(replacing)
@@ -263,19 +274,18 @@ def test_records_of_a_replaced_content_are_left_alone(ground: Ground) -> None:
     assert len(fixed.letters()) == 1
 
 
-def test_a_content_replaced_during_the_replay_wins(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_content_replaced_during_the_replay_wins(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     source = replace(FILES, on_change="replace")
-    replacing = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    replacing = replace(warehouse, dataset=replace(warehouse.dataset, sources=(source,)), source=source)
     replacing.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
     fixed = after_mending(replacing)
-    original = replaying.Replayer._commit
 
-    def behind(replayer: replaying.Replayer, commit: Any) -> None:
-        monkeypatch.setattr(replaying.Replayer, "_commit", original)
+    def behind(*args: Any) -> int:
+        monkeypatch.setattr(replaying, "publish", publish)
         fixed.land_one("a.jsonl", lines_of([GOOD.replace(b"good", b"new")]))
-        original(replayer, commit)
+        return publish(*args)
 
-    monkeypatch.setattr(replaying.Replayer, "_commit", behind)
+    monkeypatch.setattr(replaying, "publish", behind)
     assert replay(fixed).landed == 0
     assert fixed.rows("station") == [("new",)]
 
@@ -286,10 +296,10 @@ CSV = dataset(*columns(n="int64?"), sources=(FileSource(prefix="inbox"),))
 def test_csv_lines_are_cut_again_by_the_dialect_of_today(catalog_url: str, tmp_path: Path) -> None:
     quoted, cut_off = '2013-02-01,"a ""b"", c",500,1\n', '2013-02-02,"open,1,2\n2013-02-03,x,1\n'
     text = f'ts,station,temp,n\n{quoted}{cut_off}2013-02-04,"two\nlines",600,2\n'
-    ground = Ground.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
-    ground.land_one("a.csv", text)
-    assert ground.codes() == ["failed_check", "unclosed_quote", "ragged", "failed_check"]
-    fixed = after_mending(ground)
+    warehouse = LandingWarehouse.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
+    warehouse.land_one("a.csv", text)
+    assert warehouse.codes() == ["failed_check", "unclosed_quote", "ragged", "failed_check"]
+    fixed = after_mending(warehouse)
     report = replay(fixed)
     assert (report.landed, report.reasons) == (2, {"unclosed_quote": 1, "ragged": 1})
     assert fixed.rows("station", "temp", "n") == [('a "b", c', 500.0, 1), ("two\nlines", 600.0, 2)]
@@ -297,11 +307,11 @@ def test_csv_lines_are_cut_again_by_the_dialect_of_today(catalog_url: str, tmp_p
     assert replay(unquoted).landed == 1
     assert unquoted.rows("station", "temp", "n")[2] == ('"open', 1.0, 2)
     assert_accounted(unquoted)
-    ground.catalog.close()
+    warehouse.catalog.close()
 
 
 def test_a_typed_row_lands_with_the_values_it_had(catalog_url: str, tmp_path: Path) -> None:
-    ground = Ground.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
+    warehouse = LandingWarehouse.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
     ts = pa.array([1_359_676_800_123_456, 1_359_763_200_000_000], pa.timestamp("us", tz="Europe/Berlin"))
     table = pa.table(
         {
@@ -313,8 +323,8 @@ def test_a_typed_row_lands_with_the_values_it_had(catalog_url: str, tmp_path: Pa
             "__index_level_0__": [0, 1],
         }
     )
-    ground.land_one("a.parquet", table)
-    fixed = after_mending(ground)
+    warehouse.land_one("a.parquet", table)
+    fixed = after_mending(warehouse)
     report = replay(fixed)
     # an escape could have been bytes, so that row is not guessed at
     assert (report.records, report.landed) == (1, 1)
@@ -322,38 +332,38 @@ def test_a_typed_row_lands_with_the_values_it_had(catalog_url: str, tmp_path: Pa
     assert fixed.rows("ts")[0][0].microsecond == 123_456
     assert [letter.raw is not None and b"__index_level_0__" in letter.raw for letter in fixed.letters()] == [True]
     assert_accounted(fixed)
-    ground.catalog.close()
+    warehouse.catalog.close()
 
 
-def test_naive_times_are_of_the_sources_zone_again(ground: Ground) -> None:
+def test_naive_times_are_of_the_sources_zone_again(warehouse: LandingWarehouse) -> None:
     source = replace(FILES, timezone="America/New_York")
-    there = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    there = replace(warehouse, dataset=replace(warehouse.dataset, sources=(source,)), source=source)
     there.land_one("a.jsonl", [{"ts": "2013-02-03 20:00:00", "station": "s", "temp": 300}])
     assert replay(after_mending(there)).partitions == ("2013-02-04",)
 
 
-def test_a_source_that_is_no_longer_declared_is_a_problem_not_a_guess(ground: Ground) -> None:
-    ground.land_one("a.jsonl", lines_of([POISON["failed_check"]]))
-    report = replay(after_mending(ground, sources=(TOPIC,)))
+def test_a_source_that_is_no_longer_declared_is_a_problem_not_a_guess(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.jsonl", lines_of([POISON["failed_check"]]))
+    report = replay(after_mending(warehouse, sources=(TOPIC,)))
     assert report.landed == 0
     assert report.problems == {"source files:inbox/**/* is no longer declared, so its settings are not known": 1}
 
 
 def test_columns_of_a_whole_file_that_no_longer_fit_leave_it_as_it_is(catalog_url: str, tmp_path: Path) -> None:
-    ground = Ground.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
-    ground.land_one("a.csv", "ts,station,temp,Zone\n2013-02-01,x,500,1\n")
-    ground.land_one("b.csv", "ts,station,temp\n2013-02-01,y,500\n")
-    fixed = after_mending(ground, schema=Schema(columns=(*mended(CSV).schema.columns, *columns(zone="string?"))))
+    warehouse = LandingWarehouse.at(tmp_path, CSV, url=catalog_url, source=FileSource(prefix="inbox"))
+    warehouse.land_one("a.csv", "ts,station,temp,Zone\n2013-02-01,x,500,1\n")
+    warehouse.land_one("b.csv", "ts,station,temp\n2013-02-01,y,500\n")
+    fixed = after_mending(warehouse, schema=Schema(columns=(*mended(CSV).schema.columns, *columns(zone="string?"))))
     report = replay(fixed)
     assert (report.landed, list(report.problems.values())) == (1, [1])
     assert "Zone" in next(iter(report.problems))
-    ground.catalog.close()
+    warehouse.catalog.close()
 
 
-def test_a_reused_key_stays_refused_and_a_used_one_stays_used(ground: Ground) -> None:
+def test_a_reused_key_stays_refused_and_a_used_one_stays_used(warehouse: LandingWarehouse) -> None:
     envelope = '{"idempotencyKey": "k", "ingestion": {"records": [{"ts": "2013-02-03", "station": "s", "temp": 300}]}}\n'
     source = replace(FILES, format="envelopes")
-    there = replace(ground, dataset=replace(ground.dataset, sources=(source,)), source=source)
+    there = replace(warehouse, dataset=replace(warehouse.dataset, sources=(source,)), source=source)
     there.land_one("a.jsonl", envelope)
     there.land_one("b.jsonl", envelope.replace("300", "301"))
     fixed = after_mending(there)
@@ -363,47 +373,49 @@ def test_a_reused_key_stays_refused_and_a_used_one_stays_used(ground: Ground) ->
     assert replay(fixed, code="key_reused").files == 0
 
 
-def test_the_limit_of_new_columns_holds_for_a_replay(ground: Ground) -> None:
+def test_the_limit_of_new_columns_holds_for_a_replay(warehouse: LandingWarehouse) -> None:
     values = [f'{{"ts": "2013-02-03", "station": "s", "c{number}": 1}}'.encode() for number in range(5)]
-    ground.land_one("a.jsonl", lines_of(values))
-    fixed = after_mending(ground, evolution=Evolution(max_new_columns=2))
+    warehouse.land_one("a.jsonl", lines_of(values))
+    fixed = after_mending(warehouse, evolution=Evolution(max_new_columns=2))
     report = replay(fixed)
     assert (report.landed, report.reasons) == (2, {"too_many_columns": 3})
     assert replay(fixed).landed == 0
     assert_accounted(fixed)
 
 
-def test_a_large_file_goes_in_pieces_whose_segments_are_of_one_schema(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "_ROWS_A_PIECE", 3)
-    monkeypatch.setattr(replay_file, "_ROWS_A_PIECE", 4)
+def test_a_large_file_goes_in_pieces_whose_segments_are_of_one_schema(
+    warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staged_dead_letters, "_ROWS_A_PIECE", 3)
+    monkeypatch.setattr(replay_records, "_ROWS_A_PIECE", 4)
     extras: list[Any] = [None] * 4 + [1] * 3 + [2.5] * 3 + ["x"] * 2
     records = [{"ts": "2013-02-03", "station": f"s{at}", "temp": 300, "e": extra} for at, extra in enumerate(extras)]
     records[9]["other"] = True
     records[10]["temp"] = None
     records[10]["n"] = 0.5
-    ground.land_one("a.jsonl", records)
-    assert pq.ParquetFile(next((ground.root / "data").rglob("*-refused.parquet"))).num_row_groups == 4
-    fixed = after_mending(ground)
+    warehouse.land_one("a.jsonl", records)
+    assert pq.ParquetFile(next((warehouse.root / "data").rglob("*-refused.parquet"))).num_row_groups == 4
+    fixed = after_mending(warehouse)
     report = replay(fixed)
     assert (report.files, report.landed, report.reasons) == (1, 11, {"bad_value": 1})
     added = [(change.kind, change.column, change.before, change.after) for change in report.schema_changes]
     assert added == [("column_added", "e", None, "string"), ("column_added", "other", None, "bool")]
     version = fixed.record.schema.version
-    segments = fixed.catalog.segments(fixed.record.id)
+    segments = fixed.catalog.manifest.segments(fixed.record.id)
     assert {segment.schema_version for segment in segments} == {version}
     assert len(segments) == 4
     assert [row[0] for row in fixed.rows("e")] == [None] * 4 + ["1"] * 3 + ["2.5"] * 3 + ["x"]
     assert_accounted(fixed)
 
 
-def test_an_order_that_a_replay_cant_keep_is_refused(ground: Ground) -> None:
-    ground.catalog.register(ground.dataset, actor="test")
+def test_an_order_that_a_replay_cant_keep_is_refused(warehouse: LandingWarehouse) -> None:
+    warehouse.catalog.datasets.register(warehouse.dataset, actor="test")
     with pytest.raises(RefusedError, match="order: strict"):
-        replay(ground.with_dataset(replace(ground.dataset, order="strict")))
+        replay(warehouse.with_dataset(replace(warehouse.dataset, order="strict")))
 
 
-def test_a_declaration_that_cant_be_applied_is_refused_before_anything(ground: Ground) -> None:
-    ground.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
+def test_a_declaration_that_cant_be_applied_is_refused_before_anything(warehouse: LandingWarehouse) -> None:
+    warehouse.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
     with pytest.raises(RefusedError) as refused:
-        replay(ground.with_dataset(replace(ground.dataset, schema=Schema(columns=columns(ts="timestamp")))))
+        replay(warehouse.with_dataset(replace(warehouse.dataset, schema=Schema(columns=columns(ts="timestamp")))))
     assert not isinstance(refused.value, ConflictError)

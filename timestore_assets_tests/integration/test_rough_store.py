@@ -9,9 +9,9 @@ import pytest
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError
 from obstore.store import ObjectStore
 
-from timestore_assets_tests.object_server_fixtures import REAL_S3
-from timestore_assets_tests.object_servers import ObjectServer
-from timestore_assets_tests.rough_store import RoughStore, rough_store
+from timestore_assets_tests.support.object_server_fixtures import REAL_S3
+from timestore_assets_tests.support.object_servers import ObjectServer
+from timestore_assets_tests.support.rough_store import RoughStore, rough_store
 
 pytestmark = REAL_S3
 MEBIBYTE = 1 << 20

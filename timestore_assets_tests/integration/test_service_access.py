@@ -10,12 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.model.errors import InputError
-from timestore_assets.service.access.api_tokens import ApiTokens
-from timestore_assets.service.access.token_secret import digest_of, new_secret
-from timestore_assets_tests.access_ground import ADMINISTRATION, READING, Door, bearer, door
-from timestore_assets_tests.service_ground import service
+from timestore_assets.service.access.api_tokens import ApiTokens, digest_of, new_secret
+from timestore_assets_tests.support.http_service import service
+from timestore_assets_tests.support.service_callers import ADMINISTRATION, READING, Door, bearer, door
 
 WAIT_SECONDS = 20.0
 PROXY = "10.1.2.3"
@@ -43,7 +42,7 @@ def actor_of_newest(door: Door, headers: dict[str, str], *, peer: str = "127.0.0
     json = {"Content-Type": "application/json", **headers}
     done = door.send("PUT", f"{ADMINISTRATION}/weather/retention", json, peer=peer, content=body)
     assert done.status_code == 200, done.text
-    newest: str = door.warehouse.catalog.audit(limit=1)[0]["actor"]
+    newest: str = door.warehouse.catalog.audit.newest(limit=1)[0]["actor"]
     return newest
 
 
@@ -217,7 +216,7 @@ def test_trusted_proxies_have_to_be_addresses(tmp_path: Path) -> None:
         pass
 
 
-def test_tokens_are_looked_up_seldom_and_forgotten_soon(catalog: SqlCatalog) -> None:
+def test_tokens_are_looked_up_seldom_and_forgotten_soon(catalog: Catalog) -> None:
     import asyncio
 
     now = [100.0]
@@ -234,7 +233,7 @@ def test_tokens_are_looked_up_seldom_and_forgotten_soon(catalog: SqlCatalog) -> 
             looked_up.append("exist")
             return catalog.tokens.exist()
 
-    tokens = ApiTokens(Counted(), clock=lambda: now[0])  # type: ignore[arg-type]
+    tokens = ApiTokens(Counted(), clock=lambda: now[0])
     secret = new_secret()
 
     async def story() -> None:

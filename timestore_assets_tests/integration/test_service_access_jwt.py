@@ -17,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from timestore_assets.model.errors import UnavailableError
-from timestore_assets.service.access.web_keys import FRESH_SECONDS, KEPT_SECONDS, PAUSE_SECONDS, RETRY_SECONDS, WebKeys
-from timestore_assets_tests.access_ground import (
+from timestore_assets.service.access.web_tokens import FRESH_SECONDS, KEPT_SECONDS, PAUSE_SECONDS, RETRY_SECONDS, WebKeys
+from timestore_assets_tests.support.service_callers import (
     ADMINISTRATION,
     Door,
     Issuer,
@@ -83,7 +83,7 @@ def test_the_audit_log_names_the_subject(gate: Door) -> None:
     json_body = {"Content-Type": "application/json", **token}
     done = gate.send("PUT", f"{ADMINISTRATION}/weather/retention", json_body, content=b'{"maxAge": null}')
     assert done.status_code == 200
-    assert gate.warehouse.catalog.audit(limit=1)[0]["actor"] == "jwt:ada@example.com"
+    assert gate.warehouse.catalog.audit.newest(limit=1)[0]["actor"] == "jwt:ada@example.com"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,10 @@ def forged() -> dict[str, str]:
         "a kid that is no text": f"{part({'alg': 'RS256', 'kid': 7})}.{body}.{signature}",
         "a header that is nested too deeply": f"{encoded(b'[' * 9_000)}.{body}.{signature}",
         "a critical extension": f"{part({'alg': 'RS256', 'kid': 'one', 'crit': ['x'], 'x': 1})}.{body}.{signature}",
+        "a list of algorithms": f"{part({'alg': ['RS256'], 'kid': 'one'})}.{body}.{signature}",
+        "an algorithm with members": f"{part({'alg': {'name': 'RS256'}, 'kid': 'one'})}.{body}.{signature}",
+        "a subject that is no text": signed(rsa_key(), **{**NAMED, "sub": 7}),
+        "claims that are a list": f"{head}.{part([1])}.{signature}",
         "no header": "..",
     }
 
@@ -280,6 +284,6 @@ def test_which_keys_may_sign_what() -> None:
 
 @pytest.mark.parametrize("document", [[], {}, {"keys": {}}, "x", None])
 def test_what_is_no_jwks_gives_no_keys(document: Any) -> None:
-    from timestore_assets.service.access.web_keys import _keys_of
+    from timestore_assets.service.access.web_tokens import _keys_of
 
     assert _keys_of(document) is None

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from timestore_assets.model.dataset import Access, FileSource, KafkaSource, Retention
-from timestore_assets.service.access.token_secret import digest_of, new_secret
-from timestore_assets.service.admin import dead_letters
-from timestore_assets_tests.access_ground import bearer
-from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
+from timestore_assets.service.access.api_tokens import digest_of, new_secret
+from timestore_assets.service.admin import dead_letter_route
+from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving
+from timestore_assets_tests.support.service_callers import bearer
 
 DATASETS = {
     "weather": replace(
@@ -30,29 +30,29 @@ ONE = "/admin/datasets/weather"
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
     """Three partitions, three dead letters; tests that change nothing share it."""
     home = tmp_path_factory.mktemp("admin") / "home"
     with open_warehouse(home, DATASETS) as warehouse:
         (home / "rows.csv").write_text(ROWS)
         warehouse.land("weather", [home / "rows.csv"])
         list(warehouse.build("weather", [DATASETS["weather"].partition("2013-01-01")], close=True))
-        with serving(warehouse) as ground:
-            yield ground
+        with serving(warehouse) as http:
+            yield http
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def http(tmp_path: Path) -> Iterator[HttpService]:
     with service(tmp_path / "home", DATASETS) as opened:
         yield opened
 
 
-def pages(ground: Ground, path: str, key: str, **choice: Any) -> list[Any]:
+def pages(http: HttpService, path: str, key: str, **choice: Any) -> list[Any]:
     """Everything, page by page."""
     found: list[Any] = []
     cursor = None
     while True:
-        answer = ground.client.get(path, params={**choice, **({"cursor": cursor} if cursor else {})})
+        answer = http.client.get(path, params={**choice, **({"cursor": cursor} if cursor else {})})
         assert answer.status_code == 200, answer.text
         found += answer.json()[key]
         cursor = answer.json()["nextCursor"]
@@ -74,13 +74,13 @@ def pages(ground: Ground, path: str, key: str, **choice: Any) -> list[Any]:
         ({"owner": "team"}, []),
     ],
 )
-def test_datasets_are_filtered(shared: Ground, choice: dict[str, str], names: list[str]) -> None:
+def test_datasets_are_filtered(shared: HttpService, choice: dict[str, str], names: list[str]) -> None:
     for limit in (1, 2, 100):
         found = pages(shared, "/admin/datasets", "datasets", limit=limit, **choice)
         assert [one["name"] for one in found] == names
 
 
-def test_all_of_a_dataset(shared: Ground) -> None:
+def test_all_of_a_dataset(shared: HttpService) -> None:
     found = shared.client.get(ONE).json()
     assert (found["name"], found["declaredIn"], found["version"], found["attributes"]) == ("weather", "file", 0, None)
     assert (found["rows"], found["segments"], found["partitions"]) == (3, 3, {"open": 2, "sealed": 1})
@@ -92,7 +92,7 @@ def test_all_of_a_dataset(shared: Ground) -> None:
     assert shared.client.get("/admin/datasets/water").json()["access"]["read"] == ["water:read"]
 
 
-def test_nothing_is_sent_twice(shared: Ground) -> None:
+def test_nothing_is_sent_twice(shared: HttpService) -> None:
     for path in (ONE, "/admin/datasets", f"{ONE}/manifest", f"{ONE}/partitions", f"{ONE}/retention", "/admin/storage-targets"):
         first = shared.client.get(path)
         tag = first.headers["ETag"]
@@ -102,7 +102,7 @@ def test_nothing_is_sent_twice(shared: Ground) -> None:
         assert shared.client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_segments_by_page_without_places_of_this_machine(shared: Ground) -> None:
+def test_segments_by_page_without_places_of_this_machine(shared: HttpService) -> None:
     whole = shared.client.get(f"{ONE}/manifest").json()
     assert whole["total"] == len(whole["segments"]) == 3
     assert [one["kind"] for one in whole["segments"]] == ["sealed", "delta", "delta"]
@@ -111,7 +111,7 @@ def test_segments_by_page_without_places_of_this_machine(shared: Ground) -> None
     assert str(shared.warehouse.settings.home_folder) not in shared.client.get(f"{ONE}/manifest").text
 
 
-def test_an_earlier_version_of_the_manifest(shared: Ground) -> None:
+def test_an_earlier_version_of_the_manifest(shared: HttpService) -> None:
     first = shared.client.get(f"{ONE}/manifest", params={"version": 1}).json()
     assert {one["kind"] for one in first["segments"]} == {"delta"} and first["version"] == 1
     assert shared.client.get(f"{ONE}/manifest", params={"version": 0}).json()["segments"] == []
@@ -119,37 +119,37 @@ def test_an_earlier_version_of_the_manifest(shared: Ground) -> None:
     assert future.status_code == 422 and "the newest is 2" in future.json()["detail"]
 
 
-def test_pages_of_a_manifest_stay_at_their_version(ground: Ground) -> None:
-    land(ground, "ts,station,temp\n2013-01-01,a,1\n2013-01-02,a,2\n", "one.csv")
-    first = ground.client.get(f"{ONE}/manifest", params={"limit": 1}).json()
-    land(ground, "ts,station,temp\n2013-01-01,b,1\n", "two.csv")
-    second = ground.client.get(f"{ONE}/manifest", params={"cursor": first["nextCursor"]}).json()
+def test_pages_of_a_manifest_stay_at_their_version(http: HttpService) -> None:
+    land(http, "ts,station,temp\n2013-01-01,a,1\n2013-01-02,a,2\n", "one.csv")
+    first = http.client.get(f"{ONE}/manifest", params={"limit": 1}).json()
+    land(http, "ts,station,temp\n2013-01-01,b,1\n", "two.csv")
+    second = http.client.get(f"{ONE}/manifest", params={"cursor": first["nextCursor"]}).json()
     assert (second["version"], second["total"], second["nextCursor"]) == (1, 2, None)
     names = [one["name"] for one in first["segments"] + second["segments"]]
     assert len(set(names)) == 2
-    assert leases(ground) == 0
+    assert leases(http) == 0
 
 
-def leases(ground: Ground) -> int:
+def leases(http: HttpService) -> int:
     import sqlite3
 
-    with sqlite3.connect(ground.warehouse.settings.home_folder / "catalog.sqlite") as connection:
+    with sqlite3.connect(http.warehouse.settings.home_folder / "catalog.sqlite") as connection:
         return int(connection.execute("SELECT count(*) FROM leases WHERE resource LIKE 'query:%'").fetchone()[0])
 
 
 def test_a_version_that_was_collected_is_gone(tmp_path: Path) -> None:
-    with service(tmp_path / "home", DATASETS, gc_grace_seconds=0, keep_versions_seconds=0) as ground:
-        land(ground, "ts,station,temp\n2013-01-01,a,1\n", "one.csv")
-        list(ground.warehouse.build("weather", [DATASETS["weather"].partition("2013-01-01")], close=True))
-        ground.warehouse.collect()
-        gone = ground.client.get(f"{ONE}/manifest", params={"version": 1})
+    with service(tmp_path / "home", DATASETS, gc_grace_seconds=0, keep_versions_seconds=0) as http:
+        land(http, "ts,station,temp\n2013-01-01,a,1\n", "one.csv")
+        list(http.warehouse.build("weather", [DATASETS["weather"].partition("2013-01-01")], close=True))
+        http.warehouse.collect()
+        gone = http.client.get(f"{ONE}/manifest", params={"version": 1})
         assert (gone.status_code, gone.json()["code"]) == (410, "gone")
 
 
-def land(ground: Ground, text: str, name: str) -> None:
-    path = ground.warehouse.settings.home_folder / name
+def land(http: HttpService, text: str, name: str) -> None:
+    path = http.warehouse.settings.home_folder / name
     path.write_text(text)
-    ground.warehouse.land("weather", [path])
+    http.warehouse.land("weather", [path])
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def land(ground: Ground, text: str, name: str) -> None:
         ({"from": "2013-01-01T23:59:59+00:00", "to": "2013-01-31"}, ["2013-01-01", "2013-01-02"]),
     ],
 )
-def test_partitions_are_chosen(shared: Ground, choice: dict[str, str], keys: list[str]) -> None:
+def test_partitions_are_chosen(shared: HttpService, choice: dict[str, str], keys: list[str]) -> None:
     for path in (f"{ONE}/partitions", "/datasets/weather/partitions"):
         for limit in (1, 1000):
             assert [one["partition"] for one in pages(shared, path, "partitions", limit=limit, **choice)] == keys
@@ -190,12 +190,12 @@ def test_partitions_are_chosen(shared: Ground, choice: dict[str, str], keys: lis
         ("/admin/audit", {"cursor": "²"}),
     ],
 )
-def test_wrong_choices_are_explained(shared: Ground, path: str, choice: dict[str, Any]) -> None:
+def test_wrong_choices_are_explained(shared: HttpService, path: str, choice: dict[str, Any]) -> None:
     refused = shared.client.get(path, params=choice)
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")
 
 
-def test_dead_letters_by_page(shared: Ground) -> None:
+def test_dead_letters_by_page(shared: HttpService) -> None:
     found = pages(shared, f"{ONE}/deadletters", "deadLetters", limit=1)
     assert found == pages(shared, f"{ONE}/deadletters", "deadLetters")
     assert [(one["line"], one["code"], one["raw"]["text"]) for one in found] == [
@@ -209,41 +209,41 @@ def test_dead_letters_by_page(shared: Ground) -> None:
     assert pages(shared, "/admin/datasets/water/deadletters", "deadLetters") == []
 
 
-def test_dead_letters_of_several_files_the_newest_first(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_letters_of_several_files_the_newest_first(http: HttpService, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
-        land(ground, f"ts,station,temp\nbad{number},a,1\n2013-01-01,a,9{number}9\n", f"{number}.csv")
+        land(http, f"ts,station,temp\nbad{number},a,1\n2013-01-01,a,9{number}9\n", f"{number}.csv")
     expected = ["bad2,a,1", "2013-01-01,a,929", "bad1,a,1", "2013-01-01,a,919", "bad0,a,1", "2013-01-01,a,909"]
     for limit in (1, 2, 4, 6):
-        found = pages(ground, f"{ONE}/deadletters", "deadLetters", limit=limit)
+        found = pages(http, f"{ONE}/deadletters", "deadLetters", limit=limit)
         assert [one["raw"]["text"] for one in found] == expected
-    first = ground.client.get(f"{ONE}/deadletters", params={"limit": 3}).json()
-    land(ground, "ts,station,temp\nnewer,a,1\n", "newer.csv")
-    rest = ground.client.get(f"{ONE}/deadletters", params={"cursor": first["nextCursor"]}).json()
+    first = http.client.get(f"{ONE}/deadletters", params={"limit": 3}).json()
+    land(http, "ts,station,temp\nnewer,a,1\n", "newer.csv")
+    rest = http.client.get(f"{ONE}/deadletters", params={"cursor": first["nextCursor"]}).json()
     assert [one["raw"]["text"] for one in rest["deadLetters"]] == expected[3:]
-    monkeypatch.setattr(dead_letters, "MOST_BYTES", 10)
-    short = pages(ground, f"{ONE}/deadletters", "deadLetters", limit=1000)
+    monkeypatch.setattr(dead_letter_route, "MOST_BYTES", 10)
+    short = pages(http, f"{ONE}/deadletters", "deadLetters", limit=1000)
     assert [one["raw"]["text"] for one in short] == ["newer,a,1", *expected], "pages end early, nothing is lost"
 
 
-def test_bytes_that_are_no_text(ground: Ground) -> None:
-    path = ground.warehouse.settings.home_folder / "bytes.csv"
+def test_bytes_that_are_no_text(http: HttpService) -> None:
+    path = http.warehouse.settings.home_folder / "bytes.csv"
     path.write_bytes(b"ts,station,temp\n2013-01-01,\xff\xfe,1\n")
-    ground.warehouse.land("weather", [path])
-    (one,) = pages(ground, f"{ONE}/deadletters", "deadLetters")
+    http.warehouse.land("weather", [path])
+    (one,) = pages(http, f"{ONE}/deadletters", "deadLetters")
     assert one["raw"] == {"text": None, "base64": "MjAxMy0wMS0wMSz//iwx"}
 
 
-def test_retention_is_set_read_and_audited(ground: Ground) -> None:
-    before = ground.client.get(f"{ONE}/retention")
+def test_retention_is_set_read_and_audited(http: HttpService) -> None:
+    before = http.client.get(f"{ONE}/retention")
     assert before.json() == {"declared": "10y", "effective": "10y", "version": 0, "setBy": None, "setAt": None}
-    first = ground.client.put(f"{ONE}/retention", json={"maxAge": "90d"}, headers={"If-Match": before.headers["ETag"]})
+    first = http.client.put(f"{ONE}/retention", json={"maxAge": "90d"}, headers={"If-Match": before.headers["ETag"]})
     assert (first.status_code, first.json()["effective"], first.json()["setBy"]) == (200, "90d", "local")
-    late = ground.client.put(f"{ONE}/retention", json={"maxAge": "1d"}, headers={"If-Match": before.headers["ETag"]})
+    late = http.client.put(f"{ONE}/retention", json={"maxAge": "1d"}, headers={"If-Match": before.headers["ETag"]})
     assert late.status_code == 412
-    ever = ground.client.put(f"{ONE}/retention", json={"maxAge": None}, headers={"If-Match": first.headers["ETag"]})
+    ever = http.client.put(f"{ONE}/retention", json={"maxAge": None}, headers={"If-Match": first.headers["ETag"]})
     assert (ever.json()["effective"], ever.json()["declared"], ever.json()["version"]) == (None, "10y", 2)
-    assert ground.client.get(f"{ONE}/retention").headers["ETag"] == ever.headers["ETag"]
-    rows = ground.client.get("/admin/audit", params={"dataset": "weather", "limit": 2}).json()["rows"]
+    assert http.client.get(f"{ONE}/retention").headers["ETag"] == ever.headers["ETag"]
+    rows = http.client.get("/admin/audit", params={"dataset": "weather", "limit": 2}).json()["rows"]
     assert [(row["action"], row["details"]["after"]) for row in rows] == [
         ("retention_set", {"max_age": None}), ("retention_set", {"max_age": "90d"}),
     ]  # fmt: skip
@@ -251,22 +251,22 @@ def test_retention_is_set_read_and_audited(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"maxAge": "soon"}, {"maxAge": 5}, {"maxAge": "0d"}, {"maxAge": "5y", "x": 1}, [], None])
-def test_retention_has_to_be_a_duration(ground: Ground, body: Any) -> None:
-    refused = ground.client.put(f"{ONE}/retention", json=body)
+def test_retention_has_to_be_a_duration(http: HttpService, body: Any) -> None:
+    refused = http.client.put(f"{ONE}/retention", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")
-    assert ground.client.get(f"{ONE}/retention").json()["version"] == 0
+    assert http.client.get(f"{ONE}/retention").json()["version"] == 0
 
 
 def test_storage_targets(tmp_path: Path) -> None:
     archive = {"driver": "s3", "bucket": "cold", "root": "timestore", "endpoint": "http://127.0.0.1:9", "secret": "keys-of-cold"}
     targets = json.dumps({"archive": archive, "disk": {"driver": "local", "root": "disk"}})
-    with service(tmp_path / "home", DATASETS, storage_targets=targets) as ground:
-        done = ground.client.put(f"{ONE}/storage-target", json={"target": "archive"})
+    with service(tmp_path / "home", DATASETS, storage_targets=targets) as http:
+        done = http.client.put(f"{ONE}/storage-target", json={"target": "archive"})
         assert (done.status_code, done.json()["target"], done.json()["version"]) == (200, "archive", 1)
-        assert ground.client.get(f"{ONE}/storage-target").headers["ETag"] == done.headers["ETag"]
-        unknown = ground.client.put(f"{ONE}/storage-target", json={"target": "s3"})
+        assert http.client.get(f"{ONE}/storage-target").headers["ETag"] == done.headers["ETag"]
+        unknown = http.client.put(f"{ONE}/storage-target", json={"target": "s3"})
         assert unknown.status_code == 422 and "'s3'" in unknown.json()["detail"]
-        shown = ground.client.get("/admin/storage-targets").json()["targets"]
+        shown = http.client.get("/admin/storage-targets").json()["targets"]
         rows = [(one["name"], one["driver"], one["place"], one["endpoint"], one["datasets"]) for one in shown]
         assert rows == [
             ("default", "local", None, None, 2),
@@ -274,23 +274,23 @@ def test_storage_targets(tmp_path: Path) -> None:
             ("disk", "local", None, None, 0),
         ]
         assert "keys-of-cold" not in json.dumps(shown)
-        parts = {part["name"]: part for part in ground.client.get("/ready").json()["parts"]}
+        parts = {part["name"]: part for part in http.client.get("/ready").json()["parts"]}
         assert (parts["storage"]["state"], parts["storage:archive"]["state"]) == ("ready", "not_ready")
         assert "s3://cold" not in json.dumps(parts)
 
 
-def test_the_audit_log_by_page(ground: Ground) -> None:
+def test_the_audit_log_by_page(http: HttpService) -> None:
     for days in range(5):
-        ground.client.put(f"{ONE}/retention", json={"maxAge": f"{days + 1}d"})
-    whole = pages(ground, "/admin/audit", "rows", limit=1000)
-    assert pages(ground, "/admin/audit", "rows", limit=2) == whole
+        http.client.put(f"{ONE}/retention", json={"maxAge": f"{days + 1}d"})
+    whole = pages(http, "/admin/audit", "rows", limit=1000)
+    assert pages(http, "/admin/audit", "rows", limit=2) == whole
     assert [row["id"] for row in whole] == sorted((row["id"] for row in whole), reverse=True)
-    of_one = pages(ground, "/admin/audit", "rows", limit=2, dataset="weather")
+    of_one = pages(http, "/admin/audit", "rows", limit=2, dataset="weather")
     assert {row["dataset"] for row in of_one} == {"weather"} and len(of_one) < len(whole)
-    assert ground.client.get("/admin/audit", params={"dataset": "nothing"}).status_code == 404
+    assert http.client.get("/admin/audit", params={"dataset": "nothing"}).status_code == 404
 
 
-def test_status_answers_without_brokers(shared: Ground) -> None:
+def test_status_answers_without_brokers(shared: HttpService) -> None:
     status = shared.client.get("/datasets/power/status").json()
     assert {source["source"]: source["lag"] for source in status["sources"]} == {
         "files:inbox/power/**/*": None, "kafka:power": None,
@@ -299,7 +299,7 @@ def test_status_answers_without_brokers(shared: Ground) -> None:
     assert (weather["rows"], weather["unbuiltRows"], weather["partitions"]) == (3, 2, 3)
 
 
-def test_a_dataset_that_is_not_there(shared: Ground) -> None:
+def test_a_dataset_that_is_not_there(shared: HttpService) -> None:
     for method, path in [
         ("GET", ""), ("GET", "/manifest"), ("GET", "/partitions"), ("GET", "/retention"), ("PUT", "/retention"),
         ("GET", "/storage-target"), ("PUT", "/storage-target"), ("GET", "/deadletters"),
@@ -310,16 +310,16 @@ def test_a_dataset_that_is_not_there(shared: Ground) -> None:
 
 
 def test_only_administrators_come_here(tmp_path: Path) -> None:
-    with service(tmp_path / "home", DATASETS) as ground:
+    with service(tmp_path / "home", DATASETS) as http:
         secret = new_secret()
         scopes = ["timestore:read", "timestore:write", "water:read"]
-        ground.warehouse.catalog.tokens.add(name="a", digest=digest_of(secret), scopes=scopes, expires_at=None, actor="test")
-        paths = ground.client.get("/openapi.json").json()["paths"]
+        http.warehouse.catalog.tokens.add(name="a", digest=digest_of(secret), scopes=scopes, expires_at=None, actor="test")
+        paths = http.client.get("/openapi.json").json()["paths"]
         for path, methods in paths.items():
             for method in methods if path.startswith("/admin") else ():
-                answer = asked(ground, method, path.replace("{name}", "weather"), bearer(secret))
+                answer = asked(http, method, path.replace("{name}", "weather"), bearer(secret))
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path)
 
 
-def asked(ground: Ground, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    return ground.client.request(method.upper(), path, headers=headers)
+def asked(http: HttpService, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    return http.client.request(method.upper(), path, headers=headers)

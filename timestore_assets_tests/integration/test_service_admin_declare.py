@@ -13,7 +13,7 @@ import dagster as dg
 import httpx
 import pytest
 
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.declarations import FRESH_SECONDS
 from timestore_assets.definitions import defs
 from timestore_assets.model.errors import ConflictError, RefusedError, StaleVersionError
@@ -21,9 +21,9 @@ from timestore_assets.settings import Settings
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
 from timestore_assets.warehouse import Warehouse
-from timestore_assets_tests.command_line import CommandLine
-from timestore_assets_tests.orchestration_ground import QUIET
-from timestore_assets_tests.service_ground import Ground, service
+from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.dagster_deployment import DECLARATION, QUIET
+from timestore_assets_tests.support.http_service import HttpService, service
 
 pytestmark = QUIET
 WAIT_SECONDS = 20.0
@@ -38,76 +38,76 @@ ADDRESS = "/admin/datasets/power"
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def http(tmp_path: Path) -> Iterator[HttpService]:
     with service(tmp_path / "home") as opened:
         yield opened
 
 
-def declare(ground: Ground, attributes: Any = POWER, **headers: str) -> httpx.Response:
-    return ground.client.put(ADDRESS, json=attributes, headers=headers)
+def declare(http: HttpService, attributes: Any = POWER, **headers: str) -> httpx.Response:
+    return http.client.put(ADDRESS, json=attributes, headers=headers)
 
 
-def land(ground: Ground, text: str) -> None:
-    path = ground.warehouse.settings.home_folder / "rows.csv"
+def land(http: HttpService, text: str) -> None:
+    path = http.warehouse.settings.home_folder / "rows.csv"
     path.write_text(text)
-    assert ground.warehouse.land("power", [path]).counters.landed > 0
+    assert http.warehouse.land("power", [path]).counters.landed > 0
 
 
-def test_it_is_usable_at_once(ground: Ground) -> None:
-    made = declare(ground)
+def test_it_is_usable_at_once(http: HttpService) -> None:
+    made = declare(http)
     assert (made.status_code, made.json()["declaredIn"], made.json()["version"]) == (201, "http", 1)
     assert made.json()["attributes"] == {**POWER, "name": "power"}
-    assert [one["name"] for one in ground.client.get("/admin/datasets").json()["datasets"]] == ["power", "weather"]
-    land(ground, "at,meter,watts\n2024-01-01,kitchen,5\n")
-    assert ground.client.get("/datasets/power/status").json()["rows"] == 1
+    assert [one["name"] for one in http.client.get("/admin/datasets").json()["datasets"]] == ["power", "weather"]
+    land(http, "at,meter,watts\n2024-01-01,kitchen,5\n")
+    assert http.client.get("/datasets/power/status").json()["rows"] == 1
 
 
-def test_the_audit_log_says_who(ground: Ground) -> None:
-    declare(ground)
-    rows = ground.client.get("/admin/audit", params={"limit": 2}).json()["rows"]
+def test_the_audit_log_says_who(http: HttpService) -> None:
+    declare(http)
+    rows = http.client.get("/admin/audit", params={"limit": 2}).json()["rows"]
     assert {(row["action"], row["actor"]) for row in rows} == {("dataset_declared", "local"), ("dataset_registered", "local")}
 
 
-def test_a_change_of_what_was_seen(ground: Ground) -> None:
-    first = declare(ground)
-    changed = declare(ground, {**POWER, "description": "b"}, **{"If-Match": first.headers["ETag"]})
+def test_a_change_of_what_was_seen(http: HttpService) -> None:
+    first = declare(http)
+    changed = declare(http, {**POWER, "description": "b"}, **{"If-Match": first.headers["ETag"]})
     assert (changed.status_code, changed.json()["version"]) == (200, 2)
-    late = declare(ground, {**POWER, "description": "c"}, **{"If-Match": first.headers["ETag"]})
+    late = declare(http, {**POWER, "description": "c"}, **{"If-Match": first.headers["ETag"]})
     assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
-    assert ground.client.get(ADDRESS).json()["declaration"]["description"] == "b"
+    assert http.client.get(ADDRESS).json()["declaration"]["description"] == "b"
 
 
-def test_rows_that_land_do_not_stale_an_etag(ground: Ground) -> None:
-    before = declare(ground).headers["ETag"]
-    land(ground, "at,meter,watts\n2024-01-01,kitchen,5\n")
-    now = ground.client.get(ADDRESS, headers={"If-None-Match": before})
+def test_rows_that_land_do_not_stale_an_etag(http: HttpService) -> None:
+    before = declare(http).headers["ETag"]
+    land(http, "at,meter,watts\n2024-01-01,kitchen,5\n")
+    now = http.client.get(ADDRESS, headers={"If-None-Match": before})
     assert (now.status_code, now.json()["rows"]) == (200, 1), "readers are told of the rows"
-    assert declare(ground, {**POWER, "description": "b"}, **{"If-Match": before}).status_code == 200
+    assert declare(http, {**POWER, "description": "b"}, **{"If-Match": before}).status_code == 200
 
 
-def test_only_when_it_is_new(ground: Ground) -> None:
-    assert declare(ground, **{"If-None-Match": "*"}).status_code == 201
-    assert declare(ground, **{"If-None-Match": "*"}).status_code == 412
-    assert declare(ground, **{"If-None-Match": '"1-0000000000000000"'}).status_code == 412
-    assert declare(ground, **{"If-Match": "nonsense"}).status_code == 412
-    assert declare(ground, **{"If-Match": "*"}).status_code == 200
+def test_only_when_it_is_new(http: HttpService) -> None:
+    assert declare(http, **{"If-None-Match": "*"}).status_code == 201
+    assert declare(http, **{"If-None-Match": "*"}).status_code == 412
+    assert declare(http, **{"If-None-Match": '"1-0000000000000000"'}).status_code == 412
+    assert declare(http, **{"If-Match": "nonsense"}).status_code == 412
+    assert declare(http, **{"If-Match": "*"}).status_code == 200
 
 
-def test_a_change_that_rows_do_not_allow_is_refused_whole(ground: Ground) -> None:
-    declare(ground)
-    land(ground, "at,meter,watts\n2024-01-01,kitchen,5\n")
-    before = ground.client.get(ADDRESS).json()
-    refused = declare(ground, {**POWER, "window": "hour"})
+def test_a_change_that_rows_do_not_allow_is_refused_whole(http: HttpService) -> None:
+    declare(http)
+    land(http, "at,meter,watts\n2024-01-01,kitchen,5\n")
+    before = http.client.get(ADDRESS).json()
+    refused = declare(http, {**POWER, "window": "hour"})
     assert refused.status_code == 403 and "window changed from 'day' to 'hour'" in refused.json()["detail"]
-    assert ground.client.get(ADDRESS).json() == before
-    kept = ground.warehouse.catalog.declarations.find("power")
+    assert http.client.get(ADDRESS).json() == before
+    kept = http.warehouse.catalog.declarations.find("power")
     assert kept is not None and kept.version == 1
 
 
-def test_a_name_that_a_file_declares(ground: Ground) -> None:
-    refused = ground.client.put("/admin/datasets/weather", json=POWER)
+def test_a_name_that_a_file_declares(http: HttpService) -> None:
+    refused = http.client.put("/admin/datasets/weather", json=POWER)
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
-    assert ground.warehouse.catalog.declarations.listed() == []
+    assert http.warehouse.catalog.declarations.listed() == []
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,11 @@ def test_a_name_that_a_file_declares(ground: Ground) -> None:
         ({"columns": {"at": "timestamp", **{f"c{i}": "string" for i in range(1_000)}}}, "columns: are more than 1,000"),
     ],
 )
-def test_what_is_wrong_is_said_as_for_a_file(ground: Ground, change: dict[str, Any], message: str) -> None:
-    refused = declare(ground, {**POWER, **change})
+def test_what_is_wrong_is_said_as_for_a_file(http: HttpService, change: dict[str, Any], message: str) -> None:
+    refused = declare(http, {**POWER, **change})
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_declaration")
     assert refused.json()["detail"].startswith(message)
-    assert ground.client.get(ADDRESS).status_code == 404 and ground.warehouse.catalog.dataset("power") is None
+    assert http.client.get(ADDRESS).status_code == 404 and http.warehouse.catalog.datasets.find("power") is None
 
 
 @pytest.mark.parametrize(
@@ -160,29 +160,29 @@ def test_what_is_wrong_is_said_as_for_a_file(ground: Ground, change: dict[str, A
         (b" " * 1_000_001, 413),
     ],
 )
-def test_bodies_that_are_none(ground: Ground, body: bytes, status: int) -> None:
-    answer = ground.client.put(ADDRESS, content=body, headers={"Content-Type": "application/json"})
+def test_bodies_that_are_none(http: HttpService, body: bytes, status: int) -> None:
+    answer = http.client.put(ADDRESS, content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
 
 
-def test_a_body_of_another_type(ground: Ground) -> None:
-    answer = ground.client.put(ADDRESS, content=json.dumps(POWER), headers={"Content-Type": "text/plain"})
+def test_a_body_of_another_type(http: HttpService) -> None:
+    answer = http.client.put(ADDRESS, content=json.dumps(POWER), headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415
 
 
 @pytest.mark.parametrize("name", ["Power", "p-1", "1p", "p" * 64])
-def test_names_are_as_in_files(ground: Ground, name: str) -> None:
-    refused = ground.client.put(f"/admin/datasets/{name}", json=POWER)
+def test_names_are_as_in_files(http: HttpService, name: str) -> None:
+    refused = http.client.put(f"/admin/datasets/{name}", json=POWER)
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_declaration")
 
 
 def test_a_body_is_not_read_before_the_caller_is_known(tmp_path: Path) -> None:
-    with service(tmp_path / "home", trusted_proxies="10.0.0.1") as ground:
-        answer = ground.client.put(ADDRESS, content=b"x" * 5_000_000)
+    with service(tmp_path / "home", trusted_proxies="10.0.0.1") as http:
+        answer = http.client.put(ADDRESS, content=b"x" * 5_000_000)
         assert answer.status_code == 401
 
 
-def test_of_many_who_declare_at_once_one_wins(catalog: SqlCatalog, tmp_path: Path) -> None:
+def test_of_many_who_declare_at_once_one_wins(catalog: Catalog, tmp_path: Path) -> None:
     outcomes: list[str] = []
     with warehouse_on(catalog, tmp_path) as warehouse:
 
@@ -203,28 +203,36 @@ def test_of_many_who_declare_at_once_one_wins(catalog: SqlCatalog, tmp_path: Pat
         assert stored is not None and warehouse.datasets["power"].description == stored.attributes["description"]
 
 
-def test_a_refused_change_leaves_nothing_on_either_database(catalog: SqlCatalog, tmp_path: Path) -> None:
+def test_a_refused_change_leaves_nothing_on_either_database(catalog: Catalog, tmp_path: Path) -> None:
     with warehouse_on(catalog, tmp_path) as warehouse:
         warehouse.declare("power", POWER, actor="test")
         path = tmp_path / "rows.csv"
         path.write_text("at,meter,watts\n2024-01-01,kitchen,5\n")
         warehouse.land("power", [path])
-        audit = catalog.audit()
+        audit = catalog.audit.newest()
         with pytest.raises(RefusedError, match="already has rows"):
             warehouse.declare("power", {**POWER, "columns": {"at": "timestamp", "meter": "string"}}, actor="test")
         stored = catalog.declarations.find("power")
-        assert stored is not None and stored.version == 1 and catalog.audit() == audit
+        assert stored is not None and stored.version == 1 and catalog.audit.newest() == audit
 
 
-def warehouse_on(catalog: SqlCatalog, folder: Path, **datasets: Any) -> Warehouse:
+def warehouse_on(catalog: Catalog, folder: Path, **datasets: Any) -> Warehouse:
     store = LocalStore(folder / "data", staging_root=folder / "data" / ".staging")
     return Warehouse(Settings(home=folder), catalog=catalog, storage=Storage.of(store), datasets=datasets)
+
+
+def in_a_file(home: Path) -> Path:
+    """The home, with `readings` declared in a file."""
+    path = home / "defs" / "readings" / "defs.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(DECLARATION)
+    return home
 
 
 def test_another_process_learns_of_it_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("timestore_assets.declarations.time.monotonic", lambda: now[0])
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=in_a_file(tmp_path / "home"))
     with Warehouse.open(settings) as one, Warehouse.open(settings) as other:
         held = other.datasets
         one.declare("power", POWER, actor="test")
@@ -234,7 +242,7 @@ def test_another_process_learns_of_it_within_seconds(tmp_path: Path, monkeypatch
         other.refresh()
         assert "power" in other.datasets and "power" not in held
         with pytest.raises(ConflictError):
-            one.declare("nyc_weather", POWER, actor="test")
+            one.declare("readings", POWER, actor="test")
 
 
 def test_a_process_that_has_not_noticed_a_change_does_not_undo_it(tmp_path: Path) -> None:
@@ -247,16 +255,16 @@ def test_a_process_that_has_not_noticed_a_change_does_not_undo_it(tmp_path: Path
         other.resolve("power")
         _, record = one.resolve("power")
         assert record.definition["late"]["policy"] == "drop"
-        actions = [row["action"] for row in one.catalog.audit(dataset_ids=[record.id])]
+        actions = [row["action"] for row in one.catalog.audit.newest(dataset_ids=[record.id])]
         assert actions.count("dataset_changed") == 1
 
 
-def test_a_running_service_learns_of_it(ground: Ground) -> None:
-    ground.warehouse.catalog.declarations.put("power", {**POWER, "name": "power"}, actor="elsewhere")
+def test_a_running_service_learns_of_it(http: HttpService) -> None:
+    http.warehouse.catalog.declarations.put("power", {**POWER, "name": "power"}, actor="elsewhere")
     seen = threading.Event()
     deadline = threading.Timer(WAIT_SECONDS, seen.set)
     deadline.start()
-    while ground.client.get("/datasets/power/status").status_code == 404:
+    while http.client.get("/datasets/power/status").status_code == 404:
         assert not seen.wait(0.1), "the service did not notice"
     deadline.cancel()
 
@@ -289,11 +297,11 @@ def test_a_file_wins_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_one_that_cannot_be_read_is_left_out_with_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=in_a_file(tmp_path / "home"))
     with Warehouse.open(settings) as warehouse:
         warehouse.catalog.declarations.put("power", {**POWER, "name": "power", "of_a_later_version": 1}, actor="test")
     with Warehouse.open(settings) as warehouse:
-        assert "power" not in warehouse.datasets and "nyc_weather" in warehouse.datasets
+        assert "power" not in warehouse.datasets and "readings" in warehouse.datasets
     assert "of_a_later_version" in caplog.text
 
 
@@ -320,8 +328,9 @@ def test_one_that_dagster_refuses_does_not_stop_the_others(home: Path, caplog: p
 def test_a_catalog_that_cannot_be_reached_is_said_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    in_a_file(home)
     monkeypatch.setenv("TIMESTORE_DATABASE_URL", "postgresql://nobody:hidden@127.0.0.1:1/none")
-    assert dg.AssetKey("nyc_weather") in defs().resolve_all_asset_keys()
+    assert dg.AssetKey("readings") in defs().resolve_all_asset_keys()
     (said,) = [record.getMessage() for record in caplog.records if record.name == "timestore_assets.declarations"]
     assert said.startswith("datasets declared over HTTP are missing here until the next reload")
     assert "hidden" not in said and "\n" not in said

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from timestore_assets.model.dataset import Dataset, KafkaSource
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
-from timestore_assets_tests.landing_ground import dataset
-from timestore_assets_tests.service_ground import Ground, service
-from timestore_assets_tests.stream_ground import QUICK, new_topic, value, wait_until
+from timestore_assets_tests.support.http_service import HttpService, service
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
+from timestore_assets_tests.support.landing_warehouse import dataset
+from timestore_assets_tests.support.topic_warehouse import QUICK, new_topic, value, wait_until
 
 pytestmark = REAL_KAFKA
 AnyKafka = KafkaCluster | EmbeddedKafka
@@ -21,8 +21,8 @@ def declared(topic: str) -> Dataset:
     return dataset(sources=(KafkaSource(topics=(topic,), flush=QUICK),))
 
 
-def asked(ground: Ground, **body: Any) -> dict[str, Any]:
-    answer = ground.client.post("/datasets/weather/query", json={"columns": ["station"], **body})
+def asked(http: HttpService, **body: Any) -> dict[str, Any]:
+    answer = http.client.post("/datasets/weather/query", json={"columns": ["station"], **body})
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -44,43 +44,43 @@ def test_an_answer_has_what_is_not_landed_and_says_so(any_kafka: AnyKafka, tmp_p
     topic = new_topic(any_kafka)
     source = declared(topic)
     send(any_kafka, topic, 20)
-    with service(tmp_path, {"weather": source}, kafka_bootstrap_servers=any_kafka.bootstrap) as ground:
-        wait_until(lambda: stations(asked(ground)) == names(20), "all are shown")
-        streaming = asked(ground)["streaming"]
+    with service(tmp_path, {"weather": source}, kafka_bootstrap_servers=any_kafka.bootstrap) as http:
+        wait_until(lambda: stations(asked(http)) == names(20), "all are shown")
+        streaming = asked(http)["streaming"]
         assert streaming == {
             "bufferState": "ready",
             "mergedRows": 20,
             "watermark": "2013-01-01T00:00:16Z",
             "fresh": True,
         }
-        ground.warehouse.stream("weather", source.kafka_sources[0])
-        found = asked(ground)
+        http.warehouse.stream("weather", source.kafka_sources[0])
+        found = asked(http)
         assert (stations(found), found["streaming"]["mergedRows"]) == (names(20), 0)
         send(any_kafka, topic, 30, 20)
-        wait_until(lambda: stations(asked(ground)) == names(30), "the newest are shown")
-        page = asked(ground, pageSize=5)
+        wait_until(lambda: stations(asked(http)) == names(30), "the newest are shown")
+        page = asked(http, pageSize=5)
         assert page["streaming"]["bufferState"] == "off"
-        older = asked(ground, asOf=found["manifestVersion"])
+        older = asked(http, asOf=found["manifestVersion"])
         assert stations(older) == names(20)
 
 
 def test_brokers_that_are_away(tmp_path: Path) -> None:
     with EmbeddedKafka() as gone:
         servers = gone.bootstrap
-    with service(tmp_path / "a", {"weather": declared("t")}, kafka_bootstrap_servers=servers) as ground:
-        wait_until(lambda: asked(ground)["streaming"]["bufferState"] == "unavailable", "it is noticed")
-        found = asked(ground)
+    with service(tmp_path / "a", {"weather": declared("t")}, kafka_bootstrap_servers=servers) as http:
+        wait_until(lambda: asked(http)["streaming"]["bufferState"] == "unavailable", "it is noticed")
+        found = asked(http)
         assert (found["rows"], found["streaming"]["fresh"]) == ([], False)
         assert len(found["warnings"]) == 1
         assert servers not in found["warnings"][0]
-        assert ground.client.get("/ready").status_code in (200, 503)
+        assert http.client.get("/ready").status_code in (200, 503)
 
 
 def test_brokers_that_are_away_as_an_error(tmp_path: Path) -> None:
     with EmbeddedKafka() as gone:
         servers = gone.bootstrap
-    with service(tmp_path, {"weather": declared("t")}, kafka_bootstrap_servers=servers, hot_fallback="error") as ground:
-        answer = ground.client.post("/datasets/weather/query", json={})
+    with service(tmp_path, {"weather": declared("t")}, kafka_bootstrap_servers=servers, hot_fallback="error") as http:
+        answer = http.client.post("/datasets/weather/query", json={})
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert "Retry-After" in answer.headers
         assert servers not in answer.text
@@ -88,6 +88,6 @@ def test_brokers_that_are_away_as_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_service_without_a_cluster_answers_what_is_landed(tmp_path: Path, count: int) -> None:
-    with service(tmp_path, {"weather": declared("t")}) as ground:
-        found = [asked(ground) for _ in range(count)][-1]
+    with service(tmp_path, {"weather": declared("t")}) as http:
+        found = [asked(http) for _ in range(count)][-1]
         assert (found["rows"], found["streaming"]["bufferState"]) == ([], "unavailable")

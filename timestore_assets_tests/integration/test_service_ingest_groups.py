@@ -15,24 +15,25 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.landing.backpressure import Backlog
-from timestore_assets.landing.group_bounds import Bounds, BufferFullError, Waiting
-from timestore_assets.landing.group_landers import GroupCommit, GroupLanders
-from timestore_assets.landing.group_requests import Accepted, Answer, KeyReusedError, Landed, Submission
+from timestore_assets.landing.requests.ingest import GroupCommit, GroupLanders
+from timestore_assets.landing.requests.request_queue import BufferFullError, QueueLimits, Waiting
+from timestore_assets.landing.requests.submission import Accepted, Answer, KeyReusedError, Landed, Submission
+from timestore_assets.landing.topics.backpressure import Backlog
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Evolution, HttpSource
 from timestore_assets.model.errors import BadFileError, StorageFullError, UnavailableError
+from timestore_assets.segments.publishing import utc_now
 from timestore_assets.settings import Settings
-from timestore_assets.sources.http.body import Body, Limits
-from timestore_assets.sources.http.formats import MediaType, Reading, read_body
+from timestore_assets.sources.http.body_formats import BodyContext, MediaType, read_body
+from timestore_assets.sources.http.request_body import BodyLimits, RequestBody
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
-from timestore_assets_tests.landing_ground import Ground, columns, dataset
+from timestore_assets.storage.object_store import Upload
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, columns, dataset
 
 SOURCE = HttpSource()
 WEATHER = dataset(sources=(SOURCE,))
-LIMITS = Limits(bytes=10_000_000, rows=1_000_000, record_bytes=1 << 20)
-BOUNDS = replace(Bounds.of(Settings()), linger_seconds=0.0, patience_seconds=0.0)
+LIMITS = BodyLimits(bytes=10_000_000, rows=1_000_000, record_bytes=1 << 20)
+BOUNDS = replace(QueueLimits.of(Settings()), linger_seconds=0.0, patience_seconds=0.0)
 PATIENCE = 30
 
 
@@ -45,12 +46,12 @@ class GatedStore(LocalStore):
         self.gate.set()
         self.fault: Exception | None = None
 
-    def promote(self, uploads: Sequence[Upload]) -> None:
+    def promote(self, uploads: Sequence[Upload]) -> list[str]:
         self.waiting.set()
         assert self.gate.wait(PATIENCE)
         if self.fault is not None:
             raise self.fault
-        super().promote(uploads)
+        return super().promote(uploads)
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -67,20 +68,20 @@ class Landing:
     """Group landers over a warehouse of their own."""
 
     def __init__(self, root: Path, *, url: str | None = None, **options: Any) -> None:
-        self.ground = Ground.at(root, options.pop("dataset", WEATHER), url=url)
+        self.ground = LandingWarehouse.at(root, options.pop("dataset", WEATHER), url=url)
         self.store = self.ground.store = GatedStore(root / "data")
         self.commits: list[GroupCommit] = []
-        chosen: dict[str, Any] = {"holder": "test", "bounds": BOUNDS, "noticed": self.commits.append, **options}
-        self.landers = GroupLanders(self.ground.catalog, self.ground.storage, self.ground.limits, **chosen)
+        chosen: dict[str, Any] = {"bounds": BOUNDS, "noticed": self.commits.append, **options}
+        self.landers = GroupLanders(replace(self.ground.context, clock=utc_now), **chosen)
         self._number = 0
 
-    def send(self, body: Body | Sequence[Any], **options: Any) -> Future[Answer]:
+    def send(self, body: RequestBody | Sequence[Any], **options: Any) -> Future[Answer]:
         self._number += 1
-        made = body if isinstance(body, Body) else cut(json.dumps(body))
+        made = body if isinstance(body, RequestBody) else cut(json.dumps(body))
         submission = Submission(id=f"{id(self)}-{self._number}", body=made, actor=options.pop("actor", "me"), **options)
         return self.landers.submit(self.ground.dataset, SOURCE, submission)
 
-    def land(self, body: Body | Sequence[Any], **options: Any) -> Landed:
+    def land(self, body: RequestBody | Sequence[Any], **options: Any) -> Landed:
         return landed(self.send(body, **options))
 
     def busy(self) -> Future[Answer]:
@@ -90,9 +91,9 @@ class Landing:
         return answer
 
 
-def cut(text: str | bytes, media_type: MediaType = "application/json") -> Body:
+def cut(text: str | bytes, media_type: MediaType = "application/json") -> RequestBody:
     data = text.encode() if isinstance(text, str) else text
-    return read_body(data, media_type, Reading(dataset=WEATHER, source=SOURCE, limits=LIMITS))
+    return read_body(data, media_type, BodyContext(dataset=WEATHER, source=SOURCE, limits=LIMITS))
 
 
 def rows(count: int, **values: Any) -> list[dict[str, Any]]:
@@ -135,10 +136,11 @@ class TestGroups:
         assert [one.outcome.dead_letters for one in results] == [number % 3 for number in range(1, 8)]
         assert [[letter.row for letter in one.outcome.refused] for one in results[:2]] == [[1], [2, 3]]
         assert {one.manifest_version for one in results} == {2}
+        landing.landers.close()  # a commit is noticed after its answers
         assert [(one.requests, one.rows) for one in landing.commits] == [(1, 1), (7, 28 + 7)]
         assert landed(first).manifest_version == 1
         assert landing.ground.counters() == Counters(read=36, landed=29, dead_letters=7)
-        assert len(landing.ground.catalog.segments(landing.ground.record.id)) == 2
+        assert len(landing.ground.catalog.manifest.segments(landing.ground.record.id)) == 2
 
     def test_positions_number_all_records_of_the_session(self, landing: Landing) -> None:
         with landing.store.closed():
@@ -156,6 +158,7 @@ class TestGroups:
             landing.busy()
             answers = [landing.send(body) for body in (csv, rows(1), other, csv, rows(1))]
         assert [landed(answer).outcome.landed for answer in answers] == [1] * 5
+        landing.landers.close()  # a commit is noticed after its answers
         assert sorted(one.requests for one in landing.commits[1:]) == [1, 2, 2]
         assert sorted(station for (station,) in landing.ground.rows("station")) == ["a", "a", "busy", "c", "c", "d"]
 
@@ -165,6 +168,7 @@ class TestGroups:
             landing.busy()
             answers = [landing.send(rows(count)) for count in (4, 4, 4, 25, 1)]
         assert [landed(answer).outcome.landed for answer in answers] == [4, 4, 4, 25, 1]
+        landing.landers.close()  # a commit is noticed after its answers
         assert [one.rows for one in landing.commits[1:]] == [8, 4, 25, 1]
 
     def test_a_column_that_evolves_in_the_middle(self, landing: Landing) -> None:
@@ -185,7 +189,7 @@ class TestGroups:
             landing.busy()
             answers = [landing.send(rows(1), actor=actor) for actor in ("token:a", "token:b")]
         assert all(landed(answer).outcome.landed == 1 for answer in answers)
-        told = [entry["actor"] for entry in landing.ground.catalog.audit(limit=10) if entry["action"] == "landed"]
+        told = [entry["actor"] for entry in landing.ground.catalog.audit.newest(limit=10) if entry["action"] == "landed"]
         assert told == ["several", "me", "token:a"]
 
 
@@ -360,7 +364,7 @@ class TestKeysAcrossProcesses:
 
 
 def test_typed_bodies_of_one_schema_share_a_commit(landing: Landing) -> None:
-    def body(station: str) -> Body:
+    def body(station: str) -> RequestBody:
         table = pa.table({"ts": ["2013-05-01"], "station": pa.array([station]).dictionary_encode(), "temp": [1.5]})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:

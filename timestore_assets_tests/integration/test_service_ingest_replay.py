@@ -11,7 +11,7 @@ import pytest
 
 from timestore_assets.model.dataset import Dataset, HttpSource
 from timestore_assets.model.schema import Checks, Schema
-from timestore_assets_tests.service_ground import WEATHER, open_warehouse, serving
+from timestore_assets_tests.support.http_service import WEATHER, open_warehouse, serving
 
 HOT = {"ts": "2013-01-01T06:00:00", "station": "JFK", "temp": 200.0}
 GOOD = {"ts": "2013-01-01T07:00:00", "station": "JFK", "temp": 20.0}
@@ -51,7 +51,7 @@ def test_refused_records_land_once_they_are_allowed(tmp_path: Path, kind: str) -
     with open_warehouse(tmp_path / "home", {"weather": lenient()}) as warehouse:
         report = warehouse.replay("weather")
         assert (report.records, report.counters.landed) == (1, 1)
-        (source,) = [one for one in warehouse.status(["weather"])["datasets"][0]["sources"] if one["source"] == "http:/ingest"]
-        assert (source["read"], source["landed"], source["dead_letters"]) == (2, 2, 0)
+        (counters,) = [one.record.counters for one in warehouse.status("weather").sources if one.name == "http:/ingest"]
+        assert (counters.read, counters.landed, counters.dead_letters) == (2, 2, 0)
         assert warehouse.replay("weather").records == 0
         assert not warehouse.verify("weather").findings

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 
 from timestore_assets.service.app import create_app
-from timestore_assets.service.openapi.description import OPEN_PATHS, TAGS
-from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, serving
+from timestore_assets.service.openapi import OPEN_PATHS, TAGS
+from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, serving
 
 EXAMPLE = "nyc_weather"
 """The dataset that the document's examples name."""
@@ -37,8 +38,21 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
         app.state.service.close()
 
 
+def test_threads_that_ask_for_it_first_at_once_all_get_it(tmp_path: Path) -> None:
+    interval = sys.getswitchinterval()
+    with open_warehouse(tmp_path) as warehouse, ThreadPoolExecutor(4) as threads:
+        app = create_app(warehouse)
+        sys.setswitchinterval(1e-5)
+        try:
+            documents = [asked.result(timeout=60) for asked in [threads.submit(app.openapi) for _ in range(4)]]
+        finally:
+            sys.setswitchinterval(interval)
+        app.state.service.close()
+    assert documents[0]["paths"] and documents == [documents[0]] * 4
+
+
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def http(tmp_path: Path) -> Iterator[HttpService]:
     """A service with some rows, a dead letter and a saved query, that lets in who has the token."""
     datasets = {name: replace(WEATHER, name=name) for name in ("weather", EXAMPLE)}
     with open_warehouse(tmp_path / "home", datasets) as warehouse:
@@ -100,39 +114,43 @@ def test_every_body_has_an_example(document: dict[str, Any]) -> None:
                 assert shown, f"{method.upper()} {path} {kind}"
 
 
-def test_the_page_loads_nothing_from_another_host(ground: Ground) -> None:
-    page = ground.client.get("/docs", headers={"Authorization": ""})
+def test_the_page_loads_nothing_from_another_host(http: HttpService) -> None:
+    page = http.client.get("/docs", headers={"Authorization": ""})
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert {"/docs/docs.css", "/docs/docs.js", "/openapi.json"} <= set(loaded)
+    assert {"/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"} <= set(loaded)
     for address in loaded:
         assert address.startswith(("/", "data:,")), address
         if address.startswith("/"):
-            part = ground.client.get(address)
+            part = http.client.get(address)
             assert part.status_code == 200
             assert not re.search(r"""(?:src=|url\(|import|fetch\()\s*["']?(?:https?:)?//""", part.text), address
+            again = http.client.get(address, headers={"If-None-Match": part.headers.get("etag", "none")})
+            assert again.status_code == (304 if address.startswith("/docs/") else 200)
+    assert http.client.get("/docs/..%2fpage.py").status_code == 404
 
 
-def test_an_address_names_all_its_methods(ground: Ground) -> None:
-    answer = ground.client.patch("/admin/datasets/weather/retention")
+def test_an_address_names_all_its_methods(http: HttpService) -> None:
+    answer = http.client.patch("/admin/datasets/weather/retention")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, PUT"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_SECONDS + 60)
-def test_answers_are_as_declared_whatever_is_asked(ground: Ground, tmp_path: Path) -> None:
+def test_answers_are_as_declared_whatever_is_asked(http: HttpService, tmp_path: Path) -> None:
     """Generated requests, good and bad: no 5xx, only statuses, headers and bodies that the document names."""
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{ground.url}/openapi.json"),
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{http.url}/openapi.json"),
         *("--seed", "1", "--generation-deterministic", "--max-examples", EXAMPLES, "--phases", PHASES),
         *("--exclude-checks", UNDECLARABLE, "--continue-on-failure", "--no-color"),
         *("-H", f"Authorization: Bearer {TOKEN}"),
     ]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TIMESTORE_")},
-        "SCHEMATHESIS_HOOKS": "timestore_assets_tests.schemathesis_hooks",
+        "SCHEMATHESIS_HOOKS": "timestore_assets_tests.support.schemathesis_hooks",
         "PYTHONPATH": str(ROOT),
         "NO_PROXY": "*",
     }
@@ -140,10 +158,10 @@ def test_answers_are_as_declared_whatever_is_asked(ground: Ground, tmp_path: Pat
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    assert re.search(rf"Tested: {_count(ground)}\n", done.stdout), done.stdout[-2000:]
-    assert ground.client.get("/ready").json()["status"] == "ready"
+    assert re.search(rf"Tested: {_count(http)}\n", done.stdout), done.stdout[-2000:]
+    assert http.client.get("/ready").json()["status"] == "ready"
 
 
-def _count(ground: Ground) -> int:
-    document: dict[str, Any] = ground.client.get("/openapi.json").json()
+def _count(http: HttpService) -> int:
+    document: dict[str, Any] = http.client.get("/openapi.json").json()
     return sum(1 for _ in operations(document))

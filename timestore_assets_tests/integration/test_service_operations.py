@@ -17,10 +17,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import create_engine, text
 
-from timestore_assets.service.observing.logs import Log
-from timestore_assets.service.observing.looking import Looking
-from timestore_assets.service.observing.storage_look import storage_part
-from timestore_assets_tests.service_ground import Ground, open_warehouse, service, serving
+from timestore_assets.service.observing.background_poller import BackgroundPoller
+from timestore_assets.service.observing.readiness import storage_part
+from timestore_assets.service.service_log import Log
+from timestore_assets_tests.support.http_service import HttpService, open_warehouse, service, serving
 
 WAIT_SECONDS = 20.0
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -94,21 +94,21 @@ def strange() -> Strange:
 
 
 @pytest.fixture
-def ground(tmp_path: Path, written: Written, strange: Strange) -> Iterator[Ground]:
+def http(tmp_path: Path, written: Written, strange: Strange) -> Iterator[HttpService]:
     with open_warehouse(tmp_path / "home") as warehouse, serving(warehouse, log=written.log, more=strange.add_to) as made:
         yield made
 
 
-def test_a_request_without_ids_gets_them(ground: Ground) -> None:
-    first, second = ground.client.get("/health"), ground.client.get("/health")
+def test_a_request_without_ids_gets_them(http: HttpService) -> None:
+    first, second = http.client.get("/health"), http.client.get("/health")
     ids = [answer.headers["x-request-id"] for answer in (first, second)]
     assert len(set(ids)) == 2
     for answer, request_id in zip((first, second), ids, strict=True):
         assert re.fullmatch(rf"00-{request_id}-[0-9a-f]{{16}}-0[01]", answer.headers["traceresponse"])
 
 
-def test_ids_that_a_client_sends_are_taken_up(ground: Ground, written: Written) -> None:
-    answer = ground.client.get("/health", headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "order-17"})
+def test_ids_that_a_client_sends_are_taken_up(http: HttpService, written: Written) -> None:
+    answer = http.client.get("/health", headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "order-17"})
     assert answer.headers["x-request-id"] == "order-17"
     assert answer.headers["traceresponse"].startswith(f"00-{TRACE}-")
     assert PARENT not in answer.headers["traceresponse"]
@@ -128,14 +128,14 @@ def test_ids_that_a_client_sends_are_taken_up(ground: Ground, written: Written) 
         {"X-Request-Id": "a b"},
     ],
 )
-def test_ids_that_are_none_are_replaced(ground: Ground, headers: dict[str, str]) -> None:
-    answer = ground.client.get("/health", headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()])
+def test_ids_that_are_none_are_replaced(http: HttpService, headers: dict[str, str]) -> None:
+    answer = http.client.get("/health", headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()])
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
     assert answer.headers["traceresponse"].split("-")[1] not in ("0" * 32, TRACE)
 
 
-def test_an_unexpected_error_is_a_problem_without_internals(ground: Ground, written: Written) -> None:
-    answer = ground.client.get("/strange/broken/dataset?token=hidden", headers={"Authorization": "Bearer hidden"})
+def test_an_unexpected_error_is_a_problem_without_internals(http: HttpService, written: Written) -> None:
+    answer = http.client.get("/strange/broken/dataset?token=hidden", headers={"Authorization": "Bearer hidden"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -149,10 +149,10 @@ def test_an_unexpected_error_is_a_problem_without_internals(ground: Ground, writ
         assert hidden not in written.text + answer.text
 
 
-def test_each_request_is_one_line_without_what_was_asked(ground: Ground, written: Written) -> None:
-    ground.client.get("/health?password=hidden", headers={"Authorization": "Bearer hidden", "Cookie": "hidden"})
-    ground.client.get("/hidden/path")
-    ground.client.put("/health")
+def test_each_request_is_one_line_without_what_was_asked(http: HttpService, written: Written) -> None:
+    http.client.get("/health?password=hidden", headers={"Authorization": "Bearer hidden", "Cookie": "hidden"})
+    http.client.get("/hidden/path")
+    http.client.put("/health")
     lines = written.events("request")
     assert [(line["method"], line["route"], line["status"]) for line in lines] == [
         ("GET", "/health", 200),
@@ -163,15 +163,15 @@ def test_each_request_is_one_line_without_what_was_asked(ground: Ground, written
     assert "hidden" not in written.text
 
 
-def test_answers_are_passed_on_as_they_come(ground: Ground, strange: Strange) -> None:
-    with ground.client.stream("GET", "/strange/halves") as answer:
+def test_answers_are_passed_on_as_they_come(http: HttpService, strange: Strange) -> None:
+    with http.client.stream("GET", "/strange/halves") as answer:
         pieces = answer.iter_raw()
         assert next(pieces) == b"first"
         strange.go_on.set()
         assert next(pieces) == b"second"
 
 
-def test_bodies_are_passed_on_as_they_come(ground: Ground) -> None:
+def test_bodies_are_passed_on_as_they_come(http: HttpService) -> None:
     answered = threading.Event()
 
     def body() -> Iterator[bytes]:
@@ -179,13 +179,13 @@ def test_bodies_are_passed_on_as_they_come(ground: Ground) -> None:
         answered.wait(1.0)  # the answer must not need the rest
         yield b"678"
 
-    answer = ground.client.post("/strange/body", content=body())
+    answer = http.client.post("/strange/body", content=body())
     answered.set()
     assert answer.json() == 5
 
 
-def test_an_answer_that_fails_half_way_can_not_be_taken_for_a_whole_one(ground: Ground, written: Written) -> None:
-    with pytest.raises(httpx.RemoteProtocolError), ground.client.stream("GET", "/strange/cut") as answer:
+def test_an_answer_that_fails_half_way_can_not_be_taken_for_a_whole_one(http: HttpService, written: Written) -> None:
+    with pytest.raises(httpx.RemoteProtocolError), http.client.stream("GET", "/strange/cut") as answer:
         answer.read()
     (failure,) = written.events("request_failed")
     assert failure["error"] == "RuntimeError"
@@ -205,8 +205,8 @@ def test_what_libraries_log_goes_the_same_way(written: Written) -> None:
     assert "secret" not in written.text
 
 
-def test_addresses_that_are_none_say_where_to_look(ground: Ground) -> None:
-    for answer in (ground.client.get("/nothing"), ground.client.delete("/health")):
+def test_addresses_that_are_none_say_where_to_look(http: HttpService) -> None:
+    for answer in (http.client.get("/nothing"), http.client.delete("/health")):
         assert answer.headers["content-type"] == "application/problem+json"
         assert "/docs" in answer.json()["detail"]
 
@@ -214,8 +214,8 @@ def test_addresses_that_are_none_say_where_to_look(ground: Ground) -> None:
 # --- health and readiness
 
 
-def test_a_service_that_can_work_is_ready(ground: Ground) -> None:
-    answer = ground.client.get("/ready")
+def test_a_service_that_can_work_is_ready(http: HttpService) -> None:
+    answer = http.client.get("/ready")
     assert answer.status_code == 200
     assert answer.json()["status"] == "ready"
     assert {part["name"]: part["state"] for part in answer.json()["parts"]} == dict.fromkeys(
@@ -224,16 +224,16 @@ def test_a_service_that_can_work_is_ready(ground: Ground) -> None:
 
 
 def test_strangers_get_the_status_only(tmp_path: Path) -> None:
-    with service(tmp_path / "home") as ground:
-        ground.warehouse.catalog.tokens.add(name="one", digest="0" * 64, scopes=("a",), expires_at=None, actor="test")
-        assert _without_a_caller(ground, "/ready").json() == {"status": "ready", "parts": None}
-        assert ground.client.get("/health").status_code == 200
+    with service(tmp_path / "home") as http:
+        http.warehouse.catalog.tokens.add(name="one", digest="0" * 64, scopes=("a",), expires_at=None, actor="test")
+        assert _without_a_caller(http, "/ready").json() == {"status": "ready", "parts": None}
+        assert http.client.get("/health").status_code == 200
 
 
-def _without_a_caller(ground: Ground, path: str) -> httpx.Response:
+def _without_a_caller(http: HttpService, path: str) -> httpx.Response:
     """The answer once the service has noticed that there is a token."""
     for _ in range(100):
-        answer = ground.client.get(path)
+        answer = http.client.get(path)
         if answer.json().get("parts") is None:
             break
         threading.Event().wait(0.1)
@@ -241,17 +241,17 @@ def _without_a_caller(ground: Ground, path: str) -> httpx.Response:
 
 
 def test_a_catalog_of_another_version_is_not_ready(tmp_path: Path) -> None:
-    with service(tmp_path / "home") as ground:
-        engine = create_engine(ground.warehouse.settings.catalog_url)
+    with service(tmp_path / "home") as http:
+        engine = create_engine(http.warehouse.settings.catalog_url)
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         engine.dispose()
-        answer = ground.client.get("/ready")
+        answer = http.client.get("/ready")
         assert answer.status_code == 503
         parts = {part["name"]: part for part in answer.json()["parts"]}
         assert parts["catalog"]["state"] == "not_ready"
         assert "another version" in parts["catalog"]["reason"]
-        assert ground.client.get("/health").status_code == 200
+        assert http.client.get("/health").status_code == 200
 
 
 def test_a_store_that_takes_no_files_is_not_ready(tmp_path: Path) -> None:
@@ -269,11 +269,11 @@ def test_a_look_that_takes_long_holds_up_nobody() -> None:
         assert go_on.wait(WAIT_SECONDS)
         return next(looks)
 
-    looking = Looking(look, every=0.0, patience=0.05, name="test")
+    looking = BackgroundPoller(look, every=0.0, patience=0.05, name="test")
     assert looking.in_time() is None
     assert looking.newest() is None
     go_on.set()
-    patient = Looking(look, every=1000.0, patience=WAIT_SECONDS, name="test")
+    patient = BackgroundPoller(look, every=1000.0, patience=WAIT_SECONDS, name="test")
     found = patient.in_time()
     assert found is not None
     assert patient.newest() == found
@@ -283,12 +283,12 @@ def test_a_look_that_takes_long_holds_up_nobody() -> None:
 
 
 def test_a_missing_file_is_said_without_the_folders_of_this_machine(tmp_path: Path, written: Written) -> None:
-    with open_warehouse(tmp_path / "home") as warehouse, serving(warehouse, log=written.log) as ground:
+    with open_warehouse(tmp_path / "home") as warehouse, serving(warehouse, log=written.log) as http:
         record = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}
-        assert ground.client.post("/datasets/weather/ingest", json={"records": [record]}).status_code == 200
+        assert http.client.post("/datasets/weather/ingest", json={"records": [record]}).status_code == 200
         for path in (tmp_path / "home" / "data" / "weather").rglob("*.parquet"):
             path.unlink()
-        answer = ground.client.post("/datasets/weather/query", json={})
+        answer = http.client.post("/datasets/weather/query", json={})
     assert answer.status_code == 503, answer.text
     assert "is missing from the store" in answer.json()["detail"]
     assert str(tmp_path) not in answer.text
@@ -296,19 +296,19 @@ def test_a_missing_file_is_said_without_the_folders_of_this_machine(tmp_path: Pa
 
 
 def test_a_catalog_that_is_away_is_said_without_its_address(tmp_path: Path) -> None:
-    with service(tmp_path / "home", trusted_proxies="127.0.0.1") as ground:
-        ground.client.headers.update({"x-iam-user": "reader", "x-iam-scopes": "timestore:read timestore:write"})
+    with service(tmp_path / "home", trusted_proxies="127.0.0.1") as http:
+        http.client.headers.update({"x-iam-user": "reader", "x-iam-scopes": "timestore:read timestore:write"})
         catalog = tmp_path / "home" / "catalog.sqlite"
-        ground.warehouse.catalog.close()
+        http.warehouse.catalog.close()
         for path in catalog.parent.glob("catalog.sqlite*"):
             path.rename(path.with_name(f"moved-{path.name}"))
         catalog.mkdir()
         record = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}
         answers = [
-            ground.client.get("/datasets"),
-            ground.client.post("/datasets/weather/query", json={}),
-            ground.client.post("/datasets/weather/ingest", json={"records": [record]}),
-            ground.client.post("/sql", json={"sql": "SELECT * FROM weather"}),
+            http.client.get("/datasets"),
+            http.client.post("/datasets/weather/query", json={}),
+            http.client.post("/datasets/weather/ingest", json={"records": [record]}),
+            http.client.post("/sql", json={"sql": "SELECT * FROM weather"}),
         ]
         catalog.rmdir()
     for answer in answers:

@@ -13,13 +13,14 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from timestore_assets.landing.stream_report import SessionLimits
+from timestore_assets.landing.topics.session_options import SessionLimits
 from timestore_assets.model.dataset import KafkaSource
-from timestore_assets.service.observing.lags import Lags
-from timestore_assets_tests.kafka_ground import EmbeddedKafka, produce
-from timestore_assets_tests.landing_ground import dataset
-from timestore_assets_tests.service_ground import WEATHER, Ground, open_warehouse, service, serving
-from timestore_assets_tests.stream_ground import new_topic, value
+from timestore_assets.service.observing.live_figures import Lags
+from timestore_assets_tests.support.flight_clients import ask
+from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving
+from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, produce
+from timestore_assets_tests.support.landing_warehouse import dataset
+from timestore_assets_tests.support.topic_warehouse import new_topic, value
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "timestore.json"
 WAIT_SECONDS = 30.0
@@ -29,8 +30,8 @@ GOOD = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}
 BAD = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 4000.0}
 
 
-def scrape(ground: Ground) -> Samples:
-    answer = ground.client.get("/metrics")
+def scrape(http: HttpService) -> Samples:
+    answer = http.client.get("/metrics")
     assert answer.status_code == 200, answer.text
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in text_string_to_metric_families(answer.text):
@@ -45,26 +46,26 @@ def at(samples: Samples, name: str, **labels: str) -> float:
     return found
 
 
-def scrape_until(ground: Ground, name: str, wanted: float, **labels: str) -> Samples:
+def scrape_until(http: HttpService, name: str, wanted: float, **labels: str) -> Samples:
     """Scrape until a figure is as wanted: those of the catalog are up to a second old."""
     for _ in range(100):
-        samples = scrape(ground)
+        samples = scrape(http)
         if name in samples and at(samples, name, **labels) == wanted:
             return samples
         threading.Event().wait(0.1)
     raise AssertionError(f"{name} {labels} never was {wanted}: {samples.get(name)}")
 
 
-def ingest(ground: Ground, *records: Mapping[str, Any], **headers: str) -> None:
-    answer = ground.client.post("/datasets/weather/ingest", json={"records": records}, headers=headers)
+def ingest(http: HttpService, *records: Mapping[str, Any], **headers: str) -> None:
+    answer = http.client.post("/datasets/weather/ingest", json={"records": records}, headers=headers)
     assert answer.status_code == 200, answer.text
 
 
 def test_what_was_read_is_accounted_for(tmp_path: Path) -> None:
-    with service(tmp_path / "home") as ground:
-        ingest(ground, GOOD, GOOD, BAD)
-        ingest(ground, GOOD, **{"Idempotency-Key": "one"})
-        samples = scrape_until(ground, "timestore_records_read_total", 4, dataset="weather")
+    with service(tmp_path / "home") as http:
+        ingest(http, GOOD, GOOD, BAD)
+        ingest(http, GOOD, **{"Idempotency-Key": "one"})
+        samples = scrape_until(http, "timestore_records_read_total", 4, dataset="weather")
     records = {has["disposition"]: number for has, number in samples["timestore_records"]}
     assert records == {"landed": 3, "duplicates": 0, "late_dropped": 0, "held": 0, "dead_letters": 1}
     assert at(samples, "timestore_dead_letters", dataset="weather", kind="refused") == 1
@@ -77,32 +78,32 @@ def test_what_was_read_is_accounted_for(tmp_path: Path) -> None:
 
 
 def test_every_scrape_adds_up_while_records_come_in(tmp_path: Path) -> None:
-    with service(tmp_path / "home") as ground:
+    with service(tmp_path / "home") as http:
         done = threading.Event()
 
         def send() -> None:
             for _ in range(20):
-                ingest(ground, GOOD, BAD, GOOD)
+                ingest(http, GOOD, BAD, GOOD)
             done.set()
 
         sending = threading.Thread(target=send)
         sending.start()
         scrapes = []
         while not done.is_set():
-            scrapes.append(scrape(ground))
+            scrapes.append(scrape(http))
         sending.join(WAIT_SECONDS)
-        scrapes.append(scrape_until(ground, "timestore_records_read_total", 60, dataset="weather"))
+        scrapes.append(scrape_until(http, "timestore_records_read_total", 60, dataset="weather"))
     for samples in scrapes:
         read = sum(number for _, number in samples.get("timestore_records_read_total", ()))
         assert read == sum(number for _, number in samples.get("timestore_records", ()))
 
 
 def test_requests_are_counted_by_template_and_by_nothing_a_client_makes_up(tmp_path: Path) -> None:
-    with service(tmp_path / "home") as ground:
+    with service(tmp_path / "home") as http:
         for path in ("/health", "/datasets/weather", "/datasets/made-up", "/made-up"):
-            ground.client.get(path)
-        ground.client.request("PROPFIND", "/health")
-        samples = scrape(ground)
+            http.client.get(path)
+        http.client.request("PROPFIND", "/health")
+        samples = scrape(http)
     assert "made-up" not in str(samples).lower()
     assert "PROPFIND" not in str(samples)
     assert at(samples, "timestore_http_requests_total", route="/health", method="GET", status="200") == 1
@@ -112,16 +113,16 @@ def test_requests_are_counted_by_template_and_by_nothing_a_client_makes_up(tmp_p
 
 
 def test_a_catalog_that_is_gone_is_said_and_the_rest_still_shown(tmp_path: Path) -> None:
-    with service(tmp_path / "home", trusted_proxies="127.0.0.1") as ground:
+    with service(tmp_path / "home", trusted_proxies="127.0.0.1") as http:
         catalog = tmp_path / "home" / "catalog.sqlite"
-        ground.warehouse.catalog.close()  # connections that are open would still find it
+        http.warehouse.catalog.close()  # connections that are open would still find it
         for path in catalog.parent.glob("catalog.sqlite*"):
             path.rename(path.with_name(f"moved-{path.name}"))
         catalog.mkdir()
         operator = {"x-iam-user": "operator", "x-iam-scopes": "timestore:admin"}
-        ground.client.headers.update(operator)
-        samples = scrape(ground)
-        ready = ground.client.get("/ready")
+        http.client.headers.update(operator)
+        samples = scrape(http)
+        ready = http.client.get("/ready")
         catalog.rmdir()
     assert at(samples, "timestore_catalog_up") == 0
     assert at(samples, "process_resident_memory_bytes") > 0
@@ -135,14 +136,14 @@ def test_tenants_see_no_figures(tmp_path: Path) -> None:
         for name, scope in (("tenant", "timestore:read"), ("scraper", "timestore:metrics"), ("chief", "timestore:admin")):
             digest = sha256(f"tst_{name}".encode()).hexdigest()
             warehouse.catalog.tokens.add(name=name, digest=digest, scopes=(scope,), expires_at=None, actor="test")
-        with serving(warehouse) as ground:
+        with serving(warehouse) as http:
             asked = {
-                name: ground.client.get("/metrics", headers={"Authorization": f"Bearer tst_{name}"}).status_code
+                name: http.client.get("/metrics", headers={"Authorization": f"Bearer tst_{name}"}).status_code
                 for name in ("tenant", "scraper", "chief", "nobody")
             }
             assert asked == {"tenant": 403, "scraper": 200, "chief": 200, "nobody": 401}
-            assert ground.client.get("/metrics").status_code == 401
-            assert "weather" not in ground.client.get("/metrics", headers={"Authorization": "Bearer tst_tenant"}).text
+            assert http.client.get("/metrics").status_code == 401
+            assert "weather" not in http.client.get("/metrics", headers={"Authorization": "Bearer tst_tenant"}).text
 
 
 def test_brokers_that_are_away_hold_up_no_scrape(tmp_path: Path) -> None:
@@ -228,6 +229,7 @@ def test_every_query_of_the_dashboard_finds_its_metrics_and_labels(tmp_path: Pat
 def test_every_figure_of_the_service_is_on_the_dashboard() -> None:
     """Those that are not are named here, with what they are good for elsewhere."""
     elsewhere = {"timestore_catalog_read_seconds", "timestore_manifest_version", "timestore_unbuilt_rows", "timestore_info"}
+    elsewhere.add("timestore_dataset_retired")  # leaves those out of rules about what does not come any more
     text = DASHBOARD.read_text()
     source = "".join(
         path.read_text() for path in (Path(__file__).parents[2] / "timestore_assets" / "service" / "observing").glob("*.py")
@@ -238,34 +240,35 @@ def test_every_figure_of_the_service_is_on_the_dashboard() -> None:
 
 
 def scrape_of_a_busy_service(tmp_path: Path) -> Samples:
-    """Everything has happened once: landed over HTTP and from a topic, queried, streamed, merged."""
+    """Everything has happened once: landed over HTTP and from a topic, queried, streamed, merged, asked over Flight."""
     with EmbeddedKafka() as broker:
         topic = new_topic(broker)
         produce(broker.bootstrap, topic, [(number % 4, None, value(number), None, None) for number in range(20)])
         streamed = dataset(name="streamed", sources=(KafkaSource(topics=(topic,), bootstrap_servers=broker.bootstrap),))
         datasets = {WEATHER.name: WEATHER, "streamed": streamed}
-        with service(tmp_path / "home", datasets, serve_merge_deltas=1) as ground:
+        with service(tmp_path / "home", datasets, serve_merge_deltas=1, flight_address="127.0.0.1:0") as http:
+            ask(http.flight, "SELECT 1")
             for _ in range(4):
-                ingest(ground, GOOD, BAD)
-            land_some(ground, streamed)
+                ingest(http, GOOD, BAD)
+            land_some(http, streamed)
             for name in datasets:
-                answer = ground.client.post(f"/datasets/{name}/query", json={})
+                answer = http.client.post(f"/datasets/{name}/query", json={})
                 assert answer.status_code == 200, answer.text
-            ingest(ground, GOOD)
-            scrape_until_there(ground, "timestore_build_seconds_count")
-            scrape_until_there(ground, "timestore_source_lag")
-            return scrape_until_there(ground, "timestore_watermark_age_seconds")
+            ingest(http, GOOD)
+            scrape_until_there(http, "timestore_build_seconds_count")
+            scrape_until_there(http, "timestore_source_lag")
+            return scrape_until_there(http, "timestore_watermark_age_seconds")
 
 
-def land_some(ground: Ground, streamed: Any) -> None:
+def land_some(http: HttpService, streamed: Any) -> None:
     """Land what the topic holds, so that it has a watermark."""
     limits = SessionLimits(longest=timedelta(seconds=WAIT_SECONDS))
-    ground.warehouse.stream("streamed", streamed.kafka_sources[0], limits=limits)
+    http.warehouse.stream("streamed", streamed.kafka_sources[0], limits=limits)
 
 
-def scrape_until_there(ground: Ground, name: str) -> Samples:
+def scrape_until_there(http: HttpService, name: str) -> Samples:
     for _ in range(200):
-        samples = scrape(ground)
+        samples = scrape(http)
         if name in samples:
             return samples
         threading.Event().wait(0.1)

@@ -21,9 +21,9 @@ from sqlalchemy import func, select
 
 from timestore_assets.catalog.tables import leases
 from timestore_assets.upkeep.collect import collect
-from timestore_assets_tests.querying_ground import METER, PLAIN, Ground, row
-from timestore_assets_tests.service_ground import Ground as Service
-from timestore_assets_tests.service_ground import service
+from timestore_assets_tests.support.http_service import HttpService as Service
+from timestore_assets_tests.support.http_service import service
+from timestore_assets_tests.support.query_warehouse import METER, PLAIN, QueryWarehouse, row
 
 PATIENCE = 30.0
 PATH = "/datasets/meter/query"
@@ -34,7 +34,7 @@ class World:
     """The service, and the ground its dataset is landed through."""
 
     service: Service
-    ground: Ground
+    ground: QueryWarehouse
 
     def post(self, body: Any, *, accept: str | None = None, path: str = PATH) -> httpx.Response:
         return self.service.client.post(path, json=body, headers={} if accept is None else {"Accept": accept})
@@ -53,17 +53,17 @@ class World:
         return found
 
     def leases(self) -> int:
-        database = self.ground.catalog._database
+        database = self.ground.catalog.database
         return database.read(lambda connection: connection.execute(select(func.count()).select_from(leases)).scalar_one())
 
 
 def world_in(home: Path, **settings: Any) -> Iterator[World]:
     with service(home, {METER.name: METER, PLAIN.name: PLAIN}, **settings) as running:
         warehouse = running.warehouse
-        ground = Ground(
+        ground = QueryWarehouse(
             folder=home,
-            catalog=warehouse.catalog,  # type: ignore[arg-type]
-            store=warehouse.storage.target("default"),  # type: ignore[arg-type]
+            catalog=warehouse.catalog,
+            store=warehouse.storage.target("default"),
             limits=warehouse.limits,
             dataset=METER,
             querier=warehouse.querier,
@@ -192,7 +192,9 @@ def test_an_answer_without_rows_is_whole_in_every_format(still: World) -> None:
             {"downsample": {"intervalUnit": "hour", "aggregations": [{"fn": "last", "column": "note"}], "fill": "linear"}},
             "'last_note' is none",
         ),
-        ({"timeRange": {"start": "yesterday"}}, "body.timeRange.start"),
+        ({"timeRange": {"start": "soon"}}, "body.timeRange.start.*is not a time; write for instance"),
+        ({"timeRange": {"start": 2024}}, "body.timeRange.start"),
+        ({"timeRange": {"start": "-30d"}, "pageSize": 10}, "with pageSize timeRange.start must be a fixed time, as 20"),
         ({"timeRange": {"start": 1704067200}}, "body.timeRange.start"),
         ({"timeRange": {"start": "2024-01-02T00:00:00Z", "end": "2024-01-01T00:00:00Z"}}, "the range is empty"),
         ({"pageSize": 100_001}, "pageSize"),
@@ -217,6 +219,13 @@ def test_filter_values_are_values_whatever_they_look_like(still: World) -> None:
 
 
 # --- gaps and width
+
+
+def test_times_may_be_partial_and_relative(still: World) -> None:
+    assert len(still.rows({"timeRange": {"start": "2024", "end": "2024-02"}})) == 240
+    assert still.rows({"timeRange": {"start": "-1d", "end": "now"}}) == []
+    assert len(still.rows({"timeRange": {"end": "yesterday"}, "limit": 3})) == 3
+    assert len(still.rows({"timeRange": {"start": "2024-01"}, "pageSize": 5})) == 5
 
 
 def test_gaps_are_filled_over_the_asked_range(still: World) -> None:

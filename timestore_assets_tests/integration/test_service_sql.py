@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from timestore_assets.model.dataset import Access
-from timestore_assets.service.access.token_secret import digest_of, new_secret
-from timestore_assets_tests.querying_ground import METER, Ground, row
-from timestore_assets_tests.service_ground import Ground as Service
-from timestore_assets_tests.service_ground import service
+from timestore_assets.service.access.api_tokens import digest_of, new_secret
+from timestore_assets_tests.support.http_service import HttpService as Service
+from timestore_assets_tests.support.http_service import service
+from timestore_assets_tests.support.query_warehouse import METER, QueryWarehouse, row
 
 SECRET = "correct-horse-battery-staple"
 HIDDEN = replace(METER, name="hidden", access=Access(read=("hidden:read",), write=("hidden:write",)))
@@ -36,10 +36,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             (HIDDEN, [row("a", 0, note=SECRET)]),
         ):
             warehouse = made.warehouse
-            ground = Ground(
+            ground = QueryWarehouse(
                 folder=home,
-                catalog=warehouse.catalog,  # type: ignore[arg-type]
-                store=warehouse.storage.target("default"),  # type: ignore[arg-type]
+                catalog=warehouse.catalog,
+                store=warehouse.storage.target("default"),
                 limits=warehouse.limits,
                 dataset=dataset,
                 querier=warehouse.querier,
@@ -124,8 +124,8 @@ def test_every_format_is_there(running: Service, reader: dict[str, str], accept:
     [
         ("SELECT $a", {}, 422, "the parameter $a has no value"),
         ("SELECT 1", {"a": 1}, 422, "write $a there"),
-        ("SELECT ?", {"a": 1}, 422, "parameters have names"),
-        ("SELECT $1", {}, 422, "parameters have names"),
+        ("SELECT ?", {"a": 1}, 422, "parameters have names: $start"),
+        ("SELECT $1", {}, 422, "parameters have names: $start"),
         ("SELECT $a", {"a": {"type": "int", "value": "1"}}, 422, "the parameter 'a' is a int"),
         ("SELECT $a", {"a": 2**63}, 422, "the parameter 'a' is a int"),
         ("SELECT $a", {"a": {"type": "timestamp", "value": "soon"}}, 422, "the parameter 'a' is a timestamp"),
@@ -180,6 +180,13 @@ ATTACKS: Sequence[str] = [
     "WITH a AS (FROM hidden) SELECT * FROM a",
     "SELECT * FROM meter WHERE note IN (FROM hidden SELECT note)",
     "FROM (FROM (FROM hidden))",
+    "DESCRIBE hidden",
+    "SUMMARIZE hidden",
+    "EXPLAIN FROM hidden",
+    "EXPLAIN SELECT * FROM read_text('{home}/secret.csv')",
+    "EXPLAIN COPY (SELECT 1) TO '{home}/out.csv'",
+    "SUMMARIZE '{home}/secret.csv'",
+    "SHOW ALL TABLES",
 ]
 
 
@@ -206,11 +213,55 @@ def test_what_others_have_is_as_if_it_were_not_there(running: Service, reader: d
     assert there.json()["detail"].replace("hidden", "absent") == absent.json()["detail"]
 
 
+def test_statements_beside_select_tell_of_what_one_may_read_only(
+    running: Service, reader: dict[str, str], keeper: dict[str, str]
+) -> None:
+    assert rows(asked(running, reader, "SHOW TABLES")) == [{"name": "meter"}]
+    assert rows(asked(running, keeper, "SHOW TABLES")) == [{"name": "hidden"}, {"name": "meter"}]
+    described = asked(running, reader, "DESCRIBE meter")
+    assert described.json()["scanned"] == 0
+    assert {one["column_name"]: one["column_type"] for one in rows(described)}["amount"] == "DECIMAL(12,2)"
+    (summary,) = rows(asked(running, reader, "SUMMARIZE SELECT n FROM meter WHERE n > $low", {"low": 1}))
+    assert (summary["min"], summary["max"], summary["count"]) == ("2", "3", 6)
+    plan = asked(running, reader, "EXPLAIN SELECT max(value) FROM meter WHERE n = $n", {"n": 2})
+    assert set(rows(plan)[0]) == {"step", "rows", "details"}
+    assert str(running.warehouse.settings.home_folder) not in plan.text and "__" not in plan.text
+
+
 def test_too_large_values_end_in_an_error_and_the_service_lives_on(running: Service, reader: dict[str, str]) -> None:
     doubled = ", ".join(f"t{i} AS (SELECT s || s AS s FROM t{i - 1})" for i in range(1, 45))
     response = asked(running, reader, f"WITH t0 AS (SELECT 'xxxxxxxxxxxxxxxx' AS s), {doubled} SELECT length(s) AS n FROM t44")
     assert response.status_code in (422, 503), response.text
     assert rows(asked(running, reader, "SELECT count(*) AS c FROM meter")) == [{"c": 9}]
+
+
+@pytest.mark.parametrize("sample", ["USING SAMPLE 3", "TABLESAMPLE reservoir(3 ROWS)", "TABLESAMPLE bernoulli(100%)"])
+def test_samples_can_be_taken(running: Service, reader: dict[str, str], sample: str) -> None:
+    response = asked(running, reader, f"SELECT n FROM meter {sample}")
+    assert response.status_code == 200, response.text
+    assert 0 < len(response.json()["rows"]) <= 9
+
+
+KINDS = {
+    "TIMESTAMP_NS '2024-01-01 00:00:00.000000001'": "2024-01-01T00:00:00.000000001Z",
+    "[TIMESTAMP_NS '2024-01-01 00:00:00.000000001']": ["2024-01-01T00:00:00.000000001Z"],
+    "TIMESTAMP 'infinity'": "infinity",
+    "TIMESTAMP_S '2024-01-01'": "2024-01-01T00:00:00Z",
+    "INTERVAL '1 day'": "1 day",
+    "MAP {'a': 1}": {"a": 1},
+    "'a'::ENUM('a', 'b')": "a",
+    "[1, 2]::INT[2]": [1, 2],
+    "TIMETZ '01:02:03+01'": "01:02:03+01",
+}
+
+
+@pytest.mark.parametrize("value", KINDS)
+def test_every_type_of_value_is_answered_whole_in_every_format(running: Service, reader: dict[str, str], value: str) -> None:
+    body = {"sql": f"SELECT {value} AS v UNION ALL SELECT NULL"}
+    assert {"v": KINDS[value]} in running.client.post("/sql", json=body, headers=reader).json()["rows"]
+    for form in ("application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"):
+        response = running.client.post("/sql", json=body, headers={**reader, "Accept": form})
+        assert response.status_code == 200, (form, response.text)
 
 
 # --- saved queries

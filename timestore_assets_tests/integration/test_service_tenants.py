@@ -16,10 +16,10 @@ import pyarrow as pa
 import pytest
 
 from timestore_assets.model.dataset import Access, HttpSource
-from timestore_assets.service.access.token_secret import digest_of, new_secret
-from timestore_assets_tests.access_ground import bearer
-from timestore_assets_tests.landing_ground import columns, dataset
-from timestore_assets_tests.service_ground import Ground, service
+from timestore_assets.service.access.api_tokens import digest_of, new_secret
+from timestore_assets_tests.support.http_service import HttpService, service
+from timestore_assets_tests.support.landing_warehouse import columns, dataset
+from timestore_assets_tests.support.service_callers import bearer
 
 TENANTS = [("north", "south"), ("south", "north")]
 ABSENT = {"north": "xorth", "south": "xouth"}
@@ -42,7 +42,9 @@ class Ask:
     body: Any = None
 
     def of(self, name: str) -> dict[str, Any]:
-        put: Callable[[str], str] = lambda text: text.replace("{name}", name).replace("{NAME}", name.upper())  # noqa: E731
+        def put(text: str) -> str:
+            return text.replace("{name}", name).replace("{NAME}", name.upper())
+
         content = self.body if isinstance(self.body, bytes | None) else json.dumps(self.body).encode()
         return {
             "method": self.method,
@@ -56,7 +58,7 @@ class Ask:
 class World:
     """`secrets`: tokens of both tenants. `ingestions`, `tags`, `cursors`: what each was given in answers of its own."""
 
-    ground: Ground
+    ground: HttpService
     secrets: dict[str, str]
     ingestions: dict[str, str]
     tags: dict[str, str]
@@ -69,10 +71,16 @@ class World:
     def state(self, name: str) -> Any:
         """What must not change by what the other does."""
         catalog = self.ground.warehouse.catalog
-        record = catalog.dataset(name)
+        record = catalog.datasets.find(name)
         assert record is not None
         queries = [one for one in catalog.saved_queries.listed() if one.datasets == (name,)]
-        return record, catalog.sources(record.id), catalog.partitions(record.id), queries, catalog.audit(dataset_ids=[record.id])
+        return (
+            record,
+            catalog.sources.of(record.id),
+            catalog.partitions.of(record.id),
+            queries,
+            catalog.audit.newest(dataset_ids=[record.id]),
+        )
 
 
 def declared(name: str) -> Any:
@@ -281,6 +289,8 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("POST", "/datasets/{name}/query"): queries,
     ("GET", "/datasets/{name}/partitions"): named("GET", "/datasets/{name}/partitions"),
     ("GET", "/datasets/{name}/status"): named("GET", "/datasets/{name}/status"),
+    ("GET", "/datasets/{name}/schema"): named("GET", "/datasets/{name}/schema"),
+    ("GET", "/session"): named("GET", "/session?dataset={name}"),
     ("POST", "/sql"): in_sql,
     ("GET", "/saved-queries"): named("GET", "/saved-queries?dataset={name}"),
     ("GET", "/saved-queries/{name}"): saved,
@@ -290,6 +300,9 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/admin/datasets"): named("GET", "/admin/datasets?search={name}"),
     ("GET", "/admin/datasets/{name}"): named("GET", "/admin/datasets/{name}"),
     ("PUT", "/admin/datasets/{name}"): named("PUT", "/admin/datasets/{name}", {"time": "ts"}, {}, b"{"),
+    ("DELETE", "/admin/datasets/{name}"): named("DELETE", "/admin/datasets/{name}?data=true"),
+    ("POST", "/admin/datasets/{name}/rename"): named("POST", "/admin/datasets/{name}/rename", {"name": "mine"}),
+    ("POST", "/admin/datasets/{name}/retire"): named("POST", "/admin/datasets/{name}/retire", {"retired": True}),
     ("GET", "/admin/datasets/{name}/manifest"): named("GET", "/admin/datasets/{name}/manifest"),
     ("GET", "/admin/datasets/{name}/partitions"): named("GET", "/admin/datasets/{name}/partitions"),
     ("GET", "/admin/datasets/{name}/retention"): named("GET", "/admin/datasets/{name}/retention"),
@@ -299,7 +312,16 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
         "PUT", "/admin/datasets/{name}/storage-target", {"target": "default"}
     ),
     ("GET", "/admin/datasets/{name}/deadletters"): named("GET", "/admin/datasets/{name}/deadletters"),
+    ("POST", "/admin/datasets/{name}/deadletters/replay"): named(
+        "POST", "/admin/datasets/{name}/deadletters/replay", {}, {"code": "bad_value", "kind": "all"}, b"{"
+    ),
+    ("POST", "/admin/proposals"): named("POST", "/admin/proposals?file={name}.csv", b"ts,station\n2024-01-01,intruder\n"),
+    ("POST", "/admin/datasets/{name}/files"): named(
+        "POST", "/admin/datasets/{name}/files?file=a.csv", b"ts,station\n2024-01-01,intruder\n"
+    ),
     ("GET", "/admin/storage-targets"): named("GET", "/admin/storage-targets"),
+    ("GET", "/admin/alerts"): named("GET", "/admin/alerts?dataset={name}"),
+    ("POST", "/admin/alerts/channels/{name}/test"): named("POST", "/admin/alerts/channels/{name}/test"),
     ("GET", "/admin/audit"): named("GET", "/admin/audit?dataset={name}"),
     ("GET", "/health"): named("GET", "/health"),
     ("GET", "/ready"): named("GET", "/ready?dataset={name}"),

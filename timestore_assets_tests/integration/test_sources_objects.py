@@ -10,17 +10,17 @@ import obstore
 import pyarrow.parquet as pq
 import pytest
 
-from timestore_assets.landing.aftermath import put_away
+from timestore_assets.landing.files.file_job import archive
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.errors import BadFileError, InputError, UnavailableError
 from timestore_assets.model.time_path import parse_time_path
-from timestore_assets.sources.files.open import open_reader
-from timestore_assets.sources.objects.file import ObjectFile
-from timestore_assets.sources.objects.listing import ObjectFolder
-from timestore_assets.sources.objects.stream import BLOCK_BYTES
-from timestore_assets_tests.object_servers import ObjectServer, S3Server
-from timestore_assets_tests.object_source_ground import IN, csv, folder, keys, parquet, put, reach
-from timestore_assets_tests.rough_store import RoughStore
+from timestore_assets.sources.files.open_reader import open_reader
+from timestore_assets.sources.objects.bucket_listing import ObjectFolder
+from timestore_assets.sources.objects.object_file import ObjectFile
+from timestore_assets.sources.objects.object_stream import BLOCK_BYTES
+from timestore_assets_tests.support.bucket_source import IN, csv, folder, keys, parquet, put, reach
+from timestore_assets_tests.support.object_servers import ObjectServer, S3Server
+from timestore_assets_tests.support.rough_store import RoughStore
 
 
 @pytest.fixture
@@ -89,17 +89,17 @@ def test_content_is_recognised_elsewhere_where_the_etag_tells_it(server: ObjectS
 
 
 def test_a_landed_object_is_deleted_or_renamed_unless_it_is_another_by_now(server: ObjectServer) -> None:
-    source = {after: FileSource(prefix=IN, after=after) for after in ("delete", "rename")}  # type: ignore[arg-type]
+    source = {after: FileSource(prefix=IN, after=after) for after in ("delete", "rename")}
     for name in ("delete.csv", "rename.csv", "rename.csv.processed", "changed.csv"):
         put(server, name, b"t\n")
     here = folder(server)
     for after in ("delete", "rename"):
         file = here.file(f"{after}.csv")
-        put_away(source[after], file, file.identify().etag)
+        archive(source[after], file, file.identify().etag)
     file = here.file("changed.csv")
     etag = file.identify().etag
     put(server, "changed.csv", b"t2\n")
-    put_away(source["delete"], file, etag)
+    archive(source["delete"], file, etag)
     assert keys(server) == [f"{IN}{name}" for name in ("changed.csv", "rename.csv.1.processed", "rename.csv.processed")]
     assert listed(here) == ["changed.csv"]
 

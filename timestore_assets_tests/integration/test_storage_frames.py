@@ -8,10 +8,10 @@ import obstore
 import polars as pl
 import pytest
 
-from timestore_assets.orchestration.names import IO_MANAGER
-from timestore_assets_tests.object_servers import S3Server
-from timestore_assets_tests.orchestration_ground import QUIET, ground
-from timestore_assets_tests.remote_ground import credentials
+from timestore_assets.orchestration.dagster_names import IO_MANAGER
+from timestore_assets_tests.support.bucket_settings import credentials
+from timestore_assets_tests.support.dagster_deployment import QUIET, dagster_deployment
+from timestore_assets_tests.support.object_servers import S3Server
 
 pytestmark = [*QUIET, pytest.mark.xdist_group("s3")]
 DOUBLED = """\
@@ -30,7 +30,7 @@ def test_a_frame_is_stored_where_its_dataset_lives(s3_bucket: S3Server, tmp_path
     monkeypatch.setenv("TIMESTORE_STORAGE_TARGETS", json.dumps({"archive": archive}))
     for name, value in credentials(s3_bucket).items():
         monkeypatch.setenv(name, value)
-    with ground(tmp_path) as there:
+    with dagster_deployment(tmp_path) as there:
         declared = there.home / "defs" / "doubled" / "defs.yaml"
         declared.parent.mkdir()
         declared.write_text(DOUBLED, encoding="utf-8")
@@ -47,6 +47,6 @@ def test_a_frame_is_stored_where_its_dataset_lives(s3_bucket: S3Server, tmp_path
         with there.warehouse() as warehouse:
             with warehouse.sql("SELECT sum(value) AS total FROM doubled") as answer:
                 assert answer.table().to_pylist() == [{"total": 12.0}]
-            [segment] = warehouse.catalog.segments(warehouse.resolve("doubled")[1].id)
+            [segment] = warehouse.catalog.manifest.segments(warehouse.resolve("doubled")[1].id)
             assert segment.storage == "archive"
             assert obstore.head(s3_bucket.store(), segment.name)["size"] == segment.bytes

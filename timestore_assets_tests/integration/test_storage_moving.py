@@ -11,38 +11,38 @@ from pathlib import Path
 
 import pytest
 
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile
-from timestore_assets.catalog.sql import SqlCatalog
-from timestore_assets.landing import batch_landing
+from timestore_assets.landing.committing import batch_judge
 from timestore_assets.model.errors import ConflictError, InputError, MissingObjectError
+from timestore_assets.segments.reader import opened
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
-from timestore_assets.storage.reading import opened
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.storage.targets import Storage
-from timestore_assets.upkeep import moving
+from timestore_assets.upkeep import move_dataset
 from timestore_assets.upkeep.collect import collect
-from timestore_assets.upkeep.moving import MoveReport, move, plan_move
+from timestore_assets.upkeep.move_dataset import MoveReport, move, plan_move
 from timestore_assets.upkeep.verify import verify
-from timestore_assets_tests.catalog_ground import day
-from timestore_assets_tests.service_ground import service
-from timestore_assets_tests.storage_ground import storage_ground
-from timestore_assets_tests.upkeep_ground import UpkeepGround
+from timestore_assets_tests.support.catalog_dataset import day
+from timestore_assets_tests.support.http_service import service
+from timestore_assets_tests.support.segment_store import segment_store
+from timestore_assets_tests.support.upkeep_warehouse import UpkeepWarehouse
 
 
 class Moved:
     """A dataset in the target `default` of a catalog that has `archive` too."""
 
-    def __init__(self, ground: UpkeepGround, folder: Path) -> None:
-        self.ground, self.catalog = ground, ground.catalog
+    def __init__(self, upkeep_warehouse: UpkeepWarehouse, folder: Path) -> None:
+        self.ground, self.catalog = upkeep_warehouse, upkeep_warehouse.catalog
         self.archive = LocalStore(folder / "archive", staging_root=folder / "archive" / ".staging")
-        self.storage = Storage({"default": lambda: ground.store, "archive": lambda: self.archive})
+        self.storage = Storage({"default": lambda: upkeep_warehouse.store, "archive": lambda: self.archive})
 
     def move(self, target: str = "archive") -> MoveReport:
         return move(self.catalog, self.storage, self.record, target, holder="test", actor="tester")
 
     @property
     def record(self) -> DatasetRecord:
-        found = self.catalog.dataset("weather")
+        found = self.catalog.datasets.find("weather")
         assert found is not None
         return found
 
@@ -50,7 +50,7 @@ class Moved:
         collect(self.catalog, self.storage, intent_grace=grace, keep_versions=timedelta(days=1))
 
     def rows(self) -> int:
-        live = self.catalog.segments(self.ground.ground.id)
+        live = self.catalog.manifest.segments(self.ground.ground.id)
         schema = self.record.schema
         with opened(self.ground.written.con, live, storage=self.storage, schema=schema, schema_of=lambda _: schema) as source:
             [[found]] = self.ground.written.con.execute(f"SELECT count(*) FROM {source}").fetchall()
@@ -62,27 +62,27 @@ class Moved:
 
 @pytest.fixture
 def moved(tmp_path: Path, sqlite_catalog_url: str) -> Iterator[Moved]:
-    catalog = SqlCatalog.open(sqlite_catalog_url)
-    with storage_ground(tmp_path) as storage:
-        ground = UpkeepGround(catalog, storage)
+    catalog = Catalog.open(sqlite_catalog_url)
+    with segment_store(tmp_path) as storage:
+        upkeep_warehouse = UpkeepWarehouse(catalog, storage)
         for number in range(3):
-            ground.land(number, 10)
-        ground.seal(1)
-        yield Moved(ground, tmp_path)
+            upkeep_warehouse.land(number, 10)
+        upkeep_warehouse.seal(1)
+        yield Moved(upkeep_warehouse, tmp_path)
     catalog.close()
 
 
 def test_everything_moves_and_the_content_stays(moved: Moved) -> None:
-    version = moved.catalog.manifest_version(moved.ground.ground.id)
+    version = moved.catalog.manifest.version(moved.ground.ground.id)
     held = moved.catalog.moving.held(moved.ground.ground.id)
     report = moved.move()
     assert (report.objects, report.bytes, report.gone) == (4, held["default"].bytes, 0)
     assert moved.catalog.moving.held(moved.ground.ground.id) == {"archive": held["default"]}
     assert moved.rows() == 30
-    assert moved.catalog.manifest_version(moved.ground.ground.id) == version
+    assert moved.catalog.manifest.version(moved.ground.ground.id) == version
     assert verify(moved.catalog, moved.storage, moved.ground.limits, moved.record).ok
     assert moved.record.storage == "archive"
-    [audited] = [row for row in moved.catalog.audit() if row["action"] == "objects_moved"]
+    [audited] = [row for row in moved.catalog.audit.newest() if row["action"] == "objects_moved"]
     size = held["default"].bytes
     assert audited["details"] == {"to": "archive", "from": {"default": {"objects": 4, "bytes": size}}}
     assert audited["actor"] == "tester"
@@ -98,7 +98,7 @@ def test_a_dry_run_says_what_would_move_and_changes_nothing(moved: Moved) -> Non
 
 
 def test_old_copies_stay_for_readers_and_are_collected_later(moved: Moved) -> None:
-    before = moved.catalog.segments(moved.ground.ground.id)
+    before = moved.catalog.manifest.segments(moved.ground.ground.id)
     for path in moved.ground.store.root.rglob("*.parquet"):
         os.utime(path, (0, 0))
     moved.move()
@@ -129,8 +129,8 @@ def test_moving_again_finds_nothing_to_do(moved: Moved) -> None:
 
 @pytest.mark.parametrize("step", ["announce", "promote", "switch"])
 def test_cut_off_anywhere_it_goes_on(moved: Moved, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    monkeypatch.setattr(moving, "BATCH_OBJECTS", 2)
-    owner = {"announce": moved.catalog, "promote": moved.archive, "switch": moved.catalog.moving}[step]
+    monkeypatch.setattr(move_dataset, "BATCH_OBJECTS", 2)
+    owner = {"announce": moved.catalog.sessions, "promote": moved.archive, "switch": moved.catalog.moving}[step]
     work, calls = getattr(owner, step), []
 
     def cut_off(*arguments: object, **options: object) -> object:
@@ -162,11 +162,11 @@ def test_a_build_under_way_is_not_disturbed(moved: Moved) -> None:
 
 def test_a_switch_leaves_alone_what_has_changed_meanwhile(moved: Moved) -> None:
     catalog, dataset = moved.catalog, moved.ground.ground.id
-    session = catalog.begin_session(dataset, "move", holder="test", ttl=timedelta(minutes=1))
+    session = catalog.sessions.begin(dataset, "move", holder="test", ttl=timedelta(minutes=1))
     first = catalog.moving.elsewhere(dataset, "archive", limit=10)
     moved.move()
     names = [f"{file.name}.late" for file in first]
-    catalog.announce(session, names, storage="archive")
+    catalog.sessions.announce(session, names, storage="archive")
     copies = dict(zip(first, names, strict=True))
     assert catalog.moving.switch(session, copies, dataset_id=dataset, target="archive", actor="late") == []
     assert moved.rows() == 30
@@ -177,7 +177,7 @@ def test_a_switch_leaves_alone_what_has_changed_meanwhile(moved: Moved) -> None:
 
 
 def test_a_lost_object_stops_it_by_name(moved: Moved) -> None:
-    lost = moved.catalog.segments(moved.ground.ground.id)[0]
+    lost = moved.catalog.manifest.segments(moved.ground.ground.id)[0]
     moved.ground.store.delete([lost.name])
     with pytest.raises(
         MissingObjectError, match=rf"object {lost.name} of dataset 'weather' is missing from storage target default"
@@ -190,21 +190,21 @@ def test_dead_letters_move_too(moved: Moved) -> None:
     shutil.copyfile(__file__, staged)
     size = staged.stat().st_size
     letters = DeadLetterFile(name="weather/dead.parquet", rows=1, bytes=size, reasons={"bad_value": 1})
-    ground = moved.ground.ground
-    moved.catalog.announce(ground.session, [letters.name])
+    upkeep_warehouse = moved.ground.ground
+    moved.catalog.sessions.announce(upkeep_warehouse.session, [letters.name])
     moved.ground.store.promote([Upload(staged=staged, name=letters.name)])
-    commit = ground.batch(ground.source_partition("d"), rows=1, dead_letter_files=(letters,), intents=(letters.name,))
-    moved.catalog.commit_landing(commit)
+    commit = upkeep_warehouse.batch(upkeep_warehouse.source_partition("d"), rows=1, dead_letter_files=(letters,))
+    moved.catalog.commits.land(commit)
     moved.move()
-    [(_, found, _)] = moved.catalog.dead_letter_files(moved.ground.ground.id)
+    [(_, found, _)] = moved.catalog.dead_letters.of(moved.ground.ground.id)
     assert found.storage == "archive"
     with moved.storage.reading([found]) as [path]:
         assert path.read_bytes() == Path(__file__).read_bytes()
-    assert moved.catalog.moving.held(ground.id).keys() == {"archive"}
+    assert moved.catalog.moving.held(upkeep_warehouse.id).keys() == {"archive"}
 
 
 def test_a_service_follows_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_landing, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(batch_judge, "_LOOK_SECONDS", 0.0)
     targets = json.dumps({"disk": {"driver": "local", "root": "disk"}})
     with service(tmp_path / "home", storage_targets=targets) as there:
         name, record = "/datasets/weather", there.warehouse.resolve("weather")[1]
@@ -214,7 +214,7 @@ def test_a_service_follows_without_a_restart(tmp_path: Path, monkeypatch: pytest
             assert there.client.post(f"{name}/ingest", json=[row]).json()["landed"] == 1
 
         def places() -> list[str]:
-            return [one.storage for one in there.warehouse.catalog.segments(record.id)]
+            return [one.storage for one in there.warehouse.catalog.manifest.segments(record.id)]
 
         post(1)
         first = there.client.post(f"{name}/query", json={"timeRange": {"end": "2013-01-02T00:00:00Z"}}).json()["rows"]

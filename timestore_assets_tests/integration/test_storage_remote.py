@@ -12,11 +12,11 @@ import pytest
 
 from timestore_assets.model.errors import ConflictError, InputError, MissingObjectError, UnavailableError
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import ObjectStore, Upload, Wanted
-from timestore_assets_tests.object_server_fixtures import OBJECT_SERVERS
-from timestore_assets_tests.object_servers import ObjectServer, S3Server
-from timestore_assets_tests.remote_ground import PART_BYTES, remote_settings, remote_store
-from timestore_assets_tests.rough_store import rough_store
+from timestore_assets.storage.object_store import ObjectRequest, ObjectStore, Upload
+from timestore_assets_tests.support.bucket_settings import PART_BYTES, remote_settings, remote_store
+from timestore_assets_tests.support.object_server_fixtures import OBJECT_SERVERS
+from timestore_assets_tests.support.object_servers import ObjectServer, S3Server
+from timestore_assets_tests.support.rough_store import rough_store
 
 LARGE = bytes(range(256)) * (2 * PART_BYTES // 256) + b"and a third part"
 ODD_NAMES = [
@@ -52,7 +52,7 @@ def names(store: ObjectStore, prefix: str = "") -> list[str]:
 @contextmanager
 def content(store: ObjectStore, *wanted: str) -> Iterator[list[bytes]]:
     sizes = {found.name: found.bytes for found in store.list()}
-    with store.reading([Wanted(name=name, bytes=sizes.get(name, 1)) for name in wanted]) as paths:
+    with store.reading([ObjectRequest(name=name, bytes=sizes.get(name, 1)) for name in wanted]) as paths:
         yield [path.read_bytes() for path in paths]
 
 
@@ -94,7 +94,7 @@ def test_names_of_any_kind_come_back_as_they_went(store: ObjectStore) -> None:
 
 def test_a_name_that_leads_elsewhere_is_refused(store: ObjectStore) -> None:
     for name in ("../up", "/top", "a//b", "a/.hidden", "a\\b", "a/..", ""):
-        attempts = (lambda: put(store, **{name: b"x"}), lambda: store.address(name), lambda: store.delete([name]))  # noqa: B023
+        attempts = (lambda: put(store, **{name: b"x"}), lambda: store.address(name), lambda: store.delete([name]))  # noqa: B023 - called in the same turn
         for attempt in attempts:
             with pytest.raises(InputError, match="is no object name"):
                 attempt()

@@ -13,12 +13,12 @@ import obstore
 import pytest
 
 from timestore_assets.model.errors import BadFileError, ConflictError, StorageFullError, TimestoreError, UnavailableError
-from timestore_assets.storage.port import Upload
+from timestore_assets.storage.object_store import Upload
 from timestore_assets.storage.remote.remote_store import RemoteStore
-from timestore_assets_tests.object_server_start import ACCESS_KEY, SECRET_KEY
-from timestore_assets_tests.object_servers import S3Server
-from timestore_assets_tests.remote_ground import PART_BYTES, needs_keys, remote_settings, remote_store
-from timestore_assets_tests.rough_store import RoughStore
+from timestore_assets_tests.support.bucket_settings import PART_BYTES, needs_keys, remote_settings, remote_store
+from timestore_assets_tests.support.object_server_start import ACCESS_KEY, SECRET_KEY
+from timestore_assets_tests.support.object_servers import S3Server
+from timestore_assets_tests.support.rough_store import RoughStore
 
 pytestmark = pytest.mark.xdist_group("s3")
 

@@ -12,9 +12,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from timestore_assets.model.errors import InputError, UnavailableError
-from timestore_assets.storage.remote.credentials import SecretCredentials
-from timestore_assets_tests.object_servers import S3Server
-from timestore_assets_tests.remote_ground import needs_keys, remote_settings, remote_store
+from timestore_assets.storage.remote.connection import SecretCredentials
+from timestore_assets_tests.support.bucket_settings import needs_keys, remote_settings, remote_store
+from timestore_assets_tests.support.object_servers import S3Server
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -93,4 +93,4 @@ def test_a_secret_that_holds_no_keys_is_told_by_its_name(keep: Keep, machine: Ca
 
 def test_no_secret_of_that_name(keep: Keep, machine: Callable[[], object]) -> None:
     with pytest.raises(InputError, match="AWS Secrets Manager has no secret other in this region"):
-        SecretCredentials("other", region=REGION, now=lambda: None)  # type: ignore[arg-type, return-value]
+        SecretCredentials("other", region=REGION, now=lambda: None)  # type: ignore[return-value] # nobody asks it

@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from timestore_assets.catalog.records import LandingCommit
-from timestore_assets.landing.backpressure import Backlog, Mark, Marks
-from timestore_assets.landing.stream_report import SessionLimits
+from timestore_assets.catalog.commit_values import LandingCommit
+from timestore_assets.landing.topics.backpressure import Backlog, Threshold, Thresholds
+from timestore_assets.landing.topics.session_options import SessionLimits
 from timestore_assets.model.dataset import FlushPolicy
 from timestore_assets.model.errors import UnavailableError, UnknownOutcomeError
 from timestore_assets.sources.kafka.sharding import Shard
-from timestore_assets.storage.port import Upload
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
-from timestore_assets_tests.stream_ground import StreamGround, new_topic, stream_ground, value, wait_until
+from timestore_assets.storage.object_store import Upload
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKafka, KafkaCluster, produce
+from timestore_assets_tests.support.topic_warehouse import TopicWarehouse, new_topic, topic_warehouse, value, wait_until
 
 pytestmark = REAL_KAFKA
 AnyKafka = KafkaCluster | EmbeddedKafka
-NEVER = Mark(high=1 << 60, low=1 << 60)
+NEVER = Threshold(high=1 << 60, low=1 << 60)
 
 
-def marks(**changed: Mark) -> Marks:
-    return Marks(**({"deltas": NEVER, "bytes": NEVER, "builds": NEVER, "commit_ms": NEVER} | changed))
+def marks(**changed: Threshold) -> Thresholds:
+    return Thresholds(**({"deltas": NEVER, "bytes": NEVER, "builds": NEVER, "commit_ms": NEVER} | changed))
 
 
 def names(count: int) -> list[str]:
@@ -34,12 +34,12 @@ def names(count: int) -> list[str]:
 
 
 def test_landing_pauses_says_why_and_goes_on(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = stream_ground(tmp_path, any_kafka)
+    ground = topic_warehouse(tmp_path, any_kafka)
     backlog = [Backlog(deltas=7)]
     ground.produce([value(number) for number in range(40)])
     wishes: dict[str, Any] = {
         "gauge": lambda: backlog[0],
-        "marks": marks(deltas=Mark(high=7, low=3)),
+        "marks": marks(deltas=Threshold(high=7, low=3)),
         "pause_seconds": 0.05,
     }
     with ground.running(**wishes) as session:
@@ -60,10 +60,10 @@ def test_landing_pauses_says_why_and_goes_on(any_kafka: AnyKafka, tmp_path: Path
 
 
 def test_a_pause_that_lasts_ends_the_session(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = stream_ground(tmp_path, any_kafka)
+    ground = topic_warehouse(tmp_path, any_kafka)
     wishes: dict[str, Any] = {
         "gauge": lambda: Backlog(builds=9),
-        "marks": marks(builds=Mark(high=5, low=2)),
+        "marks": marks(builds=Threshold(high=5, low=2)),
         "pause_seconds": 0.05,
     }
     limits = SessionLimits(until_caught_up=False, paused=timedelta(seconds=0.2))
@@ -79,17 +79,17 @@ def test_a_pause_that_lasts_ends_the_session(any_kafka: AnyKafka, tmp_path: Path
 
 def test_a_slow_store_pauses_landing_and_is_tried_again(any_kafka: AnyKafka, tmp_path: Path) -> None:
     flush = FlushPolicy(rows=100, age=timedelta(milliseconds=20))
-    ground = stream_ground(tmp_path, any_kafka, flush=flush)
+    ground = topic_warehouse(tmp_path, any_kafka, flush=flush)
     ground.produce([value(number) for number in range(600)])
     promote, slow = ground.store.promote, [True]
 
-    def throttled(uploads: Sequence[Upload]) -> None:
+    def throttled(uploads: Sequence[Upload]) -> list[str]:
         if slow[0]:
             time.sleep(0.3)
-        promote(uploads)
+        return promote(uploads)
 
-    ground.store.promote = throttled  # type: ignore[method-assign]
-    with ground.running(marks=marks(commit_ms=Mark(high=200, low=0)), pause_seconds=0.05) as session:
+    ground.store.promote = throttled  # type: ignore[method-assign] # a slow store
+    with ground.running(marks=marks(commit_ms=Threshold(high=200, low=0)), pause_seconds=0.05) as session:
         session.wait_until(lambda: len(ground.audited("landing_paused")) > 0, "it is paused")
         session.wait_until(lambda: len(ground.audited("landing_resumed")) > 0, "it is tried again")
         slow[0] = False
@@ -99,27 +99,27 @@ def test_a_slow_store_pauses_landing_and_is_tried_again(any_kafka: AnyKafka, tmp
 
 
 def test_a_store_that_fails_for_a_while_is_waited_for(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = stream_ground(tmp_path, any_kafka)
+    ground = topic_warehouse(tmp_path, any_kafka)
     ground.produce([value(number) for number in range(40)])
     promote, failures = ground.store.promote, [UnavailableError("away"), UnavailableError("still away")]
 
-    def failing(uploads: Sequence[Upload]) -> None:
+    def failing(uploads: Sequence[Upload]) -> list[str]:
         if failures:
             raise failures.pop()
-        promote(uploads)
+        return promote(uploads)
 
-    ground.store.promote = failing  # type: ignore[method-assign]
+    ground.store.promote = failing  # type: ignore[method-assign] # a store that fails
     assert ground.stream().counters.landed == 40
     assert ground.stations() == names(40)
     ground.collect()
-    assert ground.objects() == {one.name for one in ground.catalog.segments(ground.record.id)}
+    assert ground.objects() == {one.name for one in ground.catalog.manifest.segments(ground.record.id)}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_commit_of_unknown_outcome(when: str, any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = stream_ground(tmp_path, any_kafka)
+    ground = topic_warehouse(tmp_path, any_kafka)
     ground.produce([value(number) for number in range(40)])
-    commit, cuts = ground.catalog.commit_landing, [UnknownOutcomeError("cut")]
+    commit, cuts = ground.catalog.commits.land, [UnknownOutcomeError("cut")]
 
     def cut_off(batch: LandingCommit) -> int:
         if batch.counters.read and cuts:
@@ -128,7 +128,7 @@ def test_a_commit_of_unknown_outcome(when: str, any_kafka: AnyKafka, tmp_path: P
             raise cuts.pop()
         return commit(batch)
 
-    ground.catalog.commit_landing = cut_off  # type: ignore[method-assign]
+    ground.catalog.commits.land = cut_off  # type: ignore[assignment, method-assign] # a catalog that is cut off
     report = ground.stream()
     assert (report.ending, report.counters.read, cuts) == ("caught_up", 40, [])
     assert ground.stations() == names(40)
@@ -137,33 +137,23 @@ def test_a_commit_of_unknown_outcome(when: str, any_kafka: AnyKafka, tmp_path: P
 
 def test_five_hundred_partitions(kafka: KafkaCluster, tmp_path: Path) -> None:
     topic = new_topic(kafka, 500)
-    ground = stream_ground(tmp_path, kafka, topic)
+    ground = topic_warehouse(tmp_path, kafka, topic)
     produce(kafka.bootstrap, topic, [(number % 500, None, value(number), None, None) for number in range(1500)])
     report = ground.stream()
     assert (report.counters.read, report.lag, len(ground.positions())) == (1500, 0, 500)
     assert ground.stations() == names(1500)
-    topics, known = ground.kafka_topics(), ground.places_of_topics()
-    topics.look(known)
-    began = time.monotonic()
-    assert topics.look(known).lag == 0
-    looked = time.monotonic() - began
-    began = time.monotonic()
     assert ground.stream().counters.read == 0
-    print(
-        f"500 partitions: one look {looked:.3f} s, an idle session {time.monotonic() - began:.2f} s, first {report.seconds:.2f} s"
-    )
-    assert looked < 1.0
     sixth = ground.stream(shard=Shard(index=5, of=6))
     assert sixth.ending == "caught_up"
 
 
 def test_a_dead_session_is_followed_when_its_lease_is_over(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground: StreamGround = stream_ground(tmp_path, any_kafka)
+    ground: TopicWarehouse = topic_warehouse(tmp_path, any_kafka)
     ground.produce([value(number) for number in range(40)])
     ground.stream()
-    dead = ground.catalog.begin_session(ground.record.id, "landing", holder="dead", ttl=timedelta(seconds=0.7))
+    dead = ground.catalog.sessions.begin(ground.record.id, "landing", holder="dead", ttl=timedelta(seconds=0.7))
     ids = [one.id for one in ground.places_of_topics()]
-    assert ground.catalog.claim(dead, ids) == set(ids)
+    assert ground.catalog.topics.assign(dead, ids) == set(ids)
     ground.produce([value(number) for number in range(40, 60)])
     assert ground.stream().ending == "held_elsewhere"
     wait_until(lambda: ground.stream().counters.read == 20, "the lease is over", 10)

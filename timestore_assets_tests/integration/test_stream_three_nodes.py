@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets_tests.kafka_cluster import KafkaCluster
-from timestore_assets_tests.kafka_ground import REAL_KAFKA
-from timestore_assets_tests.stream_ground import stream_ground, value, wait_until
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA
+from timestore_assets_tests.support.kafka_cluster import KafkaCluster
+from timestore_assets_tests.support.topic_warehouse import topic_warehouse, value, wait_until
 
 pytestmark = [*REAL_KAFKA, pytest.mark.slow]
 NODE_SECONDS = 60.0
@@ -31,13 +31,13 @@ def test_nodes_that_die_under_sessions(kafka_cluster: Callable[..., KafkaCluster
 
 
 def a_replicated_topic_goes_on_when_a_node_is_killed(cluster: KafkaCluster, folder: Path) -> None:
-    ground = stream_ground(folder, cluster, "safe")
+    ground = topic_warehouse(folder, cluster, "safe")
     ground.produce([value(number) for number in range(60)])
     with ground.running() as session:
         session.wait_until_read(60, NODE_SECONDS)
         victim = leader(cluster, "safe", 0)
         cluster.stop_node(victim, kill=True)
-        ground.produce([value(number) for number in range(60, 120)])
+        ground.produce([value(number) for number in range(60, 120)])  # all is taken, by the two that are left
         session.wait_until_read(120, NODE_SECONDS)
         cluster.start_node(victim)
     assert sorted(ground.stations()) == sorted(f"S{number}" for number in range(120))
@@ -45,7 +45,7 @@ def a_replicated_topic_goes_on_when_a_node_is_killed(cluster: KafkaCluster, fold
 
 
 def a_partition_without_a_leader_holds_no_other_back(cluster: KafkaCluster, folder: Path) -> None:
-    ground = stream_ground(folder, cluster, "bare", idle=timedelta(hours=1))
+    ground = topic_warehouse(folder, cluster, "bare", idle=timedelta(hours=1))
     for number in range(3):
         ground.produce([value(number, hour=1)], partition=number)
     ground.stream()

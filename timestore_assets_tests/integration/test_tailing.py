@@ -16,11 +16,11 @@ from confluent_kafka import Producer
 
 from timestore_assets.model.dataset import Dedupe, KafkaSource, Late
 from timestore_assets.model.errors import UnavailableError
-from timestore_assets.querying.question import Aggregate
-from timestore_assets_tests.kafka_ground import REAL_KAFKA, EmbeddedKafka, KafkaCluster
-from timestore_assets_tests.landing_ground import columns, dataset
-from timestore_assets_tests.stream_ground import new_topic, value, wait_until
-from timestore_assets_tests.tailing_ground import Tailing, tailing_ground
+from timestore_assets.model.question import Aggregate
+from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKafka, KafkaCluster
+from timestore_assets_tests.support.landing_warehouse import columns, dataset
+from timestore_assets_tests.support.tailing_warehouse import Tailing, tailing_warehouse
+from timestore_assets_tests.support.topic_warehouse import new_topic, value, wait_until
 
 pytestmark = REAL_KAFKA
 AnyKafka = KafkaCluster | EmbeddedKafka
@@ -46,7 +46,7 @@ def each_kafka(request: pytest.FixtureRequest) -> Iterator[AnyKafka]:
 
 
 def test_records_are_seen_before_during_and_after_they_land(each_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, each_kafka)
+    ground = tailing_warehouse(tmp_path, each_kafka)
     ground.produce(values(100))
     with ground.hot() as hot:
         found = hot.wait_for_state("ready")
@@ -64,7 +64,7 @@ def test_records_are_seen_before_during_and_after_they_land(each_kafka: AnyKafka
 
 
 def test_every_answer_has_each_record_once_while_all_goes_on(each_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, each_kafka)
+    ground = tailing_warehouse(tmp_path, each_kafka)
     enough, produced = Event(), [0]
 
     def produce() -> None:
@@ -77,7 +77,7 @@ def test_every_answer_has_each_record_once_while_all_goes_on(each_kafka: AnyKafk
             ground.build()
 
     producer, builder = Thread(target=produce), Thread(target=build)
-    with ground.hot() as hot, ground.running():
+    with ground.hot() as hot, ground.running() as session:
         producer.start()
         builder.start()
         try:
@@ -98,6 +98,7 @@ def test_every_answer_has_each_record_once_while_all_goes_on(each_kafka: AnyKafk
         assert not producer.is_alive()
         assert not builder.is_alive()
         assert hot.wait_for(produced[0]).values == names(produced[0])
+        session.wait_until_read(produced[0])  # it reads by itself, and stopping it ends it after the batch under way
     assert ground.stations() == names(produced[0])
 
 
@@ -111,7 +112,7 @@ def require_prefixes(stations: list[str]) -> None:
 
 def test_rows_with_equal_keys_are_one_whether_landed_or_not(any_kafka: AnyKafka, tmp_path: Path) -> None:
     declared = dataset(dedupe=Dedupe(keys=("station", "ts")))
-    ground = tailing_ground(tmp_path, any_kafka, declared=declared)
+    ground = tailing_warehouse(tmp_path, any_kafka, declared=declared)
     old, new = [json.dumps({"ts": "2013-01-01T00:00:00Z", "station": "a", "temp": temp}).encode() for temp in (1, 2)]
     ground.produce([old], partition=0)
     ground.stream()
@@ -128,7 +129,7 @@ def test_rows_with_equal_keys_are_one_whether_landed_or_not(any_kafka: AnyKafka,
 
 
 def test_ranges_filters_limits_and_buckets_hold_for_what_is_not_landed(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     ground.produce(values(50))
     ground.stream()
     ground.produce([value(number, hour=24 * (number % 3)) for number in range(50, 110)])
@@ -144,7 +145,7 @@ def test_ranges_filters_limits_and_buckets_hold_for_what_is_not_landed(any_kafka
 
 
 def test_what_landing_would_refuse_is_not_shown(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka, max_record_bytes=300)
+    ground = tailing_warehouse(tmp_path, any_kafka, max_record_bytes=300)
     bad = [None, b"{", b'{"ts": "2013-01-01", "station": "x", "temp": 1000}', value(1, note="x" * 400), b'{"station": "a"}']
     ground.produce([value(1), *bad, value(2)], partition=1)
     with ground.hot() as hot:
@@ -155,7 +156,7 @@ def test_what_landing_would_refuse_is_not_shown(any_kafka: AnyKafka, tmp_path: P
 
 
 def test_columns_that_evolution_finds_show_once_the_catalog_has_them(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     ground.produce([value(0, wind=1)], partition=0)
     ground.stream()
     with ground.hot() as hot:
@@ -179,7 +180,7 @@ def test_columns_that_evolution_finds_show_once_the_catalog_has_them(any_kafka: 
 @pytest.mark.parametrize("policy", ["drop", "hold"])
 def test_late_records_are_not_shown_where_they_do_not_land(any_kafka: AnyKafka, tmp_path: Path, policy: Any) -> None:
     declared = dataset(late=Late(policy=policy))
-    ground = tailing_ground(tmp_path, any_kafka, declared=declared)
+    ground = tailing_warehouse(tmp_path, any_kafka, declared=declared)
     ground.produce(values(4, hour=72))
     ground.stream()
     with ground.hot() as hot:
@@ -192,7 +193,7 @@ def test_late_records_are_not_shown_where_they_do_not_land(any_kafka: AnyKafka, 
 
 
 def test_the_watermark_moves_on_with_what_is_not_landed(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     ground.produce(values(4))
     ground.stream()
     with ground.hot() as hot:
@@ -205,7 +206,7 @@ def test_the_watermark_moves_on_with_what_is_not_landed(any_kafka: AnyKafka, tmp
 
 
 def test_a_full_buffer_holds_on_and_goes_on_when_landing_does(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     with ground.hot(hot_rows=50) as hot:
         ground.produce(values(80))
         hot.wait_for(50)
@@ -220,7 +221,7 @@ def test_a_full_buffer_holds_on_and_goes_on_when_landing_does(any_kafka: AnyKafk
 
 
 def test_an_older_version_gets_no_rows_merged(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     ground.produce(values(8))
     ground.stream()
     ground.produce(values(16, 8))
@@ -232,7 +233,7 @@ def test_an_older_version_gets_no_rows_merged(any_kafka: AnyKafka, tmp_path: Pat
 
 def test_brokers_that_go_and_come_back(tmp_path: Path) -> None:
     with EmbeddedKafka() as first:
-        ground = tailing_ground(tmp_path, first)
+        ground = tailing_warehouse(tmp_path, first)
         ground.produce(values(8))
         ground.stream()
         ground.produce(values(16, 8))
@@ -261,7 +262,7 @@ def refuses(hot: Tailing) -> bool:
 
 def test_a_node_that_is_killed_and_started_again(kafka_cluster: Any, tmp_path: Path) -> None:
     cluster = kafka_cluster(1)
-    ground = tailing_ground(tmp_path, cluster)
+    ground = tailing_warehouse(tmp_path, cluster)
     ground.produce(values(8))
     ground.stream()
     ground.produce(values(16, 8))
@@ -280,7 +281,7 @@ def test_a_node_that_is_killed_and_started_again(kafka_cluster: Any, tmp_path: P
 
 
 def test_a_topic_made_again_is_read_from_its_beginning(kafka: KafkaCluster, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, kafka)
+    ground = tailing_warehouse(tmp_path, kafka)
     ground.produce(values(40))
     ground.stream()
     with ground.hot() as hot:
@@ -294,7 +295,7 @@ def test_a_topic_made_again_is_read_from_its_beginning(kafka: KafkaCluster, tmp_
 
 
 def test_partitions_that_a_topic_grows_are_read(kafka: KafkaCluster, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, kafka, partitions=2)
+    ground = tailing_warehouse(tmp_path, kafka, partitions=2)
     ground.produce(values(8), partition=1)
     with ground.hot() as hot:
         hot.wait_for(8)
@@ -306,7 +307,7 @@ def test_partitions_that_a_topic_grows_are_read(kafka: KafkaCluster, tmp_path: P
 
 
 def test_records_of_aborted_transactions_are_never_shown(kafka: KafkaCluster, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, kafka)
+    ground = tailing_warehouse(tmp_path, kafka)
     producer = Producer({**kafka.client_config(), "transactional.id": ground.topics[0]})
     producer.init_transactions(30)
     with ground.hot() as hot:
@@ -325,7 +326,7 @@ def test_records_of_aborted_transactions_are_never_shown(kafka: KafkaCluster, tm
 
 
 def test_two_sources_of_one_dataset(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     other = new_topic(any_kafka)
     ground.dataset = replace(ground.dataset, sources=(ground.kafka_source, KafkaSource(topics=(other,))))
     ground.produce(values(10))
@@ -339,7 +340,7 @@ def test_two_sources_of_one_dataset(any_kafka: AnyKafka, tmp_path: Path) -> None
 
 
 def test_tailing_ends_when_nobody_asks_and_begins_again(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     ground.produce(values(8))
     with ground.hot(hot_seconds=1) as hot:
         hot.wait_for(8)
@@ -350,14 +351,14 @@ def test_tailing_ends_when_nobody_asks_and_begins_again(any_kafka: AnyKafka, tmp
 
 
 def test_a_dataset_without_topics_or_a_buffer_of_no_rows_is_not_tailed(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka)
+    ground = tailing_warehouse(tmp_path, any_kafka)
     ground.produce(values(8))
     with ground.hot(hot_rows=0) as hot:
         assert (hot.ask().values, hot.buffers.states()) == ([], [])
 
 
 def test_declared_columns_that_records_lack_are_null(any_kafka: AnyKafka, tmp_path: Path) -> None:
-    ground = tailing_ground(tmp_path, any_kafka, declared=dataset(*columns(n="int64?", tags="list<string>?")))
+    ground = tailing_warehouse(tmp_path, any_kafka, declared=dataset(*columns(n="int64?", tags="list<string>?")))
     ground.produce([value(0), value(1, n=7, tags=["a", "b"])], partition=0)
     with ground.hot() as hot:
         hot.wait_for(2)

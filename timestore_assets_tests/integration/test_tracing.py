@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from timestore_assets.tracing import Place, here, span, tracing
-from timestore_assets_tests.service_ground import open_warehouse, serving
+from timestore_assets.tracing import TraceContext, here, span, tracing
+from timestore_assets_tests.support.http_service import open_warehouse, serving
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 RECORDS = [{"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}]
@@ -68,7 +68,7 @@ class Collector:
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     made = Collector()
-    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield made
     made.server.shutdown()
@@ -88,7 +88,7 @@ def test_an_ingest_request_is_traced_down_to_its_segment(tmp_path: Path, collect
             assert answer.status_code == 200, answer.text
             assert answer.headers["traceresponse"].split("-")[1] == TRACE
         _, record = warehouse.resolve("weather")
-        (segment,) = warehouse.catalog.segments(record.id)
+        (segment,) = warehouse.catalog.manifest.segments(record.id)
     assert collector.paths == {"/v1/traces"}
     request = collector.named("POST /datasets/{name}/ingest")
     assert (request.trace_id.hex(), request.parent_span_id.hex()) == (TRACE, PARENT)
@@ -120,8 +120,8 @@ def test_nothing_that_was_sent_is_in_a_span(tmp_path: Path, collector: Collector
 
 
 def test_a_trace_goes_on_in_other_threads_and_serves_others_too(collector: Collector) -> None:
-    other = Place(trace_id="1" * 32, span_id="2" * 16)
-    places: list[Place | None] = []
+    other = TraceContext(trace_id="1" * 32, span_id="2" * 16)
+    places: list[TraceContext | None] = []
     with tracing(collector.url):
         with span("request", dataset="weather", rows=3) as noting:
             noting.note(more_rows=1)
@@ -152,7 +152,7 @@ def test_a_failed_step_says_so_without_the_message(collector: Collector) -> None
 
 def test_a_trace_that_is_not_kept_stays_so(collector: Collector) -> None:
     with tracing(collector.url):
-        with span("unkept", parent=Place(trace_id=TRACE, span_id=PARENT, sampled=False)) as noting:
+        with span("unkept", parent=TraceContext(trace_id=TRACE, span_id=PARENT, sampled=False)) as noting:
             place = noting.place
         with span("kept"):
             pass

@@ -8,9 +8,9 @@ import obstore
 import pytest
 
 from timestore_assets.warehouse import Warehouse
-from timestore_assets_tests.object_server_fixtures import REAL_S3
-from timestore_assets_tests.object_servers import S3Server
-from timestore_assets_tests.remote_ground import remote_settings
+from timestore_assets_tests.support.bucket_settings import remote_settings
+from timestore_assets_tests.support.object_server_fixtures import REAL_S3
+from timestore_assets_tests.support.object_servers import S3Server
 
 pytestmark = REAL_S3
 READINGS = """\
@@ -40,7 +40,7 @@ def test_damage_in_the_bucket_is_found_although_the_cache_has_the_object(
         with warehouse.sql("SELECT sum(value) AS total FROM readings") as answer:
             assert answer.table().to_pylist() == [{"total": 1770.0}]
         assert warehouse.verify("readings").ok
-        damaged = warehouse.catalog.segments(record.id)[1]
+        damaged = warehouse.catalog.manifest.segments(record.id)[1]
         content = bytearray(bytes(obstore.get(s3_bucket.store(), damaged.name).bytes()))
         content[len(content) // 2] ^= 0xFF
         obstore.put(s3_bucket.store(), damaged.name, bytes(content))

@@ -9,7 +9,7 @@ from math import log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.building.plan import FANOUT, plan_build
+from timestore_assets.building.build_plan import FANOUT, plan_build
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import Segment

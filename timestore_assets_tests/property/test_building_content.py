@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.building.session import Builder
+from timestore_assets.building.builder import Builder
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import STRING
-from timestore_assets_tests.building_ground import READINGS, Ground, Row, ground_in, reading
+from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, building_warehouse_in, reading
 
 NUMBERS = count(1)
 VALUES = st.sampled_from([None, 0.0, -0.0, 1.0, 1.5, -2.0, 1e300])
@@ -33,16 +33,16 @@ ROWS = st.lists(
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ground, Builder]]:
-    ground = ground_in(tmp_path_factory.mktemp("ground"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BuildingWarehouse, Builder]]:
+    ground = building_warehouse_in(tmp_path_factory.mktemp("ground"))
     with ground.builder() as builder:
         yield ground, builder
     ground.catalog.close()
 
 
 def built(
-    shared: tuple[Ground, Builder], dataset: Dataset, parts: Sequence[Sequence[Row]], builds: Sequence[bool | None]
-) -> Ground:
+    shared: tuple[BuildingWarehouse, Builder], dataset: Dataset, parts: Sequence[Sequence[Row]], builds: Sequence[bool | None]
+) -> BuildingWarehouse:
     """The ground of a new dataset into which the parts were landed, building (closing or not) after some, then at the end."""
     ground = replace(shared[0], dataset=replace(dataset, name=f"readings_{next(NUMBERS)}"))
     for part, close in zip(parts, builds, strict=True):
@@ -59,7 +59,7 @@ def built(
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), rows=ROWS, keep=st.sampled_from(["last", "first"]))
 def test_neither_split_nor_order_nor_builds_in_between_change_the_content(
-    shared: tuple[Ground, Builder], data: st.DataObject, rows: list[Row], keep: Literal["last", "first"]
+    shared: tuple[BuildingWarehouse, Builder], data: st.DataObject, rows: list[Row], keep: Literal["last", "first"]
 ) -> None:
     dataset = replace(READINGS, dedupe=Dedupe(keys=("device", "ts"), keep=keep, by="rev"))
     shuffled = data.draw(st.permutations(rows))
@@ -82,7 +82,7 @@ def _best(rows: Sequence[Row], keep: str) -> dict[Row, int]:
 @settings(max_examples=8, deadline=None)
 @given(rows=ROWS, builds=st.lists(st.sampled_from([None, False, True]), min_size=4, max_size=4), dropped=st.integers(0, 3))
 def test_rows_of_retracted_files_leave_whatever_was_built_before(
-    shared: tuple[Ground, Builder], rows: list[Row], builds: list[bool | None], dropped: int
+    shared: tuple[BuildingWarehouse, Builder], rows: list[Row], builds: list[bool | None], dropped: int
 ) -> None:
     dataset = replace(READINGS, dedupe=None)
     ground = replace(shared[0], dataset=replace(dataset, name=f"readings_{next(NUMBERS)}"))
@@ -98,7 +98,7 @@ def test_rows_of_retracted_files_leave_whatever_was_built_before(
     assert ground.known().content_hash == clean.known().content_hash
 
 
-def test_columns_found_in_another_order_do_not_change_which_of_two_rows_stays(shared: tuple[Ground, Builder]) -> None:
+def test_columns_found_in_another_order_do_not_change_which_of_two_rows_stays(shared: tuple[BuildingWarehouse, Builder]) -> None:
     hashes = set()
     for names in (("alpha", "beta"), ("beta", "alpha")):
         columns = [Column(name=name, type=STRING, nullable=True) for name in names]

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.landing.bulk_limits import BulkLimits
+from timestore_assets.landing.files.context import BulkLimits
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Evolution
-from timestore_assets_tests.landing_ground import Ground
 from timestore_assets_tests.property.test_landing_split import DATASET, RECORDS, Record, as_csv, as_json, as_table
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
 # which of too many new columns are taken is decided by which part is first, so there are never too many here
 ROOMY = replace(DATASET, evolution=Evolution())
@@ -40,32 +40,32 @@ class Outcome:
 
 def outcome(contents: Mapping[str, Any], bulk: BulkLimits) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        ground = Ground.at(Path(folder), ROOMY, bulk=bulk)
-        report = ground.land(*(write(ground, name, content) for name, content in contents.items()))
+        warehouse = LandingWarehouse.at(Path(folder), ROOMY, bulk=bulk)
+        report = warehouse.land(*(write(warehouse, name, content) for name, content in contents.items()))
         assert {file.state for file in report.files} == {"landed"}, report
-        assert ground.counters().balanced
-        assert ground.counters() == report.counters
-        files = ground.catalog.files(ground.catalog.sources(ground.record.id)[0].id)
-        letters = [(one.source, one.position, one.line, one.code, one.column, one.raw) for one in ground.letters()]
+        assert warehouse.counters().balanced
+        assert warehouse.counters() == report.counters
+        files = warehouse.catalog.files.of(warehouse.catalog.sources.of(warehouse.record.id)[0].id)
+        letters = [(one.source, one.position, one.line, one.code, one.column, one.raw) for one in warehouse.letters()]
         found = Outcome(
-            content=ground.content_hash(),
-            rows=sorted(ground.rows("ts", "station", "temp", "n"), key=repr),
-            positions=sorted(position for _, position in ground.places()),
+            content=warehouse.content_hash(),
+            rows=sorted(warehouse.rows("ts", "station", "temp", "n"), key=repr),
+            positions=sorted(position for _, position in warehouse.places()),
             refused=sorted(letters, key=repr),
             counters=report.counters,
             of_files={file.address: (file.state, file.counters) for file in files},
-            types={column.name: str(column.type) for column in ground.record.schema},
+            types={column.name: str(column.type) for column in warehouse.record.schema},
         )
-        assert ground.objects() == ground.catalog.known_objects()
-        ground.catalog.close()
+        assert warehouse.objects() == warehouse.catalog.objects.known()
+        warehouse.catalog.close()
         return found
 
 
-def write(ground: Ground, name: str, content: Any) -> Path:
+def write(warehouse: LandingWarehouse, name: str, content: Any) -> Path:
     """Drop a file; Parquet with small row groups, so that it can be cut."""
     if isinstance(content, str):
-        return ground.drop(name, content)
-    path = ground.inbox / name
+        return warehouse.drop(name, content)
+    path = warehouse.inbox / name
     pq.write_table(content, path, row_group_size=3)
     return path
 

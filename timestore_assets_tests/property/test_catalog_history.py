@@ -1,4 +1,4 @@
-"""Random landings, builds, retractions and collections beside a model in plain Python: every version stays as it was."""
+"""Random landings, builds, retractions, collections, trimmings beside a model in plain Python: every version stays as it was."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.catalog.sql import SqlCatalog
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.records import Lease
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RefusedError
-from timestore_assets_tests.catalog_ground import HOUR, Ground, day
-from timestore_assets_tests.catalogs import sqlite_url
+from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset, day
+from timestore_assets_tests.support.catalogs import sqlite_url
 
 DAYS = st.integers(0, 2)
 NAMES = st.sampled_from("abc")
@@ -30,9 +31,11 @@ class History(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="timestore-history-"))
-        self.catalog = SqlCatalog.open(sqlite_url(Path(shutil.copy(self.template, self.folder / "catalog.sqlite"))))
-        self.ground = Ground.of(self.catalog)
+        self.catalog = Catalog.open(sqlite_url(Path(shutil.copy(self.template, self.folder / "catalog.sqlite"))))
+        self.ground = CatalogDataset.of(self.catalog)
         self.versions: list[dict[str, int]] = [{}]
+        self.hidden: list[frozenset[int]] = [frozenset()]
+        self.held: list[tuple[int, Lease]] = []
         self.waiting: dict[str, dict[str, int]] = {}
         self.retracted: set[str] = set()
         self.counters = Counters()
@@ -44,6 +47,28 @@ class History(RuleBasedStateMachine):
 
     def publish(self, live: dict[str, int]) -> None:
         self.versions.append(live)
+        self.hidden.append(self.catalog.manifest.retracted(self.ground.id, version=len(self.versions) - 1))
+
+    @rule()
+    @precondition(lambda self: len(self.held) < 3)
+    def hold_the_newest(self) -> None:
+        self.held.append(self.catalog.versions.pin(self.ground.id, version=None, holder="test", ttl=HOUR))
+
+    @rule(data=st.data())
+    @precondition(lambda self: 0 < len(self.held) < 3)
+    def hold_what_another_holds(self, data: st.DataObject) -> None:
+        version, _ = data.draw(st.sampled_from(self.held))
+        self.held.append(self.catalog.versions.pin(self.ground.id, version=version, holder="another", ttl=HOUR))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def let_go(self, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.held) - 1))
+        self.catalog.leases.release(self.held.pop(at)[1])
+
+    @rule()
+    def trim(self) -> None:
+        self.catalog.trimming.retractions()
 
     @rule(name=NAMES, number=DAYS, rows=st.integers(1, 9), dead=st.integers(0, 3), publish=st.booleans())
     def land(self, name: str, number: int, rows: int, dead: int, publish: bool) -> None:
@@ -63,7 +88,7 @@ class History(RuleBasedStateMachine):
 
     @rule(number=DAYS, part=st.integers(1, 4), seal=st.booleans())
     def build(self, number: int, part: int, seal: bool) -> None:
-        live = self.catalog.segments(self.ground.id, partition=day(number))[:part]
+        live = self.catalog.manifest.segments(self.ground.id, partition=day(number))[:part]
         if not live:
             return
         rows = sum(segment.rows for segment in live)
@@ -76,7 +101,9 @@ class History(RuleBasedStateMachine):
 
     @rule(number=DAYS)
     def build_what_is_gone(self, number: int) -> None:
-        live = self.catalog.segments(self.ground.id, version=max(self.oldest, len(self.versions) - 2), partition=day(number))
+        live = self.catalog.manifest.segments(
+            self.ground.id, version=max(self.oldest, len(self.versions) - 2), partition=day(number)
+        )
         gone = [segment for segment in live if segment.name not in self.versions[-1]]
         if gone:
             with contextlib.suppress(ConflictError):
@@ -98,34 +125,36 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        self.catalog.end_session(self.ground.session)
-        before = self.catalog.known_objects()
-        pinned, lease = self.catalog.pin(self.ground.id, version=None, holder="test", ttl=HOUR)
-        gone = {one.name for one in self.catalog.collect_segments(superseded_before=datetime.now(UTC) + HOUR)}
-        assert gone <= before - self.catalog.known_objects()
+        self.catalog.sessions.end(self.ground.session)
+        before = self.catalog.objects.known()
+        pinned, lease = self.catalog.versions.pin(self.ground.id, version=None, holder="test", ttl=HOUR)
+        gone = {one.name for one in self.catalog.objects.collect_segments(superseded_before=datetime.now(UTC) + HOUR)}
+        assert gone <= before - self.catalog.objects.known()
         assert not gone & set(self.versions[-1])
-        self.catalog.release(lease)
+        self.catalog.leases.release(lease)
         if any(gone & set(live) for live in self.versions):
             self.oldest = pinned
-        self.ground.session = self.catalog.begin_session(self.ground.id, "landing", holder="test", ttl=HOUR)
+        self.ground.session = self.catalog.sessions.begin(self.ground.id, "landing", holder="test", ttl=HOUR)
 
     @invariant()
     def every_version_is_as_it_was(self) -> None:
-        assert self.catalog.manifest_version(self.ground.id) == len(self.versions) - 1
-        for version in range(self.oldest, len(self.versions)):
-            found = {segment.name: segment.rows for segment in self.ground.live(version)}
-            assert found == self.versions[version]
-        for version in range(self.oldest):
-            with contextlib.suppress(RefusedError):
-                _, lease = self.catalog.pin(self.ground.id, version=version, holder="test", ttl=HOUR)
-                self.catalog.release(lease)
-                assert {segment.name: segment.rows for segment in self.ground.live(version)} == self.versions[version]
+        assert self.catalog.manifest.version(self.ground.id) == len(self.versions) - 1
+        must = {version for version, _ in self.held} | set(range(self.oldest, len(self.versions)))
+        for version in range(len(self.versions)):
+            try:
+                _, lease = self.catalog.versions.pin(self.ground.id, version=version, holder="test", ttl=HOUR)
+            except RefusedError:
+                assert version not in must
+                continue
+            self.catalog.leases.release(lease)
+            assert {segment.name: segment.rows for segment in self.ground.live(version)} == self.versions[version]
+            assert self.catalog.manifest.retracted(self.ground.id, version=version) == self.hidden[version]
 
     @invariant()
     def accounts_balance(self) -> None:
         counters = self.ground.counters()
         assert counters == self.counters and counters.balanced
-        partitions = self.catalog.partitions(self.ground.id)
+        partitions = self.catalog.partitions.of(self.ground.id)
         assert sum(one.rows for one in partitions) == sum(self.versions[-1].values())
         assert all(one.deltas == 0 and not one.retracted for one in partitions if one.state == "sealed")
 
@@ -137,6 +166,6 @@ def test_history(sqlite_template: Path) -> None:
     run_state_machine_as_test(
         OnTemplate,
         settings=settings(
-            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
         ),
     )

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.arrow_schema import arrow_type
-from timestore_assets.model.content_hash import EMPTY, combined, hash_sql, row_text
 from timestore_assets.model.schema import Schema
-from timestore_assets_tests.storage_ground import StorageGround, schema_of, storage_ground
+from timestore_assets.segments.content_hash import EMPTY, combined, hash_sql, row_text
+from timestore_assets_tests.support.segment_store import SegmentStore, schema_of, segment_store
 
 SCHEMA = schema_of(
     i="int32",
@@ -61,8 +61,8 @@ SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[StorageGround]:
-    with tempfile.TemporaryDirectory() as folder, storage_ground(Path(folder)) as made:
+def store() -> Iterator[SegmentStore]:
+    with tempfile.TemporaryDirectory() as folder, segment_store(Path(folder)) as made:
         yield made
 
 
@@ -74,65 +74,65 @@ def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
 
 
-def digest(ground: StorageGround, rows: Sequence[dict[str, Any]], schema: Schema = SCHEMA) -> str:
-    ground.con.register("hashed", table(rows, schema))
+def digest(store: SegmentStore, rows: Sequence[dict[str, Any]], schema: Schema = SCHEMA) -> str:
+    store.con.register("hashed", table(rows, schema))
     try:
-        [(found,)] = ground.con.execute(hash_sql(schema, "hashed")).fetchall()
+        [(found,)] = store.con.execute(hash_sql(schema, "hashed")).fetchall()
     finally:
-        ground.con.unregister("hashed")
+        store.con.unregister("hashed")
     assert isinstance(found, str)
     return found
 
 
 @SETTINGS
 @given(rows=ROWS, data=st.data())
-def test_neither_order_nor_split_matter(ground: StorageGround, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_neither_order_nor_split_matter(store: SegmentStore, rows: list[dict[str, Any]], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(rows))
     cut = data.draw(st.integers(0, len(rows)))
-    parts = [digest(ground, shuffled[:cut]), digest(ground, shuffled[cut:])]
-    assert digest(ground, rows) == digest(ground, shuffled) == combined(parts)
+    parts = [digest(store, shuffled[:cut]), digest(store, shuffled[cut:])]
+    assert digest(store, rows) == digest(store, shuffled) == combined(parts)
 
 
 @SETTINGS
 @given(rows=ROWS.filter(bool), data=st.data())
-def test_one_changed_cell_changes_it(ground: StorageGround, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_one_changed_cell_changes_it(store: SegmentStore, rows: list[dict[str, Any]], data: st.DataObject) -> None:
     row = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from(SCHEMA.names))
     before = rows[row][name]
     after = data.draw((st.none() | VALUES[name]).filter(lambda value: canonical(value) != canonical(before)))
     changed = [row_values | {name: after} if at == row else row_values for at, row_values in enumerate(rows)]
-    assert digest(ground, rows) != digest(ground, changed)
+    assert digest(store, rows) != digest(store, changed)
 
 
 @SETTINGS
 @given(rows=ROWS.filter(bool))
-def test_how_often_a_row_is_there_matters(ground: StorageGround, rows: list[dict[str, Any]]) -> None:
-    assert digest(ground, rows) != digest(ground, [*rows, rows[0]])
+def test_how_often_a_row_is_there_matters(store: SegmentStore, rows: list[dict[str, Any]]) -> None:
+    assert digest(store, rows) != digest(store, [*rows, rows[0]])
 
 
 @settings(SETTINGS, max_examples=15)
 @given(rows=ROWS.filter(bool))
-def test_the_file_format_does_not_matter(ground: StorageGround, rows: list[dict[str, Any]]) -> None:
-    ground.con.register("written", table(rows, SCHEMA))
+def test_the_file_format_does_not_matter(store: SegmentStore, rows: list[dict[str, Any]]) -> None:
+    store.con.register("written", table(rows, SCHEMA))
     found = set()
     for format in ("parquet", "duckdb"):
-        segment = ground.segment("SELECT * FROM written", format=format)
-        options = {"storage": ground.storage, "schema": SCHEMA, "schema_of": lambda _: SCHEMA, "stored": True}
-        from timestore_assets.storage.reading import opened
+        segment = store.segment("SELECT * FROM written", format=format)
+        options = {"storage": store.storage, "schema": SCHEMA, "schema_of": lambda _: SCHEMA, "stored": True}
+        from timestore_assets.segments.reader import opened
 
-        with opened(ground.con, [segment], **options) as source:
-            found |= set(ground.con.execute(hash_sql(SCHEMA, source)).fetchall())
-    ground.con.unregister("written")
-    assert found == {(digest(ground, rows),)}
+        with opened(store.con, [segment], **options) as source:
+            found |= set(store.con.execute(hash_sql(SCHEMA, source)).fetchall())
+    store.con.unregister("written")
+    assert found == {(digest(store, rows),)}
 
 
 @SETTINGS
 @given(rows=ROWS)
-def test_a_column_without_values_changes_nothing(ground: StorageGround, rows: list[dict[str, Any]]) -> None:
+def test_a_column_without_values_changes_nothing(store: SegmentStore, rows: list[dict[str, Any]]) -> None:
     wider = schema_of(
         a_first="string", **{name: ("?" * (column.origin == "inferred")) + str(column.type) for name, column in columns()}
     )
-    assert digest(ground, rows) == digest(ground, [{**row, "a_first": None} for row in rows], wider)
+    assert digest(store, rows) == digest(store, [{**row, "a_first": None} for row in rows], wider)
 
 
 def columns() -> list[tuple[str, Any]]:
@@ -150,11 +150,11 @@ def canonical(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-def test_the_hash_of_no_rows(ground: StorageGround) -> None:
-    assert digest(ground, []) == EMPTY == combined([])
+def test_the_hash_of_no_rows(store: SegmentStore) -> None:
+    assert digest(store, []) == EMPTY == combined([])
 
 
-def test_null_differs_from_what_looks_like_nothing(ground: StorageGround) -> None:
+def test_null_differs_from_what_looks_like_nothing(store: SegmentStore) -> None:
     rows: list[dict[str, Any]] = [
         {"s": None},
         {"s": ""},
@@ -163,10 +163,10 @@ def test_null_differs_from_what_looks_like_nothing(ground: StorageGround) -> Non
         {"list": [None]},
         {"nested": {"x": None, "z": None}},
     ]
-    assert len({digest(ground, [row]) for row in rows}) == len(rows)
+    assert len({digest(store, [row]) for row in rows}) == len(rows)
 
 
-def test_values_do_not_run_into_each_other(ground: StorageGround) -> None:
+def test_values_do_not_run_into_each_other(store: SegmentStore) -> None:
     schema = schema_of(a="string", b="string", l="list<string>")
     rows: list[dict[str, Any]] = [
         {"a": "x", "b": "y"},
@@ -177,10 +177,10 @@ def test_values_do_not_run_into_each_other(ground: StorageGround) -> None:
         {"l": ["_"]},
         {"l": [None]},
     ]
-    assert len({digest(ground, [row], schema) for row in rows}) == len(rows)
+    assert len({digest(store, [row], schema) for row in rows}) == len(rows)
 
 
-def test_the_canonical_text_is_pinned(ground: StorageGround) -> None:
+def test_the_canonical_text_is_pinned(store: SegmentStore) -> None:
     """Hashes are stored: changing the text would make every sealed partition look changed."""
     rows: list[dict[str, Any]] = [
         {
@@ -198,11 +198,11 @@ def test_the_canonical_text_is_pinned(ground: StorageGround) -> None:
             "raw": "07",
         }
     ]
-    ground.con.register("pinned", table(rows, SCHEMA))
-    [(text,)] = ground.con.execute(f"SELECT {row_text(SCHEMA)} FROM pinned").fetchall()
-    ground.con.unregister("pinned")
+    store.con.register("pinned", table(rows, SCHEMA))
+    [(text,)] = store.con.execute(f"SELECT {row_text(SCHEMA)} FROM pinned").fetchall()
+    store.con.unregister("pinned")
     assert text == (
         "1:b=true;3:bin=FF;1:d=0.0;3:day=2024-02-29;1:e=1.5;1:f=0.1;1:i=1;4:list=[1.0;_]"
         "6:nested={1:x=[{1:y=1:q}_]1:z=2;}3:raw=2:071:s=2:é1:t=1000000;"
     )
-    assert digest(ground, rows) == "f22c342e9036c5e4d95c0f9fd9df87c4"
+    assert digest(store, rows) == "f22c342e9036c5e4d95c0f9fd9df87c4"

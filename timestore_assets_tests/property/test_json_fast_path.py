@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.landing.json_documents import read_documents
-from timestore_assets.landing.sieve import Sieve
-from timestore_assets_tests.landing_ground import columns
+from timestore_assets.decoding.json_documents import read_documents
+from timestore_assets.decoding.rejections import RowMask
+from timestore_assets.model.record_form import PLAIN, NumberMarks, RecordForm, TimeForm
+from timestore_assets_tests.support.landing_warehouse import columns
 
 KINDS = {
     "ts": "timestamp",
@@ -155,20 +156,25 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def outcome(
-    con: duckdb.DuckDBPyConnection, documents: Sequence[bytes | None], names: Sequence[str], zone: str | None, careful: bool
+    con: duckdb.DuckDBPyConnection,
+    documents: Sequence[bytes | None],
+    names: Sequence[str],
+    zone: str | None,
+    careful: bool,
+    form: RecordForm = PLAIN,
 ) -> dict[str, Any]:
-    sieve = Sieve(len(documents))
+    row_mask = RowMask(len(documents))
     declared = columns(**{name: KINDS[name] for name in names})
     values = pa.chunked_array([pa.array(documents, pa.binary())])
-    table, extras = read_documents(con, values, declared, ["inferred"], sieve, zone=zone, careful=careful)
-    good = sieve.good_indices()
+    table, extras = read_documents(con, values, declared, ["inferred"], row_mask, zone=zone, form=form, careful=careful)
+    good = row_mask.good_indices()
     held = extras.names()
     return {
         "types": [(field.name, str(field.type)) for field in table.schema],
         # the representation tells -0.0 from 0.0 and NaN from NaN no more
-        "rows": [repr(row) for row in sieve.keep(table).to_pylist()],
+        "rows": [repr(row) for row in row_mask.keep(table).to_pylist()],
         "good": good.tolist(),
-        "refused": sieve.refused().to_pylist(),
+        "refused": row_mask.refused().to_pylist(),
         "extras": {name: extras.column(name).values.to_pylist() for name in held},
         "order": list(held),
         "shapes": [(shape.names, shape.rows.tolist()) for shape in extras.shapes(good)] if held and len(good) else [],
@@ -176,10 +182,14 @@ def outcome(
 
 
 def agree(
-    con: duckdb.DuckDBPyConnection, documents: Sequence[bytes | None], names: Sequence[str], zone: str | None
+    con: duckdb.DuckDBPyConnection,
+    documents: Sequence[bytes | None],
+    names: Sequence[str],
+    zone: str | None,
+    form: RecordForm = PLAIN,
 ) -> dict[str, Any]:
     """Read them both ways; what the careful one gave."""
-    quick, careful = (outcome(con, documents, names, zone, way) for way in (False, True))
+    quick, careful = (outcome(con, documents, names, zone, way, form) for way in (False, True))
     for part, expected in careful.items():
         assert quick[part] == expected, part
     return careful
@@ -194,7 +204,7 @@ def of_row(found: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 THOROUGH = settings(
-    max_examples=int(os.environ.get("TIMESTORE_JSON_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("TIMESTORE_JSON_EXAMPLES", "30")), deadline=None, suppress_health_check=list(HealthCheck)
 )
 ZONES = st.sampled_from([None, None, "UTC", "America/New_York"])
 
@@ -212,6 +222,27 @@ def test_every_type(con: duckdb.DuckDBPyConnection, documents: list[bytes | None
     agree(con, documents, tuple(KINDS), zone)
 
 
+FORMS = [
+    RecordForm(marks=NumberMarks(decimal=",", thousands=".")),
+    RecordForm(marks=NumberMarks(thousands=","), times=(TimeForm(column="ts", format="%Y-%m-%dT%H:%M:%SZ"),)),
+    RecordForm(times=(TimeForm(column="ts", unit="s"), TimeForm(column="day", format="%Y-%m-%d"))),
+    RecordForm(times=(TimeForm(column="ts", unit="ms"),), marks=NumberMarks(decimal=",", thousands=".")),
+    RecordForm(times=(TimeForm(column="ts", timezone="+05:30"),)),
+]
+SPELLED = (
+    *('"1.234,5"', '"1,234.5"', '"1.234"', '"1,234"', '"12.34"', '"1234,5"', "1.234", "1709251200", "1709251200.5"),
+    *("1709251200123", '"1709251200.5"', '"1709251200,5"', "253402300800", '"20261101T000000Z"', '"2026-11-01T00:00:00,5Z"'),
+    *('"2026-11-01 00:00:00 UTC"', '" 2026-11-01 "', '"2026-11-01T06"', '"20261101"'),
+)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_value_in_every_form(con: duckdb.DuckDBPyConnection, form: RecordForm) -> None:
+    values = [*_values(), *SPELLED]
+    for name in ("ts", "n", "x", "day", "price"):
+        agree(con, [f'{{"{name}": {value}}}'.encode() for value in values], [name], None, form)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_value_in_every_type(con: duckdb.DuckDBPyConnection, name: str) -> None:
     values = _values()
@@ -226,6 +257,6 @@ def test_a_good_batch_is_proven_whole(con: duckdb.DuckDBPyConnection, monkeypatc
     """The quick way is taken at all: with the careful one gone, a good batch is still read."""
     good = {**{name: json.loads(value) for name, value in GOOD.items() if name in SCALARS}}
     documents = [json.dumps(good | {"n": number, "x": None if number % 3 else 0.5}).encode() for number in range(500)]
-    monkeypatch.setattr("timestore_assets.landing.json_documents._raw_values", None)
+    monkeypatch.setattr("timestore_assets.decoding.json_documents._raw_values", None)
     found = outcome(con, documents, SCALARS, None, careful=False)
     assert found["good"] == list(np.arange(500))

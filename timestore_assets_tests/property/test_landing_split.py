@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import Evolution
-from timestore_assets_tests.landing_ground import Ground, columns, dataset
+from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, columns, dataset
 
 DATASET = dataset(
     *columns(n="int64?", flag="bool?", day="date?"),
@@ -74,7 +74,7 @@ class Outcome:
 def as_csv(records: Sequence[Record]) -> str:
     """Nulls empty, everything else quoted, so that an empty text would not be a null."""
     names = list(records[0])
-    rows = [names, *([_plain(record[name]) for name in names] for record in records)]
+    rows: list[list[str | None]] = [[*names], *([_plain(record[name]) for name in names] for record in records)]
     return "".join(",".join("" if field is None else _quoted(field) for field in row) + "\n" for row in rows)
 
 
@@ -106,7 +106,7 @@ def _json(value: Any) -> Any:
 def outcome(contents: Mapping[str, Any], records: Sequence[Record], **options: Any) -> Outcome:
     """Land files into a warehouse of its own; positions become numbers of records in order."""
     with tempfile.TemporaryDirectory() as folder:
-        ground = Ground.at(Path(folder), DATASET)
+        ground = LandingWarehouse.at(Path(folder), DATASET)
         report = ground.land(*(ground.drop(name, content) for name, content in contents.items()), **options)
         assert {file.state for file in report.files} == {"landed"}, report
         counters = ground.counters()

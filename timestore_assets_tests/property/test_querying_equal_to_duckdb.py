@@ -15,18 +15,28 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import Dedupe
+from timestore_assets.model.question import Aggregate
 from timestore_assets.model.types import quote
-from timestore_assets.querying.question import Aggregate
-from timestore_assets_tests.querying_ground import DAY, METER, Ground, Row, ground_in, money, plain_table, row
+from timestore_assets.querying.rendering.view_file import write_views
+from timestore_assets_tests.support.query_warehouse import (
+    DAY,
+    METER,
+    QueryWarehouse,
+    Row,
+    money,
+    plain_table,
+    query_warehouse_in,
+    row,
+)
 
 DAYS, MINUTES = (1, 2, 3), (0, 1, 30, 719, 1439)
 _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryWarehouse]:
     """One catalog and store for all examples; each uses a dataset of its own in it."""
-    made = ground_in(tmp_path_factory.mktemp("equal"))
+    made = query_warehouse_in(tmp_path_factory.mktemp("equal"))
     yield made
     made.close()
 
@@ -136,6 +146,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         question["aggregates"] = tuple(draw(st.lists(AGGREGATES, min_size=1, max_size=4, unique=True)))
         question["every"] = draw(st.sampled_from([None, *EVERY]))
         question["group_by"] = tuple(draw(st.lists(st.sampled_from(("device", "flag")), max_size=2, unique=True)))
+    question["descending"] = draw(st.booleans())
     return question
 
 
@@ -150,11 +161,17 @@ def expected_sql(question: Mapping[str, Any]) -> str:
     if "columns" in question:
         names = ", ".join(question["columns"])
         limit = "" if question["limit"] is None else f" LIMIT {question['limit']}"
-        return f"SELECT {names} FROM t{where} ORDER BY ts, {names}{limit}"
+        return f"SELECT {names} FROM t{where} ORDER BY {_order(question, ['ts', *question['columns']])}{limit}"
     groups = [*([f"time_bucket({EVERY[question['every']]}, ts) AS ts"] if question["every"] else []), *question["group_by"]]
     values = [*groups, *(f"{expected_aggregate(one)} AS {quote(one.name)}" for one in question["aggregates"])]
-    keys = ", ".join(str(i + 1) for i in range(len(groups)))
-    return f"SELECT {', '.join(values)} FROM t{where}" + (f" GROUP BY {keys} ORDER BY {keys}" if keys else "")
+    keys = [str(i + 1) for i in range(len(groups))]
+    return f"SELECT {', '.join(values)} FROM t{where}" + (
+        f" GROUP BY {', '.join(keys)} ORDER BY {_order(question, keys)}" if keys else ""
+    )
+
+
+def _order(question: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key} DESC NULLS FIRST" if question.get("descending") else key for key in keys)
 
 
 def expected_aggregate(one: Aggregate) -> str:
@@ -217,8 +234,6 @@ class _Ordered:
             return mine > theirs
         return bool(self.key[2] > other.key[2]) if self.sign > 0 else bool(self.key[2] < other.key[2])
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 def exact(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Rows that compare by value, NaN and time zones included."""
@@ -231,16 +246,26 @@ def _plain(value: Any) -> Any:
     return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
-def asked(ground: Ground, question: Mapping[str, Any]) -> list[Any]:
-    return exact(ground.rows(**question))
+def asked(warehouse: QueryWarehouse, question: Mapping[str, Any]) -> list[Any]:
+    return exact(warehouse.rows(**question))
 
 
-def on_plain_rows(rows: Sequence[Row], ground: Ground, question: Mapping[str, Any]) -> list[Any]:
+def on_plain_rows(rows: Sequence[Row], warehouse: QueryWarehouse, question: Mapping[str, Any]) -> list[Any]:
     with duckdb.connect() as con:
-        plain_table(con, "t", rows, ground.dataset.schema)
+        plain_table(con, "t", rows, warehouse.dataset.schema)
         found = con.sql(expected_sql(question)).to_arrow_table().to_pylist()
     zoned = [{name: value.replace(tzinfo=UTC) if name == "ts" else value for name, value in one.items()} for one in found]
     return exact(zoned)
+
+
+def in_view_file(warehouse: QueryWarehouse) -> list[str]:
+    """All rows as plain DuckDB reads them through the views that are given to other tools."""
+    file = warehouse.folder / f"views_{next(_numbers)}.duckdb"
+    write_views(file, warehouse.querier, {warehouse.dataset.name: (warehouse.dataset, warehouse.record)})
+    with duckdb.connect(str(file), read_only=True) as con:
+        found = con.sql(f"FROM {quote(warehouse.dataset.name)}").to_arrow_table().to_pylist()
+    file.unlink()
+    return sorted(map(repr, exact([{**one, "ts": one["ts"].replace(tzinfo=UTC)} for one in found])))
 
 
 def same(found: list[Any], expected: list[Any], question: Mapping[str, Any]) -> bool:
@@ -275,30 +300,31 @@ TRAP = [
     asking=[{"start": None, "end": None, "where": "value <= 3.25", "columns": ("n",), "limit": None}],
 )
 def test_questions_are_answered_as_duckdb_answers_them_on_plain_rows(
-    shared: Ground,
+    shared: QueryWarehouse,
     dedupe: Dedupe | None,
     partition_by: tuple[str, ...],
     format: str,
     steps: Sequence[Any],
     asking: Sequence[dict[str, Any]],
 ) -> None:
-    policy = replace(METER.segments, format=format)  # type: ignore[arg-type]
+    policy = replace(METER.segments, format=format)
     dataset = replace(METER, name=f"meter_{next(_numbers)}", dedupe=dedupe, partition_by=partition_by, segments=policy)
-    ground = replace(shared, dataset=dataset, logical=[], sources={})
+    warehouse = replace(shared, dataset=dataset, logical=[], sources={})
     version = 1
     for step in steps:
         if step[0] == "build":
-            ground.build(step[1], close=step[2])
+            warehouse.build(step[1], close=step[2])
             continue
         _, rows, schema, extra = step
         version = min(3, version + (schema == "next"))
         written = 1 if schema == "old" else version
         # what is written under the first schema has no value for the column that came later
-        ground.land([{**one, "extra": extra} for one in rows] if written > 1 else rows, version=written)
-    rows = kept(ground.logical, dedupe)
-    answers = [asked(ground, question) for question in asking]
+        warehouse.land([{**one, "extra": extra} for one in rows] if written > 1 else rows, version=written)
+    rows = kept(warehouse.logical, dedupe)
+    answers = [asked(warehouse, question) for question in asking]
     for question, answer in zip(asking, answers, strict=True):
-        assert same(answer, on_plain_rows(rows, ground, question), question), question
-    ground.build(*DAYS)
+        assert same(answer, on_plain_rows(rows, warehouse, question), question), question
+    assert in_view_file(warehouse) == sorted(map(repr, exact(warehouse.rows())))
+    warehouse.build(*DAYS)
     for question, answer in zip(asking, answers, strict=True):
-        assert same(asked(ground, question), answer, question), question
+        assert same(asked(warehouse, question), answer, question), question

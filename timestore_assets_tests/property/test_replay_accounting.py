@@ -8,21 +8,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import Evolution, Late
-from timestore_assets_tests.landing_ground import NOW, Ground
-from timestore_assets_tests.replay_ground import FILES, POISON, STRICT, Message, land_topic, lines_of, mended, replay
+from timestore_assets_tests.support.dead_letter_replays import (
+    FILES,
+    POISON,
+    STRICT,
+    Message,
+    land_topic,
+    lines_of,
+    mended,
+    replay,
+)
+from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse
 
 HOLDING = replace(STRICT, late=Late(policy="hold"))
 HALF = replace(mended(HOLDING), evolution=Evolution(new_columns="reject"), start=HOLDING.start)
 WHOLE = mended(HOLDING)
 
 Step = Literal["land a file", "land a topic", "land late", "half mend", "mend", "replay", "replay checks", "replay all"]
-STEPS = st.lists(st.sampled_from(Step.__args__), max_size=9)  # type: ignore[attr-defined]
+STEPS = st.lists(st.sampled_from(get_args(Step)), max_size=9)
 RECORDS = st.lists(st.sampled_from([*POISON, "good", "good", "good"]), min_size=1, max_size=14)
 
 
@@ -39,7 +48,7 @@ def document(kind: str, number: int) -> bytes | None:
 class Play:
     """A warehouse in which the steps happen; `rest`: what is not landed yet."""
 
-    ground: Ground
+    ground: LandingWarehouse
     rest: list[tuple[int, str]]
     offset: int = 0
     files: int = 0
@@ -86,12 +95,12 @@ class Play:
             land_topic(self.ground, messages, source=self.ground.dataset.kafka_sources[0], **late)
 
     def replay(self, **selection: Any) -> None:
-        if self.ground.catalog.dataset(self.ground.dataset.name) is not None:
+        if self.ground.catalog.datasets.find(self.ground.dataset.name) is not None:
             replay(self.ground, **selection)
 
     def check(self, read: int) -> None:
         """Each record that was read is in exactly one place."""
-        if self.ground.catalog.dataset(self.ground.dataset.name) is None:
+        if self.ground.catalog.datasets.find(self.ground.dataset.name) is None:
             return
         counters = self.ground.counters()
         assert counters.balanced
@@ -110,7 +119,7 @@ class Play:
 def test_every_record_is_accounted_for_once_and_ends_where_it_belongs(kinds: list[str], steps: list[str]) -> None:
     records = list(enumerate(kinds))
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        played = Play(ground=Ground.at(Path(one), HOLDING, source=FILES), rest=list(records))
+        played = Play(ground=LandingWarehouse.at(Path(one), HOLDING, source=FILES), rest=list(records))
         for step in steps:
             played.do(step)
             played.check(len(records) - len(played.rest))
@@ -118,7 +127,7 @@ def test_every_record_is_accounted_for_once_and_ends_where_it_belongs(kinds: lis
         played.do("mend")
         played.do("replay all")
         played.check(len(records))
-        expected = Play(ground=Ground.at(Path(other), WHOLE, source=FILES), rest=list(records))
+        expected = Play(ground=LandingWarehouse.at(Path(other), WHOLE, source=FILES), rest=list(records))
         expected.land_topic(len(records))
         assert sorted(played.ground.codes()) == sorted(expected.ground.codes())
         assert played.ground.content_hash() == expected.ground.content_hash()

@@ -1,4 +1,4 @@
-"""Five hundred questions over HTTP get what DuckDB answers on the same rows in a plain table, in every format."""
+"""Questions over HTTP get what DuckDB answers on the same rows in a plain table, in every format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from timestore_assets_tests.querying_ground import DAY, METER, Ground, money, plain_table, row
-from timestore_assets_tests.service_ground import service
+from timestore_assets_tests.support.http_service import service
+from timestore_assets_tests.support.query_warehouse import DAY, METER, QueryWarehouse, money, plain_table, row
 
 JSON, LINES, CSV = "application/json", "application/x-ndjson", "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
@@ -44,10 +45,10 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     home = tmp_path_factory.mktemp("equal")
     with service(home, {METER.name: METER}) as running:
         warehouse = running.warehouse
-        ground = Ground(
+        ground = QueryWarehouse(
             folder=home,
             catalog=warehouse.catalog,
-            store=warehouse.storage.target("default"),  # type: ignore[arg-type]
+            store=warehouse.storage.target("default"),
             limits=warehouse.limits,
             dataset=METER,
             querier=warehouse.querier,
@@ -369,7 +370,7 @@ def csv_same(found: str, wanted: Any) -> bool:
 
 # no shrinking: a failing question is short and readable as it is
 @settings(
-    max_examples=500,
+    max_examples=int(os.environ.get("TIMESTORE_QUESTION_EXAMPLES", "150")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

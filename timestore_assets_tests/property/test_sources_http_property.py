@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import HttpSource
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.sources.http.body import Body, Limits
-from timestore_assets.sources.http.formats import MediaType, Reading, read_body
-from timestore_assets.sources.http.joined import join
-from timestore_assets_tests.landing_ground import dataset
+from timestore_assets.sources.http.body_formats import BodyContext, MediaType, read_body
+from timestore_assets.sources.http.request_body import BodyLimits, RequestBody, join
+from timestore_assets_tests.support.landing_warehouse import dataset
 
 SOURCE = HttpSource()
 LONGEST = 80
-READING = Reading(
+READING = BodyContext(
     dataset=dataset(sources=(SOURCE,), partition_by=("station",)),
     source=SOURCE,
-    limits=Limits(bytes=1_000_000, rows=10_000, record_bytes=LONGEST),
+    limits=BodyLimits(bytes=1_000_000, rows=10_000, record_bytes=LONGEST),
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -32,11 +31,11 @@ values = st.recursive(
 layouts = st.fixed_dictionaries({"ensure_ascii": st.booleans(), "indent": st.none() | st.integers(0, 2)})
 
 
-def read(data: str, media_type: MediaType = "application/json") -> Body:
+def read(data: str, media_type: MediaType = "application/json") -> RequestBody:
     return read_body(data.encode(), media_type, READING)
 
 
-def in_order(body: Body) -> list[bytes]:
+def in_order(body: RequestBody) -> list[bytes]:
     """All records of a body, good and bad, as they stand in it."""
     found: dict[int, bytes] = {one.position: one.raw for one in body.bad}
     for index, place in enumerate(body.places_of_records()):

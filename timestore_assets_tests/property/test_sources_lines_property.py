@@ -1,4 +1,4 @@
-"""JSON lines, envelopes and Parquet: any chunking and any kill point give the same records at the same positions."""
+"""JSON lines and documents, envelopes, Parquet: any chunking and any kill point give the same records at the same positions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
+from timestore_assets.sources.batches import FileBatch
 from timestore_assets.sources.files import blocks, envelopes
 from timestore_assets.sources.files.envelopes import EnvelopesReader
 from timestore_assets.sources.files.input_file import LocalFile
-from timestore_assets.sources.files.jsonl import JsonLinesReader
-from timestore_assets.sources.files.parquet import ParquetReader
-from timestore_assets.sources.port import FileBatch
+from timestore_assets.sources.files.json_elements import JsonElementsReader
+from timestore_assets.sources.files.json_lines import JsonLinesReader
+from timestore_assets.sources.files.parquet.parquet_reader import ParquetReader
 
 PROPERTY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LIMIT = 40
@@ -100,6 +101,62 @@ values = st.recursive(
 )
 rows = st.dictionaries(st.text("abc", max_size=2), values, max_size=3)
 spacing = st.sampled_from([(",", ":"), (" , ", " : "), (", ", ": ")])
+
+
+blanks = st.sampled_from(["", " ", "\n", "\r\n  ", "\t"])
+odd_texts = st.text('"\\\n,]}[{ aé', max_size=60)
+elements = rows | values | odd_texts | st.dictionaries(odd_texts, odd_texts, max_size=2)
+others = st.sampled_from(['"meta":{"a":[1,"]"]},', '"n":-1.5e3 ,', '"t":"x\\\\\\"}",', '"l":[[],{}],', ""])
+
+
+@PROPERTY
+@given(
+    found=st.lists(st.tuples(elements, blanks, blanks), max_size=12),
+    path_names=st.lists(st.text('a"\\.é', max_size=3), max_size=2),
+    before=others,
+    closing=st.sampled_from(["", "\n", ' , "more": [1]', ',"x":"}"']),
+    marked=st.booleans(),
+    data=st.data(),
+)
+def test_json_documents_give_the_elements_of_their_array(
+    path: Path,
+    found: list[tuple[object, str, str]],
+    path_names: list[str],
+    before: str,
+    closing: str,
+    marked: bool,
+    data: st.DataObject,
+) -> None:
+    texts = [json.dumps(value, ensure_ascii=data.draw(st.booleans())) for value, _, _ in found]
+    array = ",".join(f"{left}{text}{right}" for text, (_, left, right) in zip(texts, found, strict=True))
+    opening = "".join(f"{{{before}{json.dumps(name)}:" for name in path_names)
+    document = f"{opening}[{array}]{(closing if path_names else '').rstrip()}{'}' * len(path_names)}"
+    path.write_bytes(b"\xef\xbb\xbf" * marked + document.encode())
+    source = FileSource(prefix="p", format="json", path=tuple(path_names), max_record_bytes=LIMIT)
+    records = resumes(
+        lambda chunk, block: JsonElementsReader(file=LocalFile(path), source=source, block_bytes=block, chunk_rows=chunk), data
+    )
+    at, expected = len(f"{opening}[".encode()) + 3 * marked, []
+    for text, (_, left, right) in zip(texts, found, strict=True):
+        begin = at + len(left.encode())
+        line = document.encode()[: begin - 3 * marked].count(b"\n") + 1
+        expected.append((begin, line, text.encode(), "too_long" if len(text.encode()) > LIMIT else ""))
+        at = begin + len(f"{text}{right},".encode())
+    assert records == expected
+
+
+@PROPERTY
+@given(found=st.lists(rows, max_size=8), between=st.sampled_from(["\n", "", " ,\n"]), data=st.data())
+def test_objects_over_several_lines_are_records(
+    path: Path, found: list[dict[str, object]], between: str, data: st.DataObject
+) -> None:
+    texts = [json.dumps(row, indent=data.draw(st.none() | st.integers(0, 2))) for row in found]
+    path.write_text(between.join(texts))
+    source = FileSource(prefix="p", format="json", max_record_bytes=1000)
+    records = resumes(
+        lambda chunk, block: JsonElementsReader(file=LocalFile(path), source=source, block_bytes=block, chunk_rows=chunk), data
+    )
+    assert [(raw, code) for _, _, raw, code in records] == [(text.encode(), "") for text in texts]
 
 
 @st.composite

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.storage.cache.column_chunks import coalesced, needed_bytes
-from timestore_assets.storage.cache.ranged import WORTH, Part, fetch_columns
+from timestore_assets.segments.writer import write_parquet
+from timestore_assets.storage.cache.cache_store import PartialFile
+from timestore_assets.storage.cache.column_ranges import WORTH, coalesced, fetch_columns, needed_bytes
 from timestore_assets.storage.cache.read_cache import ReadCache
-from timestore_assets.storage.segments import write_parquet
-from timestore_assets_tests.cache_ground import CountingStore
+from timestore_assets_tests.support.counting_store import CountingStore
 
 ROWS = 30_000
 COLUMNS = {
@@ -49,9 +49,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         columns = ", ".join(f'{expression} AS "{name}"' for name, expression in COLUMNS.items())
         con.execute(f"CREATE TABLE made AS SELECT {columns} FROM range({ROWS}) numbers(i)")
         with pytest.MonkeyPatch.context() as patch:
-            from timestore_assets.storage import segments
+            from timestore_assets.segments import writer
 
-            patch.setattr(segments, "PARQUET_OPTIONS", f"{segments.PARQUET_OPTIONS}, ROW_GROUP_SIZE 2048")
+            patch.setattr(writer, "PARQUET_OPTIONS", f"{writer.PARQUET_OPTIONS}, ROW_GROUP_SIZE 2048")
             write_parquet(con, "FROM made", path)
     yield path
 
@@ -72,7 +72,7 @@ def test_a_query_over_fetched_columns_equals_one_over_the_object(
     with ExitStack() as stack:
         parts = []
         if before is not None and fetch_columns(store, "s.parquet", size=size, columns=frozenset(before), to=earlier).is_done:
-            parts = [Part(columns=frozenset(before), file=stack.enter_context(earlier.open("rb")))]
+            parts = [PartialFile(columns=frozenset(before), file=stack.enter_context(earlier.open("rb")))]
         store.spans.clear()
         fetched = fetch_columns(store, "s.parquet", size=size, columns=asked_for, to=made, parts=parts)
     if not fetched.is_done:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from timestore_assets.catalog.records import LandingCommit
+from timestore_assets.catalog.commit_values import LandingCommit
 from timestore_assets.model.dataset import FlushPolicy
-from timestore_assets.storage.port import Upload
-from timestore_assets_tests.kafka_ground import EmbeddedKafka, produce
-from timestore_assets_tests.landing_ground import columns, dataset
-from timestore_assets_tests.stream_ground import StreamGround, new_topic, stream_ground, value, wait_until
+from timestore_assets.storage.object_store import Upload
+from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, produce
+from timestore_assets_tests.support.landing_warehouse import columns, dataset
+from timestore_assets_tests.support.topic_warehouse import TopicWarehouse, new_topic, topic_warehouse, value, wait_until
 
 DATASET = dataset(*columns(n="int64?"))
 TTL = timedelta(milliseconds=150)
@@ -79,33 +79,34 @@ def broker() -> Iterator[EmbeddedKafka]:
 @given(steps=histories())
 def test_any_split_lands_the_same(broker: EmbeddedKafka, steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        ground = stream_ground(Path(folder) / "stream", broker, new_topic(broker), dataset=DATASET)
-        ground.ttl = TTL
+        warehouse = topic_warehouse(Path(folder) / "stream", broker, new_topic(broker), dataset=DATASET)
+        warehouse.ttl = TTL
         for step in steps:
             if step.records:
                 placed = [(partition, None, one, None, None) for partition, one in step.records]
-                produce(broker.bootstrap, ground.topics[0], placed)
-            ground.options["flush"] = FlushPolicy(rows=step.flush_rows, age=timedelta(milliseconds=10))
-            run(ground, step)
-        finish(ground)
+                produce(broker.bootstrap, warehouse.topics[0], placed)
+            warehouse.options["flush"] = FlushPolicy(rows=step.flush_rows, age=timedelta(milliseconds=10))
+            run(warehouse, step)
+        finish(warehouse)
         records = [one for step in steps for _, one in step.records]
-        compare(ground, stream_ground(Path(folder) / "file", broker, *ground.topics, dataset=DATASET), records)
+        compare(warehouse, topic_warehouse(Path(folder) / "file", broker, *warehouse.topics, dataset=DATASET), records)
 
 
-def run(ground: StreamGround, step: Step) -> None:
+def run(warehouse: TopicWarehouse, step: Step) -> None:
     """One session, which dies where the step says without ending itself."""
-    commit, promote, end = ground.catalog.commit_landing, ground.store.promote, ground.catalog.end_session
+    commit, promote, end = warehouse.catalog.commits.land, warehouse.store.promote, warehouse.catalog.sessions.end
     calls = {"promote": 0, "before": 0, "after": 0}
 
     def reached(place: str) -> None:
         calls[place] += 1
         if place == step.where and calls[place] == step.fatal:
-            ground.catalog.end_session = lambda _: None  # type: ignore[method-assign]
+            warehouse.catalog.sessions.end = lambda _: None  # type: ignore[assignment, method-assign] # who died ends nothing
             raise DiedError
 
-    def promoted(uploads: Sequence[Upload]) -> None:
-        promote(uploads)
+    def promoted(uploads: Sequence[Upload]) -> list[str]:
+        digests = promote(uploads)
         reached("promote")
+        return digests
 
     def committed(batch: LandingCommit) -> int:
         reached("before")
@@ -113,28 +114,28 @@ def run(ground: StreamGround, step: Step) -> None:
         reached("after")
         return version
 
-    ground.catalog.commit_landing = committed  # type: ignore[method-assign]
-    ground.store.promote = promoted  # type: ignore[method-assign]
+    warehouse.catalog.commits.land = committed  # type: ignore[assignment, method-assign] # that may die
+    warehouse.store.promote = promoted  # type: ignore[method-assign] # that may die
     try:
-        ground.stream()
+        warehouse.stream()
     except DiedError:
         pass
     finally:
-        ground.catalog.commit_landing = commit  # type: ignore[method-assign]
-        ground.store.promote = promote  # type: ignore[method-assign]
-        ground.catalog.end_session = end  # type: ignore[method-assign]
+        warehouse.catalog.commits.land = commit  # type: ignore[method-assign] # put back
+        warehouse.store.promote = promote  # type: ignore[method-assign] # put back
+        warehouse.catalog.sessions.end = end  # type: ignore[method-assign] # put back
 
 
-def finish(ground: StreamGround) -> None:
+def finish(warehouse: TopicWarehouse) -> None:
     """Land what is left, once no dead session holds a topic partition any more."""
-    wait_until(lambda: ground.stream().ending == "caught_up" and not left(ground), "the rest is landed", 20)
+    wait_until(lambda: warehouse.stream().ending == "caught_up" and not left(warehouse), "the rest is landed", 20)
 
 
-def left(ground: StreamGround) -> int:
-    return ground.kafka_topics().look(ground.places_of_topics()).lag
+def left(warehouse: TopicWarehouse) -> int:
+    return warehouse.kafka_topics().look(warehouse.places_of_topics()).lag
 
 
-def compare(streamed: StreamGround, filed: StreamGround, records: list[bytes]) -> None:
+def compare(streamed: TopicWarehouse, filed: TopicWarehouse, records: list[bytes]) -> None:
     filed.land(filed.drop("all.jsonl", b"".join(one + b"\n" for one in records)))
     counters = streamed.counters()
     assert counters.balanced
@@ -143,9 +144,9 @@ def compare(streamed: StreamGround, filed: StreamGround, records: list[bytes]) -
     assert refused(streamed) == refused(filed)
     assert len(set(streamed.places())) == len(streamed.rows()) == counters.landed
     assert streamed.content_hash() == filed.content_hash()
-    for ground in (streamed, filed):
-        ground.catalog.close()
+    for warehouse in (streamed, filed):
+        warehouse.catalog.close()
 
 
-def refused(ground: StreamGround) -> list[tuple[Any, ...]]:
-    return sorted((one.raw, one.code, one.column) for one in ground.letters())
+def refused(warehouse: TopicWarehouse) -> list[tuple[Any, ...]]:
+    return sorted((one.raw, one.code, one.column) for one in warehouse.letters())

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from timestore_assets.catalog.records import TopicPartition
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.dataset import Dedupe, KafkaSource
+from timestore_assets.model.question import Question
 from timestore_assets.model.schema import Schema
-from timestore_assets.querying.question import Question
-from timestore_assets.tailing.following import Progress
-from timestore_assets.tailing.held_rows import HeldRows, Piece, Run
-from timestore_assets.tailing.judging import LATEST_SESSION
-from timestore_assets.tailing.moment import Moment
+from timestore_assets.tailing.buffer_snapshot import BufferSnapshot
+from timestore_assets.tailing.buffered_rows import BufferedRows, OffsetRun, RowBlock
+from timestore_assets.tailing.following import TailProgress
+from timestore_assets.tailing.judge import LATEST_SESSION
 from timestore_assets.tailing.tail import TailView
 from timestore_assets_tests.property.test_querying_equal_to_duckdb import DEDUPES, ROWS, STEPS, asked, exact, questions, same
-from timestore_assets_tests.querying_ground import METER, Ground, Row, ground_in
+from timestore_assets_tests.support.query_warehouse import METER, QueryWarehouse, Row, query_warehouse_in
 
 PART = 1_000_000
 """A source partition above any that the catalog has made."""
@@ -33,38 +33,40 @@ _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryWarehouse]:
     """One catalog and store for all examples; each uses a dataset of its own in it."""
-    made = ground_in(tmp_path_factory.mktemp("tailed"))
+    made = query_warehouse_in(tmp_path_factory.mktemp("tailed"))
     yield made
     made.close()
 
 
-def piece(rows: Sequence[Row], first: int, schema: Schema) -> Piece:
+def piece(rows: Sequence[Row], first: int, schema: Schema) -> RowBlock:
     """Rows as a tail holds them, at the offsets from `first` on."""
     kinds = stored_arrow_schema(schema)
     hidden = {"__source": PART, "__session": LATEST_SESSION}
     columns = {name: [hidden.get(name, one.get(name)) for one in rows] for name in kinds.names}
     columns["__position"] = list(range(first, first + len(rows)))
     table = pa.table([pa.array(columns[kind.name], kind.type) for kind in kinds], schema=kinds)
-    return Piece(rows=table, written=schema, times=np.asarray(table.column("ts").cast(pa.int64()).to_numpy(), np.int64))
+    return RowBlock(rows=table, written=schema, times=np.asarray(table.column("ts").cast(pa.int64()).to_numpy(), np.int64))
 
 
-def moment(ground: Ground, batches: Sequence[Sequence[Row]]) -> Moment:
+def moment(warehouse: QueryWarehouse, batches: Sequence[Sequence[Row]]) -> BufferSnapshot:
     """What is held when these were read, one batch after the other."""
-    held, end = HeldRows().with_runs({PART: Run(start=0, end=0)}), 0
+    held, end = BufferedRows().with_runs({PART: OffsetRun(start=0, end=0)}), 0
     for rows in batches:
-        held = held.with_more(piece(rows, end, ground.dataset.schema), {PART: end + len(rows)}, {})
+        held = held.with_more(piece(rows, end, warehouse.dataset.schema), {PART: end + len(rows)}, {})
         end += len(rows)
-    progress = Progress(rows=held, known=frozenset({PART}), going=True)
+    progress = TailProgress(rows=held, known=frozenset({PART}), going=True)
     view = TailView(source_id=1, source=KafkaSource(topics=("t",)), progress=progress, state="ready", seconds_behind=0)
-    return Moment(dataset=ground.dataset, dataset_id=ground.record.id, views=(view,), now=datetime(2024, 2, 1, tzinfo=UTC))
+    return BufferSnapshot(
+        dataset=warehouse.dataset, dataset_id=warehouse.record.id, views=(view,), now=datetime(2024, 2, 1, tzinfo=UTC)
+    )
 
 
 class Landed:
     """A moment, cut where a landing that the catalog of these tests knows nothing of has come to."""
 
-    def __init__(self, whole: Moment, checkpoint: int) -> None:
+    def __init__(self, whole: BufferSnapshot, checkpoint: int) -> None:
         self._whole = whole
         self._topic = TopicPartition(
             id=PART, source_id=1, cluster_id="c", topic="t", epoch=1, topic_id=None, number=0, position=checkpoint
@@ -89,7 +91,7 @@ class Landed:
     asking=st.lists(questions(), min_size=3, max_size=6),
 )
 def test_answers_are_the_same_before_and_after_landing(
-    shared: Ground,
+    shared: QueryWarehouse,
     dedupe: Dedupe | None,
     steps: Sequence[Any],
     batches: Sequence[Sequence[Row]],
@@ -97,22 +99,22 @@ def test_answers_are_the_same_before_and_after_landing(
     asking: Sequence[dict[str, Any]],
 ) -> None:
     dataset = replace(METER, name=f"meter_{next(_numbers)}", dedupe=dedupe)
-    ground = replace(shared, dataset=dataset, logical=[], sources={})
+    warehouse = replace(shared, dataset=dataset, logical=[], sources={})
     for step in steps:
         if step[0] == "build":
-            ground.build(step[1], close=step[2])
+            warehouse.build(step[1], close=step[2])
         else:
-            ground.land(step[1])
+            warehouse.land(step[1])
     rows = [one for batch in batches for one in batch]
     checkpoint = min(cut, len(rows))
     if rows[:checkpoint]:
-        ground.land(rows[:checkpoint])
-    fresh = Landed(moment(ground, batches), checkpoint)
+        warehouse.land(rows[:checkpoint])
+    fresh = Landed(moment(warehouse, batches), checkpoint)
     before = []
     for question in asking:
-        with ground.querier.ask(dataset, ground.record, Question(dataset=dataset.name, **question), fresh=fresh) as answer:
+        with warehouse.querier.ask(dataset, warehouse.record, Question(dataset=dataset.name, **question), fresh=fresh) as answer:
             before.append(exact(answer.table().to_pylist()))
     if rows[checkpoint:]:
-        ground.land(rows[checkpoint:])
+        warehouse.land(rows[checkpoint:])
     for question, answer_before in zip(asking, before, strict=True):
-        assert same(asked(ground, question), answer_before, question), question
+        assert same(asked(warehouse, question), answer_before, question), question

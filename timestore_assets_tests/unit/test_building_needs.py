@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from timestore_assets.building.feeds import Feeds
-from timestore_assets.building.needs import Need, needed
+from timestore_assets.building.needs import Need, SourceProgress, needed
 from timestore_assets.catalog.records import PartitionRecord
 from timestore_assets.model.dataset import BuildPolicy, Dataset, Late
 from timestore_assets.model.schema import Column, Schema
@@ -58,11 +57,11 @@ def ask(
     dataset: Dataset = DATASET,
     requested: Mapping[str, str] | None = None,
     pending: int = 0,
-    feeds: Feeds | None = None,
+    feeds: SourceProgress | None = None,
     newest: datetime | None = None,
     now: datetime = NOW,
 ) -> list[Need]:
-    found = feeds or Feeds(pending_files=pending)
+    found = feeds or SourceProgress(pending_files=pending)
     return needed(records, dataset=dataset, requested=requested or {}, feeds=found, newest=newest, now=now)
 
 
@@ -146,20 +145,20 @@ def test_expired_partitions_are_left_alone_and_the_rest_comes_in_order_of_time()
 def test_a_streamed_partition_closes_when_the_watermark_has_passed_its_end_and_the_lateness() -> None:
     late = replace(DATASET, late=Late(allowed=timedelta(hours=1)))
     end = DAY + timedelta(days=1)
-    just_short = Feeds(watermarks=(end + timedelta(minutes=59),))
+    just_short = SourceProgress(watermarks=(end + timedelta(minutes=59),))
     assert ask(record(), dataset=late, feeds=just_short, newest=DAY + timedelta(days=9)) == []
-    [need] = ask(record(), dataset=late, feeds=Feeds(watermarks=(end + timedelta(hours=1),)))
+    [need] = ask(record(), dataset=late, feeds=SourceProgress(watermarks=(end + timedelta(hours=1),)))
     assert need.closes
 
 
 def test_the_slowest_topic_decides_and_one_without_a_watermark_stops_all() -> None:
     far = DAY + timedelta(days=9)
-    assert ask(record(), feeds=Feeds(watermarks=(far, DAY))) == []
-    assert ask(record(), feeds=Feeds(watermarks=(far, None))) == []
+    assert ask(record(), feeds=SourceProgress(watermarks=(far, DAY))) == []
+    assert ask(record(), feeds=SourceProgress(watermarks=(far, None))) == []
 
 
 def test_an_ended_dataset_is_not_closed_while_its_topics_still_deliver() -> None:
     ended = replace(DATASET, end=DAY + timedelta(days=1))
-    assert ask(record(), dataset=ended, feeds=Feeds(watermarks=(DAY,), delivering=True)) == []
-    [need] = ask(record(), dataset=ended, feeds=Feeds(watermarks=(DAY,), delivering=False))
+    assert ask(record(), dataset=ended, feeds=SourceProgress(watermarks=(DAY,), delivering=True)) == []
+    [need] = ask(record(), dataset=ended, feeds=SourceProgress(watermarks=(DAY,), delivering=False))
     assert need.closes

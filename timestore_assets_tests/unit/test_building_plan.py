@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from timestore_assets.building.plan import FANOUT, BuildPlan, plan_build
+from timestore_assets.building.build_plan import FANOUT, BuildPlan, plan_build
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import Segment

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from timestore_assets.building.needs import Need
-from timestore_assets.building.ranges import contiguous
 from timestore_assets.model.window import Window
+from timestore_assets.orchestration.building.build_sensor import contiguous
 
 
 def need(key: str, *, closes: bool = True, window: Window = Window.DAY) -> Need:

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from timestore_assets.landing.bulk_queue import Turns, Worker, WorkQueue
-from timestore_assets.landing.sharing import Share
+from timestore_assets.landing.files.context import Share
+from timestore_assets.landing.files.job_queue import OrderedSection, WorkQueue
+from timestore_assets.landing.landing_session import Worker
 
 NOBODY = cast("Worker", None)
 
@@ -29,7 +30,11 @@ def test_jobs_that_are_added_come_next() -> None:
 def test_threads_wait_for_what_another_may_add() -> None:
     """The job of one thread adds two that meet: they are done by both threads, though one had nothing to do before."""
     queue, together = WorkQueue(), threading.Barrier(2)
-    queue.add_next([lambda _: queue.add_next([lambda _: together.wait(20)] * 2)])
+
+    def meeting(_: Worker) -> None:
+        together.wait(20)
+
+    queue.add_next([lambda _: queue.add_next([meeting] * 2)])
     queue.work_off([NOBODY, NOBODY])
     assert not together.broken
 
@@ -66,7 +71,7 @@ def test_an_error_of_a_thread_reaches_the_caller_when_all_have_ended() -> None:
 
 
 def test_turns_are_taken_in_order() -> None:
-    turns, taken = Turns(), list[int]()
+    turns, taken = OrderedSection(), list[int]()
 
     def take(number: int) -> None:
         with turns.turn(number):
@@ -81,7 +86,7 @@ def test_turns_are_taken_in_order() -> None:
 
 
 def test_a_turn_that_fails_is_over() -> None:
-    turns = Turns()
+    turns = OrderedSection()
     with pytest.raises(ZeroDivisionError), turns.turn(0):
         raise ZeroDivisionError
     with turns.turn(1):

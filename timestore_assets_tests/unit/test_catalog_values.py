@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timestore_assets.catalog.effective_declaration import is_widening, redeclare
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.partitions import next_state
-from timestore_assets.catalog.redeclaration import is_widening, redeclare
 from timestore_assets.catalog.stored_segments import StoredStats, stats_text, to_segments
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import ColumnStats, Segment
@@ -167,4 +167,4 @@ def test_statistics_are_decoded_when_asked() -> None:
     ],
 )
 def test_state_after_a_build(before: str, seal: bool, unbuilt: bool, retracted: bool, after: str) -> None:
-    assert next_state(before, seal=seal, unbuilt=unbuilt, retracted=retracted) == after  # type: ignore[arg-type]
+    assert next_state(before, seal=seal, unbuilt=unbuilt, retracted=retracted) == after

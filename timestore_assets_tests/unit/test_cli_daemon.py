@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from timestore_assets.cli.daemon import Child, refuse_busy_port, running
+from timestore_assets.cli.dagster_processes import Child, refuse_busy_port, running
 from timestore_assets.model.errors import InputError
 
 PARENT = """
@@ -60,7 +60,7 @@ def test_they_are_stopped_when_the_block_fails(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ignores_ctrl_c_is_terminated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timestore_assets.cli.daemon.STOP_SECONDS", 0.3)
+    monkeypatch.setattr("timestore_assets.cli.dagster_processes.STOP_SECONDS", 0.3)
     worker = child(STUBBORN, tmp_path)
     with running(worker):
         wait_for(lambda: "here" in worker.log_tail())

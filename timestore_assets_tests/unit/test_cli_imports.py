@@ -20,6 +20,7 @@ HEAVY = (
     "pandera",
     "polars",
     "prometheus_client",
+    "prompt_toolkit",
     "pyarrow",
     "sqlalchemy",
     "starlette",
@@ -59,5 +60,15 @@ def test_help_of_the_service_imports_nothing_heavy() -> None:
     assert modules_imported_by("serve", "--help") == modules_imported_by("dev", "--help") == ""
 
 
+def test_help_of_asking_imports_nothing_heavy() -> None:
+    assert modules_imported_by("query", "--help") == modules_imported_by("sql", "--help") == ""
+
+
 def test_version_imports_nothing_heavy() -> None:
     assert modules_imported_by("version") == ""
+
+
+def test_loading_definitions_imports_nothing_that_only_work_on_rows_needs() -> None:
+    script = "import sys, timestore_assets.definitions; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert {"confluent_kafka", "numpy", "obstore", "pandera", "polars", "pyarrow"} & set(done.stdout.split()) == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.progress import Progress
 
 from timestore_assets.cli.land_progress import LandProgress
-from timestore_assets.landing.report import FileReport
+from timestore_assets.landing.files.land_report import FileReport
 
 
 def landed(address: str, size: int) -> FileReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from timestore_assets.cli.numbers import count, duration, rate, size
+from timestore_assets.cli.output import count, duration, rate, size
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def test_size(value: int | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (42, "42 s"), (125, "2 min 5 s"), (7300, "2 h 1 min")]
+    ("seconds", "text"), [(0, "0.0 s"), (0.04, "< 0.1 s"), (9.94, "9.9 s"), (42, "42 s"), (125, "2 min 5 s"), (7300, "2 h 1 min")]
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -24,7 +24,14 @@ def test_duration(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (0.4, "0 rows/s"), (999, "999 rows/s"), (12_345, "12,300 rows/s"), (4_021_000, "4,020,000 rows/s")],
+    [
+        (None, "–"),
+        (0, "0 rows/s"),
+        (0.4, "< 1 row/s"),
+        (999, "999 rows/s"),
+        (12_345, "12,300 rows/s"),
+        (4_021_000, "4,020,000 rows/s"),
+    ],
 )
 def test_rate(value: float | None, text: str) -> None:
     assert rate(value) == text

@@ -9,12 +9,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from timestore_assets.cli.proposal.arrow_columns import declarable
-from timestore_assets.cli.proposal.documents import guess_members
-from timestore_assets.cli.proposal.guess import Guess
-from timestore_assets.cli.proposal.propose import name_of, suggest_window
-from timestore_assets.cli.proposal.text_columns import guess_text_columns
+from timestore_assets.cli.proposal.column_guesses import Guess, guess_text_columns
+from timestore_assets.cli.proposal.extent import Extent, suggest_end, suggest_window
+from timestore_assets.cli.proposal.propose import name_of
 from timestore_assets.cli.proposal.time_columns import candidates, choose
+from timestore_assets.cli.proposal.typed_columns import declarable, guess_members
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import Window
@@ -178,14 +177,33 @@ def test_a_dataset_is_named_after_its_file(file: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("days", "rows", "window"),
     [
-        (1, 100, Window.DAY),
-        (30, 1000, Window.DAY),
+        (1, 50, Window.YEAR),
+        (1, 5, Window.ALL),
+        (30, 100_000, Window.DAY),
+        (30, 10_000, Window.MONTH),
         (365, 26_115, Window.MONTH),
+        (365, 8_760, Window.YEAR),
+        (62 * 365, 741, Window.ALL),
         (365, 5_000_000, Window.DAY),
         (2, 60_000_000, Window.HOUR),
         (0, 10, Window.DAY),
     ],
 )
-def test_windows_follow_span_and_number_of_rows(days: int, rows: int, window: Window) -> None:
+def test_windows_hold_thousands_of_rows(days: int, rows: int, window: Window) -> None:
     first = datetime(2013, 1, 1, tzinfo=UTC)
-    assert suggest_window(first, first + timedelta(days=days), rows) is window
+    assert suggest_window(Extent(first=first, last=first + timedelta(days=days), rows=rows)) is window
+
+
+@pytest.mark.parametrize(
+    ("last", "window", "whole", "end"),
+    [
+        (datetime(2015, 12, 31, tzinfo=UTC), Window.DAY, True, datetime(2016, 1, 1, tzinfo=UTC)),
+        (datetime(2015, 2, 28, 5, tzinfo=UTC), Window.MONTH, True, datetime(2015, 3, 1, tzinfo=UTC)),
+        (datetime(2015, 2, 28, tzinfo=UTC), Window.ALL, True, datetime(2016, 1, 1, tzinfo=UTC)),
+        (datetime(2015, 12, 31, tzinfo=UTC), Window.DAY, False, None),
+        (datetime(2023, 9, 1, tzinfo=UTC), Window.DAY, True, None),
+    ],
+)
+def test_only_what_has_long_been_finished_ends(last: datetime, window: Window, whole: bool, end: datetime | None) -> None:
+    extent = Extent(first=datetime(2010, 1, 1, tzinfo=UTC), last=last, rows=100, whole=whole)
+    assert suggest_end(extent, window, datetime(2024, 1, 1, tzinfo=UTC)) == end

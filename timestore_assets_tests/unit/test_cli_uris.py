@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from timestore_assets.cli import uris
+from timestore_assets.cli import land_paths
 from timestore_assets.model.errors import InputError
 from timestore_assets.settings import Settings
 
@@ -22,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 def expand(texts: list[str]) -> tuple[list[Path], list[str]]:
     """None of these reaches a store."""
-    found, problems = uris.expand(texts, Settings())
+    found, problems = land_paths.expand(texts, Settings())
     return [path for path in found if isinstance(path, Path)], problems
 
 
@@ -79,3 +80,16 @@ def test_a_broken_link_in_a_folder_is_told_not_skipped(folder: Path) -> None:
     assert len(found) == 4
     assert len(problems) == 1
     assert "gone.csv" in problems[0]
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_path_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match="a path is empty"):
+        expand(["a.csv", empty])
+
+
+def test_a_folder_with_a_name_that_is_no_text_gives_all_its_files(folder: Path) -> None:
+    odd = os.fsencode(folder) + b"/caf\xe9.csv"
+    Path(os.fsdecode(odd)).write_text("t\n")
+    assert len(expand([str(folder)])[0]) == 5

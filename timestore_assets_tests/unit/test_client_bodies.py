@@ -14,14 +14,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from timestore_assets.client.bodies import ARROW, BODY_BYTES, JSON_LINES, Body, bodies
+from timestore_assets.client.request_bodies import ARROW, BODY_BYTES, JSON_LINES, EncodedRows, bodies
 from timestore_assets.model.errors import InputError
 
 TABLE = pa.table({"n": list(range(10)), "s": [f"s{n}" for n in range(10)]})
 ROWS: list[dict[str, Any]] = TABLE.to_pylist()
 
 
-def rows_of(sent: list[Body]) -> list[dict[str, Any]]:
+def rows_of(sent: list[EncodedRows]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for body in sent:
         if body.media_type == JSON_LINES:
@@ -97,6 +97,8 @@ def test_values_without_a_form_in_json() -> None:
         "day": date(2024, 1, 2),
         "amount": Decimal("1.10"),
         "raw": b"\x00\xff",
+        "raw text": "Zürich\0".encode(),
+        "view": memoryview(b"\xfe"),
         "n": np.int64(3),
         "list": np.array([1.5, 2.5]),
         "text": "Zürich \u2028",
@@ -106,7 +108,9 @@ def test_values_without_a_form_in_json() -> None:
         "at": "2024-01-01T06:00:00+00:00",
         "day": "2024-01-02",
         "amount": "1.10",
-        "raw": "AP8=",
+        "raw": {"base64": "AP8="},
+        "raw text": "Zürich\0",
+        "view": {"base64": "/g=="},
         "n": 3,
         "list": [1.5, 2.5],
         "text": "Zürich \u2028",

@@ -8,7 +8,7 @@ import sys
 HEAVY = {"dagster", "duckdb", "fastapi", "httpx", "numpy", "pandas", "pandera", "polars", "pyarrow", "pydantic", "sqlalchemy"}
 SCRIPT = f"""
 import sys
-from timestore_assets import TimestoreClient
+from timestore_assets import AsyncTimestoreClient, TimestoreClient
 print(sorted({HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}}))
 """
 

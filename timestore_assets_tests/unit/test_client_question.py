@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from timestore_assets.client.asking import question
-from timestore_assets.client.retrying import Retries, retry_after
+from timestore_assets.client.exchange import Retries, retry_after
 from timestore_assets.model.errors import InputError
 
 
@@ -95,3 +95,10 @@ def test_what_a_service_asks_for() -> None:
     assert retry_after("Mon, 01 Jan 2024 12:00:05 GMT", now=now) == 5
     assert retry_after("Mon, 01 Jan 2024 11:00:00 GMT", now=now) == 0
     assert retry_after(None) is retry_after("soon") is retry_after("") is None
+
+
+def test_buckets_may_follow_the_clocks_of_a_zone() -> None:
+    asked = question(every="1d", timezone="Europe/Berlin", aggregates="count")["downsample"]
+    assert (asked["intervalUnit"], asked["timezone"]) == ("day", "Europe/Berlin")
+    with pytest.raises(InputError, match="need every"):
+        question(timezone="Europe/Berlin")

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from timestore_assets.model.errors import RefusedError, UnavailableError
-from timestore_assets.sources.kafka.ahead import UNKNOWN_RECORD_BYTES, Ahead
 from timestore_assets.sources.kafka.embedded import PARTITIONS, EmbeddedBroker, is_embedded, publish, published_servers
+from timestore_assets.sources.kafka.topic_feed import UNKNOWN_RECORD_BYTES, SendWindow
 
 WAIT = 20.0
 DIES = """
@@ -85,7 +85,7 @@ def test_a_strange_file_is_no_broker(tmp_path: Path, text: str) -> None:
 
 
 def test_bytes_count_from_sending_until_the_checkpoint_has_passed_them() -> None:
-    ahead = Ahead({0: (0, 0), 1: (0, 0)}, {}, most=100)
+    ahead = SendWindow({0: (0, 0), 1: (0, 0)}, {}, most=100)
     for offset in range(2):
         assert ahead.has_room(0, 50)
         ahead.sent(0, 50)
@@ -99,14 +99,14 @@ def test_bytes_count_from_sending_until_the_checkpoint_has_passed_them() -> None
 
 
 def test_a_record_longer_than_the_limit_goes_alone() -> None:
-    ahead = Ahead({0: (0, 0)}, {}, most=100)
+    ahead = SendWindow({0: (0, 0)}, {}, most=100)
     assert ahead.has_room(0, 5000)
     ahead.sent(0, 5000)
     assert not ahead.has_room(0, 1)
 
 
 def test_what_was_there_before_and_is_not_landed_counts() -> None:
-    ahead = Ahead({0: (10, 14), 1: (0, 4)}, {1: 4}, most=4 * UNKNOWN_RECORD_BYTES)
+    ahead = SendWindow({0: (10, 14), 1: (0, 4)}, {1: 4}, most=4 * UNKNOWN_RECORD_BYTES)
     assert not ahead.has_room(0, 1)
     assert ahead.has_room(1, 4 * UNKNOWN_RECORD_BYTES)
     assert not ahead.landed({0: 13})

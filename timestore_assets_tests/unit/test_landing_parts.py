@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -12,20 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from timestore_assets.landing.admission import admit, reject
-from timestore_assets.landing.cluster import cluster, window_numbers
-from timestore_assets.landing.extras import RawColumn, Shape, TableExtras
-from timestore_assets.landing.header import check_header
-from timestore_assets.landing.infer import join, raw_texts
-from timestore_assets.landing.patience import patiently
-from timestore_assets.landing.read_ahead import read_ahead
-from timestore_assets.landing.sieve import Sieve
-from timestore_assets.landing.validate import Validator
+from timestore_assets.decoding.column_names import check_header
+from timestore_assets.decoding.rejections import RowMask
+from timestore_assets.decoding.undeclared_columns import ColumnPattern, RawColumn, TableExtras
+from timestore_assets.landing.files.part_job import read_ahead
+from timestore_assets.landing.preparing.evolve import admit, join, raw_texts, reject
+from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.errors import BadFileError, CredentialsError, StorageFullError, UnavailableError
 from timestore_assets.model.schema import Checks, Column
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import Window
-from timestore_assets_tests.landing_ground import columns, dataset
+from timestore_assets.retry import OUTAGE, RetryPolicy
+from timestore_assets.segments.partition_rows import cluster, window_numbers
+from timestore_assets_tests.support.landing_warehouse import columns, dataset
 
 
 def rows(*indices: int) -> np.ndarray:
@@ -36,28 +36,28 @@ def rows(*indices: int) -> np.ndarray:
 
 
 def test_sieve_counts_the_first_refusal_of_a_row() -> None:
-    sieve = Sieve(5)
-    assert sieve.all_good
-    sieve.refuse(rows(3, 1), code="a", reason=pa.array(["third", "first"]))
-    sieve.refuse(rows(1, 2), code="b", column="x", reason="second")
-    found = [(row["row"], row["code"], row["reason"]) for row in sieve.refused().to_pylist()]
+    row_mask = RowMask(5)
+    assert row_mask.all_good
+    row_mask.refuse(rows(3, 1), code="a", reason=pa.array(["third", "first"]))
+    row_mask.refuse(rows(1, 2), code="b", column="x", reason="second")
+    found = [(row["row"], row["code"], row["reason"]) for row in row_mask.refused().to_pylist()]
     assert found == [(1, "a", "first"), (2, "b", "second"), (3, "a", "third")]
-    assert sieve.good_indices().tolist() == [0, 4]
-    assert sieve.keep(pa.table({"v": [0, 1, 2, 3, 4]})).column(0).to_pylist() == [0, 4]
+    assert row_mask.good_indices().tolist() == [0, 4]
+    assert row_mask.keep(pa.table({"v": [0, 1, 2, 3, 4]})).column(0).to_pylist() == [0, 4]
 
 
 def test_sieve_leaves_duplicates_out_of_the_refused() -> None:
-    sieve = Sieve(3)
-    sieve.leave_out(rows(0, 1))
-    sieve.refuse(rows(1, 2), code="a", reason="r")
-    assert (sieve.duplicates, sieve.good_rows, sieve.refused().column("row").to_pylist()) == (2, 0, [2])
+    row_mask = RowMask(3)
+    row_mask.leave_out(rows(0, 1))
+    row_mask.refuse(rows(1, 2), code="a", reason="r")
+    assert (row_mask.duplicates, row_mask.good_rows, row_mask.refused().column("row").to_pylist()) == (2, 0, [2])
 
 
 def test_sieve_without_rows() -> None:
-    sieve = Sieve(0)
-    sieve.refuse(rows(), code="a", reason="r")
-    assert sieve.all_good
-    assert sieve.refused().num_rows == 0
+    row_mask = RowMask(0)
+    row_mask.refuse(rows(), code="a", reason="r")
+    assert row_mask.all_good
+    assert row_mask.refused().num_rows == 0
 
 
 # --- headers
@@ -91,9 +91,9 @@ def test_good_headers() -> None:
 # --- new columns
 
 
-def shapes(*names: str) -> list[Shape]:
+def shapes(*names: str) -> list[ColumnPattern]:
     """One shape for each text: columns separated by blanks, rows numbered from 0."""
-    return [Shape(names=tuple(one.split()), rows=rows(number)) for number, one in enumerate(names)]
+    return [ColumnPattern(names=tuple(one.split()), rows=rows(number)) for number, one in enumerate(names)]
 
 
 def test_columns_are_admitted_record_by_record() -> None:
@@ -163,7 +163,7 @@ def test_windows_number_times_like_the_model(window: Window) -> None:
     seconds = np.sort(random.integers(-62_135_596_800, 253_402_300_799, 2000))
     edges = [window.start_of(epoch + timedelta(seconds=int(second))) for second in seconds]
     exact = np.array([(edge - epoch) // timedelta(microseconds=1) for edge in edges])
-    times = np.sort(np.concatenate([seconds * 1_000_000, exact, exact[1:] - 1]))
+    times = np.sort(np.concatenate([seconds * 1_000_000, exact, exact[exact > exact[0]] - 1]))
     numbers = window_numbers(times, window)
     starts = [window.start_of(epoch + timedelta(microseconds=int(time))) for time in times]
     for one, other, start, following in zip(numbers, numbers[1:], starts, starts[1:], strict=False):
@@ -194,9 +194,9 @@ def test_clusters_of_sorted_times_need_no_order() -> None:
 def test_every_failing_row_is_refused_with_its_value() -> None:
     checked = Column(name="code", type=parse_type("string"), nullable=True, checks=Checks(isin=("a", "b")))
     table = pa.table({"temp": [1.0, 200.0, None, -100.0], "code": ["a", "z", None, "q" * 100]})
-    sieve = Sieve(4)
-    Validator(dataset(checked)).refuse_invalid(table, sieve)
-    found = sieve.refused().to_pylist()
+    row_mask = RowMask(4)
+    Validator(dataset(checked)).refuse_invalid(table, row_mask)
+    found = row_mask.refused().to_pylist()
     assert [(row["row"], row["code"], row["column"]) for row in found] == [
         (1, "failed_check", "temp"),
         (3, "failed_check", "temp"),
@@ -205,38 +205,38 @@ def test_every_failing_row_is_refused_with_its_value() -> None:
 
 
 def test_rows_refused_before_are_not_validated() -> None:
-    sieve = Sieve(3)
-    sieve.refuse(rows(0), code="bad_value", reason="r")
-    Validator(dataset()).refuse_invalid(pa.table({"temp": [999.0, 1.0, 999.0]}), sieve)
-    assert [(row["row"], row["code"]) for row in sieve.refused().to_pylist()] == [(0, "bad_value"), (2, "failed_check")]
+    row_mask = RowMask(3)
+    row_mask.refuse(rows(0), code="bad_value", reason="r")
+    Validator(dataset()).refuse_invalid(pa.table({"temp": [999.0, 1.0, 999.0]}), row_mask)
+    assert [(row["row"], row["code"]) for row in row_mask.refused().to_pylist()] == [(0, "bad_value"), (2, "failed_check")]
 
 
 def test_all_rows_may_fail() -> None:
     count = 300_000
-    sieve = Sieve(count)
-    Validator(dataset()).refuse_invalid(pa.table({"temp": np.full(count, 999.0)}), sieve)
-    assert sieve.good_rows == 0
-    assert sieve.refused().num_rows == count
+    row_mask = RowMask(count)
+    Validator(dataset()).refuse_invalid(pa.table({"temp": np.full(count, 999.0)}), row_mask)
+    assert row_mask.good_rows == 0
+    assert row_mask.refused().num_rows == count
 
 
 def test_a_persons_own_model_validates_too() -> None:
-    base = dataset(*columns(n="int64?"), pandera_model="timestore_assets_tests.landing_models.Observations")
+    base = dataset(*columns(n="int64?"), pandera_model="timestore_assets_tests.support.landing_models.Observations")
     at = pa.array([datetime(2013, 1, 5)] * 3, pa.timestamp("us"))
-    sieve = Sieve(3)
-    Validator(base).refuse_invalid(pa.table({"ts": at, "station": ["JFK", "jfk", "EWR"], "temp": [1.0, 1.0, 13.0]}), sieve)
-    found = sieve.refused().to_pylist()
+    row_mask = RowMask(3)
+    Validator(base).refuse_invalid(pa.table({"ts": at, "station": ["JFK", "jfk", "EWR"], "temp": [1.0, 1.0, 13.0]}), row_mask)
+    found = row_mask.refused().to_pylist()
     assert [(row["row"], row["column"]) for row in found] == [(1, "station"), (2, "temp")]
     assert "not_unlucky" in found[1]["reason"]
 
 
 def test_a_check_on_the_whole_frame_refuses_its_batch() -> None:
-    base = dataset(pandera_model="timestore_assets_tests.landing_models.Paired")
+    base = dataset(pandera_model="timestore_assets_tests.support.landing_models.Paired")
     at = pa.array([datetime(2013, 1, 5)] * 3, pa.timestamp("us"))
     table = pa.table({"ts": at, "station": ["A", "B", "C"], "temp": [1.0, 1.0, 1.0]})
-    sieve = Sieve(3)
-    Validator(base).refuse_invalid(table, sieve)
-    assert sieve.good_rows == 0
-    assert "whole frame" in sieve.refused().column("reason")[0].as_py()
+    row_mask = RowMask(3)
+    Validator(base).refuse_invalid(table, row_mask)
+    assert row_mask.good_rows == 0
+    assert "whole frame" in row_mask.refused().column("reason")[0].as_py()
 
 
 # --- reading ahead, patience
@@ -278,7 +278,7 @@ def test_patience_ends_with_its_budget() -> None:
         raise UnavailableError("away")
 
     with pytest.raises(UnavailableError, match="away"):
-        patiently(work, budget_seconds=5, sleep=waits.append)
+        RetryPolicy(seconds=5, sleep=waits.append).run(work)
     assert waits == sorted(waits)
     assert 3 <= sum(waits) <= 5
 
@@ -291,9 +291,9 @@ def test_patience_counts_the_time_that_the_work_took(monkeypatch: pytest.MonkeyP
         now += 60
         raise UnavailableError("away")
 
-    monkeypatch.setattr("timestore_assets.landing.patience.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("timestore_assets.retry.time", SimpleNamespace(monotonic=lambda: now))
     with pytest.raises(UnavailableError, match="away"):
-        patiently(work, budget_seconds=100, sleep=lambda _: None)
+        RetryPolicy(seconds=100, sleep=lambda _: None).run(work)
     assert now == 120
 
 
@@ -303,7 +303,7 @@ def test_patience_is_not_for_what_does_not_mend_itself(kind: type[Exception]) ->
         raise kind("full")
 
     with pytest.raises(kind):
-        patiently(work, sleep=lambda _: pytest.fail("waited"))
+        replace(OUTAGE, sleep=lambda _: pytest.fail("waited")).run(work)
 
 
 def test_patience_pays() -> None:
@@ -315,4 +315,11 @@ def test_patience_pays() -> None:
             raise answer
         return answer
 
-    assert patiently(work, sleep=lambda _: None) == "here"
+    assert replace(OUTAGE, sleep=lambda _: None).run(work) == "here"
+
+
+def test_a_policy_for_loops_gives_so_many_tries_and_waits_between_them() -> None:
+    waits: list[float] = []
+    policy = RetryPolicy(attempts=4, first_wait=1.0, longest_wait=2.0, jitter=0.5, sleep=waits.append)
+    assert list(policy.tries()) == [1, 2, 3, 4]
+    assert [low <= wait <= high for wait, (low, high) in zip(waits, [(0.5, 1), (1, 2), (1, 2)], strict=True)] == [True] * 3

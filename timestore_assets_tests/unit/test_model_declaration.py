@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from timestore_assets.declaration.from_yaml import parse_declaration
 from timestore_assets.declarations import read_declarations
-from timestore_assets.model.declaration import parse_declaration
-from timestore_assets.model.definition import schema_from_plain, schema_to_plain
+from timestore_assets.model.dataset import FileSource, HttpSource, KafkaSource
 from timestore_assets.model.errors import DeclarationError
+from timestore_assets.model.record_form import NumberMarks, Spelling
+from timestore_assets.model.schema import schema_from_plain, schema_to_plain
 from timestore_assets.model.window import Window
 
 GOOD = """\
@@ -59,7 +61,7 @@ def test_a_schema_survives_the_way_through_the_catalog() -> None:
     ("good", "bad", "line", "key", "says"),
     [
         ("type: double", "type: doble", 8, "columns.temp.type", "unknown type 'doble'; write one of string"),
-        ("window: day", "window: dya", 13, "window", "write 'hour', 'day', 'week' or 'month'"),
+        ("window: day", "window: dya", 13, "window", "write 'hour', 'day', 'week', 'month', 'year' or 'all'"),
         ("start: 2013-01-01", "start: soon", 14, "start", "write for instance 2013-01-01"),
         ("keep: last", "keep: newest", 16, "dedupe.keep", "write 'last' or 'first'"),
         ("  time: time_hour", "  tme: time_hour", 12, "tme", "did you mean 'time'"),
@@ -138,3 +140,77 @@ def test_a_folder_is_read_once_however_often_it_is_named(tmp_path: Path) -> None
 def test_what_is_no_declaration_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(DeclarationError, match=r"defs\.yaml"):
         parse_declaration(text, file="defs.yaml")
+
+
+FORMS = """\
+type: timestore_assets.Dataset
+attributes:
+  name: meter
+  columns: {at: timestamp, day: {type: date, nullable: true}, v: double}
+  time: at
+  start: 2024-01-01
+  sources:
+    - files:
+        prefix: inbox/meter/
+        delimiter: ";"
+        decimal: ","
+        thousands: "."
+        comment: "#"
+        skip: 2
+        units_row: true
+        trim: true
+        encoding: latin-1
+        timezone: "+01:00"
+        path_columns: [region]
+        times:
+          at: {columns: [date, clock], format: "%d/%m/%Y %H:%M", timezone: Europe/Berlin}
+          day: {format: "%d.%m.%Y"}
+    - kafka: {topic: m, wrapper: connect, times: {at: {unit: ms}}}
+    - http: {decimal: ",", encoding: utf-16, times: {at: {unit: s}}}
+"""
+
+
+def test_how_records_are_written_is_part_of_a_source() -> None:
+    files, kafka, http = parse_declaration(FORMS).sources
+    assert isinstance(files, FileSource)
+    assert isinstance(kafka, KafkaSource)
+    assert isinstance(http, HttpSource)
+    csv = files.csv
+    assert (csv.comment, csv.skip, csv.units_row, csv.trim, csv.encoding) == ("#", 2, True, True, "iso8859-1")
+    assert files.form.marks == NumberMarks(decimal=",", thousands=".")
+    assert files.form.spelling("at", zone=files.timezone).zone == "Europe/Berlin"
+    assert files.form.spelling("day", zone=files.timezone) == Spelling(zone="+01:00", marks=files.form.marks, format="%d.%m.%Y")
+    assert (files.path_columns, kafka.form.wrapper, http.csv.encoding) == (("region",), "connect", "utf-16")
+    assert parse_declaration(FORMS).definition()["sources"][1]["form"]["times"][0]["unit"] == "ms"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "key", "says"),
+    [
+        ('thousands: "."', 'thousands: ","', "thousands", "the decimal mark"),
+        ('thousands: "."', "thousands: x", "thousands", "write one of"),
+        ('comment: "#"', 'comment: ";"', "comment", "the quote or the delimiter"),
+        ('comment: "#"', 'comment: " #"', "comment", "ASCII characters such as"),
+        ("skip: 2", "skip: -1", "skip", "greater than or equal to 0"),
+        ("encoding: latin-1", "encoding: klingon", "encoding", "write for instance utf-8"),
+        ("encoding: latin-1", "encoding: rot13", "encoding", "is not known"),
+        ("encoding: latin-1", 'encoding: shift_jis\n        quote: "|"', "quote", "save the files as UTF-8"),
+        ("encoding: latin-1", "encoding: latin-1\n        format: jsonl", "encoding", "JSON is UTF-8"),
+        ('timezone: "+01:00"', 'timezone: "+1:00"', "timezone", "such as +01:00"),
+        ("path_columns: [region]", "path_columns: [a=b]", "path_columns", "write names such as region"),
+        ("columns: [date, clock]", "columns: [date, date]", "times.at.columns", "a field twice"),
+        ('format: "%d/%m/%Y %H:%M"', "unit: s", "times.at.unit", "one number"),
+        ('format: "%d/%m/%Y %H:%M"', 'format: "%d/%m %H:%M"', "times.at.format", "no year"),
+        ('format: "%d/%m/%Y %H:%M"', 'format: "%d/%m/%Y %Q"', "times.at.format", "is no format"),
+        ('day: {format: "%d.%m.%Y"}', "day: {unit: s}", "times.day", "a date has no unit"),
+        ('day: {format: "%d.%m.%Y"}', "day: {}", "times.day", "says nothing"),
+        ('day: {format: "%d.%m.%Y"}', "v: {unit: s}", "times.v", "no timestamp or date"),
+        ('day: {format: "%d.%m.%Y"}', "x: {unit: s}", "times.x", "the columns are at, day, v"),
+    ],
+)
+def test_a_form_that_cannot_be_meant_is_refused(good: str, bad: str, key: str, says: str) -> None:
+    assert good in FORMS
+    with pytest.raises(DeclarationError) as error:
+        parse_declaration(FORMS.replace(good, bad))
+    assert error.value.key == f"sources.0.files.{key}"
+    assert says in str(error.value)

@@ -13,7 +13,10 @@ from timestore_assets.model.window import Window, format_time, parse_duration, p
 times = st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC))
 
 
-@given(times, st.sampled_from(Window))
+ENDING = [window for window in Window if window is not Window.ALL]
+
+
+@given(times, st.sampled_from(ENDING))
 def test_a_time_lies_in_its_partition_and_the_key_leads_back(time: datetime, window: Window) -> None:
     partition = window.partition(time)
     assert partition.start <= time < partition.end
@@ -21,7 +24,7 @@ def test_a_time_lies_in_its_partition_and_the_key_leads_back(time: datetime, win
     assert window.partition(partition.end).start == partition.end
 
 
-@given(times, st.sampled_from(Window))
+@given(times, st.sampled_from(ENDING))
 def test_partitions_between_are_contiguous_and_cover(time: datetime, window: Window) -> None:
     found = list(window.between(time, time + timedelta(days=40)))
     assert found[0].start <= time
@@ -37,6 +40,19 @@ def test_weeks_start_on_monday_and_months_have_their_own_lengths() -> None:
     assert lengths == [31, 29, 31]
 
 
+def test_a_year_begins_in_january_and_all_times_are_in_all() -> None:
+    leap = datetime(2016, 2, 29, 13, tzinfo=UTC)
+    year = Window.YEAR.partition(leap)
+    assert (year.key, year.end) == ("2016-01-01", datetime(2017, 1, 1, tzinfo=UTC))
+    assert Window.YEAR.before(year.start) == datetime(2015, 1, 1, tzinfo=UTC)
+    whole = Window.ALL.partition(leap)
+    assert (whole.key, whole.path_name, Window.ALL.parse_key("all")) == ("all", "all", whole)
+    assert whole.start <= datetime(1, 1, 1, tzinfo=UTC)
+    assert list(Window.ALL.between(leap, leap + timedelta(days=9000))) == [whole]
+    assert Window.ALL.before(whole.start) == whole.start
+    assert whole.end + timedelta(days=1000 * 365) > whole.end  # the longest duration can be added
+
+
 @pytest.mark.parametrize(
     ("window", "key", "says"),
     [
@@ -46,6 +62,9 @@ def test_weeks_start_on_monday_and_months_have_their_own_lengths() -> None:
         (Window.WEEK, "2013-01-01", "2012-12-31"),
         (Window.MONTH, "2013-01-02", "2013-01-01"),
         (Window.DAY, "0000-00-00", "write it like"),
+        (Window.YEAR, "2013-02-01", "2013-01-01"),
+        (Window.YEAR, "all", "write it like"),
+        (Window.ALL, "2013-01-01", "write it like 'all'"),
     ],
 )
 def test_a_wrong_key_is_refused_with_the_right_one(window: Window, key: str, says: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timestore_assets.orchestration.check_pace import CheckPace
+from timestore_assets.orchestration.checks.checks import CheckPace
 
 
 def test_a_stream_is_checked_once_a_minute() -> None:

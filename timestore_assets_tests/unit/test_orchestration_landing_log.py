@@ -7,9 +7,9 @@ from typing import cast
 import dagster as dg
 import pytest
 
-from timestore_assets.catalog.records import Counters
-from timestore_assets.landing.report import FileReport
-from timestore_assets.orchestration.landing_log import LoggedProgress
+from timestore_assets.landing.files.land_report import FileReport
+from timestore_assets.model.counters import Counters
+from timestore_assets.orchestration.landing.landing_job import LoggedProgress
 
 
 class Lines(list[str]):

@@ -11,9 +11,9 @@ import dagster as dg
 from timestore_assets.model.dataset import Dataset, FileSource, HttpSource, KafkaSource
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import TIMESTAMP
-from timestore_assets.orchestration.dataset_defs import dataset_defs
-from timestore_assets.orchestration.names import prefix_key, source_keys, source_sensor, topic_key, topic_sensor
-from timestore_assets.orchestration.shared_defs import shared_defs
+from timestore_assets.orchestration.dagster_names import prefix_key, source_keys, topic_key
+from timestore_assets.orchestration.dataset_definitions import dataset_defs, shared_defs
+from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
 SOURCES = (
@@ -43,10 +43,6 @@ def test_two_datasets_may_watch_the_same_folder() -> None:
     assert prefix_key(DATASET, SOURCES[0]) != prefix_key(other, SOURCES[0])
 
 
-def test_each_source_has_its_own_sensor() -> None:
-    assert [source_sensor(DATASET, source) for source in SOURCES] == ["watch_weather", "watch_weather_2", "watch_weather_3"]
-
-
 def test_a_prefix_that_is_the_home_itself_has_a_name() -> None:
     assert prefix_key(DATASET, FileSource(prefix="./")).path == ["weather", "files"]
 
@@ -67,8 +63,6 @@ def test_topics_are_named_by_dataset_and_topic_and_numbered_by_source() -> None:
         ["weather", "srv_in_d"],
     ]
     assert topic_key(mixed, "metar").path == ["weather", "metar"]
-    assert [topic_sensor(mixed, source) for source in topics] == ["follow_weather", "follow_weather_2"]
-    assert [source_sensor(mixed, source) for source in (SOURCES[0], SOURCES[2])] == ["watch_weather", "watch_weather_2"]
 
 
 def test_what_programs_send_is_an_asset_of_its_own() -> None:
@@ -85,7 +79,8 @@ def test_a_dataset_that_only_programs_feed_has_no_sensor_that_watches(tmp_path: 
     settings = Settings(home=tmp_path)
     fed = dataclasses.replace(DATASET, sources=(HttpSource(),))
     own = dataset_defs(fed, settings)
-    assert [sensor.name for sensor in own.sensors or ()] == ["build_weather"]
-    graph = dg.Definitions.merge(own, shared_defs(settings)).resolve_asset_graph()
+    shared = shared_defs(ServedDatasets(from_files={fed.name: fed}), settings)
+    assert [sensor.name for sensor in shared.sensors or ()] == ["timestore_builds", "timestore_relay", "timestore_alerts"]
+    graph = dg.Definitions.merge(own, shared).resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {"weather", "weather/http"}
     assert [key.path for key in graph.get(dg.AssetKey("weather")).parent_keys] == [["weather", "http"]]

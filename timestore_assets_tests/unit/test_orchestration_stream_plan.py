@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from timestore_assets.catalog.records import TopicPartition
-from timestore_assets.orchestration.stream_plan import AtWork, SessionPolicy, plan_sessions
+from timestore_assets.orchestration.landing.stream_plan import AtWork, SessionPolicy, plan_sessions
 from timestore_assets.sources.kafka.lag import PartitionLag, SourceLag
 from timestore_assets.sources.kafka.sharding import Shard
 

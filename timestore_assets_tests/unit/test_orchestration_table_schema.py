@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from timestore_assets.declaration.from_yaml import dataset_from_attributes
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.declaration import dataset_from_attributes
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import DOUBLE
-from timestore_assets.orchestration.table_schema import table_schema
+from timestore_assets.orchestration.building.metadata import table_schema
 
 
 def declared() -> Dataset:

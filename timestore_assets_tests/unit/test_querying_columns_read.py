@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from timestore_assets.querying import syntax
-from timestore_assets.querying.columns_read import columns_read
+from timestore_assets.querying.planning import syntax
+from timestore_assets.querying.sql.tables_read import columns_read
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,10 @@ def test_every_name_is_found(statement: str, names: set[str]) -> None:
 )
 def test_where_it_can_not_be_told_everything_is_read(statement: str) -> None:
     assert columns_read(syntax.statements(syntax.parser(), statement)[0]) is None
+
+
+@pytest.mark.parametrize(
+    "sample", ["USING SAMPLE 3", "USING SAMPLE 10% (bernoulli)", "TABLESAMPLE reservoir(20 ROWS) REPEATABLE (42)"]
+)
+def test_a_sample_reads_what_the_statement_does(sample: str) -> None:
+    assert columns_read(syntax.statements(syntax.parser(), f"SELECT a FROM t {sample}")[0]) == {"a"}

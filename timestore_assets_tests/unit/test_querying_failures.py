@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from timestore_assets.model.errors import InputError, TimeLimitError, TimestoreError, UnavailableError
-from timestore_assets.querying.failures import explain, explained
+from timestore_assets.querying.reading.query_errors import explain, explained
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,8 @@ def test_what_arrow_wraps_is_explained_and_other_errors_pass() -> None:
         raise OSError("Invalid Input Error: boom")
     with pytest.raises(KeyError), explained("answering"):
         raise KeyError("x")
+
+
+def test_names_of_columns_that_are_no_text_are_a_failed_read() -> None:
+    with pytest.raises(UnavailableError, match="answering failed: 'utf-8' codec can't decode"), explained("answering"):
+        b"\xf3(".decode()

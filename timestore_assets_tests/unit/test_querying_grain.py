@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestore_assets.querying.aggregates import bucket_sql
-from timestore_assets.querying.grain import LADDER, Grain, Unit, buckets, fitting
+from timestore_assets.querying.planning.aggregates import bucket_sql
+from timestore_assets.querying.planning.time_buckets import LADDER, BucketWidth, Unit, buckets, fitting
 
 UNITS: list[Unit] = ["second", "minute", "hour", "day", "week", "month", "quarter", "year"]
 TIMES = st.datetimes(min_value=datetime(1950, 1, 1), max_value=datetime(2080, 1, 1), timezones=st.just(UTC))
@@ -26,7 +26,7 @@ def test_buckets_are_counted_as_duckdb_makes_them(
     con: duckdb.DuckDBPyConnection, unit: Unit, size: int, start: datetime, length: timedelta
 ) -> None:
     """From the first bucket on, each begins where adding the length leads; the last one holds the range's last moment."""
-    every, end = Grain(unit=unit, size=size).every, start + length
+    every, end = BucketWidth(unit=unit, size=size).every, start + length
     number = buckets(every, start, end)
     if length == timedelta(0):
         assert number == 0
@@ -52,4 +52,4 @@ def test_the_finest_that_fits_is_proposed(start: datetime, length: timedelta, mo
 
 def test_a_range_for_which_nothing_fits() -> None:
     assert fitting(datetime(1900, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC), 99) is None
-    assert str(Grain(unit="minute", size=15)) == "15 minutes" and str(Grain(unit="year")) == "1 year"
+    assert str(BucketWidth(unit="minute", size=15)) == "15 minutes" and str(BucketWidth(unit="year")) == "1 year"

@@ -15,8 +15,8 @@ from timestore_assets.model.dataset import Dataset, Dedupe
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import ColumnStats, Segment
 from timestore_assets.model.types import parse_type
-from timestore_assets.querying.plan import OPEN_FILES, Plan, narrowed, plan
-from timestore_assets.querying.prune import Operator, Predicate, comparable, may_match
+from timestore_assets.querying.planning.pruning import Operator, Predicate, comparable, may_match
+from timestore_assets.querying.planning.query_plan import OPEN_FILES, Plan, narrowed, plan
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 SCHEMA = Schema(
@@ -126,6 +126,28 @@ def test_steps_follow_time_hold_whole_partitions_and_grow() -> None:
     assert rows == [600_000, 3_600_000, 15_600_000, 4_200_000]
     assert [len(list(found.steps(selective=True)))] == [1]
     assert {one.id for step in steps for one in step.overlapping} == {one.id for one in found.whole.overlapping}
+
+
+def test_a_limit_opens_as_few_partitions_as_have_the_rows_and_grows_when_they_did_not() -> None:
+    found = planned(*(segment(number, day=number // 2, built=True) for number in range(96)))
+    assert [len(step.segments) for step in found.steps(limit=5)] == [2, 8, 32, 54]
+    assert [len(step.segments) for step in found.steps(limit=2001)] == [4, 16, 64, 12]
+    assert len(next(found.steps(limit=0)).segments) == 2
+    latest = next(found.steps(limit=5, descending=True))
+    assert {one.id for one in latest.segments} == {94, 95}
+    assert [len(step.segments) for step in found.steps(limit=5, selective=True)] == [96]
+    large = planned(*(segment(number, day=number, built=True, rows=60_000) for number in range(20)))
+    assert [len(step.segments) for step in large.steps(limit=5, selective=True)] == [2, 8, 10]
+    huge = planned(*(segment(number, day=number, built=True, rows=900_000) for number in range(3)))
+    assert [len(step.segments) for step in huge.steps(limit=1_500_000)] == [1, 2], "a step is no sort of everything"
+
+
+def test_descending_steps_are_the_same_partitions_from_the_latest_on() -> None:
+    found = planned(*(segment(number, day=number // 2, rows=300_000) for number in range(80)))
+    steps = list(found.steps(descending=True))
+    days = [{one.partition_start for one in step.segments} for step in steps]
+    assert all(min(later) > max(earlier) for later, earlier in pairwise(days))
+    assert sorted(one.id for step in steps for one in step.segments) == list(range(80))
 
 
 def test_a_step_attaches_a_bounded_number_of_files() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from timestore_assets.model.errors import UnavailableError
 from timestore_assets.model.segment import Segment
-from timestore_assets.querying import prefetch
-from timestore_assets.querying.plan import Step
-from timestore_assets.querying.prefetch import fetched_ahead
+from timestore_assets.querying.planning.query_plan import Step
+from timestore_assets.querying.reading import stepwise
+from timestore_assets.querying.reading.stepwise import fetched_ahead
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -78,14 +78,14 @@ def test_the_next_steps_are_held_while_one_is_worked_on_and_let_go_after_it() ->
     steps = fetched_ahead(iter(STEPS), fetching.fetch)
     for number, step in enumerate(steps):
         assert step is STEPS[number]
-        ahead = set().union(*IDS[max(number, 1) : number + 1 + prefetch.STEPS_AHEAD])
-        fetching.wait(lambda ahead=ahead: fetching.held == ahead)  # type: ignore[misc]
+        ahead = set().union(*IDS[max(number, 1) : number + 1 + stepwise.STEPS_AHEAD])
+        fetching.wait(lambda ahead=ahead: fetching.held == ahead)  # type: ignore[misc] # mypy types no lambda with a default
     fetching.wait(lambda: not fetching.held)
     assert fetching.ever == set().union(*IDS[1:])
 
 
 def test_what_is_ahead_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "BYTES_AHEAD", 2000)
+    monkeypatch.setattr(stepwise, "BYTES_AHEAD", 2000)
     fetching = Fetching()
     steps = fetched_ahead(iter(STEPS), fetching.fetch)
     next(steps)
@@ -97,7 +97,7 @@ def test_what_is_ahead_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_closing_ends_it_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "_AT_ONCE", 1)
+    monkeypatch.setattr(stepwise, "_AT_ONCE", 1)
     fetching = Fetching()
     fetching.allowed.clear()
     steps = fetched_ahead(iter(STEPS), fetching.fetch)

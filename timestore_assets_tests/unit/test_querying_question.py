@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from timestore_assets.model.aggregate_text import parse_aggregates
 from timestore_assets.model.errors import InputError
-from timestore_assets.querying.question import FILLS, Aggregate, Every, parse_aggregates, parse_every, parse_fill
+from timestore_assets.model.question import FILLS, Aggregate, Every, Months, parse_every, parse_fill
 
 
 @pytest.mark.parametrize(
@@ -23,13 +24,18 @@ from timestore_assets.querying.question import FILLS, Aggregate, Every, parse_ag
         ("month", "month"),
         ("quarter", "quarter"),
         ("year", "year"),
+        ("1y", "year"),
+        ("2Y", Months(number=24)),
+        ("1mo", "month"),
+        ("6mo", Months(number=6)),
+        ("1q", "quarter"),
     ],
 )
 def test_bucket_lengths(text: str, every: Every) -> None:
     assert parse_every(text) == every
 
 
-@pytest.mark.parametrize("text", ["", "h", "0h", "-1h", "1.5h", "1y", "fortnight", "1mo"])
+@pytest.mark.parametrize("text", ["", "h", "0h", "-1h", "1.5h", "0y", "fortnight", "0mo"])
 def test_what_is_no_bucket_length_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is no bucket length; write for instance 15m"):
         parse_every(text)
@@ -52,21 +58,49 @@ def test_aggregates_of_every_form() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("avg(CO2)", Aggregate(fn="avg", column="CO2")),
+        ("MAX( adjusted CO2 ) as top", Aggregate(fn="max", column="adjusted CO2", alias="top")),
+        ("max:adjusted CO2", Aggregate(fn="max", column="adjusted CO2")),
+        ("mean:co2 (ppm) as of now", Aggregate(fn="avg", column="co2 (ppm)", alias="of now")),
+        ("mean(co2 (ppm))", Aggregate(fn="avg", column="co2 (ppm)")),
+        ("std:x", Aggregate(fn="stddev", column="x")),
+        ("count(*)", Aggregate(fn="count")),
+        ("count()", Aggregate(fn="count")),
+        ("count(distinct x)", Aggregate(fn="count_distinct", column="x")),
+        ("p95(temp)", Aggregate(fn="percentile", column="temp", percentile=95)),
+        ("p99_9:temp", Aggregate(fn="percentile", column="temp", percentile=99.9)),
+        ('percentile("a, b", 5)', Aggregate(fn="percentile", column="a, b", percentile=5)),
+        ('first("a ""b"" (c)")', Aggregate(fn="first", column='a "b" (c)')),
+    ],
+)
+def test_aggregates_as_in_sql_and_as_people_call_them(text: str, expected: Aggregate) -> None:
+    assert parse_aggregates(f"{text}, count as n") == (expected, Aggregate(fn="count", alias="n"))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "an aggregate is empty"),
         ("avg:temp,", "an aggregate is empty"),
         (",avg:temp", "an aggregate is empty"),
         ("avg:temp,,count", "an aggregate is empty"),
-        ("avg", "avg needs a column, for instance avg:temp"),
-        ("mean:temp", "there is no aggregate 'mean'; there are avg, min"),
-        ("avg(temp)", "avg takes no argument"),
-        ("percentile:temp", "percentile takes a percentage"),
+        ("avg", r"avg needs a column; write for instance avg:temp or avg\(temp\)"),
+        ("maen:temp", "there is no aggregate 'maen'; did you mean mean?"),
+        ("blub:temp", r"there are avg, min, .*stddev and percentile\(p\)"),
+        ("avg()", r"write one column, for instance avg\(temp\)"),
+        ("avg(a,b)", r'write one column, for instance avg\("a,b"\)'),
+        ("avg(a):b", "in brackets and one behind a colon; write avg:b"),
+        ("percentile:temp", r"percentile takes a percentage; write for instance percentile\(95\):temp"),
+        ("percentile(temp)", r"write for instance percentile\(95\):temp"),
+        ("percentile(95)", r"needs a column; write for instance percentile\(95\):temp"),
         ("percentile(101):temp", "between 0 and 100"),
         ("percentile(x):temp", "between 0 and 100"),
-        ("avg temp", "is no aggregate; write for instance avg:temp"),
+        ("p101:temp", "between 0 and 100"),
+        ("avg temp", r"is no aggregate; write for instance avg:temp, avg\(temp\), .* or max:temp as warmest"),
         ("avg:temp as", "is no aggregate"),
-        ("avg:temp; drop table x", "is no aggregate|needs a column"),
+        ('avg("temp', "is no aggregate"),
     ],
 )
 def test_what_is_no_aggregate_is_refused(text: str, message: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import parse_type
-from timestore_assets.querying.where import Where, parse_where
+from timestore_assets.querying.planning.where import Where, parse_where
 
 TYPES = {
     "ts": "timestamp",

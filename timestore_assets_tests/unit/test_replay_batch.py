@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from timestore_assets.landing.dead_letters import SCHEMA
-from timestore_assets.landing.replay_batch import Again, batch_again, can_be_tried
+from timestore_assets.landing.committing.staged_dead_letters import SCHEMA
+from timestore_assets.landing.dead_letters.replay_batch import Again, batch_again, can_be_tried
 from timestore_assets.model.dataset import CsvDialect, FileSource, KafkaSource, Source
 
 

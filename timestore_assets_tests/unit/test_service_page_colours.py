@@ -10,7 +10,7 @@ import pytest
 
 from timestore_assets.service.page import FOLDER
 
-LIGHT, DARK = (FOLDER / "theme.css").read_text(encoding="utf-8").split("@media (prefers-color-scheme: dark)")
+LIGHT, DARK = (FOLDER / "styles" / "theme.css").read_text(encoding="utf-8").split("@media (prefers-color-scheme: dark)")
 THEMES = {name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", text)) for name, text in (("light", LIGHT), ("dark", DARK))}
 # https://www.inf.ufrgs.br/~oliveira/pubs_files/CVD_Simulation/CVD_Simulation.html (severity 1.0), on linear RGB
 SEEN_BY = {

@@ -11,9 +11,9 @@ import pytest
 from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import Position
-from timestore_assets.sources.files.csv import CsvReader
+from timestore_assets.sources.batches import FileBatch
+from timestore_assets.sources.files.csv.csv_reader import CsvReader
 from timestore_assets.sources.files.input_file import LocalFile
-from timestore_assets.sources.port import FileBatch
 
 SOURCE = FileSource(prefix="p")
 
@@ -26,7 +26,7 @@ def read(
 
 
 def only(path: Path, content: bytes, **options: object) -> FileBatch:
-    (batch,) = read(path, content, **options)  # type: ignore[arg-type]
+    (batch,) = read(path, content, **options)
     assert batch.last
     return batch
 
@@ -71,9 +71,18 @@ def test_header_names_may_be_quoted_and_long(tmp_path: Path) -> None:
     assert batch.lines.to_pylist() == [3]
 
 
+@pytest.mark.parametrize("header", [b",a,b", b'"",a,b', b" ,a,b,"])
+def test_a_first_column_without_a_name_is_an_index(tmp_path: Path, header: bytes) -> None:
+    batch = only(tmp_path, header + b"\n0,1,2\n,3,4\n")
+    assert batch.records.column_names == ["__index_level_0__", "a", "b"]
+    assert rows(batch) == [("0", "1", "2"), (None, "3", "4")]
+
+
 @pytest.mark.parametrize(
     ("header", "code", "words"),
     [
+        (b",a,,c", "empty_column_name", "column 3"),
+        (b",a,__index_level_0__", "duplicate_columns", "'__index_level_0__'"),
         (b"a,b,a", "duplicate_columns", "'a'"),
         (b"time,Temp,temp", "ambiguous_columns", "'Temp', 'temp'"),
         (b"a,,c", "empty_column_name", "column 2"),
@@ -143,9 +152,9 @@ def test_zero_bytes_are_text(tmp_path: Path) -> None:
 )
 def test_dialects(tmp_path: Path, delimiter: str, quote: str, content: bytes, expected: tuple[str, str]) -> None:
     source = FileSource(prefix="p", csv=CsvDialect(delimiter=delimiter, quote=quote))
-    batch = only(tmp_path, content + delimiter.encode() * 2 + b"\n", source=source)
+    batch = only(tmp_path, content + delimiter.encode() * 3 + b"\n", source=source)
     assert rows(batch) == [expected]
-    assert bad(batch) == [("ragged", delimiter.encode() * 2, len(content), 3)]
+    assert bad(batch) == [("ragged", delimiter.encode() * 3, len(content), 3)]
 
 
 def test_one_column_has_no_null_records(tmp_path: Path) -> None:
@@ -180,6 +189,7 @@ def test_strings_of_a_megabyte_in_bounded_memory(tmp_path: Path) -> None:
         file.write("a,b\n")
         for i in range(40):
             file.write(f'{i},"{value}"\n')
+    next(iter(CsvReader(file=LocalFile(path), source=SOURCE, block_bytes=1 << 20).batches()))  # what is imported on first use
     tracemalloc.start()
     before = pa.total_allocated_bytes()
     largest = 0

@@ -17,8 +17,8 @@ import zstandard
 
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.sources.files.compression import DecodedStream
+from timestore_assets.sources.files.format_detection import sniff
 from timestore_assets.sources.files.input_file import LocalFile
-from timestore_assets.sources.files.sniff import sniff
 
 CONTENT = b"".join(b"%d,%d\n" % (i, i * 7919 % 1000) for i in range(50_000))
 
@@ -165,8 +165,6 @@ def test_parquet_is_known_whatever_its_name(tmp_path: Path) -> None:
         ("a.csv", b"a,b\r1,2\r3,4\r", "carriage_returns", "line feeds"),
         ("a.csv", gzip.compress(gzip.compress(b"a\n", mtime=0), mtime=0), "wrong_format", "twice"),
         ("a.parquet", b"a,b\n1,2\n", "not_parquet", "magic"),
-        ("a.json", b'[{"a": 1}]', "json_not_lines", "array"),
-        ("a.json", b'{\n  "a": 1\n}\n', "json_not_lines", "one JSON object a line"),
         ("a.jsonl", b"a,b\n1,2\n", "wrong_format", "no JSON objects"),
         ("a.parquet.gz", gzip.compress(b"PAR1....", mtime=0), "compressed_parquet", "store it as it is"),
     ],

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from timestore_assets.sources.files.discovery import plan
-from timestore_assets.sources.files.listing import ListedFile, Listing
+from timestore_assets.sources.files.file_listing import ListedFile, Listing, plan
 
 
 def listing(**etags: str) -> Listing:

@@ -15,24 +15,29 @@ import zstandard
 
 from timestore_assets.model.dataset import HttpSource
 from timestore_assets.model.errors import BadFileError, InputError
-from timestore_assets.sources.http.body import Body, Limits, TooManyBytesError, TooManyRowsError
-from timestore_assets.sources.http.decompression import decompressed
-from timestore_assets.sources.http.formats import MediaType, Reading, read_body
-from timestore_assets.sources.http.joined import join
-from timestore_assets.sources.records_digest import records_digest
-from timestore_assets_tests.landing_ground import columns, dataset
+from timestore_assets.sources.batches import records_digest
+from timestore_assets.sources.http.body_formats import BodyContext, MediaType, read_body
+from timestore_assets.sources.http.request_body import (
+    BodyLimits,
+    RequestBody,
+    TooManyBytesError,
+    TooManyRowsError,
+    decompressed,
+    join,
+)
+from timestore_assets_tests.support.landing_warehouse import columns, dataset
 
 ARROW: MediaType = "application/vnd.apache.arrow.stream"
 DATASET = dataset(*columns(n="int64?"), partition_by=("station",), sources=(HttpSource(),))
 
 
-def read(data: bytes | str, media_type: MediaType = "application/json", **limits: int) -> Body:
-    chosen = Limits(**{"bytes": 1_000_000, "rows": 10_000, "record_bytes": 1000, **limits})
+def read(data: bytes | str, media_type: MediaType = "application/json", **limits: int) -> RequestBody:
+    chosen = BodyLimits(**{"bytes": 1_000_000, "rows": 10_000, "record_bytes": 1000, **limits})
     text = data.encode() if isinstance(data, str) else data
-    return read_body(text, media_type, Reading(dataset=DATASET, source=HttpSource(), limits=chosen))
+    return read_body(text, media_type, BodyContext(dataset=DATASET, source=HttpSource(), limits=chosen))
 
 
-def values(body: Body) -> list[Any]:
+def values(body: RequestBody) -> list[Any]:
     return body.records.column("value").to_pylist()
 
 
@@ -274,4 +279,4 @@ def test_bodies_are_joined_in_order() -> None:
     assert [one.position for one in batch.bad] == [102]
     texts = [b'{"a": 1}', b'{"a": 2}', b'{"a": 3}', b'{"a": 4}']
     assert [batch.raw(index) for index in range(4)] == texts
-    assert batch.raw.many([3, 0, 2]) == [texts[3], texts[0], texts[2]]  # type: ignore[attr-defined]
+    assert batch.raw.many([3, 0, 2]) == [texts[3], texts[0], texts[2]]  # type: ignore[attr-defined] # those of bodies have it

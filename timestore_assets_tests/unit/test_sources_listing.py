@@ -9,8 +9,8 @@ import pytest
 
 from timestore_assets.model.errors import BadFileError, InputError
 from timestore_assets.sources.files import input_file
-from timestore_assets.sources.files.input_file import LocalFile, etag_of
-from timestore_assets.sources.files.listing import address_of, glob_pattern, list_files
+from timestore_assets.sources.files.file_listing import address_of, glob_pattern, list_files
+from timestore_assets.sources.files.input_file import LocalFile, etag_of, path_at
 
 
 def put(root: Path, *names: str) -> None:
@@ -154,3 +154,21 @@ def test_what_is_no_file_has_no_identity(tmp_path: Path) -> None:
         codes[name] = error.value.code
         assert str(tmp_path.parent) not in error.value.reason
     assert codes == {"missing": "missing", "link": "broken_link", "pipe": "not_a_file", ".": "not_a_file"}
+
+
+def test_a_name_that_is_no_text_is_known_by_its_escapes_and_found_by_them(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv")
+    for name in (b"caf\xe9.csv", b"fold\xffer/b.csv"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"t\n")
+    assert addresses(tmp_path) == ["a.csv", "caf\\xe9.csv", "fold\\xffer/b.csv"]
+    for address in addresses(tmp_path):
+        file = LocalFile(path_at(tmp_path, address), address)
+        assert file.status().size > 0
+        (file.name + file.address).encode()
+
+
+def test_a_name_that_holds_such_an_escape_itself_is_that_file(tmp_path: Path) -> None:
+    put(tmp_path, "caf\\xe9.csv")
+    assert path_at(tmp_path, "caf\\xe9.csv").read_bytes() == b"caf\\xe9.csv"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.sources.objects import stream as object_stream
-from timestore_assets.sources.objects.stream import AHEAD, BLOCK_BYTES, FIRST_BYTES, ObjectStream
+from timestore_assets.sources.objects import object_stream as object_stream
+from timestore_assets.sources.objects.object_stream import AHEAD, BLOCK_BYTES, FIRST_BYTES, ObjectStream
 
 CONTENT = hashlib.shake_256(b"object").digest(3 * BLOCK_BYTES + 12345)
 

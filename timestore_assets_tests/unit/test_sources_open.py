@@ -18,16 +18,16 @@ import pytest
 from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.errors import BadFileError, InputError
 from timestore_assets.model.position import Position
+from timestore_assets.sources.batches import FileBatch
 from timestore_assets.sources.files.input_file import LocalFile, etag_of
-from timestore_assets.sources.files.open import FileReader, open_reader
-from timestore_assets.sources.port import FileBatch
+from timestore_assets.sources.files.open_reader import FileReader, open_reader
 
 SOURCE = FileSource(prefix="p")
 
 
 def opened(path: Path, content: bytes, **options: object) -> FileReader:
     path.write_bytes(content)
-    return open_reader(LocalFile(path), SOURCE, **options)  # type: ignore[arg-type]
+    return open_reader(LocalFile(path), SOURCE, **options)
 
 
 def values(batches: list[FileBatch]) -> list[object]:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from timestore_assets.declaration.from_yaml import parse_declaration
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.declaration import parse_declaration
 from timestore_assets.model.errors import DeclarationError
 from timestore_assets.model.time_path import TimePath, parse_time_path
-from timestore_assets.sources.objects.stretches import stretches
-from timestore_assets_tests.orchestration_ground import DECLARATION
+from timestore_assets.sources.objects.bucket_listing import key_ranges
+from timestore_assets_tests.support.dagster_deployment import DECLARATION
 
 
 def at(text: str) -> datetime:
@@ -102,16 +102,16 @@ def declared(**changes: str) -> Dataset:
 
 def test_the_newest_windows_and_the_older_ones_are_stretches_that_touch() -> None:
     times = parsed("in/{window:%Y/%m/%d}/")
-    newest, older = stretches(declared(late="{allowed: 2d}"), times, at("2024-03-10T12:00"))
+    newest, older = key_ranges(declared(late="{allowed: 2d}"), times, at("2024-03-10T12:00"))
     assert (newest.after, newest.before) == ("2024/03/07/", "2024/03/12/")
     assert (older.after, older.before) == ("2024/01/01/", "2024/03/07/")
 
 
 def test_nothing_before_the_start_or_after_the_end_is_listed() -> None:
     times = parsed("in/{window:%Y/%m/%d}/")
-    (only,) = stretches(declared(), times, at("2024-01-01T12:00"))
+    (only,) = key_ranges(declared(), times, at("2024-01-01T12:00"))
     assert (only.after, only.before) == ("2024/01/01/", "2024/01/03/")
-    (done,) = stretches(declared(end="2024-02-01"), times, at("2024-03-10T12:00"))
+    (done,) = key_ranges(declared(end="2024-02-01"), times, at("2024-03-10T12:00"))
     assert (done.after, done.before) == ("2024/01/01/", "2024/02/01/")
-    (without,) = stretches(declared(), None, at("2024-03-10T12:00"))
+    (without,) = key_ranges(declared(), None, at("2024-03-10T12:00"))
     assert (without.after, without.before) == ("", None)

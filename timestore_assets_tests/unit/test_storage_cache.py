@@ -16,7 +16,7 @@ import pytest
 
 from timestore_assets.model.errors import MissingObjectError, StorageFullError, UnavailableError
 from timestore_assets.storage.cache.read_cache import ReadCache
-from timestore_assets_tests.cache_ground import CountingStore, contents, files_of_readers
+from timestore_assets_tests.support.counting_store import CountingStore, contents, files_of_readers
 
 BLOCK = 4096
 ROOM = 1_000_000
@@ -63,7 +63,7 @@ def test_an_object_has_one_path_while_it_is_in_use(cache: ReadCache) -> None:
         with cache.reading(store, store.wanted()) as [third]:
             assert third == first
         assert first.read_bytes() == b"a" * BLOCK
-        assert first.stat().st_mode & 0o777 == 0o444
+        assert first.stat().st_mode & 0o777 == 0o400
     assert not first.exists()
     assert store.downloads == ["a.duckdb"]
 

@@ -16,7 +16,7 @@ import pytest
 
 from timestore_assets.model.errors import ConflictError, InputError, StorageFullError, UnavailableError
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.port import Upload
+from timestore_assets.storage.object_store import Upload
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_an_object_is_never_overwritten(store: LocalStore) -> None:
 
 def test_an_object_can_not_be_written_to(store: LocalStore) -> None:
     put(store, "a/1")
-    assert stat.S_IMODE(store.local_path("a/1").stat().st_mode) == 0o444
+    assert stat.S_IMODE(store.local_path("a/1").stat().st_mode) == 0o400
 
 
 def test_listing_is_in_order_of_whole_names_with_sizes_and_times(store: LocalStore) -> None:

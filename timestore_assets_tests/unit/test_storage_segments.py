@@ -11,14 +11,14 @@ import pytest
 
 from timestore_assets.model.errors import StorageFullError, UnavailableError
 from timestore_assets.model.segment import ColumnStats
-from timestore_assets.storage.engine import EngineLimits, connect
-from timestore_assets.storage.segments import copy_partitioned, write_duckdb, write_parquet
-from timestore_assets_tests.storage_ground import StorageGround, storage_ground
+from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.segments.writer import write_duckdb, write_parquet
+from timestore_assets_tests.support.segment_store import SegmentStore, segment_store
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[StorageGround]:
-    with storage_ground(tmp_path) as made:
+def store(tmp_path: Path) -> Iterator[SegmentStore]:
+    with segment_store(tmp_path) as made:
         yield made
 
 
@@ -53,51 +53,31 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("format", ["parquet", "duckdb"])
-def test_statistics_are_the_same_for_both_formats(ground: StorageGround, tmp_path: Path, format: str) -> None:
+def test_statistics_are_the_same_for_both_formats(store: SegmentStore, tmp_path: Path, format: str) -> None:
     path = tmp_path / f"x.{format}"
     if format == "parquet":
-        written = write_parquet(ground.con, EVERYTHING, path)
+        written = write_parquet(store.con, EVERYTHING, path)
     else:
-        written = write_duckdb(ground.con, EVERYTHING, path, view="v", visible=["i"])
+        written = write_duckdb(store.con, EVERYTHING, path, view="v", visible=["i"])
     assert dict(written.stats) == EXPECTED
     assert (written.rows, written.bytes) == (2, path.stat().st_size)
 
 
-def test_partitions_get_a_file_each_without_the_partition_column(ground: StorageGround, tmp_path: Path) -> None:
-    query = "SELECT i AS value, date_trunc('day', TIMESTAMP '2024-01-01' + to_hours(i)) AS w FROM range(72) r(i)"
-    files = copy_partitioned(ground.con, query, folder=tmp_path / "out", by=["w"])
-    assert {file.partition["w"]: file.rows for file in files} == {f"2024-01-0{day} 00:00:00": 24 for day in (1, 2, 3)}
-    second = next(file for file in files if file.partition["w"].startswith("2024-01-02"))
-    assert second.stats == {"value": ColumnStats(min=24, max=47)}
-    assert pq.read_schema(second.path).names == ["value"]
-    assert second.bytes == second.path.stat().st_size
+def test_no_rows_make_an_empty_file(store: SegmentStore, tmp_path: Path) -> None:
+    assert write_parquet(store.con, "SELECT 1 AS a WHERE false", tmp_path / "x.parquet").rows == 0
+    assert write_duckdb(store.con, "SELECT 1 AS a WHERE false", tmp_path / "x.duckdb", view="v", visible=["a"]).rows == 0
 
 
-def test_odd_partition_values_come_back_as_they_are(ground: StorageGround, tmp_path: Path) -> None:
-    values = ["a/b", "", "..", "=%é", "__HIVE_DEFAULT_PARTITION__", "'", "~x", "long " * 100, "𝄞" * 40, "~" + "0" * 32, None]
-    ground.con.execute("CREATE TEMP TABLE odd (i INTEGER, k VARCHAR, n INTEGER)")
-    ground.con.executemany("INSERT INTO odd VALUES (?, ?, ?)", [(i, value, i % 2) for i, value in enumerate(values)])
-    files = copy_partitioned(ground.con, "SELECT * FROM odd", folder=tmp_path / "out", by=["n", "k"])
-    found = {(file.partition["k"], file.partition["n"]): file.stats["i"].min for file in files}
-    assert found == {(value, str(i % 2)): i for i, value in enumerate(values)}
-
-
-def test_no_rows_make_no_partitions_and_an_empty_file(ground: StorageGround, tmp_path: Path) -> None:
-    assert copy_partitioned(ground.con, "SELECT 1 AS a, 2 AS k WHERE false", folder=tmp_path / "out", by=["k"]) == []
-    assert write_parquet(ground.con, "SELECT 1 AS a WHERE false", tmp_path / "x.parquet").rows == 0
-    assert write_duckdb(ground.con, "SELECT 1 AS a WHERE false", tmp_path / "x.duckdb", view="v", visible=["a"]).rows == 0
-
-
-def test_rows_keep_the_order_of_the_query(ground: StorageGround, tmp_path: Path) -> None:
+def test_rows_keep_the_order_of_the_query(store: SegmentStore, tmp_path: Path) -> None:
     query = "SELECT hash(i) AS h FROM range(300000) r(i) ORDER BY h"
-    write_parquet(ground.con, query, tmp_path / "x.parquet")
+    write_parquet(store.con, query, tmp_path / "x.parquet")
     values = pq.read_table(tmp_path / "x.parquet").column("h").to_numpy()
     assert (values[1:] >= values[:-1]).all()
 
 
-def test_a_duckdb_segment_opens_by_the_name_of_its_dataset(ground: StorageGround, tmp_path: Path) -> None:
+def test_a_duckdb_segment_opens_by_the_name_of_its_dataset(store: SegmentStore, tmp_path: Path) -> None:
     path = tmp_path / "x.duckdb"
-    write_duckdb(ground.con, "SELECT 1 AS a, 'b' AS \"b c\", 3 AS __source", path, view="my data", visible=["a", "b c"])
+    write_duckdb(store.con, "SELECT 1 AS a, 'b' AS \"b c\", 3 AS __source", path, view="my data", visible=["a", "b c"])
     assert [found.name for found in tmp_path.iterdir() if found.name.startswith("x")] == ["x.duckdb"]
     with duckdb.connect(path, read_only=True) as con:
         assert con.execute('FROM "my data"').fetchall() == [(1, "b")]
@@ -106,23 +86,23 @@ def test_a_duckdb_segment_opens_by_the_name_of_its_dataset(ground: StorageGround
         )
 
 
-def test_small_duckdb_segments_are_small(ground: StorageGround, tmp_path: Path) -> None:
+def test_small_duckdb_segments_are_small(store: SegmentStore, tmp_path: Path) -> None:
     sizes = []
     for rows in (24, 10_000):
         query = f"SELECT i AS a, i * 1.5 AS b, 'x' || (i % 7) AS c, 1 AS __source FROM range({rows}) r(i)"
-        sizes.append(write_duckdb(ground.con, query, tmp_path / f"{rows}.duckdb", view="v", visible=["a", "b"]).bytes)
+        sizes.append(write_duckdb(store.con, query, tmp_path / f"{rows}.duckdb", view="v", visible=["a", "b"]).bytes)
     assert sizes[0] < 100_000
     assert sizes[1] < 500_000
 
 
-def test_a_dataset_named_like_the_table_needs_no_view(ground: StorageGround, tmp_path: Path) -> None:
-    assert write_duckdb(ground.con, "SELECT 1 AS a", tmp_path / "x.duckdb", view="Segment", visible=["a"]).rows == 1
+def test_a_dataset_named_like_the_table_needs_no_view(store: SegmentStore, tmp_path: Path) -> None:
+    assert write_duckdb(store.con, "SELECT 1 AS a", tmp_path / "x.duckdb", view="Segment", visible=["a"]).rows == 1
 
 
-def test_a_failing_write_leaves_nothing_attached(ground: StorageGround, tmp_path: Path) -> None:
+def test_a_failing_write_leaves_nothing_attached(store: SegmentStore, tmp_path: Path) -> None:
     with pytest.raises(duckdb.ConversionException):
-        write_duckdb(ground.con, "SELECT 'x'::INTEGER AS a", tmp_path / "x.duckdb", view="v", visible=["a"])
-    attached = ground.con.execute("SELECT count(*) FROM duckdb_databases() WHERE NOT internal").fetchone()
+        write_duckdb(store.con, "SELECT 'x'::INTEGER AS a", tmp_path / "x.duckdb", view="v", visible=["a"])
+    attached = store.con.execute("SELECT count(*) FROM duckdb_databases() WHERE NOT internal").fetchone()
     assert attached == (1,)
 
 
@@ -136,7 +116,7 @@ def test_a_full_disk_is_told_from_other_failures(tmp_path: Path) -> None:
     assert str(tmp_path) in str(caught.value) or "TIMESTORE_MEMORY" in str(caught.value)
 
 
-def test_connections_are_in_utc_and_install_nothing(ground: StorageGround) -> None:
+def test_connections_are_in_utc_and_install_nothing(store: SegmentStore) -> None:
     settings = ("TimeZone", "autoinstall_known_extensions", "autoload_known_extensions")
-    values = [ground.con.execute(f"SELECT current_setting('{name}')").fetchone() for name in settings]
+    values = [store.con.execute(f"SELECT current_setting('{name}')").fetchone() for name in settings]
     assert values == [("UTC",), (False,), (False,)]

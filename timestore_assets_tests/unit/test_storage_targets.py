@@ -12,12 +12,10 @@ from timestore_assets.model.errors import InputError
 from timestore_assets.model.target import StorageTarget
 from timestore_assets.settings import Settings
 from timestore_assets.storage.local import LocalStore
-from timestore_assets.storage.opening import open_storage
-from timestore_assets.storage.remote.azure_account import azure_config
 from timestore_assets.storage.remote.buckets import open_bucket
-from timestore_assets.storage.remote.connecting import connected
-from timestore_assets.storage.remote.credentials import s3_credentials
+from timestore_assets.storage.remote.connection import azure_config, connected, s3_credentials
 from timestore_assets.storage.target_settings import configured_targets, place_of
+from timestore_assets.storage.targets import open_storage
 
 S3 = {"driver": "s3", "bucket": "cold"}
 KEY = "AKIAIOSFODNN7EXAMPLE"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from timestore_assets.landing.backpressure import Backlog, Mark, Marks, judge
+from timestore_assets.landing.topics.backpressure import Backlog, Threshold, Thresholds, should_pause
 
-MARKS = Marks(
-    deltas=Mark(high=100, low=40), bytes=Mark(high=1_000_000_000, low=500_000_000), builds=Mark(high=20, low=10),
-    commit_ms=Mark(high=5000, low=0),
+MARKS = Thresholds(
+    deltas=Threshold(high=100, low=40), bytes=Threshold(high=1_000_000_000, low=500_000_000), builds=Threshold(high=20, low=10),
+    commit_ms=Threshold(high=5000, low=0),
 )  # fmt: skip
 
 
@@ -34,11 +34,11 @@ MARKS = Marks(
     ],
 )
 def test_marks(backlog: dict[str, Any], paused: bool, waits: bool) -> None:
-    assert bool(judge(Backlog(**backlog), MARKS, paused=paused)) is waits
+    assert bool(should_pause(Backlog(**backlog), MARKS, paused=paused)) is waits
 
 
 def test_the_reason_says_what_waits_and_when_it_goes_on() -> None:
-    reason = judge(Backlog(deltas=1200, bytes=2_500_000_000), MARKS, paused=False)
+    reason = should_pause(Backlog(deltas=1200, bytes=2_500_000_000), MARKS, paused=False)
     assert reason == "1,200 unbuilt deltas and 2,500 MB unbuilt; it goes on below 40 deltas and 500 MB"
-    slow = judge(Backlog(commit_ms=7300), MARKS, paused=False)
+    slow = should_pause(Backlog(commit_ms=7300), MARKS, paused=False)
     assert slow == "the last commit took 7.3 s; it is tried again after a pause"

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from timestore_assets.landing.lateness import closed_before, refuse_late
-from timestore_assets.landing.sieve import Sieve
-from timestore_assets.landing.watermark import QuietClocks, newest_times
+from timestore_assets.decoding.rejections import RowMask
+from timestore_assets.landing.preparing.row_checks import closed_before, refuse_late
+from timestore_assets.landing.topics.idle_timers import IdleTimers
+from timestore_assets.landing.topics.topic_batch import newest_times
 from timestore_assets.model.dataset import Late
 from timestore_assets.model.window import Window
-from timestore_assets_tests.landing_ground import dataset
+from timestore_assets_tests.support.landing_warehouse import dataset
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -42,7 +43,7 @@ def test_times_from_the_future_do_not_count() -> None:
 
 def test_quiet_time_runs_only_at_the_end() -> None:
     clock = Clock()
-    clocks: QuietClocks[str] = QuietClocks(clock)
+    clocks: IdleTimers[str] = IdleTimers(clock)
     clocks.add("a", timedelta(0))
     clock.now = 5
     assert clocks.quiet() == {"a": timedelta(0)}
@@ -55,7 +56,7 @@ def test_quiet_time_runs_only_at_the_end() -> None:
 
 def test_a_record_sets_the_clock_back() -> None:
     clock = Clock()
-    clocks: QuietClocks[str] = QuietClocks(clock)
+    clocks: IdleTimers[str] = IdleTimers(clock)
     clocks.add("a", 30 * SECOND)
     clocks.moved([], ["a"])
     clock.now = 2
@@ -69,7 +70,7 @@ def test_a_record_sets_the_clock_back() -> None:
 
 def test_what_has_more_to_read_is_not_quiet() -> None:
     clock = Clock()
-    clocks: QuietClocks[str] = QuietClocks(clock)
+    clocks: IdleTimers[str] = IdleTimers(clock)
     clocks.add("a", 30 * SECOND)
     clocks.add("b", 30 * SECOND)
     clocks.behind(["a", "unknown"])
@@ -90,9 +91,9 @@ def test_late_rows_are_refused_once() -> None:
     table = pa.table({"ts": times(-13, -12, 5)})
     before = datetime(2013, 1, 1, tzinfo=UTC)
     for policy, refused in (("drop", [0]), ("hold", [0]), ("correct", [])):
-        sieve = Sieve(3)
-        refuse_late(table, dataset(late=Late(policy=policy)), sieve, before=before)  # type: ignore[arg-type]
-        assert sieve.refused().column("row").to_pylist() == refused
-    sieve = Sieve(3)
-    refuse_late(table, dataset(late=Late(policy="drop")), sieve, before=None)
-    assert sieve.all_good
+        row_mask = RowMask(3)
+        refuse_late(table, dataset(late=Late(policy=policy)), row_mask, before=before)
+        assert row_mask.refused().column("row").to_pylist() == refused
+    row_mask = RowMask(3)
+    refuse_late(table, dataset(late=Late(policy="drop")), row_mask, before=None)
+    assert row_mask.all_good

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from timestore_assets.catalog.tables import metadata
+from timestore_assets.catalog import tables  # noqa: F401 - they are in the metadata by being imported
+from timestore_assets.catalog.table_columns import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=connection.dialect.name == "sqlite")

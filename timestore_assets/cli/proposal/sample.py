@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from timestore_assets.cli.proposal.guess import Guess
-from timestore_assets.model.dataset import CsvDialect, FileSource
+from timestore_assets.cli.proposal.column_guesses import Guess, guess_text_columns
+from timestore_assets.cli.proposal.dialect import FoundMarks, find_marks
+from timestore_assets.cli.proposal.file_shape import shape_of
+from timestore_assets.cli.proposal.parquet_footer import footer_of
+from timestore_assets.cli.proposal.time_forms import texts_of
+from timestore_assets.model.dataset import CsvDialect, FileFormat, FileSource
 from timestore_assets.model.errors import BadFileError, InputError
 from timestore_assets.model.position import START
+from timestore_assets.model.types import STRING
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from timestore_assets.sources.port import FileBatch
+    from timestore_assets.sources.batches import BadRecord, FileBatch
 
 SAMPLE_ROWS = 500_000
 SAMPLE_BYTES = 64_000_000
 DOCUMENTS = 50_000
 """JSON documents are looked at one by one, in Python."""
-DELIMITERS = ",;\t|"
 TABLE = "sample"
+_DISTINCT = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What was looked at.
-
-    `guesses`: the columns. `rows`: records looked at; `complete`: they are all there are; `estimated_rows`: of the whole file.
-    `refused`: records that the reader refused. `naive`: whether times could come without a zone.
-    The records themselves are the view `sample` of the connection they were read into (JSON: scalar members as text).
-    """
+    """What was looked at."""
 
     path: Path
     format: str
-    delimiter: str
+    dialect: CsvDialect
+    """How a text file is written, with `marks` and, by column, `units`."""
+    marks: FoundMarks
+    units: Mapping[str, str]
+    path_columns: Mapping[str, str | None]
+    """Those that only the folders of the path give."""
+    record_path: tuple[str, ...]
+    """Members that lead to the records of a JSON document."""
+    other_paths: tuple[tuple[str, ...], ...]
+    """Those that lead to other arrays of objects."""
+    texts: Mapping[str, str]
+    """SQL of each column's text over the view `sample` of the connection that holds the records (JSON: scalar members)."""
     guesses: tuple[Guess, ...]
+    """The columns."""
     rows: int
+    """Records looked at."""
     estimated_rows: int
+    """Of the whole file."""
+    counted: bool
+    """That is their number."""
+    ranges: Mapping[str, tuple[datetime, datetime]]
+    """Smallest and largest time of the whole file, of columns that it says them of."""
     complete: bool
+    """They are all there are."""
     refused: int
+    """Records that the reader refused, for the reason `refusal` as an example."""
+    refusal: str = ""
 
 
 def take(path: Path, con: duckdb.DuckDBPyConnection) -> Sample:
@@ -53,31 +75,55 @@ def take(path: Path, con: duckdb.DuckDBPyConnection) -> Sample:
         InputError: it is missing, a folder, unreadable, empty, or no table of records.
     """
     from timestore_assets.sources.files.input_file import LocalFile
-    from timestore_assets.sources.files.open import open_reader
+    from timestore_assets.sources.files.open_reader import open_reader
 
     check_readable(path)
-    delimiter = sniff_delimiter(path)
-    source = FileSource(prefix="", csv=CsvDialect(delimiter=delimiter))
-    reader = open_reader(LocalFile(path), source, format="auto", memory_bytes=SAMPLE_BYTES, chunk_rows=SAMPLE_ROWS)
+    file = LocalFile(path)
+    shape = shape_of(file)
+    source = FileSource(prefix="", csv=shape.found.csv, path=shape.path)
+    wanted: FileFormat = "json" if shape.path else "auto"
+    reader = open_reader(file, source, format=wanted, memory_bytes=SAMPLE_BYTES, chunk_rows=SAMPLE_ROWS)
     batches, complete = _first_batches(reader.batches(START))
     table = _table(batches)
     complete = complete and (batches[0].encoding != "json" or table.num_rows <= DOCUMENTS)
-    refused = sum(len(batch.bad) for batch in batches)
+    bad = [record for batch in batches for record in batch.bad]
     if table.num_rows == 0:
-        raise InputError(_nothing_in(path, refused))
-    guesses = _guesses(con, batches, table)
-    rows = table.num_rows + refused
+        raise InputError(_nothing_in(path, bad))
+    columns = {name: value for name, value in _path_columns(path).items() if name not in table.column_names}
+    guesses, texts, marks = _guesses(con, batches, table, columns)
+    rows = table.num_rows + len(bad)
     share = min(1.0, reader.bytes_read / max(path.stat().st_size, 1))
+    footer = footer_of(path) if reader.format == "parquet" and not complete else None
     return Sample(
         path=path,
         format=reader.format,
-        delimiter=delimiter,
+        dialect=shape.found.csv,
+        marks=marks,
+        units=shape.found.units,
+        path_columns=columns,
+        record_path=shape.path,
+        other_paths=shape.other_paths,
+        texts=texts,
         guesses=tuple(guesses),
         rows=rows,
-        estimated_rows=rows if complete or share <= 0 else round(rows / share),
+        estimated_rows=footer.rows if footer else rows if complete or share <= 0 else round(rows / share),
+        counted=complete or footer is not None,
+        ranges=footer.ranges if footer else {},
         complete=complete,
-        refused=refused,
+        refused=len(bad),
+        refusal=f"line {bad[0].line:,}: {bad[0].reason}" if bad else "",
     )
+
+
+def _path_columns(path: Path) -> dict[str, str | None]:
+    """What folders such as `region=eu/` say, the nearest ones: those further up may have been there before the data."""
+    from timestore_assets.sources.files.path_columns import path_values
+
+    parts = path.absolute().parts
+    first = len(parts) - 1
+    while first > 0 and "=" in parts[first - 1]:
+        first -= 1
+    return dict(path_values("/".join(parts[first:])))
 
 
 def check_readable(path: Path) -> None:
@@ -91,19 +137,6 @@ def check_readable(path: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"{path} can't be opened: {error.strerror}") from None
-
-
-def sniff_delimiter(path: Path) -> str:
-    """The separator that occurs most in the first line outside quotes; a comma when none does."""
-    from timestore_assets.sources.files.compression import DecodedStream
-    from timestore_assets.sources.files.input_file import LocalFile
-
-    with DecodedStream(LocalFile(path)) as stream:
-        buffer = bytearray(1 << 16)
-        head = bytes(buffer[: stream.fill(memoryview(buffer))])
-    line = head.split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    unquoted = "".join(line.split('"')[::2])
-    return max(DELIMITERS, key=unquoted.count) if any(char in unquoted for char in DELIMITERS) else ","
 
 
 def _first_batches(batches: Iterator[FileBatch]) -> tuple[list[FileBatch], bool]:
@@ -124,21 +157,50 @@ def _table(batches: list[FileBatch]) -> pa.Table:
     return pa.concat_tables([batch.records for batch in batches], promote_options="default")
 
 
-def _guesses(con: duckdb.DuckDBPyConnection, batches: list[FileBatch], table: pa.Table) -> list[Guess]:
-    """Guesses for all columns; leaves the records behind as the view `sample`."""
-    from timestore_assets.cli.proposal.arrow_columns import guess_arrow_columns
-    from timestore_assets.cli.proposal.documents import guess_members, scalar_table
-    from timestore_assets.cli.proposal.text_columns import guess_text_columns
+def _guesses(
+    con: duckdb.DuckDBPyConnection, batches: list[FileBatch], table: pa.Table, path_columns: Mapping[str, str | None]
+) -> tuple[list[Guess], dict[str, str], FoundMarks]:
+    """Guesses for all columns, SQL of their texts, and the marks of numbers; leaves the records as the view `sample`."""
+    from timestore_assets.cli.proposal.typed_columns import guess_members, scalar_table
 
-    if batches[0].encoding == "json":
+    encoding = batches[0].encoding
+    if encoding == "json":
         documents = _documents(table)
         guesses = guess_members(documents)
-        con.register(TABLE, scalar_table(documents, (guess.name for guess in guesses)))
-        return _with_times(con, guesses)
+        table = scalar_table(documents, (guess.name for guess in guesses))
+    elif encoding == "text":
+        guesses = [Guess(name=name, type=STRING) for name in table.column_names]
+    else:
+        from timestore_assets.cli.proposal.typed_columns import guess_arrow_columns, lookable
+
+        guesses = guess_arrow_columns(table)
+        table = lookable(table)
+    for name, value in path_columns.items():
+        table = table.append_column(name, [[value] * table.num_rows])
+        guesses.append(Guess(name=name, type=STRING, note="in the path alone"))
     con.register(TABLE, table)
-    if batches[0].encoding == "text":
-        return guess_text_columns(con, TABLE, table.column_names)
-    return _with_times(con, guess_arrow_columns(table))
+    texts = texts_of((field.name, _is_text(field)) for field in table.schema)
+    names = [guess.name for guess in guesses if guess.kind == "string" and guess.name in texts]
+    marks = find_marks({name: _distinct(con, texts[name]) for name in names})
+    found = {guess.name: guess for guess in guess_text_columns(con, TABLE, names, marks.marks)}
+    whole = set(names if encoding == "text" else path_columns)
+    kept = {name: guess for name, guess in found.items() if name in whole or _is_time(guess) or name in marks.columns}
+    return [replace(kept.get(guess.name, guess), note=guess.note) for guess in guesses], texts, marks
+
+
+def _is_text(field: pa.Field[Any]) -> bool:
+    import pyarrow.types as pt
+
+    return bool(pt.is_string(field.type) or pt.is_large_string(field.type))
+
+
+def _is_time(guess: Guess) -> bool:
+    return guess.kind in ("timestamp", "date") and not guess.tokens
+
+
+def _distinct(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    query = f"SELECT DISTINCT {text} AS t FROM {TABLE} WHERE {text} IS NOT NULL LIMIT {_DISTINCT}"
+    return [value for (value,) in con.execute(query).fetchall()]
 
 
 def _documents(table: pa.Table) -> list[dict[str, object]]:
@@ -155,17 +217,8 @@ def _documents(table: pa.Table) -> list[dict[str, object]]:
     return documents
 
 
-def _with_times(con: duckdb.DuckDBPyConnection, guesses: list[Guess]) -> list[Guess]:
-    """The same guesses, with times and dates recognised in columns of text."""
-    from timestore_assets.cli.proposal.text_columns import guess_text_columns
-
-    strings = [guess.name for guess in guesses if guess.kind == "string"]
-    found = {guess.name: guess for guess in guess_text_columns(con, TABLE, strings)}
-    times = {name: guess for name, guess in found.items() if guess.kind in ("timestamp", "date") and not guess.tokens}
-    return [times.get(guess.name, guess) for guess in guesses]
-
-
-def _nothing_in(path: Path, refused: int) -> str:
-    if refused:
-        return f"{path.name} holds no readable record: all {refused} looked at are malformed"
+def _nothing_in(path: Path, bad: Sequence[BadRecord]) -> str:
+    if bad:
+        first = f"; line {bad[0].line:,}, for instance: {bad[0].reason}"
+        return f"{path.name} holds no readable record: all {len(bad)} looked at are malformed{first}"
     return f"{path.name} has column names but no record; give a file with some"

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from timestore_assets.cli.proposal.guess import Guess
+from timestore_assets.cli.proposal.column_guesses import Guess
+from timestore_assets.cli.proposal.time_forms import TimeGuess
 from timestore_assets.model.errors import InputError
 
 _LIKELY = (
@@ -26,6 +27,18 @@ _FOREIGN = (
 )
 
 
+def ranked(times: Sequence[TimeGuess], guesses: Sequence[Guess]) -> list[TimeGuess]:
+    """Times as they could be declared, the likeliest first: one made of a date and a clock before the date alone."""
+    order = {guess.name: i for i, guess in enumerate(guesses)}
+
+    def score(time: TimeGuess) -> int:
+        names = [time.name, *time.columns] if time.columns else [time.name]
+        found = max(_score_of(name, clock=time.clock, missing=time.missing) for name in names)
+        return found - (0 if time.is_usual else 45 if time.unit else 5)
+
+    return sorted(times, key=lambda time: (-score(time), order.get(time.columns[0] if time.columns else time.name, 0)))
+
+
 def candidates(guesses: Sequence[Guess]) -> list[Guess]:
     """Columns of times or dates, the likeliest first."""
     times = [guess for guess in guesses if guess.type is not None and guess.type.kind in ("timestamp", "date")]
@@ -35,9 +48,13 @@ def candidates(guesses: Sequence[Guess]) -> list[Guess]:
 
 def _score(guess: Guess) -> int:
     assert guess.type is not None  # noqa: S101 - candidates have a type
-    name = guess.name.lower()
-    score = 40 if guess.type.kind == "timestamp" else 0
-    score -= 60 if guess.missing or guess.tokens else 0
+    return _score_of(guess.name, clock=guess.type.kind == "timestamp", missing=bool(guess.missing or guess.tokens))
+
+
+def _score_of(name: str, *, clock: bool, missing: bool) -> int:
+    name = name.lower()
+    score = 40 if clock else 0
+    score -= 60 if missing else 0
     score += 30 - _LIKELY.index(name) if name in _LIKELY else 10 if _SUGGESTIVE.search(name) else 0
     return score - (25 if _BOOKKEEPING.search(name) else 0)
 

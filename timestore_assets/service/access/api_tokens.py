@@ -1,7 +1,9 @@
-"""Callers that show an API token."""
+"""Callers that show an API token: how its secret looks, and the digest that alone is kept of it."""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +12,22 @@ from starlette.concurrency import run_in_threadpool
 
 from timestore_assets.catalog.service_records import Token
 from timestore_assets.catalog.tokens import Tokens
-from timestore_assets.service.access.token_secret import digest_of
+
+PREFIX = "tst_"
+"""What a secret begins with, so that it is told from a JSON Web Token, and found by scanners where it should not be."""
+
+_RANDOM_BYTES = 32
+
+
+def new_secret() -> str:
+    """A secret of 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def digest_of(secret: str) -> str:
+    """SHA-256 in hex. No salt and no slow hash: nobody guesses 256 random bits, and a request must find its token by it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
 
 CACHE_SECONDS = 1.0
 """How long a token that was found is believed without asking the catalog: a revocation takes effect this much later."""

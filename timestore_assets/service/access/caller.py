@@ -18,9 +18,10 @@ class Scopes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who asks. `name`: as the audit log shows it. A dataset's own scopes stand in for the general ones, any is enough."""
+    """Who asks. A dataset's own scopes stand in for the general ones; any is enough."""
 
     name: str
+    """As the audit log shows it."""
     scopes: frozenset[str]
     known: Scopes
 

@@ -6,12 +6,11 @@ from fastapi import Request
 
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.service.access import proxies
-from timestore_assets.service.access.api_tokens import ApiTokens
+from timestore_assets.service.access.api_tokens import PREFIX, ApiTokens
 from timestore_assets.service.access.caller import Caller, Scopes
-from timestore_assets.service.access.local import refuse_other_sites
-from timestore_assets.service.access.token_secret import PREFIX
-from timestore_assets.service.access.web_keys import WebKeys
-from timestore_assets.service.access.web_tokens import WebTokens
+from timestore_assets.service.access.local_callers import Peers, SocketOwners, refuse_other_sites
+from timestore_assets.service.access.proxies import refuse_forwarded
+from timestore_assets.service.access.web_tokens import WebKeys, WebTokens
 from timestore_assets.service.problems import ForbiddenError, UnauthorizedError
 from timestore_assets.settings import Settings
 
@@ -23,9 +22,11 @@ class AccessControl:
     """Closed once a token was made, or a JWKS address or trusted proxies are set: then nobody is let in without credentials.
 
     An `Authorization` header decides alone. A bad one is not rescued by a proxy's headers or by coming from this machine.
+    `peers`: who holds the other ends of connections.
     """
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        self.peers: Peers = SocketOwners()
         self.scopes = Scopes(read=settings.require_scope, write=settings.require_write_scope, admin=settings.admin_scope)
         self._tokens = ApiTokens(tokens)
         self._trusted = proxies.networks(settings.trusted_proxies)
@@ -40,7 +41,8 @@ class AccessControl:
 
         Raises:
             UnauthorizedError: no credentials, or bad ones; it doesn't say what was wrong with them.
-            ForbiddenError: there are no tokens yet, and the request is not from this machine or from a page of another site.
+            ForbiddenError: there are no tokens yet, and the request is not from this machine and user, was passed on by a proxy,
+                or is from a page of another site.
             UnavailableError: the catalog, or the keys that a JSON Web Token is checked with, can't be reached.
         """
         given = request.headers.getlist("authorization")
@@ -55,8 +57,18 @@ class AccessControl:
             raise ForbiddenError(
                 "there are no tokens yet, so only this machine is answered; `timestore tokens create` makes the first"
             )
-        refuse_other_sites(request.headers)
+        await self._refuse_others_here(request)
         return self._caller("local", frozenset({self.scopes.admin}))
+
+    async def _refuse_others_here(self, request: Request) -> None:
+        """ForbiddenError for what comes from this machine, but not from the user whom the service belongs to."""
+        refuse_forwarded(request.scope, request.headers)
+        refuse_other_sites(request.headers)
+        if not await self.peers.are_own(request.scope):
+            raise ForbiddenError(
+                "there are no tokens yet, so only the user who runs this service is answered; that user makes the first with "
+                "`timestore tokens create`"
+            )
 
     async def _by_authorization(self, given: list[str]) -> Caller:
         scheme, _, credentials = given[0].partition(" ")

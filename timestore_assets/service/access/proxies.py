@@ -1,13 +1,52 @@
-"""Callers that a trusted proxy names in `x-iam-user` and `x-iam-scopes`."""
+"""Callers that a trusted proxy names in `x-iam-user` and `x-iam-scopes`.
+
+What some other proxy passed on is told by its signs, since its connection then says nothing about who asks.
+"""
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from starlette.datastructures import Headers
 
 from timestore_assets.model.errors import InputError
+from timestore_assets.service.problems import ForbiddenError
+
+_NAMES = frozenset({
+    "forwarded", "via", "cdn-loop", "client-ip", "true-client-ip", "front-end-https", "max-forwards", "proxy-connection",
+    "remote-addr", "remote-user", "remote-groups", "remote-email", "remote-name", "ssl-client-cert", "surrogate-capability",
+    "x-client-ip", "x-cluster-client-ip", "x-real-ip", "x-real-port", "x-real-proto", "x-remote-addr", "x-remote-ip",
+    "x-remote-user", "x-scheme", "x-ssl", "x-ssl-client-cert", "x-proxyuser-ip", "x-forwarder-for", "x-host", "x-user-ip",
+    "x-url-scheme", "x-rewrite-url", "x-webauth-user", "x-goog-authenticated-user-email", "x-ms-client-principal",
+})  # fmt: skip
+_BEGINNINGS = (
+    "x-forwarded", "x-original-", "x-iam-", "x-auth-request-", "x-authentik-", "x-amzn-", "x-amz-cf-", "x-appengine-", "x-arr-",
+    "x-azure-", "x-envoy-", "x-nginx-", "x-pomerium-", "x-proxy-", "x-ssl-client-", "x-traefik-", "x-varnish", "x-vercel-",
+    "cf-", "fastly-", "fly-", "tailscale-",
+)  # fmt: skip
+
+
+def refuse_forwarded(scope: Any, headers: Headers) -> None:
+    """Refuse what a proxy on this machine passes on, as long as nothing but the connection says who asks.
+
+    Its headers give it away; one that sets none (nginx as it comes out of its package) speaks HTTP/1.0, which no client of today
+    does.
+
+    Raises:
+        ForbiddenError: in words that say what to do.
+    """
+    if scope.get("http_version") in ("0.9", "1.0") or any(_is_sign(name) for name in headers):
+        raise ForbiddenError(
+            "a proxy passed this on, so nothing says who asks; make a token (`timestore tokens create`), or set "
+            "TIMESTORE_TRUSTED_PROXIES if the proxy names its users"
+        )
+
+
+def _is_sign(name: str) -> bool:
+    return name in _NAMES or name.startswith(_BEGINNINGS)
+
 
 USER_HEADER = "x-iam-user"
 SCOPES_HEADER = "x-iam-scopes"

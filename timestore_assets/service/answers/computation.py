@@ -1,34 +1,45 @@
-"""An answer that is computed for one client: asked, given a format piece by piece, stopped when nobody waits for it."""
+"""An answer that is computed for one client: asked, given a format piece by piece, and streamed to it in threads, at its pace.
+
+It is stopped when nobody waits for it.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
 
+import anyio
+import duckdb
 import pyarrow as pa
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from timestore_assets.querying import render
+from timestore_assets.model.errors import InputError, TimestoreError
 from timestore_assets.querying.answer import Answer
-from timestore_assets.querying.clock import Clock, Stopper
-from timestore_assets.service.answers.facts import Facts, as_headers
-from timestore_assets.service.answers.formats import Format
+from timestore_assets.querying.rendering import render
+from timestore_assets.querying.time_limit import Cancellable, TimeLimit
+from timestore_assets.service.answers.answer_facts import AnswerFacts, as_headers
+from timestore_assets.service.answers.answer_formats import Format, Formulas
+from timestore_assets.service.answers.query_gate import QueryGate, while_connected
 
-Interruptible = TypeVar("Interruptible", bound=Answer | Stopper)
+Interruptible = TypeVar("Interruptible", bound=Answer | Cancellable)
 
 
 class Interruption:
     """Stops whatever is computed for a client, from another thread. `seconds`: that all of it may take."""
 
     def __init__(self, seconds: float) -> None:
-        self._computing: Answer | Stopper | None = None
+        self._computing: Answer | Cancellable | None = None
         self._fired = False
         self._lock = threading.Lock()
-        self.clock = Clock(self.fire, seconds)
+        self.clock = TimeLimit(self.fire, seconds)
 
     def watch(self, computing: Interruptible) -> Interruptible:
         """From now on this is what is stopped."""
@@ -48,13 +59,16 @@ class Interruption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
-    """An answer under way. `batches`: its rows. `close`: lets go of what holds it. `more`: what is known only about a page."""
+    """An answer under way."""
 
-    facts: Facts
+    facts: AnswerFacts
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+    """Its rows."""
     close: Callable[[], None]
+    """Lets go of what holds it."""
     more: Mapping[str, Any] = field(default_factory=dict)
+    """What is known only about a page."""
 
 
 class Computation:
@@ -66,14 +80,16 @@ class Computation:
         form: Format,
         *,
         seconds: float,
-        done: Callable[[float, int], None],
+        done: Callable[..., None],
+        formulas: Formulas = "keep",
     ) -> None:
-        """`done`: told at the end how many seconds it took and how many rows there were."""
-        self.form = form
+        """`done`: told at the end how many `seconds` it took and how many `rows` there were."""
+        self.form, self._formulas = form, formulas
         self.interruption = Interruption(seconds)
         self._ask, self._done = ask, done
         self._answered: Answered | None = None
         self._pieces: Iterator[bytes] = iter(())
+        self._ahead: deque[bytes] = deque()
         self._rows, self._began = 0, time.monotonic()
 
     def start(self) -> dict[str, str]:
@@ -81,15 +97,29 @@ class Computation:
         answered = self._answered = self._ask(self.interruption)
         batches = self._timed(answered.batches)
         first = next(batches, None)
-        self._pieces = self._rendered(answered, chain(() if first is None else (first,), batches))
+        self._pieces = self.rendered(answered, chain(() if first is None else (first,), batches))
+        # what stands before the rows, and the first of them: a type or value that can't be written shows here too
+        pieces = 2 if self.form in (Format.JSON, Format.CSV) else 1
+        self._ahead = deque(piece for _ in range(pieces) if (piece := self._next_piece()) is not None)
         headers = {"Content-Type": self.form.content_type, "Vary": "Accept", "Cache-Control": "no-store"}
         if self.form is not Format.JSON:
             headers |= answered.facts.headers() | as_headers(answered.more)
         return headers
 
     def next_piece(self) -> bytes | None:
-        """The next bytes, None after the last."""
-        return next((piece for piece in self._pieces if piece), None)
+        """The next bytes, None after the last.
+
+        Raises:
+            InputError: a value has no form in this format.
+        """
+        return self._ahead.popleft() if self._ahead else self._next_piece()
+
+    def _next_piece(self) -> bytes | None:
+        try:
+            return next((piece for piece in self._pieces if piece), None)
+        except (duckdb.Error, pa.ArrowException, OverflowError, UnicodeError) as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise InputError(f"a value can't be written as {self.form.value}: {reason}; cast its column to VARCHAR") from error
 
     def close(self) -> None:
         """Let go of everything, whether or not it was read to its end; closing twice is fine."""
@@ -98,7 +128,7 @@ class Computation:
         answered, self._answered = self._answered, None
         if answered is not None:
             answered.close()
-            self._done(time.monotonic() - self._began, self._rows)
+            self._done(seconds=time.monotonic() - self._began, rows=self._rows)
 
     def _timed(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         while True:
@@ -109,7 +139,8 @@ class Computation:
             self._rows += batch.num_rows
             yield batch
 
-    def _rendered(self, answered: Answered, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+    def rendered(self, answered: Answered, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+        """The answer in its format, piece by piece."""
         schema = answered.schema
         match self.form:
             case Format.JSON:
@@ -117,7 +148,7 @@ class Computation:
             case Format.JSON_LINES:
                 return render.json_lines(schema, batches)
             case Format.CSV:
-                return render.csv(schema, batches)
+                return render.csv(schema, batches, safe=self._formulas == "escape")
             case Format.ARROW:
                 return render.arrow(schema, batches, stream=True)
             case Format.PARQUET:
@@ -131,3 +162,51 @@ def _json(answered: Answered, batches: Iterator[pa.RecordBatch]) -> Iterator[byt
     yield from render.json_rows(answered.schema, batches)
     tail = json.dumps(dict(answered.more), separators=(",", ":"))[1:-1]
     yield f"\n]{',' if tail else ''}{tail}}}\n".encode()
+
+
+PATIENCE_SECONDS = 60.0
+"""How long a client may take none of what waits for it before it counts as gone."""
+_log = logging.getLogger(__name__)
+
+
+class AnswerResponse(Response):
+    """Errors up to the first rows become an answer of their own. Later ones end the connection before the answer's end, so that
+    no client takes a part for the whole.
+    """
+
+    def __init__(self, computation: Computation, gate: QueryGate, *, principal: str) -> None:
+        """`principal`: whose turn it takes."""
+        super().__init__()
+        self._computation, self._gate, self._principal = computation, gate, principal
+        self._started = False
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer() -> None:
+            async with self._gate.entered(self._principal):
+                await self._answer(send)
+
+        try:
+            await while_connected(receive, answer, stop=self._computation.interruption.fire)
+        except TimestoreError as error:
+            if not self._started:
+                raise
+            _log.warning("an answer broke off: %s", error)
+
+    async def _answer(self, send: Send) -> None:
+        work = self._computation
+        try:
+            headers = await self._gate.in_thread(work.start)
+            raw = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+            self._started = True
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            while (piece := await self._gate.in_thread(work.next_piece)) is not None:
+                with anyio.move_on_after(PATIENCE_SECONDS) as patience:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if patience.cancelled_caught:
+                    return
+            # who asks again on reading the end finds the place free
+            await self._gate.in_thread(work.close)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._gate.in_thread(work.close)

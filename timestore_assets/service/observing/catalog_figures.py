@@ -12,43 +12,43 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from timestore_assets.building.feeds import feeds_of
-from timestore_assets.building.needs import needed
+from timestore_assets.building.needs import needed, source_progress
+from timestore_assets.dataset_status import stats_of
+from timestore_assets.model.counters import DISPOSITIONS
 from timestore_assets.model.errors import TimestoreError
-from timestore_assets.service.observing.looking import Looking
+from timestore_assets.service.observing.background_poller import BackgroundPoller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState, SourceRecord
+    from timestore_assets.catalog.records import DatasetRecord, PartitionState
+    from timestore_assets.dataset_status import DatasetStats
     from timestore_assets.warehouse import Warehouse
 
 EVERY_SECONDS = 1.0
 PATIENCE_SECONDS = 5.0
-THROUGHPUT_SECONDS = 60.0
 STATES: tuple[PartitionState, ...] = ("open", "sealed", "stale", "expired")
 DEAD_LETTER_KINDS = ("refused", "late_dropped", "held")
-_DISPOSITIONS = ("landed", "duplicates", "late_dropped", "held", "dead_letters")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFigures:
-    """One dataset as the catalog has it. `rates`: landed rows a second by source id. `dead_letters`: rows by kind."""
+    """One dataset as the catalog has it."""
 
-    record: DatasetRecord
-    sources: Sequence[SourceRecord]
-    partitions: Sequence[PartitionRecord]
+    stats: DatasetStats
+    is_retired: bool
     builds: int
-    pending_files: int
-    rates: Mapping[int, float]
+    """Partitions that should be built."""
     dead_letters: Mapping[str, int]
+    """Rows by kind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Read:
-    """What a pass found. `up`: the catalog answered."""
+    """What a pass found."""
 
     up: bool
+    """The catalog answered."""
     seconds: float
     datasets: tuple[DatasetFigures, ...] = field(default=())
 
@@ -58,7 +58,7 @@ class CatalogFigures(Collector):
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
-        self._looking = Looking(self._read, every=EVERY_SECONDS, patience=PATIENCE_SECONDS, name="catalog figures")
+        self._looking = BackgroundPoller(self._read, every=EVERY_SECONDS, patience=PATIENCE_SECONDS, name="catalog figures")
 
     def describe(self) -> Iterator[Metric]:
         """Nothing is read just because this is registered."""
@@ -84,7 +84,7 @@ class CatalogFigures(Collector):
     def _read(self) -> _Read:
         began = time.monotonic()
         try:
-            datasets = tuple(_figures(self._warehouse, record) for record in self._warehouse.catalog.datasets())
+            datasets = tuple(_figures(self._warehouse, record) for record in self._warehouse.catalog.datasets.all())
         except TimestoreError:
             return _Read(up=False, seconds=time.monotonic() - began)
         return _Read(up=True, seconds=time.monotonic() - began, datasets=datasets)
@@ -93,38 +93,25 @@ class CatalogFigures(Collector):
 def _figures(warehouse: Warehouse, record: DatasetRecord) -> DatasetFigures:
     catalog = warehouse.catalog
     dead: Counter[str] = Counter()
-    for _, letters, _ in catalog.dead_letter_files(record.id):
+    for _, letters, _ in catalog.dead_letters.of(record.id):
         dead[letters.kind] += letters.rows
-    partitions = catalog.partitions(record.id)
-    return DatasetFigures(
-        record=record,
-        sources=catalog.sources(record.id),
-        partitions=partitions,
-        builds=_builds(warehouse, record, partitions),
-        pending_files=catalog.pending_files(record.id),
-        rates=catalog.throughput(record.id, seconds=THROUGHPUT_SECONDS),
-        dead_letters=dead,
-    )
+    stats = stats_of(catalog, record, lags={})
+    return DatasetFigures(stats=stats, is_retired=record.is_retired, builds=_builds(warehouse, record, stats), dead_letters=dead)
 
 
-def _builds(warehouse: Warehouse, record: DatasetRecord, partitions: Sequence[PartitionRecord]) -> int:
+def _builds(warehouse: Warehouse, record: DatasetRecord, stats: DatasetStats) -> int:
     dataset = warehouse.datasets.get(record.name)
     if dataset is None:  # no longer declared
         return 0
     found = needed(
-        partitions,
+        stats.partitions,
         dataset=dataset,
-        requested=warehouse.catalog.requested_builds(record.id),
-        feeds=feeds_of(warehouse.catalog, record.id, dataset),
-        newest=max((one.max_time for one in partitions if one.max_time), default=None),
+        requested=warehouse.catalog.partitions.requested_builds(record.id),
+        feeds=source_progress(warehouse.catalog, record.id, dataset),
+        newest=stats.totals.newest,
         now=datetime.now(UTC),
     )
     return len(found)
-
-
-def source_name(kind: str, address: str) -> str:
-    """A source as `timestore status` names it."""
-    return f"{kind}:{address}"
 
 
 def _of_sources(datasets: Sequence[DatasetFigures]) -> Iterator[Metric]:
@@ -141,16 +128,16 @@ def _of_sources(datasets: Sequence[DatasetFigures]) -> Iterator[Metric]:
     age = GaugeMetricFamily("timestore_watermark_age_seconds", "Seconds from a source's watermark until now.", labels=labels)
     now = datetime.now(UTC)
     for one in datasets:
-        for source in one.sources:
-            where = (one.record.name, source_name(source.kind, source.address))
-            read.add_metric(where, source.counters.read)
-            landed.add_metric(where, source.counters.landed)
-            for disposition in _DISPOSITIONS:
-                records.add_metric((*where, disposition), getattr(source.counters, disposition))
-            rate.add_metric(where, one.rates.get(source.id, 0.0))
-            paused.add_metric(where, bool(source.paused))
-            if source.watermark is not None:
-                age.add_metric(where, (now - source.watermark).total_seconds())
+        for source in one.stats.sources:
+            where, record = (one.stats.dataset, source.name), source.record
+            read.add_metric(where, record.counters.read)
+            landed.add_metric(where, record.counters.landed)
+            for disposition in DISPOSITIONS:
+                records.add_metric((*where, disposition), getattr(record.counters, disposition))
+            rate.add_metric(where, source.rows_per_second)
+            paused.add_metric(where, bool(record.paused))
+            if record.watermark is not None:
+                age.add_metric(where, (now - record.watermark).total_seconds())
     yield from (read, landed, records, rate, paused, age)
 
 
@@ -165,19 +152,20 @@ def _of_datasets(datasets: Sequence[DatasetFigures]) -> Iterator[Metric]:
     builds = GaugeMetricFamily("timestore_builds_needed", "Partitions that should be built.", labels=("dataset",))
     files = GaugeMetricFamily("timestore_pending_files", "Files discovered and not settled.", labels=("dataset",))
     dead = GaugeMetricFamily("timestore_dead_letters", "Records kept that did not land, by kind.", labels=("dataset", "kind"))
+    retired = GaugeMetricFamily("timestore_dataset_retired", "Whether nothing lands in a dataset any more.", labels=("dataset",))
     for one in datasets:
-        name = (one.record.name,)
-        version.add_metric(name, one.record.manifest_version)
-        rows.add_metric(name, sum(found.rows for found in one.partitions))
-        size.add_metric(name, sum(found.bytes for found in one.partitions))
-        counts = Counter(found.state for found in one.partitions)
+        name, totals = (one.stats.dataset,), one.stats.totals
+        version.add_metric(name, one.stats.manifest_version)
+        retired.add_metric(name, one.is_retired)
+        rows.add_metric(name, totals.rows)
+        size.add_metric(name, totals.bytes)
         for state in STATES:
-            states.add_metric((*name, state), counts[state])
-        deltas.add_metric(name, sum(found.deltas for found in one.partitions))
-        unbuilt_rows.add_metric(name, sum(found.unbuilt_rows for found in one.partitions))
-        unbuilt.add_metric(name, sum(found.unbuilt_bytes for found in one.partitions))
+            states.add_metric((*name, state), totals.states.get(state, 0))
+        deltas.add_metric(name, totals.deltas)
+        unbuilt_rows.add_metric(name, totals.unbuilt_rows)
+        unbuilt.add_metric(name, totals.unbuilt_bytes)
         builds.add_metric(name, one.builds)
-        files.add_metric(name, one.pending_files)
+        files.add_metric(name, one.stats.pending_files)
         for kind in DEAD_LETTER_KINDS:
             dead.add_metric((*name, kind), one.dead_letters.get(kind, 0))
-    yield from (version, rows, size, states, deltas, unbuilt_rows, unbuilt, builds, files, dead)
+    yield from (version, rows, size, states, deltas, unbuilt_rows, unbuilt, builds, files, dead, retired)

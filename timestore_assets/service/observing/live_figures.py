@@ -1,20 +1,51 @@
-"""Figures of what runs inside the service: requests waiting to be landed, rows held for queries, lag of the topics."""
+"""Figures of what runs inside the service: requests waiting to be landed, rows held for queries, lag of the topics.
+
+How far topics have been read is asked of the brokers beside the requests: nobody waits for brokers longer than a second.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from timestore_assets.querying.streaming import BufferState
-from timestore_assets.service.observing.catalog_figures import source_name
+from timestore_assets.dataset_status import source_name
+from timestore_assets.querying.answer import BufferState
+from timestore_assets.service.observing.background_poller import BackgroundPoller
 
 if TYPE_CHECKING:
-    from timestore_assets.landing.group_landers import GroupLanders
-    from timestore_assets.service.observing.lags import Lags
-    from timestore_assets.tailing.buffers import HotBuffers
+    from timestore_assets.landing.requests.ingest import GroupLanders
+    from timestore_assets.tailing.hot_buffers import HotBuffers
+    from timestore_assets.warehouse import Warehouse
+
+
+EVERY_SECONDS = 3.0
+WAIT_SECONDS = 1.0
+BROKER_SECONDS = 2.0
+
+Key = tuple[str, str]
+"""Dataset and address of a topic source."""
+
+
+class Lags:
+    """Lag by dataset and source, some seconds old; None where the brokers don't say."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._looking = BackgroundPoller(self._look, every=EVERY_SECONDS, patience=WAIT_SECONDS, name="lags")
+
+    def current(self) -> Mapping[Key, int | None]:
+        return self._looking.newest() or {}
+
+    def _look(self) -> dict[Key, int | None]:
+        found: dict[Key, int | None] = {}
+        for name, dataset in list(self._warehouse.datasets.items()):
+            lags = self._warehouse.lags(dataset, timeout_seconds=BROKER_SECONDS)
+            found.update(((name, address), lag) for address, lag in lags.items())
+        return found
+
 
 BUFFER_STATES: tuple[str, ...] = get_args(BufferState)
 _OF_SOURCE = ("dataset", "source")

@@ -15,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from timestore_assets.service.observing.logs import Log
 from timestore_assets.service.observing.metrics import Metrics
-from timestore_assets.service.problems import Problem, answer
-from timestore_assets.tracing import Noting, Place, span
+from timestore_assets.service.problems import answer, unexpected
+from timestore_assets.service.service_log import Log
+from timestore_assets.tracing import OpenSpan, TraceContext, span
 
 CLIENT_GONE = 499
 """How logs and metrics name a request whose client left before it was answered, after nginx."""
@@ -32,13 +32,14 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(kw_only=True, slots=True)
 class _Exchange:
-    """One request and what is known of its answer. `status`: 0 until it begins."""
+    """One request and what is known of its answer."""
 
     id: str
-    place: Place
+    place: TraceContext
     method: str
     began: float = field(default_factory=time.perf_counter)
     status: int = 0
+    """0 until it begins."""
 
 
 class Observed:
@@ -52,13 +53,11 @@ class Observed:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        came_from = _parent(headers.get("traceparent", ""))
+        came_from = parent_of(headers.get("traceparent", ""))
         method = scope["method"] if scope["method"] in METHODS else "other"
         with span(method, parent=came_from, kind="server", http_request_method=method) as noting:
-            place = noting.place or Place(
-                trace_id=came_from.trace_id if came_from else secrets.token_hex(16), span_id=secrets.token_hex(8), sampled=False
-            )
-            exchange = _Exchange(id=_request_id(headers) or place.trace_id, place=place, method=method)
+            place = noting.place or untraced(came_from)
+            exchange = _Exchange(id=offered_id(headers) or place.trace_id, place=place, method=method)
             with self._metrics.in_flight():
                 try:
                     await self._answered(exchange, scope, receive, send)
@@ -79,11 +78,11 @@ class Observed:
         except Exception as error:  # the boundary of a request: whatever it was is written down and answered
             self._log.failure("request_failed", error, request_id=exchange.id, trace_id=exchange.place.trace_id)
             if not exchange.status:
-                await answer(_unexpected(exchange.id))(scope, receive, sending)
+                await answer(unexpected(exchange.id))(scope, receive, sending)
             # an answer that has begun is left unfinished, so that its client can't take it for a whole one
             exchange.status = HTTPStatus.INTERNAL_SERVER_ERROR
 
-    def _finished(self, exchange: _Exchange, scope: Scope, noting: Noting) -> None:
+    def _finished(self, exchange: _Exchange, scope: Scope, noting: OpenSpan) -> None:
         seconds = time.perf_counter() - exchange.began
         route, status = _route(scope), exchange.status or CLIENT_GONE
         self._metrics.observe_request(route=route, method=exchange.method, status=status, seconds=seconds)
@@ -103,14 +102,22 @@ class Observed:
         )
 
 
-def _parent(traceparent: str) -> Place | None:
+def parent_of(traceparent: str) -> TraceContext | None:
+    """The place in a trace that such a header names, None when it names none."""
     found = _TRACEPARENT.fullmatch(traceparent.strip())
     if found is None:
         return None
-    return Place(trace_id=found[1], span_id=found[2], sampled=bool(int(found[3], 16) & 1))
+    return TraceContext(trace_id=found[1], span_id=found[2], sampled=bool(int(found[3], 16) & 1))
 
 
-def _request_id(headers: Headers) -> str | None:
+def untraced(came_from: TraceContext | None) -> TraceContext:
+    """A place for a request that nothing traces, in its client's trace if it has one."""
+    trace_id = came_from.trace_id if came_from else secrets.token_hex(16)
+    return TraceContext(trace_id=trace_id, span_id=secrets.token_hex(8), sampled=False)
+
+
+def offered_id(headers: Headers) -> str | None:
+    """The id that a client gave its request, if it can stand in a log."""
     offered = headers.get("x-request-id", "")
     return offered if _REQUEST_ID.fullmatch(offered) else None
 
@@ -126,9 +133,3 @@ def _route(scope: Scope) -> str:
     """The template of the route, so that names of datasets and stray paths don't become labels."""
     route = scope.get("route")
     return getattr(route, "path_format", None) or getattr(route, "path", None) or UNMATCHED
-
-
-def _unexpected(request_id: str) -> Problem:
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    detail = f"something unexpected went wrong here; the log of the service tells more under request {request_id}"
-    return Problem(status=status, title=status.phrase, code="internal", detail=detail)

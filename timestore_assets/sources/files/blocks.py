@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from timestore_assets.model.position import Position
+from timestore_assets.sources.batches import BadRecord
 from timestore_assets.sources.files.compression import ByteStream
-from timestore_assets.sources.files.quoting import line_end
-from timestore_assets.sources.files.records import MAX_RAW_BYTES, Bytes, Cut, Cutter, Stretch, merge, too_long
-from timestore_assets.sources.port import BadRecord
+from timestore_assets.sources.files.text_records import MAX_RAW_BYTES, Bytes, Cut, Cutter, TextSpan, line_end, merge, too_long
 
 _PIECE_BYTES = 4 << 20
 """Cut at a time: the arrays of a piece stay in the processor's cache and are small beside the buffer."""
@@ -22,13 +21,15 @@ _MAX_BAD = 50_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """Records cut from one buffer. `origin`: decoded offset of `buffer[0]`; `last`: the content ends at `end`."""
+    """Records cut from one buffer."""
 
     buffer: Bytes
+    #: Decoded offset of `buffer[0]`.
     origin: int
     cut: Cut
     start: Position
     end: Position
+    #: The content ends at `end`.
     last: bool
 
     def position(self, index: int) -> Position:
@@ -38,7 +39,7 @@ class Block:
         return Position(offset=self.origin + int(self.cut.starts[index]), line=int(self.cut.lines[index]) - 1)
 
 
-class _Window:
+class BufferedStream:
     """A buffer over the stream. Each fill makes a new one, since blocks refer to the old without copying."""
 
     def __init__(self, stream: ByteStream, capacity: int) -> None:
@@ -63,8 +64,8 @@ class _Window:
         self.buffer, self.at = buffer[:filled], 0
         self.final = filled < self._capacity or self._stream.at_end()
 
-    def skip_line(self) -> bytes:
-        """Consume everything up to and including the next line feed, in constant memory; returns the line's beginning."""
+    def skip_line(self) -> tuple[bytes, int]:
+        """Consume everything up to and including the next line feed, in constant memory: the line's beginning, and one line."""
         line = b""
         while True:
             end = line_end(self.buffer.data, self.at, self.buffer.size)
@@ -73,12 +74,23 @@ class _Window:
             line += self.buffer[self.at : min(until, self.at + MAX_RAW_BYTES + 1 - len(line))].tobytes()
             self.at = until if end < 0 else end + 1
             if end >= 0 or self.final:
-                return (line.removesuffix(b"\r") if len(line) <= MAX_RAW_BYTES else line)[:MAX_RAW_BYTES]
+                return (line.removesuffix(b"\r") if len(line) <= MAX_RAW_BYTES else line)[:MAX_RAW_BYTES], 1
             self.refill()
 
 
+Skip = Callable[[BufferedStream], tuple[bytes, int]]
+"""Passes a record that is too long: its beginning, and how many physical lines it takes."""
+
+
 def blocks(
-    stream: ByteStream, start: Position, cutter: Cutter, *, block_bytes: int, limit: int, max_records: int | None = None
+    stream: ByteStream,
+    start: Position,
+    cutter: Cutter,
+    *,
+    block_bytes: int,
+    limit: int,
+    max_records: int | None = None,
+    skip: Skip = BufferedStream.skip_line,
 ) -> Iterator[Block]:
     """Cut everything from the stream's offset on into blocks; at least one comes, and the final one is `last`.
 
@@ -89,9 +101,10 @@ def blocks(
         block_bytes: about how much text a block holds.
         limit: longest record in bytes; longer ones are refused `too_long`.
         max_records: at most about so many records a block.
+        skip: how a record that is too long for the buffer is passed over.
     """
     # room for the longest record and some more, or nothing would ever be complete
-    window = _Window(stream, max(block_bytes, 2 * limit + 16))
+    window = BufferedStream(stream, max(block_bytes, 2 * limit + 16))
     piece, enough = max(_PIECE_BYTES, 2 * limit + 16), min(max_records or _MAX_RECORDS, _MAX_RECORDS)
     line, begin = start.line, start
     cuts: list[Cut] = []
@@ -99,13 +112,14 @@ def blocks(
         buffer, origin = window.buffer, window.origin
         stop = min(window.at + piece, buffer.size)
         final = window.final and stop == buffer.size
-        cut = cutter(Stretch(buffer=buffer, start=window.at, stop=stop, origin=origin, line=line, final=final))
+        cut = cutter(TextSpan(buffer=buffer, start=window.at, stop=stop, origin=origin, line=line, final=final))
         progress = cut.next > window.at
         window.at, line = cut.next, cut.line
         if cut.stuck:
             position = origin + cut.next
-            raw, line = window.skip_line(), line + 1
-            cuts.append(_with_long_line(cut, raw, position, line, limit))
+            raw, lines = skip(window)
+            cuts.append(_with_long_record(cut, raw, position, line + 1, limit))
+            line += lines
         else:
             cuts.append(cut)
         whole = not progress or window.at >= buffer.size or cut.stuck
@@ -154,6 +168,6 @@ def _enough(cuts: list[Cut], records: int) -> bool:
     return sum(map(len, cuts)) >= records or sum(len(cut.bad) for cut in cuts) >= _MAX_BAD
 
 
-def _with_long_line(cut: Cut, raw: bytes, position: int, line: int, limit: int) -> Cut:
+def _with_long_record(cut: Cut, raw: bytes, position: int, line: int, limit: int) -> Cut:
     refused = BadRecord(code="too_long", reason=too_long(limit), raw=raw, position=position, line=line)
     return replace(cut, bad=[*cut.bad, refused])

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.position import START, Position
+from timestore_assets.sources.batches import BadRecord, FileBatch
 from timestore_assets.sources.files.blocks import Block, blocks, ended
-from timestore_assets.sources.files.compression import DecodedStream
 from timestore_assets.sources.files.input_file import InputFile
-from timestore_assets.sources.files.jsonl import KEY_COLUMN, VALUE_COLUMN, begin_text
-from timestore_assets.sources.files.records import MAX_RAW_BYTES, Cut, Stretch, bad_between, cut_lines, too_long
+from timestore_assets.sources.files.json_lines import KEY_COLUMN, VALUE_COLUMN, begin_text
+from timestore_assets.sources.files.text_records import MAX_RAW_BYTES, Cut, TextSpan, bad_between, cut_lines, too_long
+from timestore_assets.sources.files.wide_text import open_text
 from timestore_assets.sources.json_walk import after_blanks, elements, members, value_end
-from timestore_assets.sources.port import BadRecord, FileBatch
 
 MIN_LINE_LIMIT = 16 << 20
 """An envelope holds many records, so its line may be longer than `max_record_bytes`, which holds for each record."""
@@ -108,7 +108,7 @@ class EnvelopesReader:
     def batches(self, start: Position = START, until: Position | None = None) -> Iterator[FileBatch]:
         """See `BatchReader.batches`."""
         rows = min(self.chunk_rows or _BLOCK_LINES, _BLOCK_LINES)
-        with DecodedStream(self.file) as stream:
+        with open_text(self.file, self.source.csv.encoding) as stream:
             begin = begin_text(stream, start)
             found = blocks(stream, begin, self._cut, block_bytes=self.block_bytes, limit=self._line_limit, max_records=rows)
             for block in ended(found, until):
@@ -118,7 +118,7 @@ class EnvelopesReader:
                     yield batch
                     start = batch.end
 
-    def _cut(self, stretch: Stretch) -> Cut:
+    def _cut(self, stretch: TextSpan) -> Cut:
         return cut_lines(stretch, limit=self._line_limit)
 
     def _batch(self, block: Block, start: Position, first: int, until: int) -> FileBatch:

@@ -1,9 +1,15 @@
-"""A file to be landed, wherever it is: what readers, identification and what follows landing need of it."""
+"""A file to be landed, wherever it is: what readers, identification and what follows landing need of it.
+
+What makes a local file the same file is its content's sha256; the etag is only a cheap hint that spares hashing again. Its name
+is text: POSIX has names that are no UTF-8, and catalogs, reports and JSON take nothing else.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +19,52 @@ from timestore_assets.model.errors import BadFileError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+def as_text(name: str) -> str:
+    """A name or path as Python has it, its bytes that are no UTF-8 written as `\\xNN`."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name
+
+
+def path_at(folder: Path, address: str) -> Path:
+    """The file of an address below a folder, whether its name holds `\\xNN` or the bytes that this stands for."""
+    path = folder / address
+    if "\\x" not in address or os.path.lexists(path):
+        return path
+    original = folder / os.fsdecode(_ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), address.encode()))
+    return original if os.path.lexists(original) else path
+
+
+_READ_BYTES = 1 << 20
+
+
+def hashed(file: InputFile) -> FileIdentity:
+    """Hash a file by streaming, in constant memory.
+
+    Raises:
+        BadFileError: no regular, readable file is there, or it changed meanwhile (`changed_while_reading`).
+    """
+    before = file.status()
+    digest, size = hashlib.sha256(), 0
+    try:
+        with file.open() as stream:
+            while block := stream.read(_READ_BYTES):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise unreadable(file.name, error) from None
+    after = file.status()
+    if after.etag != before.etag or after.size != size:
+        raise changed(file.name)
+    return FileIdentity(sha256=digest.hexdigest(), etag=before.etag, size=size)
+
 
 PROCESSED = ".processed"
 """Ending of a renamed file; listings leave out files with it."""
@@ -87,12 +139,12 @@ class LocalFile:
 
     def __post_init__(self) -> None:
         if not self.address:
-            object.__setattr__(self, "address", self.path.absolute().as_posix())
+            object.__setattr__(self, "address", as_text(self.path.absolute().as_posix()))
 
     @property
     def name(self) -> str:
         """See `InputFile`."""
-        return self.path.name
+        return as_text(self.path.name)
 
     @property
     def expected_bytes(self) -> int:
@@ -127,17 +179,19 @@ class LocalFile:
 
     def identify(self) -> FileIdentity:
         """See `InputFile`; the identity is the sha256 of the stored bytes."""
-        from timestore_assets.sources.files.identity import hashed
-
         return hashed(self)
 
     def open(self) -> IO[bytes]:
         """See `InputFile`."""
         return self.path.open("rb", buffering=0)
 
-    def for_arrow(self) -> Path:
+    def for_arrow(self) -> Path | pa.NativeFile:
         """See `InputFile`."""
-        return self.path
+        if self.name == self.path.name:
+            return self.path
+        import pyarrow as pa
+
+        return pa.PythonFile(self.path.open("rb"))  # Arrow takes no path that is no text
 
     def delete(self) -> None:
         """See `InputFile`."""

@@ -1,8 +1,16 @@
-"""Arrow IPC streams: read when their size is known, checked to the last offset, without the encodings that can hide bulk."""
+"""Arrow IPC streams: read when their size is known, checked to the last offset, without the encodings that can hide bulk.
+
+How large a message becomes once its buffers are decompressed is taken from its metadata: Arrow reserves that much before it
+looks at the data, so a small message could ask for any amount of memory. The layout of the metadata (FlatBuffers) is that of
+`Message.fbs` in Apache Arrow's format specification.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +18,115 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.sources.files.header import check_names
-from timestore_assets.sources.files.parquet_rows import TypedRows, without_invalid_text
-from timestore_assets.sources.http.arrow_sizes import decompressed_size
-from timestore_assets.sources.http.body import Body, Limits, TooManyBytesError, TooManyRowsError
+from timestore_assets.sources.files.csv.csv_header import check_names
+from timestore_assets.sources.files.parquet.parquet_rows import TypedRows, without_invalid_text
+from timestore_assets.sources.http.request_body import BodyLimits, RequestBody, TooManyBytesError, TooManyRowsError
+
+_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_STORED_AS_IS = -1
+_BUFFER_BYTES = 16
+
+
+def decompressed_size(metadata: memoryview, body: memoryview | None) -> int:
+    """Bytes of a message's buffers, decompressed.
+
+    Raises:
+        ValueError: the metadata is malformed.
+    """
+    try:
+        message = _Table.root(metadata)
+        header = message.child(2)
+        if header is None or body is None:
+            return 0
+        kind = message.byte(1)
+        batch = header.child(1) if kind == _DICTIONARY_BATCH else header if kind == _RECORD_BATCH else None
+        if batch is None or batch.child(3) is None:
+            return len(body)
+        return sum(_size(body, offset, length) for offset, length in batch.pairs(2))
+    except (struct.error, IndexError):
+        raise ValueError("the metadata of a message points outside it") from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageFacts:
+    """What a message says of itself. `size`: bytes of its buffers, decompressed. `rows`: of a batch."""
+
+    is_batch: bool
+    size: int
+    rows: int
+
+
+def message_facts(metadata: memoryview, body: memoryview) -> MessageFacts:
+    """ValueError when the metadata is malformed."""
+    size = decompressed_size(metadata, body)
+    try:
+        message = _Table.root(metadata)
+        header = message.child(2)
+        if message.byte(1) != _RECORD_BATCH or header is None:
+            return MessageFacts(is_batch=False, size=size, rows=0)
+        return MessageFacts(is_batch=True, size=size, rows=max(0, header.long(0)))
+    except (struct.error, IndexError):
+        raise ValueError("the metadata of a message points outside it") from None
+
+
+def _size(body: memoryview, offset: int, length: int) -> int:
+    if length < 8:
+        return max(0, length)
+    (size,) = struct.unpack_from("<q", body, offset)
+    return length if size == _STORED_AS_IS else max(0, int(size))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A FlatBuffers table at a place of the data."""
+
+    data: memoryview
+    at: int
+
+    @classmethod
+    def root(cls, data: memoryview) -> _Table:
+        return cls(data, struct.unpack_from("<I", data, 0)[0])
+
+    def child(self, slot: int) -> _Table | None:
+        place = self._place(slot)
+        return None if place is None else _Table(self.data, place + struct.unpack_from("<I", self.data, place)[0])
+
+    def byte(self, slot: int) -> int:
+        place = self._place(slot)
+        return 0 if place is None else int(self.data[place])
+
+    def long(self, slot: int) -> int:
+        place = self._place(slot)
+        return 0 if place is None else int(struct.unpack_from("<q", self.data, place)[0])
+
+    def pairs(self, slot: int) -> Iterator[tuple[int, int]]:
+        """A vector of structs of two 64-bit integers."""
+        vector = self.child(slot)
+        if vector is None:
+            return
+        (count,) = struct.unpack_from("<I", self.data, vector.at)
+        for number in range(count):
+            offset, length = struct.unpack_from("<qq", self.data, vector.at + 4 + number * _BUFFER_BYTES)
+            if offset < 0:
+                raise IndexError(offset)
+            yield offset, length
+
+    def _place(self, slot: int) -> int | None:
+        vtable = self.at - struct.unpack_from("<i", self.data, self.at)[0]
+        if vtable < 0:
+            raise IndexError(vtable)
+        (size,) = struct.unpack_from("<H", self.data, vtable)
+        where = 4 + 2 * slot
+        offset = struct.unpack_from("<H", self.data, vtable + where)[0] if where < size else 0
+        return self.at + offset if offset else None
+
 
 _CODE = "bad_arrow"
 _WIDEST_BYTES = 32
 """Of a value of fixed width, about."""
 
 
-def arrow_body(data: bytes, *, limits: Limits) -> Body:
+def arrow_body(data: bytes, *, limits: BodyLimits) -> RequestBody:
     """The rows of an Arrow IPC stream, columns as its schema says, dictionaries resolved.
 
     Raises:
@@ -37,7 +143,7 @@ def arrow_body(data: bytes, *, limits: Limits) -> Body:
         raise BadFileError("no_columns", "the body has no columns")
     check_names(names, "the body")
     good, left_out, bad = without_invalid_text(table, 0)
-    return Body(
+    return RequestBody(
         encoding="typed",
         shape=("arrow", table.schema),
         records=good,
@@ -50,7 +156,7 @@ def arrow_body(data: bytes, *, limits: Limits) -> Body:
     )
 
 
-def _check_size(data: bytes, limits: Limits) -> None:
+def _check_size(data: bytes, limits: BodyLimits) -> None:
     """Refuse a stream that says it becomes too large, before anything of it is decompressed."""
     size = 0
     try:
@@ -63,7 +169,7 @@ def _check_size(data: bytes, limits: Limits) -> None:
         raise BadFileError(_CODE, "the body is not a valid Arrow IPC stream: it is damaged or cut off") from None
 
 
-def _read(data: bytes, limits: Limits) -> pa.Table:
+def _read(data: bytes, limits: BodyLimits) -> pa.Table:
     batches, rows = [], 0
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         _check_types(stream.schema)
@@ -82,6 +188,8 @@ def _check_offsets(column: pa.Array) -> None:
     """Refuse offsets and indices that point outside their buffers: whatever reads them would follow."""
     column.validate(full=False)
     kind = column.type
+    if pt.is_primitive(kind):
+        return  # without offsets; a time of day beyond a day is the business of its row too
     # text that isn't UTF-8 is the business of its row, so its bytes are looked at without their meaning
     if pt.is_string(kind):
         column = column.view(pa.binary())
@@ -102,9 +210,11 @@ def _is_taken(kind: pa.DataType) -> bool:
     """Types whose values take no more memory than their buffers."""
     if pt.is_struct(kind):
         return all(_is_taken(field.type) for field in kind)
+    if pt.is_fixed_size_list(kind) and not kind.list_size:
+        return False  # Arrow divides by its size
     if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
         return _is_taken(kind.value_type)
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(kind, pa.BaseExtensionType) or pt.is_interval(kind):
         return False
     return bool(pt.is_primitive(kind) or pt.is_null(kind) or pt.is_decimal(kind) or _is_bytes(kind))
 
@@ -118,7 +228,7 @@ def _is_view(kind: pa.DataType) -> bool:
     return bool(pt.is_string_view(kind) or pt.is_binary_view(kind))
 
 
-def _resolved(table: pa.Table, limits: Limits) -> pa.Table:
+def _resolved(table: pa.Table, limits: BodyLimits) -> pa.Table:
     """The same values, each in bytes of its own: a dictionary or a view may repeat long ones for next to nothing."""
     size = 0
     for place, field in enumerate(table.schema):

@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from timestore_assets.model.errors import BadFileError
-from timestore_assets.sources.files.jsonl import VALUE_COLUMN
-from timestore_assets.sources.files.records import MAX_RAW_BYTES, too_long
-from timestore_assets.sources.files.sniff import BOM
-from timestore_assets.sources.http.body import Body, Limits, TooManyRowsError
+from timestore_assets.sources.batches import BadRecord, records_digest
+from timestore_assets.sources.files.format_detection import BOM
+from timestore_assets.sources.files.json_lines import VALUE_COLUMN
+from timestore_assets.sources.files.text_records import MAX_RAW_BYTES, too_long
+from timestore_assets.sources.http.request_body import BodyLimits, RequestBody, TooManyRowsError
 from timestore_assets.sources.json_walk import TooManyElementsError, after_blanks, elements, members, value_end
-from timestore_assets.sources.port import BadRecord
-from timestore_assets.sources.records_digest import records_digest
 
 SHAPE = "json"
 CONFLICT = "partition_key_conflict"
@@ -26,9 +25,11 @@ CONFLICT = "partition_key_conflict"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JsonBody:
-    """`records`: raw JSON texts. `schema`, `partition_key`: as the request gave them, None where it did not."""
+    """A JSON body taken apart."""
 
+    #: Raw JSON texts.
     records: tuple[bytes, ...]
+    #: As the request gave it, like `partition_key`; None where it did not.
     schema: Mapping[str, Any] | None = None
     partition_key: Mapping[str, Any] | None = None
 
@@ -57,7 +58,7 @@ def open_json(data: bytes, *, most: int) -> JsonBody:
     return JsonBody(records=tuple(records), schema=found.settings.get("schema"), partition_key=found.settings.get("partitionKey"))
 
 
-def json_body(opened: JsonBody, *, size: int, limits: Limits) -> Body:
+def json_body(opened: JsonBody, *, size: int, limits: BodyLimits) -> RequestBody:
     """The records of a JSON body, those that lack the partition key filled with it."""
     values, places, originals, bad = list[bytes](), list[int](), list[bytes](), list[BadRecord]()
     fill = _Filling(opened.partition_key) if opened.partition_key else None
@@ -72,7 +73,7 @@ def json_body(opened: JsonBody, *, size: int, limits: Limits) -> Body:
         values.append(value)
         originals.append(record)
         places.append(place)
-    return Body(
+    return RequestBody(
         encoding="json",
         shape=SHAPE,
         records=pa.table([pa.array(values, pa.binary())], names=[VALUE_COLUMN]),
@@ -88,7 +89,7 @@ def json_body(opened: JsonBody, *, size: int, limits: Limits) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class _Originals:
-    """The records as they came (see `port.RawRows`)."""
+    """The records as they came (see `batches.RawRows`)."""
 
     texts: list[bytes]
 
@@ -101,13 +102,13 @@ def _refused(code: str, reason: str, record: bytes, place: int) -> BadRecord:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Found:
+class _FoundRecords:
     records: list[tuple[int, int]] | None = None
     settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def _walk(text: str, most: int) -> _Found:
-    found = _Found()
+def _walk(text: str, most: int) -> _FoundRecords:
+    found = _FoundRecords()
 
     def records(line: str, at: int) -> int:
         if line[at : at + 1] != "[":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
+from timestore_assets.extras import extra
 from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
+
+with extra("kafka"):
+    from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 PREFIX = "timestore."
 """Of the names of headers that we add."""
@@ -49,7 +51,6 @@ class Delivery:
     topic: str
     producer: Producer
     timeout_seconds: float
-    tick: Callable[[], None]
     done: int = 0
     sent: int = 0
     error: KafkaError | None = None
@@ -115,7 +116,6 @@ class Delivery:
     def _check(self) -> None:
         if self.error is not None:
             raise self.failed(self.error)
-        self.tick()
         now = time.monotonic()
         if self.done > self._seen or self.done == self.sent:
             self._seen, self._since = self.done, now

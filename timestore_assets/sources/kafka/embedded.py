@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from timestore_assets.extras import extra
+from timestore_assets.file_access import make_folder
 from timestore_assets.model.errors import RefusedError, UnavailableError
 
 PARTITIONS = 4
@@ -44,7 +46,8 @@ class EmbeddedBroker:
         Raises:
             UnavailableError: it did not come up.
         """
-        from confluent_kafka import KafkaException, Producer
+        with extra("kafka"):
+            from confluent_kafka import KafkaException, Producer
 
         # the address is a placeholder, replaced by the cluster's own; below level 4 librdkafka doesn't comment on that
         host = Producer({"bootstrap.servers": "embedded:1", "test.mock.num.brokers": self._brokers, "log_level": 3})
@@ -84,7 +87,7 @@ def publish(home: Path, broker: EmbeddedBroker) -> Iterator[None]:
     told = {"bootstrap_servers": broker.bootstrap_servers, "cluster_id": broker.cluster_id, "pid": os.getpid()}
     with contextlib.ExitStack() as stack:
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            make_folder(home)
             lock = stack.enter_context((home / _LOCK).open("a"))
             _hold(lock.fileno(), home)
             staged = file.with_name(f".{_FILE}.{os.getpid()}.tmp")

@@ -82,10 +82,6 @@ class SourceLag:
         """Offsets between the checkpoints and the ends; control records and compacted ones count, since none can tell them."""
         return sum(one.lag for one in self.partitions)
 
-    @property
-    def unheld_lag(self) -> int:
-        return sum(one.lag for one in self.partitions if one.held_by is None)
-
 
 def compare(view: ClusterView, known: Sequence[TopicPartition], topics: Sequence[str], starts: Mapping[Key, int]) -> SourceLag:
     """Place every topic partition of a source.

@@ -6,6 +6,7 @@ themselves are let go at once: holding a batch of them costs more, in memory not
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +16,15 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import Message
 
+from timestore_assets.extras import extra
+from timestore_assets.sources.batches import RecordMetadata
 from timestore_assets.sources.kafka.lag import Key
-from timestore_assets.sources.port import Envelope
 
+with extra("kafka"):
+    from confluent_kafka import Message
+
+LOG = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
 
 _value = cast(Callable[[Message], bytes | None], Message.value)
@@ -31,22 +36,27 @@ _key = cast(Callable[[Message], bytes | str | None], Message.key)
 _headers = cast(Callable[[Message], Any], Message.headers)
 _timestamp = cast(Callable[[Message], tuple[int, int]], Message.timestamp)
 _second = itemgetter(1)
+_LAST_MILLIS = 253_402_300_799_999
+"""The end of the year 9999."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chunk:
-    """Messages of one call of the client. `places`: of each, the index of its topic partition in `keys`.
+class MessageChunk:
+    """Messages of one call of the client.
 
-    `ends`: by topic partition the offset after its last message here. `size`: bytes of the values. `message_keys`, `headers`:
-    None when no message has any. `timestamps`: milliseconds since 1970, not positive where a message has none.
+    `message_keys`, `headers`: None when no message has any.
     """
 
     values: pa.Array[Any]
     offsets: Ints
+    #: Of each, the index of its topic partition in `keys`.
     places: Ints
     keys: tuple[Key, ...]
+    #: By topic partition the offset after its last message here.
     ends: Mapping[Key, int]
+    #: Bytes of the values.
     size: int
+    #: Milliseconds since 1970, not positive where a message has none.
     timestamps: Ints
     message_keys: Sequence[bytes | str | None] | None
     headers: Sequence[Any] | None
@@ -55,13 +65,14 @@ class Chunk:
     def rows(self) -> int:
         return len(self.offsets)
 
-    def envelope(self, index: int) -> Envelope:
+    def envelope(self, index: int) -> RecordMetadata:
         """What came with a record beside its value."""
         millis = int(self.timestamps[index])
+        millis = millis if millis <= _LAST_MILLIS else 0  # a producer may write what no calendar holds
         key = None if self.message_keys is None else self.message_keys[index]
         headers = None if self.headers is None else self.headers[index]
         pairs = headers.items() if isinstance(headers, dict) else headers or ()
-        return Envelope(
+        return RecordMetadata(
             key=key.encode() if isinstance(key, str) else key,
             headers=tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs),
             timestamp=datetime.fromtimestamp(millis / 1000, UTC) if millis > 0 else None,
@@ -73,7 +84,7 @@ def has_events(messages: Sequence[Message]) -> bool:
     return any(map(_error, messages))
 
 
-def as_chunk(messages: Sequence[Message], *, topic: str | None = None) -> Chunk:
+def as_chunk(messages: Sequence[Message], *, topic: str | None = None) -> MessageChunk:
     """Lay out messages, none of which is an event, as columns. `topic`: of all of them, None when there may be several."""
     count = len(messages)
     values, size = _values(messages)
@@ -82,8 +93,8 @@ def as_chunk(messages: Sequence[Message], *, topic: str | None = None) -> Chunk:
     keys, places = _places(messages, numbers, topic)
     ends = np.zeros(len(keys), np.int64)
     np.maximum.at(ends, places, offsets + 1)
-    message_keys, headers = list(map(_key, messages)), list(map(_headers, messages))
-    return Chunk(
+    message_keys, headers = _taken(_key, messages), _taken(_headers, messages)
+    return MessageChunk(
         values=values,
         offsets=offsets,
         places=places,
@@ -94,6 +105,22 @@ def as_chunk(messages: Sequence[Message], *, topic: str | None = None) -> Chunk:
         message_keys=None if message_keys.count(None) == count else message_keys,
         headers=None if headers.count(None) == count else headers,
     )
+
+
+def _taken(field: Callable[[Message], Any], messages: Sequence[Message]) -> list[Any]:
+    """What came beside the values; nothing from a message whose names are no text, which so costs no other its own."""
+    try:
+        return list(map(field, messages))
+    except Exception:  # whatever the client raises, it is about one message
+        return [_taken_alone(field, message) for message in messages]
+
+
+def _taken_alone(field: Callable[[Message], Any], message: Message) -> Any:
+    try:
+        return field(message)
+    except Exception:
+        LOG.warning("a message of %s brings what can't be read beside its value", _topic(message), exc_info=True)
+        return None
 
 
 def _values(messages: Sequence[Message]) -> tuple[pa.Array[Any], int]:

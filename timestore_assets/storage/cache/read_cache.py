@@ -12,49 +12,30 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
-from timestore_assets.storage.cache.counts import CacheCounts, Counting
-from timestore_assets.storage.cache.fill import Filler
-from timestore_assets.storage.cache.shelf import Columns, Shelf, allocated, cache_failures, covers
-from timestore_assets.storage.port import Wanted
+from timestore_assets.storage.cache.cache_store import CacheStore, Columns, Fetchable, allocated, covers
+from timestore_assets.storage.cache.downloader import CacheCounts, CacheDownloader, Counting
+from timestore_assets.storage.disk_errors import cache_failures
+from timestore_assets.storage.object_store import ObjectRequest
 from timestore_assets.storage.staging import StagingArea
 from timestore_assets.tracing import span
 
 _RANGED = ".parquet"
 
 
-class Fetchable(Protocol):
-    """An object store as the cache needs it. Calls block, and may come from several threads at once.
-
-    Errors are those of this project: MissingObjectError for an object that is not there, UnavailableError for a store that is
-    not; OSError or StorageFullError for a local file that can't be written.
-    """
-
-    @property
-    def key(self) -> str:
-        """Differs for any two stores that could hold different objects of one name: endpoint, bucket and prefix."""
-
-    @property
-    def concurrency(self) -> int:
-        """Requests at a time, of one call."""
-
-    def download(self, name: str, to: Path) -> None:
-        """Write the whole object, verified by its checksum, to a new local file."""
-
-    def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The object's bytes of each span `[start, end)`, in order."""
-
-
 @dataclass(slots=True, eq=False)
 class _InUse:
-    """A local file and how many read it. `columns`: those it holds. `owner`: process. `ready`: done when its content is there."""
+    """A local file and how many read it."""
 
     digest: str
     path: Path
+    #: Those that the file holds.
     columns: Columns
+    #: The process that reads it.
     owner: int
     readers: int = 0
+    #: Done when its content is there.
     ready: Future[None] = field(default_factory=Future)
 
 
@@ -69,9 +50,9 @@ class ReadCache:
     def __init__(self, folder: Path, max_bytes: int, *, range_bytes: int | None = None) -> None:
         self.folder, self.max_bytes, self._range_bytes = folder, max_bytes, range_bytes
         self._staging = StagingArea(folder / "readers")
-        self.shelf = Shelf(folder / "objects", max_bytes, before_evicting=partial(self._staging.sweep, 0.0))
+        self.shelf = CacheStore(folder / "objects", max_bytes, before_evicting=partial(self._staging.sweep, 0.0))
         self._counting = Counting()
-        self._filler = Filler(self.shelf, self._counting)
+        self._downloader = CacheDownloader(self.shelf, self._counting)
         self._lock = threading.Lock()
         self._in_use: dict[str, list[_InUse]] = {}
         self._here: Path | None = None
@@ -87,7 +68,7 @@ class ReadCache:
         return self._counting.counts
 
     @contextmanager
-    def reading(self, store: Fetchable, wanted: Sequence[Wanted]) -> Iterator[list[Path]]:
+    def reading(self, store: Fetchable, wanted: Sequence[ObjectRequest]) -> Iterator[list[Path]]:
         """Local files with the objects' content, in order; what is missing is fetched, several at a time.
 
         The files stay what and where they are inside the `with`, whatever is evicted or deleted meanwhile; an object that is read
@@ -112,7 +93,7 @@ class ReadCache:
                 found += allocated(status) if status.st_nlink == 1 else 0
         return found
 
-    def _paths(self, store: Fetchable, wanted: Sequence[Wanted], stack: ExitStack) -> list[Path]:
+    def _paths(self, store: Fetchable, wanted: Sequence[ObjectRequest], stack: ExitStack) -> list[Path]:
         while True:
             with ExitStack() as attempt, cache_failures(self.folder):
                 try:
@@ -122,9 +103,9 @@ class ReadCache:
                 stack.push(attempt.pop_all())
                 return paths
 
-    def _held(self, store: Fetchable, wanted: Sequence[Wanted], stack: ExitStack) -> list[Path]:
+    def _held(self, store: Fetchable, wanted: Sequence[ObjectRequest], stack: ExitStack) -> list[Path]:
         taken: list[_InUse] = []
-        missing: list[tuple[_InUse, Wanted]] = []
+        missing: list[tuple[_InUse, ObjectRequest]] = []
         folder = self._own_folder()
         try:
             for one in wanted:
@@ -143,7 +124,7 @@ class ReadCache:
             use.ready.result()
         return [use.path for use in taken]
 
-    def _take(self, folder: Path, store: Fetchable, one: Wanted) -> tuple[_InUse, bool]:
+    def _take(self, folder: Path, store: Fetchable, one: ObjectRequest) -> tuple[_InUse, bool]:
         """The file of an object, with one reader more, and whether nobody has begun to fill it."""
         digest = hashlib.sha256(f"{store.key}\0{one.name}".encode()).hexdigest()[:40]
         columns = self._columns(one)
@@ -153,7 +134,7 @@ class ReadCache:
             use.readers += 1
             return use, known is None
 
-    def _columns(self, one: Wanted) -> Columns:
+    def _columns(self, one: ObjectRequest) -> Columns:
         is_ranged = self._range_bytes is not None and one.bytes >= self._range_bytes and one.name.endswith(_RANGED)
         return one.columns if is_ranged else None
 
@@ -174,7 +155,7 @@ class ReadCache:
         self._in_use.setdefault(digest, []).append(use)
         return use
 
-    def _is_kept(self, use: _InUse, one: Wanted) -> bool:
+    def _is_kept(self, use: _InUse, one: ObjectRequest) -> bool:
         """Take the file from what is kept, if it is there."""
         try:
             found = self.shelf.take(use.digest, use.columns, size=one.bytes, to=use.path)
@@ -185,7 +166,7 @@ class ReadCache:
             use.ready.set_result(None)
         return found
 
-    def _fetch(self, store: Fetchable, missing: Sequence[tuple[_InUse, Wanted]]) -> None:
+    def _fetch(self, store: Fetchable, missing: Sequence[tuple[_InUse, ObjectRequest]]) -> None:
         threads = min(store.concurrency, len(missing))
         with span("fetch", objects=len(missing)) as noting, ThreadPoolExecutor(threads, "read-cache") as pool:
             before = self.counts
@@ -202,11 +183,11 @@ class ReadCache:
                 fetched_bytes=spent.fetched_bytes - before.fetched_bytes, needed_bytes=spent.needed_bytes - before.needed_bytes
             )
 
-    def _fill(self, store: Fetchable, one: Wanted, use: _InUse) -> None:
+    def _fill(self, store: Fetchable, one: ObjectRequest, use: _InUse) -> None:
         if not use.ready.set_running_or_notify_cancel():
             return
         try:
-            use.columns = self._filler.fill(store, one, use.digest, use.columns, to=use.path)
+            use.columns = self._downloader.fill(store, one, use.digest, use.columns, to=use.path)
         except BaseException as error:
             self._fail(use, error)
         else:

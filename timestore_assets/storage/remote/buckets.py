@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.target import StorageTarget
-from timestore_assets.storage.remote.connecting import connected
+from timestore_assets.storage.remote.connection import connected
 from timestore_assets.storage.target_settings import SCHEMES, configured_targets, target_of_driver
 
 if TYPE_CHECKING:
@@ -20,17 +20,16 @@ _DRIVERS = {scheme: driver for driver, scheme in SCHEMES.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bucket:
-    """A bucket or container that can be reached.
+    """A bucket or container that can be reached."""
 
-    `store`: obstore's client of the *whole* bucket, so names in it are full keys, `prefix` and all. `scheme`: `s3`, `gs` or `az`.
-    `prefix`: what the URI names inside the bucket, without a slash at its beginning; empty for all of it. `endpoint`: of a
-    compatible store; None for the provider's own.
-    """
-
+    #: Obstore's client of the *whole* bucket, so names in it are full keys, `prefix` and all.
     store: ObjectStore = field(repr=False, compare=False)
+    #: `s3`, `gs` or `az`.
     scheme: str
     bucket: str
+    #: What the URI names inside the bucket, without a slash at its beginning; empty for all of it.
     prefix: str = ""
+    #: Of a compatible store; None for the provider's own.
     endpoint: str | None = None
 
     @property

@@ -1,37 +1,77 @@
-"""An object store in a bucket of S3, Google Cloud Storage or Azure, or of what speaks like them, by obstore."""
+"""An object store in a bucket of S3, Google Cloud Storage or Azure, or of what speaks like them, by obstore.
+
+A bucket is listed to its end, also when the connection breaks off in the middle of a page, which no client tries again.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timestore_assets.model.errors import InputError, MissingObjectError
+from timestore_assets.model.errors import InputError, MissingObjectError, UnreachableError
 from timestore_assets.model.target import StorageTarget
-from timestore_assets.storage.file_failures import file_failures
-from timestore_assets.storage.names import checked
-from timestore_assets.storage.port import StoredObject, Upload, Wanted
-from timestore_assets.storage.remote.connecting import connected
-from timestore_assets.storage.remote.downloads import Downloader
-from timestore_assets.storage.remote.errors import translated
-from timestore_assets.storage.remote.listing import whole_listing
-from timestore_assets.storage.remote.parallel import in_parallel
-from timestore_assets.storage.remote.uploads import Uploader
+from timestore_assets.storage.disk_errors import file_failures
+from timestore_assets.storage.object_store import ObjectRequest, StoredObject, Upload, checked, is_listed
+from timestore_assets.storage.remote.connection import connected
+from timestore_assets.storage.remote.store_errors import translated
+from timestore_assets.storage.remote.transfers import Downloader, Uploader, in_parallel
 from timestore_assets.storage.staging import StagingArea
 from timestore_assets.storage.target_settings import place_of
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
     from timestore_assets.settings import Settings
     from timestore_assets.storage.cache.read_cache import ReadCache
+
+
+_PAUSE_SECONDS = 0.2
+
+
+def whole_listing(store: ObjectStore, place: str, folder: str, *, retry_seconds: float) -> Iterator[Sequence[ObjectMeta]]:
+    """Pages of the objects below a folder, in order of their names and each object once.
+
+    `place`: the bucket in a sentence. `retry_seconds`: how long to go on without a page.
+
+    Raises:
+        UnavailableError: as `translated` says.
+    """
+    last: str | None = None
+    began = time.monotonic()
+    while True:
+        try:
+            for page in _behind(store, place, folder, last):
+                last, began = page[-1]["path"], time.monotonic()
+                yield page
+        except UnreachableError:
+            if time.monotonic() - began + _PAUSE_SECONDS > retry_seconds:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _behind(store: ObjectStore, place: str, folder: str, last: str | None) -> Iterator[Sequence[ObjectMeta]]:
+    import obstore
+
+    with translated(place):
+        for page in obstore.list(store, prefix=folder or None, offset=last):
+            # some stores take no notice of where to begin
+            if behind := [found for found in page if last is None or found["path"] > last]:
+                yield behind
+
 
 _DELETED_AT_ONCE = 1000
 _BETWEEN = "\x00"
 
 
 class RemoteStore:
-    """`storage.port.ObjectStore` in a bucket, below the target's root. Threads may share one; its `repr` holds no secret.
+    """`storage.object_store.ObjectStore` in a bucket, below the target's root. Threads may share one; its `repr` holds no secret.
 
     Files are staged on this machine below `staging_root`, and read by way of the `cache`.
     """
@@ -55,14 +95,19 @@ class RemoteStore:
         with file_failures(self._staging_root):
             return self._staging.folder(label)
 
-    def promote(self, uploads: Sequence[Upload]) -> None:
-        """Upload the staged files with their checksums, several at a time; see `Uploader.upload`."""
+    def promote(self, uploads: Sequence[Upload]) -> list[str]:
+        """Upload the staged files with their digests, which are returned, several at a time; see `Uploader.upload`."""
         with file_failures(self._staging_root):
-            self._uploader.upload(uploads)
+            digests = self._uploader.upload(uploads)
         for upload in uploads:
             upload.staged.unlink(missing_ok=True)
+        return digests
 
-    def reading(self, wanted: Sequence[Wanted]) -> AbstractContextManager[list[Path]]:
+    def mark(self, upload: Upload) -> None:
+        """The same for one that says whose the target is."""
+        self.promote([upload])
+
+    def reading(self, wanted: Sequence[ObjectRequest]) -> AbstractContextManager[list[Path]]:
         """Files of the read cache, into which missing ones are fetched first."""
         return self._cache.reading(self, wanted)
 
@@ -101,7 +146,7 @@ class RemoteStore:
         # obstore takes whole parts of a name only
         for page in whole_listing(self._store, self._place, prefix.rpartition("/")[0], retry_seconds=self._retry_seconds):
             for found in page:
-                if found["path"].startswith(prefix) and _is_object(found["path"]):
+                if is_listed(found["path"], prefix) and _is_object(found["path"]):
                     yield StoredObject(name=found["path"], bytes=found["size"], modified=found["last_modified"])
 
     def delete(self, names: Iterable[str]) -> None:

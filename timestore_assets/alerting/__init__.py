@@ -1,0 +1,1 @@
+"""Telling people that something is wrong with a dataset: conditions, channels, and who looks and sends."""

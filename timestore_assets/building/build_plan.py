@@ -1,0 +1,99 @@
+"""Which segments of a partition a build merges, as a function of values."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from timestore_assets.building.file_splitting import sealed_format
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.segment import Segment, SegmentKind
+
+FANOUT = 4
+"""Deltas of one level that are merged into the next.
+
+A row is rewritten at most once a level, and a level needs `FANOUT` times the deltas of the one below, so n deltas cost at
+most `1 + log4(n)` times their bytes before the partition is sealed. Less would rewrite more, more leave more files to read.
+"""
+
+# Files this much larger or smaller than `target_bytes` asks are no reason to build again: sizes are estimated before files
+# are written, and a build must be content with what the one before it made.
+_TOLERANCE = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildPlan:
+    """Nothing to merge and no seal: there is nothing to do. Nothing to merge but a seal: the partition holds no rows."""
+
+    merge: tuple[Segment, ...] = ()
+    """Segments to read and replace."""
+    kind: SegmentKind = "delta"
+    """Of what comes out, as its level."""
+    level: int = 0
+    seal: bool = False
+    """The partition becomes `sealed`."""
+
+    @property
+    def nothing(self) -> bool:
+        return not self.merge and not self.seal
+
+
+def plan_build(
+    segments: Sequence[Segment], *, dataset: Dataset, closed: bool, sealed: bool, retracted: frozenset[int] = frozenset()
+) -> BuildPlan:
+    """What to merge in a partition with these live segments.
+
+    An open partition's deltas are merged by level; a closed partition becomes sealed segments, wholly, unless it is already.
+
+    Args:
+        closed: the partition is to be sealed. sealed: the catalog says that it is.
+        retracted: source partitions whose rows have to leave.
+    """
+    if not closed:
+        return _merge_deltas(segments, retracted)
+    if sealed and all(_as_wanted(segment, dataset, retracted) for segment in segments) and _well_sized(segments, dataset):
+        return BuildPlan()
+    return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
+
+
+def _merge_deltas(segments: Sequence[Segment], retracted: frozenset[int]) -> BuildPlan:
+    """All deltas as landed, with them each next level that the result would fill, and whatever holds retracted rows."""
+    levels: dict[int, list[Segment]] = defaultdict(list)
+    for segment in segments:
+        if segment.kind == "delta":
+            levels[segment.level].append(segment)
+    chosen, level = levels.pop(0, []), 1
+    while chosen and len(levels[level]) + 1 >= FANOUT:
+        chosen += levels.pop(level)
+        level += 1
+    chosen += [held for rest in levels.values() for held in rest if retracted.intersection(held.source_ids)]
+    if not chosen:
+        return BuildPlan()
+    chosen.sort(key=lambda segment: segment.id)
+    return BuildPlan(merge=tuple(chosen), level=max(level, *(segment.level for segment in chosen)))
+
+
+def _as_wanted(segment: Segment, dataset: Dataset, retracted: frozenset[int]) -> bool:
+    """Whether a segment is just what a build would write for its rows."""
+    return (
+        segment.kind == "sealed"
+        and not retracted.intersection(segment.source_ids)
+        and (segment.deduplicated or dataset.dedupe is None)
+        and segment.sorted_by == dataset.sort_columns
+        and len(segment.semantic_key or ()) == len(dataset.partition_by)
+        and segment.format == sealed_format(dataset.segments.format, rows=segment.rows)
+    )
+
+
+def _well_sized(segments: Sequence[Segment], dataset: Dataset) -> bool:
+    target = dataset.segments.target_bytes
+    files: Counter[tuple[str, ...]] = Counter()
+    sizes: Counter[tuple[str, ...]] = Counter()
+    for segment in segments:
+        key = segment.semantic_key or ()
+        files[key] += 1
+        sizes[key] += segment.bytes
+    too_large = any(segment.bytes > _TOLERANCE * target and segment.rows > 1 for segment in segments)
+    too_small = any(_TOLERANCE * sizes[key] < (number - 1) * target for key, number in files.items())
+    return not too_large and not too_small

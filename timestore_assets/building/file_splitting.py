@@ -1,0 +1,117 @@
+"""Cutting a partition's sorted rows into files: one semantic key a file, none much larger than asked, each in its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import SegmentFormat
+from timestore_assets.model.types import quote
+from timestore_assets.segments.writer import WrittenFile, write_duckdb, write_parquet
+
+DUCKDB_FROM_ROWS = 1_000_000
+"""Rows from which on `auto` writes `.duckdb`: attaching costs about as much as it saves on smaller files (decision D19)."""
+
+
+def sealed_format(policy: Literal["auto", "duckdb", "parquet"], *, rows: int) -> SegmentFormat:
+    """The format of a sealed segment with that many rows."""
+    if policy != "auto":
+        return policy
+    return "duckdb" if rows >= DUCKDB_FROM_ROWS else "parquet"
+
+
+ROWID = "rowid"
+"""DuckDB's own number of a row in a table, unless the table has a column of that name."""
+
+_SAMPLE_ROWS = 200_000
+# Formats and sort orders differ in size by less than this, so smaller partitions need no sample to be known to fit a file
+_DOUBT = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSlice:
+    """Rows `[first, first + rows)` of the sorted table, all of one semantic key, and the format of their file."""
+
+    semantic_key: tuple[str, ...] | None
+    first: int
+    rows: int
+    format: SegmentFormat
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSplitter:
+    """Cuts a table, whose rows are sorted by the dataset's `partition_by` columns first, into segment files in `folder`.
+
+    `number`: name of the column that numbers the rows from 0.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    table: str
+    number: str
+    dataset: Dataset
+    schema: Schema
+    folder: Path
+
+    def pieces(self, *, bytes_per_row: float) -> list[FileSlice]:
+        """How the table is cut. `bytes_per_row`: as in the files the rows came from."""
+        groups = self._groups()
+        largest = max((rows for _, _, rows in groups), default=0)
+        target = self.dataset.segments.target_bytes
+        if largest * bytes_per_row * _DOUBT > target:
+            bytes_per_row = self._sampled_bytes_per_row(largest)
+        fitting = max(1, int(target / max(bytes_per_row, 1e-9)))
+        return [
+            FileSlice(semantic_key=key, first=start, rows=size, format=sealed_format(self.dataset.segments.format, rows=size))
+            for key, first, rows in groups
+            for start, size in even_cuts(first, rows, at_most=fitting)
+        ]
+
+    def write(self, piece: FileSlice) -> WrittenFile:
+        """Write one slice as a segment file."""
+        rows = self._rows(piece.first, piece.first + piece.rows)
+        return self._write(rows, self.folder / f"{piece.first}.{piece.format}", piece.format)
+
+    def _rows(self, first: int, end: int) -> str:
+        """SQL for the rows with these numbers; the system's own row number is no part of `*`, another has to be left out."""
+        columns = "*" if self.number == ROWID else f"* EXCLUDE ({self.number})"
+        return f"SELECT {columns} FROM {self.table} WHERE {self.number} >= {first} AND {self.number} < {end}"
+
+    def _write(self, rows: str, path: Path, format: SegmentFormat) -> WrittenFile:
+        if format == "parquet":
+            return write_parquet(self.con, rows, path)
+        return write_duckdb(self.con, rows, path, view=self.dataset.name, visible=self.schema.names)
+
+    def _groups(self) -> list[tuple[tuple[str, ...] | None, int, int]]:
+        """Semantic key, first row and number of rows of each run of equal keys."""
+        names = [quote(name) for name in self.dataset.partition_by]
+        if not names:
+            counted = self.con.execute(f"SELECT count(*) FROM {self.table}").fetchone()
+            return [(None, 0, counted[0])] if counted and counted[0] else []
+        texts = ", ".join(f"CAST({name} AS VARCHAR)" for name in names)
+        groups = self.con.execute(
+            f"SELECT {texts}, min({self.number}) AS first, count(*) FROM {self.table} GROUP BY {', '.join(names)} ORDER BY first"
+        ).fetchall()
+        return [(tuple(row[:-2]), row[-2], row[-1]) for row in groups]
+
+    def _sampled_bytes_per_row(self, rows: int) -> float:
+        """Size of a row in the format that so many rows would get, by writing some."""
+        sample = min(rows, _SAMPLE_ROWS)
+        format = sealed_format(self.dataset.segments.format, rows=rows)
+        path = self.folder / f"sample.{format}"
+        written = self._write(self._rows(0, sample), path, format)
+        path.unlink()
+        return written.bytes / max(1, written.rows)
+
+
+def even_cuts(first: int, rows: int, *, at_most: int) -> Iterator[tuple[int, int]]:
+    """Start and length of the fewest runs that cover `[first, first + rows)`, equal but for one row, none over `at_most`."""
+    number = -(-rows // at_most)
+    for i in range(number):
+        start, end = rows * i // number, rows * (i + 1) // number
+        yield first + start, end - start

@@ -1,0 +1,225 @@
+"""What a commit says: how far its source comes, what its records became, and which objects hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from secrets import token_hex
+from typing import Any, Literal
+
+from timestore_assets.catalog.records import DeadLetterFile
+from timestore_assets.model.counters import Counters
+from timestore_assets.model.position import Position
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import NewSegment
+from timestore_assets.model.window import Partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """How far a commit moves the checkpoint of one source partition, and for topics what the watermark needs."""
+
+    source_partition_id: int
+    start: Position
+    """Where the checkpoint must be now."""
+    end: Position
+    newest: datetime | None = None
+    """Newest event time among the records."""
+    quiet: timedelta | None = None
+    """New total of the time that the partition had nothing more to read, None to leave it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatermarkRule:
+    """Whose newest event times make a source's watermark: the minimum over some source partitions."""
+
+    over: tuple[int, ...]
+    """Source partitions that are waited for."""
+    idle: timedelta
+    """Those that have been quiet for so long are left out."""
+    cap: datetime
+    """No watermark is later (clocks from the future)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemaChange:
+    """What a new schema version changes."""
+
+    kind: Literal["column_added", "type_widened"]
+    column: str
+    before: str | None
+    """Its type as text, None for an added column."""
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdempotencyKey:
+    """A key that a record or a request may be sent with again."""
+
+    key: str
+    digest: str
+    """Of the content the key stood for, so that a re-use for other content can be told."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewIngestion:
+    """What a request brought, settled by the commit that lands it."""
+
+    id: str
+    key: str | None
+    """Its idempotency key."""
+    digest: str
+    """Of its body."""
+    outcome: Mapping[str, Any]
+    """What is answered, plain JSON values; the manifest version is added by the commit."""
+    actor: str
+    announced: bool = False
+    """Its row is there already and waits (`Ingestions.announce`), so that it is settled and not inserted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileProgress:
+    """A batch of a file, or of a part of one. A content that replaces others becomes visible as a whole, with its last batch."""
+
+    span: Span
+    file_id: int
+    last: bool
+    """The file has landed with this batch; of a file in parts, when its other parts are there too."""
+    replaces: tuple[int, ...] = ()
+    """Source partitions whose rows leave with the last batch. Until then the segments wait."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        return (self.span,)
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the batch's rows are shown at once, with all of the file that waited."""
+        return self.last or not self.replaces
+
+    @property
+    def retracts(self) -> tuple[int, ...]:
+        """Source partitions whose rows leave with this batch."""
+        return self.replaces if self.last else ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TopicProgress:
+    """A batch of one or several partitions of a topic."""
+
+    spans: tuple[Span, ...]
+    """The session must hold these partitions (`StoredTopics.assign`), so that a zombie can't win against its successor."""
+    watermark: WatermarkRule | None = None
+    """What the source's watermark is raised by; None leaves it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestOutcomes:
+    """Records that requests brought, and what becomes of the requests."""
+
+    span: Span
+    ingestions: tuple[NewIngestion, ...] = ()
+    """Requests that are remembered; a key that another request has used by now is a conflict."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        return (self.span,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplaySettlement:
+    """Dead letters judged once more. No checkpoint moves; the counters say how dispositions change: some are negative, and
+    nothing is read.
+    """
+
+    dead_letter_ids: tuple[int, ...]
+    """Dead-letter files that are settled; a conflict when one is already."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        return ()
+
+
+SourceProgress = FileProgress | TopicProgress | RequestOutcomes | ReplaySettlement
+"""How far a landing commit brings its source."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LandingCommit:
+    """One batch's effects, all of them or none."""
+
+    dataset_id: int
+    session_id: int
+    source_id: int
+    progress: SourceProgress
+    """Checkpoints, compared and set, and what else the kind of source asks for."""
+    counters: Counters
+    """Dispositions of the batch's records."""
+    segments: tuple[NewSegment, ...] = ()
+    dead_letter_files: tuple[DeadLetterFile, ...] = ()
+    idempotency_keys: tuple[IdempotencyKey, ...] = ()
+    """Keys that nothing may have used before: those of records, and of requests."""
+    schema: Schema | None = None
+    """The evolved schema, None when the batch changed nothing about it."""
+    base_schema_version: int | None = None
+    """The version that the batch was judged by: compared, unless it is None."""
+    schema_changes: tuple[SchemaChange, ...] = ()
+    """What is new in `schema`."""
+    ignored_columns: Mapping[str, int] = field(default_factory=dict)
+    """Values left out by `new_columns: ignore`, by column; kept in the audit."""
+    actor: str = "timestore"
+    token: str = field(default_factory=lambda: token_hex(16), init=False, compare=False)
+    """Names this one attempt in the audit, so that it can be told whether it happened; `replace` makes another one."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """How checkpoints move."""
+        return self.progress.spans
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of its objects, announced before (`Sessions.announce`); their intents are required and removed by the commit."""
+        return (*(one.name for one in self.segments), *(one.name for one in self.dead_letter_files))
+
+    def with_digests(self, digests: Sequence[str]) -> LandingCommit:
+        """With those of its objects' bytes: of the segments, then of the files of dead letters."""
+        if not self.objects:
+            return self
+        digest_of = dict(zip(self.objects, digests, strict=True))
+        return replace(
+            self,
+            segments=tuple(replace(named, sha256=digest_of[named.name]) for named in self.segments),
+            dead_letter_files=tuple(replace(named, sha256=digest_of[named.name]) for named in self.dead_letter_files),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildCommit:
+    """A build's effect on one partition: some segments go, their merged successors come."""
+
+    dataset_id: int
+    session_id: int
+    partition: Partition
+    replaces: tuple[int, ...]
+    """Segments that go, all of which must be live."""
+    segments: tuple[NewSegment, ...]
+    """Segments that come, announced before."""
+    seal: bool
+    """The partition becomes `sealed` if nothing unbuilt remains in it after the swap."""
+    superseded_rows: int = 0
+    """Rows removed by deduplication in this build."""
+    retracted_rows: int = 0
+    """Rows dropped because their source partition had been retracted."""
+    content_hash: str | None = None
+    """Of the logical rows, None unless the partition is sealed."""
+    report: bool = True
+    """Queue a materialisation in the outbox (False when Dagster itself runs the build and yields the event)."""
+    actor: str = "timestore"
+    token: str = field(default_factory=lambda: token_hex(16), init=False, compare=False)
+    """Names this one attempt in the audit, so that it can be told whether it happened; `replace` makes another one."""
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of its objects, announced before."""
+        return tuple(one.name for one in self.segments)

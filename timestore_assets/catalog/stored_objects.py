@@ -1,0 +1,258 @@
+"""Objects that the catalog knows: where they are and where copies of them go, and which may be deleted.
+
+Those are superseded segments, what dead sessions left, and what still waits for its file to be deleted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Table, and_, delete, exists, func, or_, select, union_all
+
+from timestore_assets.catalog import audit, datasets
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.instants import duration_micros, to_micros
+from timestore_assets.catalog.leases import forget_expired, held
+from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
+from timestore_assets.catalog.sessions import alive, fulfil
+from timestore_assets.catalog.tables import (
+    collected_objects,
+    dead_letter_files,
+    intents,
+    policies,
+    segment_stats,
+    segments,
+    sessions,
+)
+from timestore_assets.catalog.tables import datasets as datasets_table
+from timestore_assets.model.segment import ObjectName
+
+
+class StoredObjects:
+    """Each method is one short transaction. What is collected is remembered until it is told that the files are deleted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self, storage: str | None = None) -> set[str]:
+        """Every object name the catalog knows (segments of any version, dead letters, intents), of one target or of all."""
+        tables = (segments, dead_letter_files, intents)
+        selects = [select(table.c.name) for table in tables]
+        if storage is not None:
+            selects = [one.where(table.c.storage == storage) for one, table in zip(selects, tables, strict=True)]
+        return self._database.read(lambda c: set(c.execute(union_all(*selects)).scalars()))
+
+    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[ObjectName]:
+        """Forget superseded segments that no rollback window, lease or session needs; return their object names."""
+        cutoff = to_micros(superseded_before)
+        return self._database.timed(
+            lambda c, now: collect_segments(c, superseded_before=cutoff, limit=limit, now=now), repeatable=False
+        )
+
+    def collect_intents(self, *, older_than: timedelta) -> list[ObjectName]:
+        """Forget intents of dead sessions and return their object names (whose files may then go)."""
+        age = duration_micros(older_than)
+        return self._database.timed(lambda c, now: collect_intents(c, created_before=now - age, now=now), repeatable=False)
+
+    def collected(self) -> list[ObjectName]:
+        """Objects that were forgotten and whose files may still be there."""
+        c = collected_objects.c
+        return self._database.read(lambda connection: [ObjectName(*row) for row in connection.execute(select(c.storage, c.name))])
+
+    def deleted(self, objects: Iterable[ObjectName]) -> None:
+        """The files of these are gone."""
+        by_target: dict[str, list[str]] = {}
+        for object_name in objects:
+            by_target.setdefault(object_name.storage, []).append(object_name.name)
+
+        def work(connection: Connection) -> None:
+            c = collected_objects.c
+            for storage, names in sorted(by_target.items()):
+                for chunk in chunked(sorted(names)):
+                    connection.execute(delete(collected_objects).where(c.storage == storage, c.name.in_(chunk)))
+
+        if by_target:
+            self._database.write(work)
+
+
+def collect_segments(connection: Connection, *, superseded_before: int, limit: int, now: int) -> list[ObjectName]:
+    """Forget superseded segments, see `StoredObjects.collect_segments`; expired leases go with them."""
+    forget_expired(connection, now=now)
+    c = segments.c
+    old = c.removed_at < superseded_before
+    locked = connection.execute(select(c.dataset_id).where(old).distinct().order_by(c.dataset_id)).scalars().all()
+    for dataset_id in locked:
+        # a pin takes the same lock, so none can appear between the question and the answer
+        datasets.lock_any(connection, dataset_id)
+    pinned = held(c.dataset_id, c.added_version, c.removed_version)
+    session = sessions.c
+    in_use = exists().where(and_(session.dataset_id == c.dataset_id, session.started_at <= c.removed_at, alive(now)))
+    free = connection.execute(
+        select(c.id, c.storage, c.name, c.dataset_id, c.added_version, c.removed_version)
+        .where(old, c.dataset_id.in_(locked), ~pinned, ~in_use)
+        .order_by(c.removed_version, c.id)
+        .limit(limit)
+    ).all()
+    newest_gone: dict[int, int] = {}
+    for row in free:
+        if row.added_version is not None:
+            newest_gone[row.dataset_id] = max(row.removed_version, newest_gone.get(row.dataset_id, 0))
+    for dataset_id, version in newest_gone.items():
+        d = datasets_table.c
+        connection.execute(
+            datasets_table.update().where(d.id == dataset_id, d.collected_version < version).values(collected_version=version)
+        )
+    for ids in chunked(row.id for row in free):
+        connection.execute(delete(segment_stats).where(segment_stats.c.segment_id.in_(ids)))
+        connection.execute(delete(segments).where(c.id.in_(ids)))
+    gone = [ObjectName(row.storage, row.name) for row in free]
+    note_collected(connection, gone)
+    return gone
+
+
+def collect_intents(connection: Connection, *, created_before: int, now: int) -> list[ObjectName]:
+    """Remove old intents of dead sessions; returns their names."""
+    dead = select(sessions.c.id).where(or_(sessions.c.ended_at.is_not(None), sessions.c.expires_at <= now))
+    old = delete(intents).where(intents.c.created_at < created_before, intents.c.session_id.in_(dead))
+    gone = sorted(ObjectName(*row) for row in connection.execute(old.returning(intents.c.storage, intents.c.name)))
+    note_collected(connection, gone)
+    return gone
+
+
+def note_collected(connection: Connection, objects: Sequence[ObjectName]) -> None:
+    """Remember objects whose rows go in this transaction until their files are gone too."""
+    for chunk in chunked(objects):
+        insert_ignore(connection, collected_objects, *({"storage": one.storage, "name": one.name} for one in chunk))
+
+
+MovedKind = Literal["segment", "dead_letters"]
+_TABLES: dict[MovedKind, Table] = {"segment": segments, "dead_letters": dead_letter_files}
+_MOVES = "moves"
+"""Policy whose version counts the switches of a dataset, so that whoever remembers its segments knows when to forget them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """An object of a dataset: a segment, live, superseded or not yet published, or a file of dead letters. `id`: of its row.
+
+    `sha256`: digest of its bytes in hex, None for one of before there were digests.
+    """
+
+    kind: MovedKind
+    id: int
+    storage: str
+    name: str
+    bytes: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetContents:
+    """What a dataset has in one storage target."""
+
+    objects: int
+    bytes: int
+
+
+class Moving:
+    """Each method is one short transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def held(self, dataset_id: int) -> dict[str, TargetContents]:
+        """What a dataset has in each storage target that holds anything of it."""
+        return self._database.read(lambda connection: _held(connection, dataset_id))
+
+    def elsewhere(self, dataset_id: int, target: str, *, limit: int) -> list[StoredFile]:
+        """Objects of a dataset that are not in a target, the oldest first."""
+        return self._database.read(lambda connection: _elsewhere(connection, dataset_id, target, limit))
+
+    def switch(
+        self, session_id: int, copies: Mapping[StoredFile, str], *, dataset_id: int, target: str, actor: str
+    ) -> list[StoredFile]:
+        """Let copies, announced by this session under these names in the target, stand for the objects they are of; audited.
+
+        Only where the object is still what and where it was; returns those. The manifest version stays, for the content does.
+        The old objects stay known as if this session had announced them now, so the collector removes them after the time that
+        it leaves to readers.
+        """
+
+        def work(connection: Connection) -> list[StoredFile]:
+            now = self._database.now(connection)
+            datasets.lock(connection, dataset_id)
+            switched = [file for file, name in copies.items() if _placed(connection, file, ObjectName(target, name))]
+            if switched:
+                fulfil(connection, session_id, [copies[file] for file in switched])
+                _leave(connection, session_id, switched, now=now)
+                _count_move(connection, dataset_id, actor=actor, now=now)
+                details = {"to": target, "from": _summed(switched)}
+                audit.record(connection, dataset_id, actor=actor, action="objects_moved", details=details, now=now)
+            return switched
+
+        return self._database.write(work)
+
+
+def moves(connection: Connection, dataset_id: int) -> int:
+    """How often objects of a dataset were switched."""
+    c = policies.c
+    statement = select(c.version).where(c.dataset_id == dataset_id, c.kind == _MOVES)
+    return connection.execute(statement).scalar() or 0
+
+
+def _held(connection: Connection, dataset_id: int) -> dict[str, TargetContents]:
+    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for table in _TABLES.values():
+        c = table.c
+        statement = select(c.storage, func.count(), func.sum(c.bytes)).where(c.dataset_id == dataset_id).group_by(c.storage)
+        for storage, objects, size in connection.execute(statement):
+            found[storage].append((objects, int(size)))
+    return {
+        storage: TargetContents(objects=sum(objects for objects, _ in held), bytes=sum(size for _, size in held))
+        for storage, held in sorted(found.items())
+    }
+
+
+def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int) -> list[StoredFile]:
+    found: list[StoredFile] = []
+    for kind, table in _TABLES.items():
+        c = table.c
+        away = select(c.id, c.storage, c.name, c.bytes, c.sha256).where(c.dataset_id == dataset_id, c.storage != target)
+        rows = connection.execute(away.order_by(c.id).limit(limit - len(found)))
+        found += [
+            StoredFile(kind=kind, id=row.id, storage=row.storage, name=row.name, bytes=row.bytes, sha256=row.sha256)
+            for row in rows
+        ]
+    return found
+
+
+def _placed(connection: Connection, file: StoredFile, to: ObjectName) -> bool:
+    table = _TABLES[file.kind]
+    c = table.c
+    same = table.update().where(c.id == file.id, c.storage == file.storage, c.name == file.name)
+    return connection.execute(same.values(storage=to.storage, name=to.name)).rowcount == 1
+
+
+def _leave(connection: Connection, session_id: int, files: Sequence[StoredFile], *, now: int) -> None:
+    rows = [{"name": file.name, "session_id": session_id, "created_at": now, "storage": file.storage} for file in files]
+    for chunk in chunked(rows):
+        connection.execute(intents.insert(), chunk)
+
+
+def _count_move(connection: Connection, dataset_id: int, *, actor: str, now: int) -> None:
+    row = {"dataset_id": dataset_id, "kind": _MOVES, "value": "{}", "actor": actor, "version": 1, "updated_at": now}
+    set_: dict[str, Any] = {"version": lambda old, _new: old.version + 1, "updated_at": lambda _old, new: new.updated_at}
+    upsert(connection, policies, [row], keys=["dataset_id", "kind"], set_=set_)
+
+
+def _summed(files: Sequence[StoredFile]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for file in files:
+        held = found.setdefault(file.storage, {"objects": 0, "bytes": 0})
+        held["objects"] += 1
+        held["bytes"] += file.bytes
+    return found

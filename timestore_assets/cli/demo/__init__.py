@@ -1,0 +1,1 @@
+"""`timestore demo`: the main job end to end on real data."""

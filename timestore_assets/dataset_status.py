@@ -1,0 +1,175 @@
+"""How datasets stand: what is stored, what waits, and what became of each source's records.
+
+Values of the catalog's, and the one form of them in plain JSON that `timestore … --json` prints and the service answers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from timestore_assets.model.window import format_time
+
+if TYPE_CHECKING:
+    from timestore_assets.catalog.catalog import Catalog
+    from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState, SourceRecord
+
+THROUGHPUT_SECONDS = 60.0
+"""How far back the rate of landing looks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionTotals:
+    """What a dataset's partitions hold together."""
+
+    partitions: int
+    states: Mapping[PartitionState, int]
+    """Number of partitions by state, in the order of the alphabet."""
+    rows: int
+    """Of live segments; before deduplication of those that are not built."""
+    bytes: int
+    segments: int
+    deltas: int
+    """Segments that are not built yet; of them are the next two."""
+    unbuilt_rows: int
+    unbuilt_bytes: int
+    newest: datetime | None
+    """Newest time of a row."""
+
+    @classmethod
+    def of(cls, partitions: Sequence[PartitionRecord]) -> Self:
+        return cls(
+            partitions=len(partitions),
+            states=dict(sorted(Counter(one.state for one in partitions).items())),
+            rows=sum(one.rows for one in partitions),
+            bytes=sum(one.bytes for one in partitions),
+            segments=sum(one.segments for one in partitions),
+            deltas=sum(one.deltas for one in partitions),
+            unbuilt_rows=sum(one.unbuilt_rows for one in partitions),
+            unbuilt_bytes=sum(one.unbuilt_bytes for one in partitions),
+            newest=max((one.max_time for one in partitions if one.max_time), default=None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceStats:
+    """A source, as the catalog has it, and how far it has come."""
+
+    record: SourceRecord
+    rows_per_second: float
+    """Landed over the last minute."""
+    lag: int | None = None
+    """Records of its topics not read yet; None for other sources and when no broker answers."""
+
+    @property
+    def rows_last_minute(self) -> int:
+        return round(self.rows_per_second * THROUGHPUT_SECONDS)
+
+    @property
+    def name(self) -> str:
+        return source_name(self.record.kind, self.record.address)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetStats:
+    """One dataset; as it is made here, of one that nobody has used yet."""
+
+    dataset: str
+    manifest_version: int = 0
+    partitions: Sequence[PartitionRecord] = ()
+    """In order of time."""
+    pending_files: int = 0
+    """Files discovered and not settled."""
+    sources: Sequence[SourceStats] = ()
+    is_retired: bool = False
+    """Nothing lands in it any more."""
+
+    @property
+    def totals(self) -> PartitionTotals:
+        return PartitionTotals.of(self.partitions)
+
+
+def source_name(kind: str, address: str) -> str:
+    """What every face calls a source."""
+    return f"{kind}:{address}"
+
+
+def stats_of(catalog: Catalog, record: DatasetRecord, *, lags: Mapping[str, int | None]) -> DatasetStats:
+    """What the catalog knows of a dataset. `lags`: by address of its topic sources, as far as their brokers have said."""
+    rates = catalog.sources.throughput(record.id, seconds=THROUGHPUT_SECONDS)
+    return DatasetStats(
+        dataset=record.name,
+        manifest_version=record.manifest_version,
+        is_retired=record.is_retired,
+        partitions=catalog.partitions.of(record.id),
+        pending_files=catalog.files.pending(record.id),
+        sources=[
+            SourceStats(
+                record=source,
+                rows_per_second=rates.get(source.id, 0.0),
+                lag=lags.get(source.address) if source.reads_topics else None,
+            )
+            for source in catalog.sources.of(record.id)
+        ],
+    )
+
+
+def stats_to_plain(stats: DatasetStats) -> dict[str, Any]:
+    """A dataset in the shape it has in `timestore status --json`."""
+    totals = stats.totals
+    return {
+        "dataset": stats.dataset,
+        "retired": stats.is_retired,
+        "manifest_version": stats.manifest_version,
+        "rows": totals.rows,
+        "bytes": totals.bytes,
+        "partitions": totals.partitions,
+        "unbuilt_rows": totals.unbuilt_rows,
+        "pending_files": stats.pending_files,
+        "sources": [_source_to_plain(source) for source in stats.sources],
+    }
+
+
+def partitions_to_plain(partitions: Iterable[PartitionRecord]) -> list[dict[str, Any]]:
+    """Partitions in the shape of `timestore partitions --json`."""
+    return [_partition_to_plain(partition) for partition in partitions]
+
+
+def _source_to_plain(source: SourceStats) -> dict[str, Any]:
+    record = source.record
+    return {
+        "source": source.name,
+        **dict(record.counters.items()),
+        "lag": source.lag,
+        "rows_last_minute": source.rows_last_minute,
+        "rows_per_second": round(source.rows_per_second, 3),
+        "paused": bool(record.paused),
+        "paused_reason": record.paused or None,
+        "watermark": _text(record.watermark),
+    }
+
+
+def _partition_to_plain(found: PartitionRecord) -> dict[str, Any]:
+    return {
+        "partition": found.partition.key,
+        "start": format_time(found.partition.start),
+        "end": format_time(found.partition.end),
+        "state": found.state,
+        "rows": found.rows,
+        "bytes": found.bytes,
+        "segments": found.segments,
+        "deltas": found.deltas,
+        "schema_version": found.schema_version,
+        "superseded_rows": found.superseded_rows,
+        "content_hash": found.content_hash,
+        "min_time": _text(found.min_time),
+        "max_time": _text(found.max_time),
+        "manifest_version": found.manifest_version,
+    }
+
+
+def _text(time: datetime | None) -> str | None:
+    return format_time(time) if time else None

@@ -1,1 +1,0 @@
-"""The packaged datasets, one folder each with its `defs.yaml`."""

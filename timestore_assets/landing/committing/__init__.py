@@ -1,0 +1,1 @@
+"""One batch of any source into the catalog: staged, announced, committed with its checkpoint."""

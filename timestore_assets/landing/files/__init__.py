@@ -1,0 +1,1 @@
+"""Landing files: identify, claim, land from the stored position, settle."""

@@ -1,0 +1,260 @@
+"""One batch through the pure steps: keys, decoding, required values, range, constraints, evolution. Nothing is written here.
+
+An envelope whose idempotency key is known brings nothing, and one that uses a known key for other content is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from timestore_assets.catalog.commit_values import IdempotencyKey, SchemaChange
+from timestore_assets.decoding.decode import decode
+from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
+from timestore_assets.decoding.rejections import RowMask, Rows
+from timestore_assets.landing.preparing.evolve import Evolved, evolve
+from timestore_assets.landing.preparing.row_checks import LATE, refuse_late, refuse_missing, refuse_out_of_range, refuse_over_long
+from timestore_assets.landing.preparing.validate import Validator
+from timestore_assets.model.arrow_schema import stored_arrow_schema
+from timestore_assets.model.counters import Counters
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.record_form import PLAIN, RecordForm
+from timestore_assets.model.schema import Column, Schema
+from timestore_assets.sources.batches import Batch, records_digest
+
+KEY_COLUMN = "idempotency_key"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Envelope:
+    key: str
+    digest: str
+    rows: Rows
+
+
+def sift_by_key(
+    batch: Batch, row_mask: RowMask, known: Callable[[Sequence[str]], Mapping[str, str]]
+) -> tuple[IdempotencyKey, ...]:
+    """Leave out rows whose envelope has landed before, refuse re-used keys (`key_reused`), and give the new keys.
+
+    `known`: of these keys those already used, with the digests of what they stood for.
+    """
+    if KEY_COLUMN not in batch.records.column_names:
+        return ()
+    envelopes = list(_envelopes(batch))
+    used = dict(known(sorted({envelope.key for envelope in envelopes}))) if envelopes else {}
+    new: dict[str, str] = {}
+    for envelope in envelopes:
+        digest = used.get(envelope.key)
+        if digest is None:
+            used[envelope.key] = new[envelope.key] = envelope.digest
+        elif digest == envelope.digest:
+            row_mask.leave_out(envelope.rows)
+        else:
+            reason = f"idempotency key {envelope.key[:60]!r} was used before for other content"
+            row_mask.refuse(envelope.rows, code="key_reused", reason=reason)
+    return tuple(IdempotencyKey(key=key, digest=digest) for key, digest in new.items())
+
+
+def _envelopes(batch: Batch) -> Iterator[_Envelope]:
+    """Runs of rows of one envelope: their positions rise by one, those of different lines by more."""
+    keys = batch.records.column(KEY_COLUMN)
+    positions = batch.positions.to_numpy(zero_copy_only=False)
+    values = batch.records.column("value")
+    for rows in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
+        key = keys[int(rows[0])].as_py() if len(rows) else None
+        if key is not None:
+            yield _Envelope(key=key, digest=records_digest(values.slice(int(rows[0]), len(rows)).to_pylist()), rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """What a batch is judged by."""
+
+    dataset: Dataset
+    schema: Schema
+    """The catalog's current one."""
+    validator: Validator
+    zone: str | None
+    """Of naive times; an IANA name or an offset."""
+    form: RecordForm = PLAIN
+    """How the records are written."""
+    path: Mapping[str, str | None] = field(default_factory=dict)
+    """Values of columns that stand in the file's path."""
+    now: datetime
+    """For the upper bound of times."""
+    allowance: Callable[[], int]
+    """How many columns may still be added today."""
+    known_keys: Callable[[Sequence[str]], Mapping[str, str]]
+    """Of these idempotency keys those used before, with their digests."""
+    late_before: datetime | None = None
+    """Times before it are late; None: nothing is."""
+    max_record_bytes: int | None = None
+    """Longer documents are refused; None: the source has seen to it."""
+
+    @property
+    def writing(self) -> dict[str, Any]:
+        """How the records are written, as `decode` takes it."""
+        return {"zone": self.zone, "form": self.form, "path": self.path}
+
+    @property
+    def declared(self) -> tuple[Column, ...]:
+        """Columns of the declaration in their stored form, which differs for those that had been inferred before."""
+        stored = {column.name: column.origin for column in self.schema}
+        own = tuple(replace(column, origin=stored.get(column.name, column.origin)) for column in self.dataset.schema)
+        return own + tuple(column for column in self._others if column.origin == "declared")
+
+    @property
+    def inferred(self) -> tuple[Column, ...]:
+        return tuple(column for column in self._others if column.origin == "inferred")
+
+    @property
+    def _others(self) -> tuple[Column, ...]:
+        names = set(self.dataset.schema.names)
+        return tuple(column for column in self.schema if column.name not in names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A batch as it was judged."""
+
+    rows: pa.Table
+    """Good ones, declared columns typed and inferred ones as raw text."""
+    positions: pa.ChunkedArray
+    """Of those rows."""
+    source_partitions: pa.ChunkedArray | None
+    """Of those rows, None when all are of the same."""
+    row_mask: RowMask
+    counters: Counters
+    schema: Schema
+    """The one they are stored in; its version is the next one when `changes` is not empty."""
+    changes: tuple[SchemaChange, ...]
+    ignored: Mapping[str, int]
+    keys: tuple[IdempotencyKey, ...]
+    base_schema_version: int
+    """Of the schema it was judged by."""
+
+
+Run = Callable[[Callable[[duckdb.DuckDBPyConnection], Prepared]], Prepared]
+"""Does work on a connection, see `segments.engine.Engine.run`."""
+
+
+def prepare(run: Run, batch: Batch, rules: Rules, *, trial: Callable[[Prepared], object] | None = None) -> Prepared:
+    """Judge every record of a batch.
+
+    A record for which that fails in a way that nothing expects is refused as `undecodable`, and the others are judged without
+    it. `trial`: what else must not fail for a record.
+
+    Raises:
+        BadFileError: the columns of the file as a whole don't fit, see `decoding.column_names`.
+        Exception: judging fails as well without any record.
+    """
+    try:
+        return _tried(run, batch, rules, trial)
+    except Exception as error:
+        if not is_poison(error):
+            raise
+        return _without_poison(run, batch, rules, trial, error)
+
+
+def _tried(run: Run, batch: Batch, rules: Rules, trial: Callable[[Prepared], object] | None) -> Prepared:
+    prepared = run(lambda con: _judged(con, batch, rules))
+    if trial is not None:
+        trial(prepared)
+    return prepared
+
+
+def _without_poison(
+    run: Run, batch: Batch, rules: Rules, trial: Callable[[Prepared], object] | None, error: Exception
+) -> Prepared:
+    """Judge the records that can be judged, and refuse the others; what was known of all of them before stays as it is."""
+    # the keys of envelopes stand for all records of each, so they are looked up for the batch as a whole
+    row_mask, keys = _sifted(batch, rules)
+    rows = row_mask.good_indices()
+    if KEY_COLUMN in batch.records.column_names:
+        batch = replace(batch, records=batch.records.drop_columns(KEY_COLUMN))
+
+    def judge(some: Rows) -> Prepared:
+        return _tried(run, part_of(batch, some), rules, trial)
+
+    reasons = poisoned(rows, judge, error)
+    log_poison(f"{len(reasons)} of {len(rows)} records for {rules.dataset.name!r}", error)
+    for row, reason in reasons.items():
+        row_mask.refuse(np.array([row]), code=UNDECODABLE, reason=reason)
+    left = np.setdiff1d(rows, np.fromiter(reasons, np.int64, len(reasons)))
+    rest = judge(left)
+    row_mask.adopt(rest.row_mask, left)
+    return replace(rest, row_mask=row_mask, counters=_counters(batch, row_mask, rules.dataset), keys=keys)
+
+
+def _sifted(batch: Batch, rules: Rules) -> tuple[RowMask, tuple[IdempotencyKey, ...]]:
+    row_mask = RowMask(batch.records.num_rows)
+    if rules.max_record_bytes is not None:
+        refuse_over_long(batch.records.column("value"), row_mask, limit=rules.max_record_bytes)
+    return row_mask, sift_by_key(batch, row_mask, rules.known_keys)
+
+
+def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepared:
+    row_mask, keys = _sifted(batch, rules)
+    decoded = decode(con, batch, row_mask, declared=rules.declared, inferred=rules.inferred, **rules.writing)
+    evolved = Evolved(schema=rules.schema)
+    if batch.records.num_rows:
+        refuse_missing(decoded.table, rules.dataset, row_mask)
+        refuse_out_of_range(con, decoded.table, rules.dataset, row_mask, now=rules.now)
+        rules.validator.refuse_invalid(decoded.table, row_mask)
+        policy = rules.dataset.evolution
+        refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)
+        evolved = evolve(con, decoded.extras, row_mask, schema=rules.schema, policy=policy, allowance=rules.allowance)
+    table = decoded.table
+    for name, values in evolved.columns.items():
+        table = table.append_column(name, values)
+    version = rules.schema.version + bool(evolved.changes)
+    return Prepared(
+        rows=_as_stored(row_mask.keep(table), evolved.schema),
+        positions=_kept(row_mask, batch.positions),
+        source_partitions=None if batch.source_partitions is None else _kept(row_mask, batch.source_partitions),
+        row_mask=row_mask,
+        counters=_counters(batch, row_mask, rules.dataset),
+        schema=replace(evolved.schema, version=version),
+        changes=evolved.changes,
+        ignored=evolved.ignored,
+        keys=keys,
+        base_schema_version=rules.schema.version,
+    )
+
+
+def _as_stored(table: pa.Table, schema: Schema) -> pa.Table:
+    """Values in the types that segments hold them in, here where one that can't be still has a row to blame.
+
+    Texts, which can, are left to the writer's threads.
+    """
+    kinds = stored_arrow_schema(schema)
+    for number, (name, values) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        kind = kinds.field(name).type
+        if values.type != kind and not pt.is_large_string(values.type):
+            table = table.set_column(number, name, values.cast(kind))
+    return table
+
+
+def _kept(row_mask: RowMask, values: pa.Array[Any]) -> pa.ChunkedArray:
+    return row_mask.keep(pa.table({"v": values})).column(0)
+
+
+def _counters(batch: Batch, row_mask: RowMask, dataset: Dataset) -> Counters:
+    good, duplicates, late = row_mask.good_rows, row_mask.duplicates, row_mask.refused_for(LATE)
+    drops = dataset.late.policy == "drop"
+    return Counters(
+        read=row_mask.rows + len(batch.bad),
+        landed=good,
+        duplicates=duplicates,
+        late_dropped=late if drops else 0,
+        held=0 if drops else late,
+        dead_letters=row_mask.rows - good - duplicates - late + len(batch.bad),
+    )

@@ -1,0 +1,1 @@
+"""Assets whose materialisations build partitions, and what asks for them."""

@@ -1,0 +1,151 @@
+"""What Dagster shows about a dataset and its built partitions, with the schema as the table under the asset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.schema import Checks, Column, Schema
+from timestore_assets.segments.open_command import open_command
+
+if TYPE_CHECKING:
+    from timestore_assets.building.builder import BuildReport
+    from timestore_assets.catalog.records import DatasetRecord, PartitionRecord
+    from timestore_assets.model.segment import Segment
+    from timestore_assets.model.window import Partition
+    from timestore_assets.warehouse import Warehouse
+
+
+def table_schema(schema: Schema, dataset: Dataset | None = None) -> dg.TableSchema:
+    """Columns with type, description, unit and constraints; `dataset` marks its time, semantic and dedupe keys."""
+    return dg.TableSchema(columns=[_column(column, dataset) for column in schema])
+
+
+def _column(column: Column, dataset: Dataset | None) -> dg.TableColumn:
+    tags = _roles(column, dataset)
+    if column.unit:
+        tags["unit"] = column.unit
+    if column.origin == "inferred":
+        tags["undeclared"] = ""
+    return dg.TableColumn(
+        name=column.name,
+        type=str(column.type),
+        description=_description(column),
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=False, other=_constraints(column.checks)),
+        tags=tags,
+    )
+
+
+def _description(column: Column) -> str | None:
+    text = column.description or ("Found in the data; not declared" if column.origin == "inferred" else "")
+    if column.unit:
+        text = f"{text} [{column.unit}]" if text else f"[{column.unit}]"
+    return text or None
+
+
+def _roles(column: Column, dataset: Dataset | None) -> dict[str, str]:
+    if dataset is None:
+        return {}
+    roles = {
+        "time": column.name == dataset.time,
+        "partition_by": column.name in dataset.partition_by,
+        "dedupe_key": dataset.dedupe is not None and column.name in dataset.dedupe.keys,
+    }
+    return {role: "" for role, held in roles.items() if held}
+
+
+def _constraints(checks: Checks) -> list[str]:
+    sentences = []
+    if checks.isin is not None:
+        sentences.append("one of " + ", ".join(str(value) for value in checks.isin))
+    for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+        if (bound := getattr(checks, name)) is not None:
+            sentences.append(f"{sign} {bound}")
+    if checks.matches is not None:
+        sentences.append(f"matches {checks.matches}")
+    if checks.min_length is not None:
+        sentences.append(f"at least {checks.min_length} characters")
+    if checks.max_length is not None:
+        sentences.append(f"at most {checks.max_length} characters")
+    return sentences
+
+
+_SHOWN_FILES = 3
+_WHOLE = "dagster/row_count"
+"""Dagster means the whole table by it, whichever partition the event is of."""
+Metadata = Mapping[str, Any]
+
+
+def build_metadata(warehouse: Warehouse, record: DatasetRecord, report: BuildReport, declared: Schema) -> Metadata:
+    """Metadata of one partition's materialisation, from its build's report."""
+    return {
+        **_figures(report),
+        _WHOLE: warehouse.catalog.partitions.rows(record.id),
+        "seconds": round(report.seconds, 3),
+        **file_metadata(warehouse, record, report.partition),
+        **_evolved(record, declared),
+    }
+
+
+def partition_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partition, declared: Schema | None) -> Metadata:
+    """The same, from the catalog, for a partition that was built outside Dagster; empty when it holds nothing."""
+    found = warehouse.catalog.partitions.find(record.id, partition)
+    if found is None:
+        return {}
+    rows = {_WHOLE: warehouse.catalog.partitions.rows(record.id)}
+    return {**_figures(found), **rows, **file_metadata(warehouse, record, partition), **_evolved(record, declared)}
+
+
+def _figures(found: BuildReport | PartitionRecord) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "dagster/partition_row_count": found.rows,
+        "bytes": found.bytes,
+        "segments": found.segments,
+        "superseded_rows": found.superseded_rows,
+        "state": found.state,
+        "manifest_version": found.manifest_version,
+        "schema_version": found.schema_version,
+    }
+    if found.content_hash is not None:
+        figures["content_hash"] = found.content_hash
+    bounds = {"min_time": found.min_time, "max_time": found.max_time}
+    return {**figures, **{name: dg.MetadataValue.timestamp(time) for name, time in bounds.items() if time is not None}}
+
+
+def file_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partition) -> Metadata:
+    """Where a partition's files are and what to type to look into them."""
+    segments = warehouse.catalog.manifest.segments(record.id, partition=partition, with_stats=False)
+    if not segments:
+        return {}
+    paths = [path for path in map(warehouse.storage.path, segments[:_SHOWN_FILES]) if path is not None]
+    metadata: dict[str, Any] = {
+        "dagster/uri": warehouse.storage.address(segments[0]),
+        "look_inside": dg.MetadataValue.md(_look_inside(record.name, partition, segments, paths)),
+    }
+    if paths:  # as text too: the UI hides Markdown behind a click
+        metadata["open_with"] = open_command(record.name, paths[0], format=segments[0].format)
+    return metadata
+
+
+def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment], paths: Sequence[Path]) -> str:
+    lines = [open_command(dataset, path, format=segment.format) for segment, path in zip(segments, paths, strict=False)]
+    if paths and len(segments) > _SHOWN_FILES:
+        lines.append(f"# and {len(segments) - _SHOWN_FILES} more files")
+    query = f"timestore query {dataset} --from {_bound(partition.start)} --to {_bound(partition.end)} --limit 5"
+    return "\n".join(["```", *lines, query, "```"])
+
+
+def _bound(time: datetime) -> str:
+    return f"{time:%Y-%m-%d}" if time.hour == 0 else f"{time:%Y-%m-%dT%H:%MZ}"
+
+
+def _evolved(record: DatasetRecord, declared: Schema | None) -> dict[str, Any]:
+    """The columns, where they are no longer those of the asset's definition; else they would be stored with every event."""
+    if declared is None or record.schema.columns == declared.columns:
+        return {}
+    return {"dagster/column_schema": table_schema(record.schema)}

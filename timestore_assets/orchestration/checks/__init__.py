@@ -1,0 +1,1 @@
+"""Asset checks: what is looked at, what is found, and how often."""

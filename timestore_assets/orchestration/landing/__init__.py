@@ -1,0 +1,1 @@
+"""Jobs and sensors that land what sources have."""

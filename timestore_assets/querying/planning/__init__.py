@@ -1,0 +1,1 @@
+"""A question checked against the schema, turned into SQL, and the segments that it needs."""

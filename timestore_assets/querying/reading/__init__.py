@@ -1,0 +1,1 @@
+"""A plan carried out: rows of segments, one step after the other."""

@@ -1,0 +1,249 @@
+"""Answering a question: pin a manifest version, plan, read the segments, stream Arrow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache, partial
+
+import duckdb
+import pyarrow as pa
+from cachetools import LRUCache
+
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.snapshot_pin import SnapshotPin
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import MissingObjectError
+from timestore_assets.model.question import Question
+from timestore_assets.model.schema import Schema
+from timestore_assets.model.segment import Segment
+from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
+from timestore_assets.querying.planning.query_plan import Plan, Step, narrowed, plan, with_in_memory
+from timestore_assets.querying.planning.statement import Statement, no_rows, prepare
+from timestore_assets.querying.planning.where import Where
+from timestore_assets.querying.reading.connection_pool import Pool
+from timestore_assets.querying.reading.query_errors import explained, suspecting
+from timestore_assets.querying.reading.rows import EVERYTHING, Pinned, rows_of
+from timestore_assets.querying.reading.stepwise import Steps
+from timestore_assets.segments.engine import EngineLimits
+from timestore_assets.segments.reader import InMemorySegment
+from timestore_assets.storage.targets import Storage
+from timestore_assets.tracing import span
+
+_REMEMBERED = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Planned:
+    """What the catalog listed for a plan, and the plan when there is nothing beside it."""
+
+    found: Sequence[Segment]
+    live: int
+    plan: Plan
+
+
+class Querier:
+    """Answers questions from a catalog and a store. `holder`: whom leases on manifest versions belong to. Thread-safe."""
+
+    def __init__(self, catalog: Catalog, storage: Storage, limits: EngineLimits, *, holder: str) -> None:
+        self.catalog, self.storage, self.limits, self.holder = catalog, storage, limits, holder
+        self._pool = Pool(limits)
+        # what a version holds never changes, so a plan stays right for as long as the version can be pinned
+        self._plans: LRUCache[Hashable, _Planned] = LRUCache(_REMEMBERED)
+        self._statements: LRUCache[Hashable, tuple[Statement, pa.Schema]] = LRUCache(_REMEMBERED)
+        self._remembering = threading.Lock()
+
+    def close(self) -> None:
+        """Close idle connections; answers that are being read stay good."""
+        self._pool.close()
+
+    def claim(self, record: DatasetRecord, version: int | None = None, *, with_topics: bool = False) -> SnapshotPin:
+        """Pin a manifest version (None = newest). RefusedError when it has been collected or never was."""
+        return SnapshotPin(self.catalog, record.id, version=version, holder=self.holder, with_topics=with_topics)
+
+    def plan(self, dataset: Dataset, record: DatasetRecord, question: Question) -> Plan:
+        """What `ask` would read now. Errors as `ask`."""
+        pooled = self._pool.take()
+        claim = self.claim(record, question.as_of)
+        try:
+            statement, _ = self._prepared(pooled.con, question, dataset, record)
+            return self._planned(dataset, record, statement, claim.version)
+        finally:
+            claim.release()
+            self._pool.give(pooled)
+
+    def _prepared(
+        self, con: duckdb.DuckDBPyConnection, question: Question, dataset: Dataset, record: DatasetRecord
+    ) -> tuple[Statement, pa.Schema]:
+        """The question checked and bound; remembered, because the same ones are asked again and again."""
+        key = (question, dataset.time, dataset.dedupe, dataset.partition_by, record.schema)
+        with self._remembering:
+            known = self._statements.get(key)
+        if known is None:
+            statement = prepare(con, question, dataset, record.schema)
+            known = statement, _schema(con, statement, record.schema)
+            with self._remembering:
+                self._statements[key] = known
+        return known
+
+    def _planned(
+        self, dataset: Dataset, record: DatasetRecord, statement: Statement, version: int, fresh: Sequence[InMemorySegment] = ()
+    ) -> Plan:
+        where, start, end = statement.where, statement.start, statement.end
+        return self.planned(dataset, record, version=version, where=where, start=start, end=end, fresh=fresh)
+
+    def planned(
+        self,
+        dataset: Dataset,
+        record: DatasetRecord,
+        *,
+        version: int,
+        where: Where = EVERYTHING,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        fresh: Sequence[InMemorySegment] = (),
+    ) -> Plan:
+        """The segments of a version that can hold rows which the filter lets through. `fresh`: read beside them."""
+        start, end = narrowed(start, end, *where.bounds(dataset.time))
+        predicates = [one for one in where.predicates if one.column != dataset.time]
+        key = (record.id, version, dataset.dedupe, start, end, tuple(predicates))
+        with self._remembering:
+            known = self._plans.get(key)
+        if known is None:
+            found = self.catalog.manifest.segments(record.id, version=version, start=start, end=end, with_stats=bool(predicates))
+            live = self.catalog.manifest.count(record.id, version=version)
+            alone = plan(found, dataset=dataset, version=version, live=live, start=start, end=end, predicates=predicates)
+            known = _Planned(found=found, live=live, plan=alone)
+            with self._remembering:
+                self._plans[key] = known
+        if not fresh:
+            return known.plan
+        segments = with_in_memory(known.found, fresh, start=start, end=end)
+        return plan(segments, dataset=dataset, version=version, live=known.live, start=start, end=end, predicates=predicates)
+
+    def ask(self, dataset: Dataset, record: DatasetRecord, question: Question, *, fresh: UnlandedRows | None = None) -> Answer:
+        """Answer a question. `fresh`: rows that are not landed yet, for an answer from the newest version.
+
+        Raises:
+            InputError: the question makes no sense. RefusedError: the version asked for is gone or never was.
+            UnavailableError: a segment file can't be read. DamagedError: because its bytes are not those that were committed.
+        """
+        with ExitStack() as stack:
+            pooled = self._pool.take()
+            stack.callback(self._pool.give, pooled)
+            planning = stack.enter_context(ExitStack())
+            noting = planning.enter_context(span("plan", dataset=dataset.name))
+            statement, schema = self._prepared(pooled.con, question, dataset, record)
+            merging = fresh if question.as_of is None else None
+            claim = self.claim(record, question.as_of, with_topics=merging is not None)
+            stack.callback(claim.release)
+            rows = merging.beyond(claim.topics, start=statement.start, end=statement.end) if merging else FreshRows()
+            chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
+            if newest := self.newer(record, chosen):
+                record, (statement, schema) = newest, self._prepared(pooled.con, question, dataset, newest)
+                chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
+            noting.note(manifest_version=claim.version, segments=chosen.scanned)
+            planning.close()
+            pinned = self.pinned(dataset, record, version=claim.version)
+            claim.confirm()
+            read = ReadSegments()
+            source = Steps(
+                pooled=pooled,
+                pinned=pinned,
+                statement=statement,
+                plan=chosen,
+                claim=claim,
+                schema=schema,
+                limit=question.limit,
+                read=read,
+                is_remote=self._is_remote(chosen),
+                relocated=partial(self.relocated, record, claim.version),
+                suspecting=self.suspecting,
+            ).batches()
+            stack.callback(source.close)
+            series, streaming = statement.series if question.every else None, None if fresh is None else rows.streaming
+            facts = replace(_facts(dataset, claim, chosen), series=series, streaming=streaming)
+            return Answer(
+                schema=schema,
+                batches=source,
+                facts=facts,
+                close=stack.pop_all().close,
+                read=read,
+                interrupt=pooled.con.interrupt,
+            )
+
+    def newer(self, record: DatasetRecord, chosen: Plan) -> DatasetRecord | None:
+        """The record read again, when segments were written under a schema that it does not know yet."""
+        written = max((segment.schema_version for segment in chosen.whole.segments), default=0)
+        found = self.catalog.datasets.find(record.name) if written > record.schema.version else None
+        # one of the same name that was declared since this one was dropped is another
+        return found if found is not None and found.id == record.id else None
+
+    def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
+        """What it takes to read the dataset's segments at a version."""
+        schema_of = lru_cache(maxsize=None)(lambda wanted: self.catalog.datasets.schema(record.id, wanted))
+        retracted = self.catalog.manifest.retracted(record.id, version=version)
+        return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
+
+    def relocated(self, record: DatasetRecord, version: int, step: Step) -> Step | None:
+        """A step with its objects where the catalog says they are now; None when that is where they were."""
+        with self._remembering:
+            self._plans.clear()
+        now = {one.id: one for one in self.catalog.manifest.segments(record.id, version=version, with_stats=False)}
+        moved = replace(step, unique=_placed(step.unique, now), overlapping=_placed(step.overlapping, now))
+        return None if moved == step else moved
+
+    def suspecting(self, segments: Sequence[Segment], *, their_sql: bool = False) -> AbstractContextManager[None]:
+        """Let a failure to read these segments, inside the `with`, say which of them is damaged."""
+        return suspecting(self.catalog, self.storage, segments, their_sql=their_sql)
+
+    def _is_remote(self, chosen: Plan) -> bool:
+        """Whether some of the objects are not on this machine."""
+        by_target = {one.storage: one for one in chosen.whole.segments if not isinstance(one, InMemorySegment)}
+        return any(self.storage.path(one) is None for one in by_target.values())
+
+    @contextmanager
+    def everything(self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan) -> Iterator[str]:
+        """All visible columns of all rows in the chosen segments, as a table expression in a connection."""
+        pinned = self.pinned(dataset, record, version=chosen.version)
+        with ExitStack() as stack:
+            try:
+                rows = stack.enter_context(rows_of(con, chosen.whole, pinned, needed=record.schema.names))
+            except MissingObjectError:
+                moved = self.relocated(record, chosen.version, chosen.whole)
+                if moved is None:
+                    raise
+                rows = stack.enter_context(rows_of(con, moved, pinned, needed=record.schema.names))
+            yield rows
+
+
+def _placed(segments: Sequence[Segment], now: Mapping[int, Segment]) -> tuple[Segment, ...]:
+    """The segments with the places that others of their ids have."""
+    places = [now.get(one.id, one) for one in segments]
+    return tuple(replace(one, storage=place.storage, name=place.name) for one, place in zip(segments, places, strict=True))
+
+
+def _schema(con: duckdb.DuckDBPyConnection, statement: Statement, schema: Schema) -> pa.Schema:
+    """The answer's Arrow schema, by binding the question to a table without rows: type errors show before anything is read."""
+    conditions = " AND ".join(statement.where.conditions()) or "true"
+    rows = f"(SELECT * FROM {no_rows(schema, statement.needed)} WHERE {conditions})"
+    with explained("reading the question"):
+        fields = con.sql(statement.over(rows)).to_arrow_reader(1).schema
+    made = []
+    for field, output in zip(fields, statement.outputs, strict=True):
+        notes = {key: value for key, value in (("unit", output.unit), ("description", output.description)) if value}
+        made.append(pa.field(output.name, in_utc(field.type), metadata=notes or None))
+    return pa.schema(made)
+
+
+def _facts(dataset: Dataset, claim: SnapshotPin, chosen: Plan) -> AnswerDetails:
+    return AnswerDetails(
+        manifest_versions={dataset.name: claim.version},
+        scanned=chosen.scanned,
+        pruned=chosen.pruned,
+        warnings=claim.warnings,
+    )

@@ -1,0 +1,1 @@
+"""Answers as JSON, CSV, Parquet, Arrow, and as frames of Python libraries."""

@@ -1,0 +1,1 @@
+"""The SQL door: checked on the syntax tree, run where it can reach nothing else."""

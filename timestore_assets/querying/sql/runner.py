@@ -1,0 +1,182 @@
+"""Where SQL handed in by people runs: in a connection that sees views of datasets and can reach nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.types import literal, quote
+from timestore_assets.querying.planning.column_names_in_sql import unique
+from timestore_assets.querying.planning.query_plan import Step
+from timestore_assets.querying.reading.query_errors import explained, plain
+from timestore_assets.querying.reading.rows import Pinned, rows_of
+from timestore_assets.querying.sql.statement_forms import EXPLAIN, PLAN_SCHEMA, plan_rows
+from timestore_assets.querying.sql.tables_read import Asked, TablesRead, read_sql
+from timestore_assets.querying.time_limit import Cancellable
+from timestore_assets.segments.engine import EngineLimits, connect
+
+BATCH_ROWS = 16_384
+MAX_COLUMNS = 2_000
+MAX_DEPTH = 32
+MAX_NAMES = 1_000_000
+"""Columns of an answer at most, types within types of one, and characters of all names in its schema."""
+_AS_TEXT = ("INTERVAL", "BIT", "UNION", "ENUM", "TIME WITH TIME ZONE")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """A dataset at a version, under the name that SQL knows it by. `step`: the segments that are read."""
+
+    name: str
+    step: Step
+    pinned: Pinned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqlJob:
+    """A checked SELECT with the views that it reads, and the values of what it writes as `$name`. It can be pickled."""
+
+    text: str
+    parameters: Mapping[str, Any]
+    views: tuple[View, ...]
+    #: Bound and not computed: there is a schema, and no rows.
+    described_only: bool = False
+    #: Give the plan instead of rows, as `statement_forms.plan_rows`.
+    explain: bool = False
+
+
+class Executor(Protocol):
+    """Where a text is read and its job computed, once. `interrupt` is for other threads, all else for one at a time."""
+
+    def read(self, asked: Asked) -> TablesRead:
+        """Parse and check a text. Errors as `read_sql`, and UnavailableError where that takes too much."""
+
+    def open(self, job: SqlJob) -> pa.Schema:
+        """Open the views, begin to compute, and give the schema of the rows, in which names may be there several times.
+
+        Raises:
+            InputError: the answer would have more columns, or types within types, than anybody takes.
+            duckdb.Error, TimestoreError: it can't be computed; a DuckDB message still holds what nobody should see.
+        """
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows under that schema; errors as `open`."""
+
+    def interrupt(self) -> None:
+        """Stop computing; the other methods raise then."""
+
+    def close(self) -> None: ...
+
+
+class InProcess:
+    """An executor in this process. Single values can outgrow its memory limit: for people one does not know, see `sql_worker`."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self._stack = ExitStack()
+        self._con = connect(limits)
+        self._stack.callback(self._con.close)
+        self._stopper = Cancellable(self._con.interrupt)
+        self._stack.callback(self._stopper.let_go)
+        self._reader: pa.RecordBatchReader | None = None
+
+    def read(self, asked: Asked) -> TablesRead:
+        """See `Executor`."""
+        with explained("reading the SQL"):
+            return read_sql(self._con, asked)
+
+    def open(self, job: SqlJob) -> pa.Schema:
+        """See `Executor`."""
+        paths: list[str] = []
+        for view in job.views:
+            files = self._stack.enter_context(view.pinned.storage.reading(view.step.segments))
+            paths += map(str, files)
+            rows = self._stack.enter_context(rows_of(self._con, view.step, view.pinned, needed=view.pinned.schema.names))
+            self._con.execute(f"CREATE TEMP VIEW {quote(view.name)} AS SELECT * FROM {rows}").fetchall()
+        lock(self._con, paths)
+        if job.described_only:
+            schema = _described(self._con, job)
+            self._reader = pa.RecordBatchReader.from_batches(schema, [])
+            return schema
+        if job.explain:
+            return self._explain(job)
+        found = self._con.sql(job.text, params=dict(job.parameters) or None)
+        refuse_wide(len(found.columns))
+        found = _portable(found)
+        try:
+            self._reader = found.to_arrow_reader(BATCH_ROWS)
+        except pa.ArrowInvalid as error:  # of types only: nothing has been computed yet
+            raise InputError(f"SQL: the answer has a type that can't be given to others ({plain(str(error))})") from None
+        self._stack.callback(self._reader.close)
+        refuse_deep(self._reader.schema)
+        return self._reader.schema
+
+    def _explain(self, job: SqlJob) -> pa.Schema:
+        plans = self._con.execute(EXPLAIN + job.text, dict(job.parameters) or None).fetchall()
+        self._reader = pa.RecordBatchReader.from_batches(PLAN_SCHEMA, [plan_rows(document) for _, document in plans])
+        return PLAN_SCHEMA
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `Executor`."""
+        yield from self._reader or ()
+
+    def interrupt(self) -> None:
+        """See `Executor`."""
+        self._stopper.interrupt()
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self._stack.close()
+
+
+def refuse_wide(columns: int) -> None:
+    """InputError when an answer has too many columns."""
+    if columns > MAX_COLUMNS:
+        raise InputError(f"SQL: the answer would have {columns:,} columns; at most {MAX_COLUMNS:,} are possible")
+
+
+def refuse_deep(schema: pa.Schema) -> None:
+    """InputError when the types of an answer are more than another process, a file or a reader of JSON takes."""
+    left = [(field, 0) for field in schema]
+    fields = names = 0
+    while left:
+        field, depth = left.pop()
+        fields, names = fields + 1, names + len(field.name)
+        if depth > MAX_DEPTH:
+            raise InputError(f"SQL: a column of the answer has more than {MAX_DEPTH} types within each other")
+        left.extend((field.type.field(i), depth + 1) for i in range(field.type.num_fields))
+    refuse_wide(fields)
+    if names > MAX_NAMES:
+        raise InputError(f"SQL: the names of the answer's columns have more than {MAX_NAMES:,} characters")
+
+
+def lock(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    """From here on the connection reads these files and the attached ones, and its settings can't be changed."""
+    con.execute(f"SET allowed_paths = [{', '.join(literal(path) for path in unique(paths))}]").fetchall()
+    for setting in ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true"):
+        con.execute(f"SET {setting}").fetchall()
+
+
+def _described(con: duckdb.DuckDBPyConnection, job: SqlJob) -> pa.Schema:
+    """The schema that the rows would have. A reader would begin to compute them, and a relation with parameters all of them."""
+    columns = con.execute(f"DESCRIBE {job.text}", dict(job.parameters) or None).fetchall()
+    refuse_wide(len(columns))
+    kinds = ("VARCHAR" if kind.startswith(_AS_TEXT) else kind for _, kind, *_ in columns)
+    found = con.sql(f"SELECT {', '.join(f'NULL::{kind}' for kind in kinds)} LIMIT 0").to_arrow_reader(1).schema
+    schema = pa.schema([field.with_name(name) for field, (name, *_) in zip(found, columns, strict=True)])
+    refuse_deep(schema)
+    return schema
+
+
+def _portable(result: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """The result with types that Parquet, Polars and others don't know as text."""
+    if not any(str(kind).startswith(_AS_TEXT) for kind in result.types):
+        return result
+    columns = enumerate(zip(result.columns, result.types, strict=True), start=1)
+    parts = (f"#{i}::VARCHAR AS {quote(name)}" if str(kind).startswith(_AS_TEXT) else f"#{i}" for i, (name, kind) in columns)
+    return result.project(", ".join(parts))

@@ -1,0 +1,336 @@
+"""The SQL door: one statement that reads datasets as views, in a connection that can reach nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.snapshot_pin import SnapshotPin
+from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import MissingObjectError
+from timestore_assets.model.schema import SOURCE_COLUMN, Schema
+from timestore_assets.model.segment import ObjectName
+from timestore_assets.querying.answer import Answer, AnswerDetails, in_utc, nothing, typed
+from timestore_assets.querying.planning import pruning, syntax
+from timestore_assets.querying.planning.column_names_in_sql import unique
+from timestore_assets.querying.planning.query_plan import Plan, Step
+from timestore_assets.querying.planning.sql_words import hinted, session_columns
+from timestore_assets.querying.planning.where import Conjunct, Where
+from timestore_assets.querying.reading.querier import Querier
+from timestore_assets.querying.reading.query_errors import explained
+from timestore_assets.querying.reading.rows import Pinned
+from timestore_assets.querying.sql.check import NO_PARAMETERS
+from timestore_assets.querying.sql.parameter_places import sample_of
+from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob, View
+from timestore_assets.querying.sql.statement_forms import TABLES_SCHEMA, Form, form_of, is_shown, tables
+from timestore_assets.querying.sql.tables_read import Asked, Filtered, TablesRead
+from timestore_assets.querying.time_limit import Cancellable, TimeLimit
+from timestore_assets.segments.engine import EngineLimits
+from timestore_assets.storage.targets import LocalObjects
+
+TIMEOUT_SECONDS = 60.0
+
+
+def run_sql(
+    querier: Querier,
+    text: str,
+    datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
+    *,
+    parameters: Mapping[str, Any] = NO_PARAMETERS,
+    timeout: float = TIMEOUT_SECONDS,
+    began: Callable[[Cancellable], object] | None = None,
+    room: Callable[[EngineLimits], Executor] = InProcess,
+) -> Answer:
+    """Answer one SELECT in which each dataset is a view of its newest version, in the form a query gives.
+
+    `DESCRIBE` and `SUMMARIZE` of a dataset or a SELECT, `EXPLAIN` of one of these, and `SHOW TABLES` are answered too.
+
+    Args:
+        parameters: values of what the text writes as `$name`; times are naive and in UTC.
+        timeout: seconds that DuckDB may compute; the time in which nobody reads the answer does not count.
+        began: is given what stops it, before anything is computed.
+        room: where it is read and computed, with these limits.
+
+    Raises:
+        InputError: the SQL does not parse, bind or compute. RefusedError: it asks for more than reading datasets, or took too
+            long. UnavailableError: memory or a segment file is missing.
+    """
+    form = form_of(text)
+    if form.kind == "tables":
+        return _tables(datasets)
+    asked = _asked(form.text, datasets, parameters)
+    with ExitStack() as stack:
+        chosen, stopper = _entered(room, querier.limits, began, stack)
+        clock = TimeLimit(stopper.interrupt, timeout)
+        with clock.running():
+            reading = _read(chosen, asked, datasets)
+        views, warnings = _views(querier, reading, datasets, parameters, stack)
+        job = SqlJob(
+            text=form.text,
+            parameters=dict(parameters),
+            views=tuple(view for view, _ in views),
+            explain=form.kind == "explain",
+        )
+        segments = [segment for view, _ in views for segment in view.step.segments]
+        with querier.suspecting(segments, their_sql=True), clock.running(), explained("running the SQL"):
+            schema = _schema(chosen.open(job))
+        source = _suspected(_batches(chosen.batches(), schema, clock), querier.suspecting(segments, their_sql=True))
+        stack.callback(source.close)
+        return Answer(
+            schema=schema,
+            batches=source,
+            facts=AnswerDetails(
+                manifest_versions={view.name: plan.version for view, plan in views},
+                scanned=sum(plan.scanned for _, plan in views),
+                pruned=sum(plan.pruned for _, plan in views),
+                warnings=warnings,
+            ),
+            close=stack.pop_all().close,
+            interrupt=stopper.interrupt,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What a SELECT reads, gives and wants."""
+
+    #: Names of those that it reads.
+    datasets: tuple[str, ...]
+    #: Of its answer; of what a parameter's value decides, as its sample does.
+    schema: pa.Schema
+    #: Each with a value of the type that its place asks for.
+    samples: Mapping[str, Any]
+
+
+def _tables(datasets: Mapping[str, tuple[Dataset, DatasetRecord]]) -> Answer:
+    """The names of all datasets, which are none of DuckDB's business."""
+    rows = iter([tables(list(datasets))])
+    return Answer(
+        schema=TABLES_SCHEMA, batches=rows, facts=AnswerDetails(manifest_versions={}, scanned=0, pruned=0), close=nothing
+    )
+
+
+def check(
+    querier: Querier,
+    text: str,
+    datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
+    *,
+    parameters: Mapping[str, Any] | None = NO_PARAMETERS,
+    bound_only: bool = False,
+    timeout: float = TIMEOUT_SECONDS,
+    began: Callable[[Cancellable], object] | None = None,
+    room: Callable[[EngineLimits], Executor] = InProcess,
+) -> Description:
+    """Run a SELECT as if its datasets were empty.
+
+    `parameters`: as for `run_sql`; None while they are not known, so that samples stand in for them. `bound_only`: compute
+    nothing, which is quick for what computes long without any dataset; the other statements of `run_sql` are then taken too.
+
+    Raises:
+        InputError, RefusedError: as `run_sql`, as far as no data is needed to find it.
+    """
+    form = form_of(text) if bound_only else Form(kind="select", text=text)
+    if form.kind == "tables":
+        return Description(datasets=(), schema=TABLES_SCHEMA, samples={})
+    is_plain = form.kind == "select" and not is_shown(text)
+    asked = _asked(form.text, datasets, parameters)
+    with ExitStack() as stack:
+        chosen, stopper = _entered(room, querier.limits, began, stack)
+        with TimeLimit(stopper.interrupt, timeout).running(), explained("reading the SQL"):
+            reading = _read(chosen, asked, datasets)
+            views = tuple(_empty(*datasets[name]) for name in reading.datasets)
+            schemas = [datasets[name][1].schema for name in reading.datasets]
+            found = {one.name: sample_of(one, schemas) for one in reading.parameters}
+            samples = found if parameters is None else dict(parameters)
+            job = SqlJob(
+                text=form.text,
+                parameters=samples,
+                views=views,
+                explain=form.kind == "explain",
+                described_only=bound_only and is_plain,
+            )
+            schema = _schema(chosen.open(job))
+    return Description(datasets=reading.datasets, schema=schema, samples=samples)
+
+
+def _empty(dataset: Dataset, record: DatasetRecord) -> View:
+    """A dataset as if it had no rows."""
+    no_schemas: dict[int, Schema] = {}
+    pinned = Pinned(
+        dataset=dataset,
+        schema=record.schema,
+        schema_of=no_schemas.__getitem__,
+        retracted=frozenset(),
+        storage=LocalObjects(paths={}),
+    )
+    return View(name=dataset.name, step=Step(), pinned=pinned)
+
+
+Datasets = Mapping[str, tuple[Dataset, DatasetRecord]]
+
+
+def _asked(text: str, datasets: Datasets, parameters: Mapping[str, Any] | None) -> Asked:
+    syntax.refuse_bombs(text, "SQL: the text")
+    columns = session_columns(text, datasets, lambda name: datasets[name][1].schema.names)
+    values = None if parameters is None else dict(parameters)
+    return Asked(text=text, datasets=tuple(datasets), columns=tuple(sorted(columns)), parameters=values)
+
+
+def _entered(
+    room: Callable[[EngineLimits], Executor],
+    limits: EngineLimits,
+    began: Callable[[Cancellable], object] | None,
+    stack: ExitStack,
+) -> tuple[Executor, Cancellable]:
+    """An executor that is closed with the stack, and what stops it, which whoever wants to know is told of."""
+    chosen = room(limits)
+    stack.callback(chosen.close)
+    stopper = Cancellable(chosen.interrupt)
+    stack.callback(stopper.let_go)
+    if began is not None:
+        began(stopper)
+    return chosen, stopper
+
+
+def _read(room: Executor, asked: Asked, datasets: Datasets) -> TablesRead:
+    """What the text reads; its syntax errors name words that would have to be quoted."""
+    with hinted(asked.text, datasets, lambda name: datasets[name][1].schema.names):
+        return room.read(asked)
+
+
+def _views(
+    querier: Querier, reading: TablesRead, datasets: Datasets, parameters: Mapping[str, Any], stack: ExitStack
+) -> tuple[list[tuple[View, Plan]], tuple[str, ...]]:
+    """Pin the newest version of each dataset that is read; gives the views, and what there is to know about the pins."""
+    if reading.is_description:
+        known = {name: datasets[name] for name in reading.datasets}
+        return [(_empty(*one), Plan(version=one[1].manifest_version, whole=Step(), live=0)) for one in known.values()], ()
+    views, warnings = [], dict[str, None]()
+    for name in reading.datasets:
+        dataset, record = datasets[name]
+        where = _filter(reading.filters.get(name), record.schema, parameters)
+        claim = querier.claim(record)
+        stack.callback(claim.release)
+        views.append(_view(querier, dataset, record, claim, where=where, read=reading.columns, stack=stack))
+        warnings |= dict.fromkeys(claim.warnings)
+    return views, tuple(warnings)
+
+
+def _view(
+    querier: Querier,
+    dataset: Dataset,
+    record: DatasetRecord,
+    claim: SnapshotPin,
+    *,
+    where: Where,
+    read: frozenset[str] | None,
+    stack: ExitStack,
+) -> tuple[View, Plan]:
+    """Choose what of the claimed version is read, and have that on this machine."""
+    chosen = querier.planned(dataset, record, version=claim.version, where=where)
+    record = querier.newer(record, chosen) or record
+    pinned = querier.pinned(dataset, record, version=claim.version)
+    claim.confirm()
+    schemas = {version: pinned.schema_of(version) for version in {one.schema_version for one in chosen.whole.segments}}
+    step = chosen.whole
+    try:
+        files = _files(step, pinned, read, stack)
+    except MissingObjectError:
+        moved = querier.relocated(record, claim.version, step)
+        if moved is None:
+            raise
+        step, files = moved, _files(moved, pinned, read, stack)
+    # a job can go to another process, which has no catalog and no credentials
+    ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
+    return View(name=dataset.name, step=step, pinned=ready), chosen
+
+
+def _files(step: Step, pinned: Pinned, read: frozenset[str] | None, stack: ExitStack) -> LocalObjects:
+    """A step's objects as local files. `read`: columns among which are all that are read, None for all."""
+    names = pinned.schema.names
+    # where a table counts for its rows alone, DuckDB reads the first column
+    needed = names if read is None else unique([names[0], *(name for name in names if name.lower() in read)])
+    hidden = [SOURCE_COLUMN] if pinned.retracted else []
+    paths: dict[ObjectName, Path] = {}
+    for segments, columns in ((step.unique, [*needed, *hidden]), (step.overlapping, None)):
+        found = stack.enter_context(pinned.storage.reading(segments, columns=columns))
+        paths |= {ObjectName(one.storage, one.name): path for one, path in zip(segments, found, strict=True)}
+    return LocalObjects(paths=paths)
+
+
+def _filter(found: Filtered | None, schema: Schema, parameters: Mapping[str, Any]) -> Where:
+    """What the statement's conditions say about a dataset of that schema."""
+    if found is None:
+        return Where()
+    conditions = copy.deepcopy(found.conditions)
+    spelt = {name.lower(): name for name in schema.names}
+    for node in syntax.nodes(conditions):
+        if node.get("class") == "COLUMN_REF":
+            node["column_names"] = _unqualified(node["column_names"], found.name, spelt)
+        elif node.get("class") == "PARAMETER":
+            node |= _as_constant(parameters[node["identifier"]])
+    said = (pruning.of_expression(part, schema) for part in conditions)
+    return Where(conjuncts=tuple(Conjunct(sql="", columns=frozenset(), predicate=one) for one in said if one))
+
+
+def _as_constant(value: Any) -> syntax.Tree:
+    """A parameter's value as the parser gives constants, {} where no constant is compared in the same way."""
+    if isinstance(value, bool):
+        return _constant("BOOLEAN", str(value).lower())
+    if isinstance(value, int | str):
+        return _constant("STRING" if isinstance(value, str) else "INTEGER", str(value))
+    if isinstance(value, date):
+        kind = "timestamp" if isinstance(value, datetime) else "date"
+        text = value.isoformat(sep=" ") if isinstance(value, datetime) else value.isoformat()
+        return {"class": "CAST", "type_expr": {"type_name": kind}, "child": _constant("STRING", text)}
+    return {}
+
+
+def _constant(kind: str, text: str) -> syntax.Tree:
+    return {"class": "CONSTANT", "literal": {"kind": kind, "text": text}}
+
+
+def _unqualified(path: list[str], table: str, spelt: Mapping[str, str]) -> list[str]:
+    if len(path) == 2 and path[0].lower() == table.lower():
+        path = path[1:]
+    return [spelt.get(path[0].lower(), path[0]), *path[1:]]
+
+
+def _schema(found: pa.Schema) -> pa.Schema:
+    """The answer's schema; of columns with one name the later ones get a number, as nobody could tell them apart."""
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    fields = []
+    for field in found:
+        name = field.name
+        while name in taken:
+            # where the last one of this name ended: beginning anew each time would be quadratic
+            numbers[field.name] = number = numbers.get(field.name, 0) + 1
+            name = f"{field.name}_{number}"
+        taken.add(name)
+        fields.append(pa.field(name, in_utc(field.type)))
+    return pa.schema(fields)
+
+
+def _suspected(
+    batches: Generator[pa.RecordBatch, None, None], suspecting: AbstractContextManager[None]
+) -> Generator[pa.RecordBatch, None, None]:
+    with closing(batches), suspecting:
+        yield from batches
+
+
+def _batches(found: Iterator[pa.RecordBatch], schema: pa.Schema, clock: TimeLimit) -> Generator[pa.RecordBatch, None, None]:
+    while True:
+        with clock.running(), explained("running the SQL"):
+            batch = next(found, None)
+        if batch is None:
+            return
+        yield typed(batch, schema)

@@ -1,0 +1,227 @@
+"""Reading segments: SQL over files as they were written, and over those that are held in memory and that nothing stores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import duckdb
+
+from timestore_assets.model.schema import PROVENANCE_COLUMNS, SOURCE_COLUMN, Column, Schema
+from timestore_assets.model.segment import TABLE_IN_DUCKDB, Segment, SegmentFormat
+from timestore_assets.model.types import duckdb_type, literal, quote
+from timestore_assets.segments.engine import unreadable
+from timestore_assets.storage.object_store import ObjectReader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(slots=True)
+class _Attached:
+    """The segment files a connection has attached: path to alias, and how many readers use each."""
+
+    aliases: dict[Path, str] = field(default_factory=dict)
+    readers: dict[Path, int] = field(default_factory=lambda: defaultdict(int))
+    made: int = 0
+
+
+_attached: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Attached] = WeakKeyDictionary()
+
+
+@contextmanager
+def opened(
+    con: duckdb.DuckDBPyConnection,
+    segments: Sequence[Segment],
+    *,
+    storage: ObjectReader,
+    schema: Schema,
+    schema_of: Callable[[int], Schema],
+    retracted: frozenset[int] = frozenset(),
+    columns: Sequence[str] | None = None,
+    stored: bool = False,
+    provenance: bool = True,
+) -> Iterator[str]:
+    """The rows of segments as a SQL table expression that stands after FROM, valid inside the `with`.
+
+    Its columns are those of `columns` (all visible ones when None) in the form of `schema`, then the three provenance
+    columns. `schema_of`: schema of a version, for segments written under another. `retracted`: source partitions whose rows
+    are left out. `stored`: give inferred columns as the raw text that the files hold. `provenance=False`: leave the
+    provenance columns out, which saves a quarter of the planning time over many `.duckdb` files.
+
+    Raises:
+        KeyError: `columns` names one that `schema` doesn't have.
+        UnavailableError: a file is missing or locked. BadFileError: a file is no segment (found now for `.duckdb` files,
+        for Parquet ones when the expression is used).
+    """
+    hidden = PROVENANCE_COLUMNS if provenance else ()
+    wanted = tuple(schema.columns if columns is None else (schema.column(name) for name in columns))
+    held = [segment for segment in segments if isinstance(segment, InMemorySegment)]
+    in_files = [segment for segment in segments if not isinstance(segment, InMemorySegment)]
+    read = [*(column.name for column in wanted), *hidden, *([SOURCE_COLUMN] if retracted else [])]
+    is_all = columns is None and provenance
+    with ExitStack() as stack:
+        paths_of = stack.enter_context(storage.reading(in_files, columns=None if is_all else read))
+        files = list(zip(in_files, paths_of, strict=True))
+        databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
+        aliases = _attach(con, databases)
+        stack.callback(_detach, con, databases)
+        selects = []
+        for (kind, version, filtered), paths in _alike(files, retracted).items():
+            selected = _select(wanted, schema if version == schema.version else schema_of(version), stored, hidden)
+            condition = _without(retracted) if filtered else ""
+            selects += [f"{selected} FROM {source}{condition}" for source in _sources(kind, paths, aliases)]
+        tables = stack.enter_context(registered(con, held))
+        selects += [f"{_select(wanted, one.written, stored, hidden)} FROM {name}" for one, name in zip(held, tables, strict=True)]
+        yield "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
+
+
+def select_from_files(
+    files: Sequence[tuple[Segment, Path]],
+    *,
+    schema: Schema,
+    schema_of: Callable[[int], Schema],
+    retracted: frozenset[int] = frozenset(),
+    stored: bool = False,
+) -> str:
+    """The rows of segment files as a SQL table expression for which nothing has to be opened: for views that are kept.
+
+    With `stored` its columns are those of `opened` in stored form with the provenance columns, else the visible ones alone.
+    """
+    hidden = PROVENANCE_COLUMNS if stored else ()
+    wanted = tuple(schema.columns)
+    selects = []
+    for (kind, version, filtered), paths in _alike(files, retracted).items():
+        selected = _select(wanted, schema if version == schema.version else schema_of(version), stored, hidden)
+        names = ", ".join(literal(str(path)) for path in paths)
+        tables = f"read_duckdb([{names}], table_name={literal(TABLE_IN_DUCKDB)})"
+        sources = [tables] if kind == "duckdb" else _sources(kind, paths, {})
+        condition = _without(retracted) if filtered else ""
+        selects += [f"{selected} FROM {source}{condition}" for source in sources]
+    return "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
+
+
+def _alike(
+    files: Sequence[tuple[Segment, Path]], retracted: frozenset[int]
+) -> Mapping[tuple[SegmentFormat, int, bool], Sequence[Path]]:
+    """Files that one SELECT can read, by format, schema version, and whether rows are left out of them."""
+    groups: dict[tuple[SegmentFormat, int, bool], list[Path]] = defaultdict(list)
+    for segment, path in files:
+        groups[segment.format, segment.schema_version, _may_hold(segment, retracted)].append(path)
+    return groups
+
+
+def _may_hold(segment: Segment, retracted: frozenset[int]) -> bool:
+    return bool(retracted) and (not segment.source_ids or not retracted.isdisjoint(segment.source_ids))
+
+
+def _without(retracted: frozenset[int]) -> str:
+    return f" WHERE {SOURCE_COLUMN} NOT IN ({', '.join(map(str, sorted(retracted)))})"
+
+
+def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, str]) -> list[str]:
+    if kind == "duckdb":
+        return [f"{aliases[path]}.{TABLE_IN_DUCKDB}" for path in paths]
+    names = ", ".join(literal(str(path)) for path in paths)
+    # names hold `=` and the like for other reasons than hive's; the list is exact, so nothing is to be guessed from it
+    return [f"read_parquet([{names}], hive_partitioning=false, union_by_name=false)"]
+
+
+def _select(wanted: Sequence[Column], written: Schema, stored: bool, hidden: Sequence[str]) -> str:
+    parts = [_named(_value(column, written.find(column.name), stored), quote(column.name)) for column in wanted]
+    return "SELECT " + (", ".join([*parts, *hidden]) or "NULL")
+
+
+def _named(expression: str, name: str) -> str:
+    return name if expression == name else f"{expression} AS {name}"
+
+
+def _value(column: Column, written: Column | None, stored: bool) -> str:
+    """SQL that turns a column as a file holds it into the asked form."""
+    kind = _type(column, stored)
+    if written is None:
+        return f"CAST(NULL AS {kind})"
+    if written.origin == column.origin:
+        if column.origin == "inferred" and not stored:
+            return column.read_expression
+        return quote(column.name) if written.stored_type == kind else f"CAST({quote(column.name)} AS {kind})"
+    # once inferred and now declared, or the reverse: the raw text of a value may not fit, and then it reads as null
+    return f"try_cast({quote(column.name)} AS {kind})"
+
+
+def _type(column: Column, stored: bool) -> str:
+    return column.stored_type if stored else duckdb_type(column.type)
+
+
+def _nothing(wanted: Sequence[Column], stored: bool, hidden: Sequence[str]) -> str:
+    parts = [f"CAST(NULL AS {_type(column, stored)}) AS {quote(column.name)}" for column in wanted]
+    parts += [f"CAST(NULL AS BIGINT) AS {name}" for name in hidden]
+    return f"SELECT {', '.join(parts) or 'NULL'} WHERE false"
+
+
+def _attach(con: duckdb.DuckDBPyConnection, files: Mapping[Path, str]) -> dict[Path, str]:
+    """Attach what is not attached yet and count a reader on each file; all or nothing."""
+    known = _attached.setdefault(con, _Attached())
+    new = {}
+    for path in files:
+        known.readers[path] += 1
+        if path not in known.aliases:
+            known.made += 1
+            new[path] = known.aliases[path] = f"segment_{known.made}"
+    done: list[Path] = []
+    try:
+        for path, alias in new.items():
+            con.execute(f"ATTACH {literal(str(path))} AS {alias} (READ_ONLY)")
+            done.append(path)
+    except duckdb.Error as error:
+        failed = list(new)[len(done)]
+        for path in list(new)[len(done) :]:
+            del known.aliases[path]
+        _detach(con, files)
+        raise unreadable(files[failed], error) from error
+    return {path: known.aliases[path] for path in files}
+
+
+def _detach(con: duckdb.DuckDBPyConnection, files: Mapping[Path, str]) -> None:
+    known = _attached[con]
+    unused = []
+    for path in files:
+        known.readers[path] -= 1
+        if known.readers[path] == 0:
+            del known.readers[path]
+            if alias := known.aliases.pop(path, None):
+                unused.append(f"DETACH {alias}")
+    if unused:
+        con.execute(";".join(unused))
+
+
+IN_MEMORY_VERSION = 0
+"""Schema version of a held segment: none of the catalog's, whose count from 1; `written` says what the rows look like."""
+_numbers = count(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InMemorySegment(Segment):
+    """A delta in memory. `table`: its rows, columns as `stored_arrow_schema(written)` says. `id` is below zero."""
+
+    table: pa.Table
+    written: Schema
+
+
+@contextmanager
+def registered(con: duckdb.DuckDBPyConnection, segments: Sequence[InMemorySegment]) -> Iterator[list[str]]:
+    """Names under which a connection reads the rows of the segments, in their order, inside the `with`."""
+    with ExitStack() as stack:
+        names = []
+        for segment in segments:
+            name = f"held_{next(_numbers)}"
+            con.register(name, segment.table)
+            stack.callback(con.unregister, name)
+            names.append(name)
+        yield names

@@ -1,0 +1,33 @@
+"""The routes below `/admin`. Each asks for the admin scope."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from timestore_assets.service.admin import (
+    alert_routes,
+    audit_route,
+    dataset_routes,
+    dead_letter_replay_route,
+    dead_letter_route,
+    life_routes,
+    manifest_routes,
+    retention_routes,
+    storage_routes,
+    upload_routes,
+)
+
+router = APIRouter(tags=["admin"])
+for part in (
+    dataset_routes,
+    life_routes,
+    manifest_routes,
+    retention_routes,
+    storage_routes,
+    dead_letter_route,
+    dead_letter_replay_route,
+    audit_route,
+    alert_routes,
+    upload_routes,
+):
+    router.include_router(part.router)

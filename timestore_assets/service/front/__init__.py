@@ -1,0 +1,1 @@
+"""What stands before the application: bounds on what a connection may send, and on how long it may take."""

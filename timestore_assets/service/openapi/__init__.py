@@ -1,1 +1,0 @@
-"""The description of the HTTP interface, for programs and for people."""

@@ -1,0 +1,1 @@
+"""Parquet files: batches of rows within the memory, single rows, types that need care."""

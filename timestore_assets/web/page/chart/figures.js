@@ -1,0 +1,28 @@
+// Which figure of a bucket a chart draws, by its name in the address.
+
+export const FIGURES = [
+  { fn: "avg", label: "mean" },
+  { fn: "min", label: "lowest" },
+  { fn: "max", label: "highest" },
+  { fn: "median", label: "median" },
+  { fn: "p95", label: "95th percentile" },
+  { fn: "sum", label: "sum" },
+  { fn: "count", label: "number of values" },
+  { fn: "first", label: "first" },
+  { fn: "last", label: "last" },
+];
+// Of a single row they are its value.
+export const RAW_FIGURES = new Set(["avg", "min", "max", "median", "p95", "first", "last"]);
+const PERCENTILE = /^p(\d{1,2}(?:\.\d+)?)$/;
+
+export const isFigure = (fn) => FIGURES.some((one) => one.fn === fn) || PERCENTILE.test(fn);
+
+export const labelOf = (fn) => FIGURES.find((one) => one.fn === fn)?.label ?? `${fn.slice(1)}th percentile`;
+
+export function aggregation(fn, column, alias) {
+  const percentile = PERCENTILE.exec(fn);
+  return percentile ? { fn: "percentile", percentile: Number(percentile[1]), column, alias } : { fn, column, alias };
+}
+
+// Of a count the column's unit says nothing.
+export const unitOf = (fn, unit) => (fn === "count" ? "" : unit);

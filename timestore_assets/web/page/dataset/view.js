@@ -1,0 +1,128 @@
+// One dataset as it is looked at: its figures, and one tab of what can be seen of it.
+
+import { datasetPath, get, words } from "../base/api.js";
+import { el, note, show } from "../base/dom.js";
+import { count, parse } from "../base/format.js";
+import { filterBar } from "../filters/bar.js";
+import { resolved } from "../frame/ranges.js";
+import { address, go, read } from "../frame/route.js";
+import { timePicker } from "../frame/timepicker.js";
+import { RowsTab } from "../rows/rows-tab.js";
+import { ChartTab } from "./chart-tab.js";
+import { firstRange, wholeRange } from "./choices.js";
+import { feeding } from "./feeding.js";
+import { LettersTab } from "./letters-tab.js";
+import { PartitionsTab } from "./partitions-tab.js";
+import { SchemaTab } from "./schema-tab.js";
+import { SourcesTab } from "./sources-tab.js";
+import { tiles, totals } from "./tiles.js";
+
+const PAGE_PARTITIONS = 10_000;
+const TABS = [
+  ["chart", "Chart", ChartTab],
+  ["rows", "Rows", RowsTab],
+  ["schema", "Schema", SchemaTab],
+  ["partitions", "Partitions", PartitionsTab],
+  ["sources", "Sources", SourcesTab],
+  ["deadletters", "Dead letters", LettersTab],
+];
+// Tabs whose content depends on the chosen range and filters.
+const RANGED = new Set(["chart", "rows"]);
+
+export class DatasetView {
+  constructor(dataset, { tip, session }) {
+    Object.assign(this, { dataset, tip, session, partitions: [], status: null, version: null, closed: false });
+    Object.assign(this, { range: { from: null, to: null }, tabs: new Map(), tab: "", known: false });
+    this.state = el("div", { id: "state" }, note("Loading…"));
+    this.numbers = el("div", { id: "tiles" });
+    this.picker = timePicker((part) => go({ ...read(), ...part }));
+    this.filters = filterBar(dataset, (filters) => go({ ...read(), filters }));
+    this.links = el("nav", { class: "tabs", "aria-label": "Views of the dataset" });
+    this.toolbar = el("div", { class: "toolbar" }, this.picker.root, this.filters.root);
+    this.body = el("div", { id: "tab" });
+    const about = dataset.description ? el("p", {}, dataset.description) : null;
+    const head = el("header", { class: "head" }, el("h1", {}, dataset.name), about);
+    const back = el("a", { class: "back", href: "#/" }, "← All datasets");
+    this.toolbar.hidden = true;
+    this.showLinks(read());
+    this.parts = [back, head, this.state, this.numbers, this.links, this.toolbar, this.body];
+  }
+
+  close() {
+    this.closed = true;
+    for (const one of this.tabs.values()) one.close?.();
+  }
+
+  say(text) {
+    show(this.state, note(text, "error"));
+  }
+
+  // Asks how the dataset stands, and shows the tab anew where something is new.
+  async refresh() {
+    const { name } = this.dataset;
+    const first = this.known ? null : allPartitions(name);
+    const status = await get(datasetPath(name, "/status"));
+    const changed = this.version !== status.manifestVersion;
+    const partitions = first ? await first : changed ? await allPartitions(name) : this.partitions;
+    if (this.closed) return;
+    const letters = totals(status).deadLetters;
+    const told = this.status === null || changed || letters !== totals(this.status).deadLetters;
+    Object.assign(this, { partitions, status, version: status.manifestVersion, known: true });
+    show(this.state);
+    show(this.numbers, tiles(this.dataset, status, partitions), partitions.length ? null : feeding(this.dataset, this.session));
+    await this.look({ changed: told });
+  }
+
+  // Shows what the address says.
+  look({ changed = false } = {}) {
+    const route = read();
+    this.showLinks(route);
+    if (!this.known) return undefined;
+    const whole = wholeRange(this.partitions);
+    this.range = resolved(route, { whole, first: firstRange(this.partitions) });
+    this.picker.load(this.range, route.last);
+    this.filters.load(route.filters);
+    this.toolbar.hidden = !RANGED.has(route.tab);
+    this.numbers.classList.toggle("secondary", route.tab !== "chart");
+    const switched = this.tab !== route.tab;
+    if (switched) {
+      this.tab = route.tab;
+      if (!this.tabs.has(route.tab)) this.tabs.set(route.tab, new (TABS.find(([name]) => name === route.tab)[2])(this));
+      show(this.body, this.tabs.get(route.tab).root);
+    }
+    return this.tabs.get(route.tab).look({ changed: changed || switched });
+  }
+
+  showLinks(route) {
+    const letters = this.status ? totals(this.status).deadLetters : 0;
+    const link = ([tab, label]) =>
+      el(
+        "a",
+        { href: address({ ...route, tab }), "aria-current": tab === route.tab ? "page" : null, "data-tab": tab },
+        label,
+        tab === "deadletters" && letters ? el("span", { class: "badge warn" }, count(letters)) : null,
+      );
+    const focused = document.activeElement?.dataset?.tab;
+    show(this.links, TABS.map(link));
+    if (focused) this.links.querySelector(`[data-tab="${focused}"]`)?.focus();
+    const chosen = this.links.querySelector("[aria-current]");
+    if (chosen) this.links.scrollLeft = chosen.offsetLeft + chosen.offsetWidth - this.links.clientWidth;
+  }
+
+  failed(error) {
+    this.say(words(error));
+  }
+}
+
+async function allPartitions(name) {
+  const found = [];
+  let cursor = null;
+  do {
+    const query = new URLSearchParams({ limit: PAGE_PARTITIONS, ...(cursor ? { cursor } : {}) });
+    const page = await get(datasetPath(name, `/partitions?${query}`));
+    found.push(...page.partitions);
+    cursor = page.nextCursor;
+  } while (cursor);
+  const times = (one) => ({ from: parse(one.start), to: parse(one.end), oldest: parse(one.minTime), newest: parse(one.maxTime) });
+  return found.map((one) => ({ ...one, ...times(one) }));
+}
