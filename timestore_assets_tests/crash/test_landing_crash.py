@@ -127,7 +127,7 @@ def test_killed_many_times_over(child: Child, file: Path, clean: tuple[Outcome, 
 
 def assert_nothing_left_over(warehouse: LandingWarehouse) -> None:
     """After the leases of the dead have expired, a collection leaves exactly what the catalog names."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     # a session that died after its last commit may still hold its lease, and the collector leaves its intents until then
     while warehouse.collect() and warehouse.objects() != named(warehouse) and time.monotonic() < deadline:
         time.sleep(0.1)

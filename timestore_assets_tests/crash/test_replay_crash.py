@@ -138,7 +138,7 @@ def assert_nothing_left_over(warehouse: LandingWarehouse) -> None:
     """After the leases of the dead have expired, a collection leaves exactly what the catalog names."""
     known = {file.name for _, file, _ in warehouse.catalog.dead_letters.of(warehouse.record.id, settled=True)}
     known |= {segment.name for segment in warehouse.catalog.manifest.segments(warehouse.record.id)}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while warehouse.collect() and warehouse.objects() != known and time.monotonic() < deadline:
         time.sleep(0.1)
     assert warehouse.objects() == known

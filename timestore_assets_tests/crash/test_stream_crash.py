@@ -208,7 +208,7 @@ def compare(tmp_path: Path, records: list[bytes]) -> None:
     assert len(set(streamed.places())) == len(streamed.rows()) == counters.landed
     assert sorted(str(one.raw) for one in streamed.letters()) == sorted(str(one.raw) for one in filed.letters())
     assert streamed.content_hash() == filed.content_hash()
-    wait_until(lambda: streamed.collect() is not None and streamed.objects() == named(streamed), "nothing is left over", 20)
+    wait_until(lambda: streamed.collect() is not None and streamed.objects() == named(streamed), "nothing is left over", 60)
     checked = verify(streamed.catalog, streamed.storage, streamed.limits, streamed.record)
     assert checked.ok, checked.findings
     assert not checked.orphans

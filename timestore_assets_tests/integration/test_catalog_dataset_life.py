@@ -27,7 +27,7 @@ from timestore_assets.model.errors import ConflictError, DroppedError, InputErro
 from timestore_assets.model.segment import ObjectName
 from timestore_assets_tests.support.catalog_dataset import HOUR, WEATHER, CatalogDataset
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 def drop(ground: CatalogDataset, **options: Any) -> None:

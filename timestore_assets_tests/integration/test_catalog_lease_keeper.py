@@ -20,7 +20,7 @@ from timestore_assets_tests.support.watched_catalog import HandClock, StillKeepe
 TTL = timedelta(seconds=20)
 BEAT = TTL.total_seconds() / BEATS_PER_TTL
 QUICK = timedelta(seconds=0.4)
-DEADLINE = 30
+DEADLINE = 60.0
 AWAY = UnavailableError("the catalog is away")
 
 

@@ -44,7 +44,7 @@ def behind_proxy(url: str, proxy: PostgresProxy) -> Iterator[CatalogDataset]:
     catalog.close()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited too long"

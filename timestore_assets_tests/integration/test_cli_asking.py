@@ -230,7 +230,7 @@ def cpu_ticks(pid: int) -> int:
 
 
 def wait_for_cpu_ticks(pid: int, enough: int) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 180
     while cpu_ticks(pid) < enough:
         assert time.monotonic() < limit, "nothing was computed in time"
         time.sleep(0.05)
@@ -275,7 +275,7 @@ def test_ctrl_c_ends_a_statement_in_the_middle_of_its_computation(shell: Command
         out, err = started.communicate(timeout=30)
     finally:
         started.kill()
-        started.communicate(timeout=10)
+        started.communicate(timeout=60)
     assert (started.returncode, out, err) == (130, "", "interrupted\n")
 
 

@@ -31,7 +31,7 @@ from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.command_line import CommandLine
 from timestore_assets_tests.support.kafka_brokers import KafkaCluster
 
-WAIT = 30.0
+WAIT = 60.0
 
 
 @pytest.fixture

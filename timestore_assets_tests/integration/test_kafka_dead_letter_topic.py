@@ -34,7 +34,7 @@ from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
 pytestmark = REAL_KAFKA
 Kafka = KafkaCluster | EmbeddedKafka
-WAIT = 30.0
+WAIT = 60.0
 PARTITIONS = 4
 AT = 1_369_000_000_123
 

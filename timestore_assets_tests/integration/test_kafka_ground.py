@@ -18,7 +18,7 @@ from timestore_assets_tests.support.kafka_brokers import REAL_KAFKA, EmbeddedKaf
 
 pytestmark = REAL_KAFKA
 Make = Callable[..., KafkaCluster]
-WAIT = 30.0
+WAIT = 60.0
 
 
 def read(settings: dict[str, Any], topic: str, partition: int, number: int) -> list[Message]:

@@ -17,7 +17,7 @@ from timestore_assets_tests.support import object_server_binaries as binaries
 from timestore_assets_tests.support import object_server_start as start
 
 ROOT = Path(__file__).parent.parent.parent
-WAIT = 30.0
+WAIT = 60.0
 CHILD = """
 import sys
 from timestore_assets_tests.support.object_server_start import s3_server

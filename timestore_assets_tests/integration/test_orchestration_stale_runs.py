@@ -83,7 +83,7 @@ def test_a_lease_that_a_sensor_tried_is_had_all_the_same(deployment: DagsterDepl
         assert probe is not None
         with run_lease(warehouse.catalog, "r"):
             warehouse.catalog.leases.release(probe)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while (
                 found := warehouse.catalog.leases.acquire("dagster-run:r", holder="test", ttl=timedelta(seconds=1))
             ) is not None:

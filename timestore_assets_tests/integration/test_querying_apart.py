@@ -17,7 +17,7 @@ from timestore_assets.querying.sql.sql_worker import Workers
 from timestore_assets.querying.time_limit import Cancellable
 from timestore_assets_tests.support.query_warehouse import QueryWarehouse, query_warehouse_in, row
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range + b.range = -1"
 
 

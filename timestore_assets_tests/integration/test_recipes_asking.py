@@ -33,7 +33,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingsService
 def token(ground: ReadingsService) -> str:
     """Of the page; from then on the service wants one, which it notices within a second. Tests that take it come last."""
     (secret,) = DocPage("recipes/grafana.md").type_commands(ground.line).split()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while ground.http.client.get("/datasets").status_code != 401:
         assert time.monotonic() < deadline, "the service is still open"
         time.sleep(0.05)

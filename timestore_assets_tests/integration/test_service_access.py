@@ -16,7 +16,7 @@ from timestore_assets.service.access.api_tokens import ApiTokens, digest_of, new
 from timestore_assets_tests.support.http_service import service
 from timestore_assets_tests.support.service_callers import ADMINISTRATION, READING, Door, bearer, door
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 PROXY = "10.1.2.3"
 NAMED = {"x-iam-user": "ada", "x-iam-scopes": "timestore:read"}
 

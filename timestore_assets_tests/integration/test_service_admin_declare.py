@@ -26,7 +26,7 @@ from timestore_assets_tests.support.dagster_deployment import DECLARATION, QUIET
 from timestore_assets_tests.support.http_service import HttpService, service
 
 pytestmark = QUIET
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 POWER: dict[str, Any] = {
     "description": "Power of each meter",
     "columns": {"at": {"type": "timestamp"}, "meter": "string", "watts": {"type": "double", "nullable": True}},

@@ -18,7 +18,7 @@ from timestore_assets.upkeep.collect import collect
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.http_service import HttpService, serving
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 POWER: dict[str, Any] = {
     "columns": {"at": {"type": "timestamp"}, "watts": {"type": "double", "nullable": True}},
     "time": "at",

@@ -16,7 +16,7 @@ import pytest
 
 from timestore_assets_tests.support.http_service import HttpService, service
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 CONNECTIONS = 24
 HOST = b"Host: 127.0.0.1\r\n"
 

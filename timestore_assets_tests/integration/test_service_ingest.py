@@ -379,7 +379,7 @@ class TestAsynchronous:
 
     @staticmethod
     def settled(http: HttpService, location: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             found: dict[str, Any] = http.client.get(location).json()
             if found["state"] != "pending":
@@ -396,7 +396,7 @@ def test_a_client_that_goes_away_harms_nobody(http: HttpService) -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(sent)
     assert landed(send(http, GOOD))["landed"] == 6
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while http.service.landers.waiting()["weather"].requests and time.monotonic() < deadline:
         time.sleep(0.02)
     assert counters(http).landed in (6, 12)
@@ -406,11 +406,11 @@ def test_what_waits_is_landed_when_the_service_stops(tmp_path: Path) -> None:
     with open_warehouse(tmp_path / "home", ingest_linger_ms=5_000) as warehouse:
         with serving(warehouse) as http, ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(send, http, GOOD)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not http.service.landers.waiting().get("weather") and time.monotonic() < deadline:
                 time.sleep(0.01)
             http.service.landers.close()
-            assert landed(waiting.result(timeout=10))["landed"] == 6
+            assert landed(waiting.result(timeout=60))["landed"] == 6
             assert send(http, GOOD).status_code == 503
         record = warehouse.catalog.datasets.find("weather")
         assert record is not None
@@ -420,7 +420,7 @@ def test_what_waits_is_landed_when_the_service_stops(tmp_path: Path) -> None:
 def test_a_full_buffer_says_when_to_come_again(tmp_path: Path) -> None:
     with service(tmp_path / "home", ingest_buffer_requests=1, ingest_linger_ms=20_000) as http, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(send, http, GOOD)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not http.service.landers.waiting().get("weather") and time.monotonic() < deadline:
             time.sleep(0.01)
         response = send(http, GOOD)

@@ -22,7 +22,7 @@ from timestore_assets.service.observing.readiness import storage_part
 from timestore_assets.service.service_log import Log
 from timestore_assets_tests.support.http_service import HttpService, open_warehouse, service, serving
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 

@@ -19,7 +19,7 @@ from timestore_assets.service import delta_compaction
 from timestore_assets.service.service_log import Log
 from timestore_assets_tests.support.http_service import HttpService, open_warehouse, service, serving
 
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 60.0
 T = TypeVar("T")
 
 

@@ -23,7 +23,7 @@ from timestore_assets_tests.support.landing_warehouse import dataset
 from timestore_assets_tests.support.topic_warehouse import new_topic, value
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "timestore.json"
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 Samples = Mapping[str, list[tuple[dict[str, str], float]]]
 
 GOOD = {"ts": "2013-01-01T00:00:00Z", "station": "JFK", "temp": 39.5}

@@ -25,7 +25,7 @@ from timestore_assets_tests.support.http_service import HttpService as Service
 from timestore_assets_tests.support.http_service import service
 from timestore_assets_tests.support.query_warehouse import METER, PLAIN, QueryWarehouse, row
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PATH = "/datasets/meter/query"
 
 

@@ -156,5 +156,5 @@ def test_a_dead_session_is_followed_when_its_lease_is_over(any_kafka: AnyKafka, 
     assert ground.catalog.topics.assign(dead, ids) == set(ids)
     ground.produce([value(number) for number in range(40, 60)])
     assert ground.stream().ending == "held_elsewhere"
-    wait_until(lambda: ground.stream().counters.read == 20, "the lease is over", 10)
+    wait_until(lambda: ground.stream().counters.read == 20, "the lease is over", 60)
     assert ground.stations() == names(60)

@@ -128,7 +128,7 @@ def run(warehouse: TopicWarehouse, step: Step) -> None:
 
 def finish(warehouse: TopicWarehouse) -> None:
     """Land what is left, once no dead session holds a topic partition any more."""
-    wait_until(lambda: warehouse.stream().ending == "caught_up" and not left(warehouse), "the rest is landed", 20)
+    wait_until(lambda: warehouse.stream().ending == "caught_up" and not left(warehouse), "the rest is landed", 60)
 
 
 def left(warehouse: TopicWarehouse) -> int:

@@ -17,7 +17,7 @@ from timestore_assets_tests.support.landing_warehouse import START
 
 UNARY = ("GetFlightInfo", "GetSchema")
 TAKING_STREAMS = ("DoPut", "Handshake")
-SECONDS = 30.0
+SECONDS = 60.0
 HEADER = "adbc.flight.sql.rpc.call_header."
 
 

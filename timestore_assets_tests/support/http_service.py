@@ -28,7 +28,7 @@ from timestore_assets.storage.targets import open_storage
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.landing_warehouse import dataset, empty_catalog
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 WEATHER = dataset(sources=(HttpSource(),))
 """`weather`: `ts`, `station`, a nullable `temp` between -60 and 140; takes records over HTTP."""
 

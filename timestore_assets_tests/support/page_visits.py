@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from timestore_assets.cli.upload_proposals import proposer_for
 from timestore_assets.model.dataset import Dataset, FileSource, HttpSource
@@ -32,6 +32,8 @@ HOURS = DAYS * 24 - len(GAP)
 BURST = 2_100
 """Rows of `burst` that are of the same moment."""
 DRAWN = "#chart[data-state=drawn]"
+PATIENCE_MS = 30_000
+"""A loaded machine takes seconds to draw a view; Playwright gives up after five."""
 
 
 def watching(name: str, *more: Column, **changes: Any) -> Dataset:
@@ -98,7 +100,7 @@ class Visits:
         context = self.browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         self.contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_MS)
         url = (http or self.http).url
         self.seen.follow(page, url)
         page.goto(url + path)
@@ -115,6 +117,7 @@ def launched() -> Iterator[Browser]:
     executable = chromium()
     if executable is None:
         pytest.skip("there is no Chromium on this machine to look at the page with")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:

@@ -23,7 +23,7 @@ from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, d
 
 QUICK = FlushPolicy(age=timedelta(milliseconds=50))
 _numbers = itertools.count()
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 def new_topic(cluster: KafkaCluster | EmbeddedKafka, partitions: int = 4, **config: str) -> str:

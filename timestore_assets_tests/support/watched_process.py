@@ -12,7 +12,7 @@ from pathlib import Path
 
 # the watchdog kills the server when our end of the pipe closes, whatever we died of
 WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 $$) & exec 3<&-; exec "$@" </dev/null'
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
 LOG_CHARACTERS = 2000
 

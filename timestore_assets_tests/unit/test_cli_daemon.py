@@ -29,7 +29,7 @@ def child(script: str, folder: Path) -> Child:
     return Child("worker", [sys.executable, "-c", script], environment=dict(os.environ), folder=folder, log=folder / "worker.log")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited too long"

@@ -15,7 +15,7 @@ from timestore_assets.model.errors import RefusedError, UnavailableError
 from timestore_assets.sources.kafka.embedded import PARTITIONS, EmbeddedBroker, is_embedded, publish, published_servers
 from timestore_assets.sources.kafka.topic_feed import UNKNOWN_RECORD_BYTES, SendWindow
 
-WAIT = 20.0
+WAIT = 60.0
 DIES = """
 import os, pathlib, sys
 from timestore_assets.sources.kafka.embedded import EmbeddedBroker, publish
