@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from timestore_assets.alerting.monitor import deliver, look, watched
-from timestore_assets.model.errors import TimestoreError
+from timestore_assets.alerting.delivery import deliver
+from timestore_assets.alerting.monitor import look, watched
+from timestore_assets.model.errors import InputError, TimestoreError
 
 if TYPE_CHECKING:
     from timestore_assets.service.service_log import Log
@@ -20,7 +21,7 @@ class AlertLoop:
 
     def __init__(self, warehouse: Warehouse, log: Log) -> None:
         self._warehouse, self._log = warehouse, log
-        self._stopped = threading.Event()
+        self._stopped, self._said = threading.Event(), ""
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
 
     def start(self) -> None:
@@ -38,8 +39,19 @@ class AlertLoop:
                 self._warehouse.refresh()
                 if watched(self._warehouse):
                     look(self._warehouse)
-                    deliver(self._warehouse)
+                    self._deliver()
             except TimestoreError as error:
                 self._log.warn("alerts_wait", reason=type(error).__name__)
             except Exception as error:  # the service lives on without alerts, and says so
                 self._log.failure("alerts_failed", error)
+
+    def _deliver(self) -> None:
+        """Send; a setting that is wrong is said once, and not at every look."""
+        try:
+            deliver(self._warehouse)
+        except InputError as error:
+            if str(error) != self._said:
+                self._log.warn("alerts_wait", reason=str(error))
+            self._said = str(error)
+        else:
+            self._said = ""
