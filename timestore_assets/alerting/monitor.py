@@ -1,4 +1,4 @@
-"""Looks at the conditions of declared alerts, and queues what is to be told; `delivery` sends it.
+"""Looks at the conditions of declared alerts, and queues what is to be told; `sending` sends it.
 
 Any process may look, also several at once: the catalog lets one of them turn an alert (`catalog.alerts`).
 """

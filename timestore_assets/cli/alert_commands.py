@@ -49,8 +49,8 @@ def list_alerts(dataset: Dataset = None, json: AsJson = False) -> None:
 
 
 def check(json: AsJson = False) -> None:
-    from timestore_assets.alerting.delivery import deliver
     from timestore_assets.alerting.monitor import look
+    from timestore_assets.alerting.sending import deliver
 
     with open_warehouse() as warehouse:
         told, taken = look(warehouse), deliver(warehouse)
@@ -61,7 +61,7 @@ def check(json: AsJson = False) -> None:
 
 
 def test(channel: Channel, json: AsJson = False) -> None:
-    from timestore_assets.alerting.delivery import try_channel
+    from timestore_assets.alerting.sending import try_channel
 
     with open_warehouse() as warehouse:
         try_channel(warehouse, channel, actor=actor())
@@ -74,7 +74,7 @@ def test(channel: Channel, json: AsJson = False) -> None:
 def _unsendable(warehouse: Warehouse) -> list[str]:
     """A sentence on each channel that messages wait for and that is not set; or on what is wrong with the setting."""
     from timestore_assets.alerting.channels import channels_of
-    from timestore_assets.alerting.delivery import unnamed
+    from timestore_assets.alerting.sending import unnamed
 
     waiting = warehouse.catalog.alerts.waiting()
     try:

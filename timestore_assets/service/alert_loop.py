@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from timestore_assets.alerting.delivery import deliver
 from timestore_assets.alerting.monitor import look, watched
+from timestore_assets.alerting.sending import deliver
 from timestore_assets.model.errors import InputError, TimestoreError
 
 if TYPE_CHECKING:

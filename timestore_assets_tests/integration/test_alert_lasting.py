@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from timestore_assets.alerting.delivery import LONGEST_WAIT, deliver
 from timestore_assets.alerting.monitor import alert_to_plain, look, statuses
+from timestore_assets.alerting.sending import LONGEST_WAIT, deliver
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.errors import InputError
 from timestore_assets.warehouse import Warehouse

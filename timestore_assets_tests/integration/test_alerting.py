@@ -16,9 +16,9 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from timestore_assets.alerting import delivery, monitor
-from timestore_assets.alerting.delivery import deliver, try_channel
+from timestore_assets.alerting import monitor, sending
 from timestore_assets.alerting.monitor import look, statuses
+from timestore_assets.alerting.sending import deliver, try_channel
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.orchestration.alert_sensors import alert_sensors
@@ -133,7 +133,7 @@ def test_a_sender_that_died_before_it_said_so_leaves_it_to_the_next(watched: War
 def test_what_nobody_takes_is_given_up_in_the_audit(
     watched: Warehouse, receiver: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "ATTEMPTS", 2)
+    monkeypatch.setattr(sending, "ATTEMPTS", 2)
     receiver.answers = [503, 503]
     land(watched, "a.csv", HEAD + "2013-01-01T00:00:00Z,JFK,warm\n")
     look(watched)

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 
 from timestore_assets.alerting.channels import channels_of
-from timestore_assets.alerting.delivery import try_channel
 from timestore_assets.alerting.monitor import alert_to_plain, statuses, watched
+from timestore_assets.alerting.sending import try_channel
 from timestore_assets.model.alert import AlertKind
 from timestore_assets.service.json_bodies import Wire
 from timestore_assets.service.problems import UnknownResourceError, responses
