@@ -9,8 +9,9 @@ import typer
 
 from timestore_assets.cli.open_warehouse import actor, open_warehouse
 from timestore_assets.cli.options import AsJson
-from timestore_assets.cli.output import period, print_json, print_table, stderr, stdout
+from timestore_assets.cli.output import print_json, print_table, stderr, stdout
 from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import format_duration
 
 if TYPE_CHECKING:
     from timestore_assets.warehouse import Warehouse
@@ -86,7 +87,7 @@ def _unsendable(warehouse: Warehouse) -> list[str]:
 
 def _row(alert: dict[str, Any]) -> list[str]:
     limit = "" if alert["above"] is None else f" above {alert['above']:,}{' s' if alert['alert'] == 'staleness' else ''}"
-    lasting = f" for {period(timedelta(seconds=alert['for']))}" if alert["for"] else ""
+    lasting = f" for {format_duration(timedelta(seconds=alert['for']))}" if alert["for"] else ""
     now = alert["summary"] or "can't be told now"
     waiting = f" ({alert['waiting']} to send)" if alert["waiting"] else ""
     return [alert["dataset"], alert["alert"] + limit + lasting, alert["state"], now, ", ".join(alert["to"]) + waiting]
