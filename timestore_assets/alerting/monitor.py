@@ -56,7 +56,9 @@ def statuses(warehouse: Warehouse, dataset: Dataset) -> list[AlertStatus]:
     if not dataset.alerts:
         return []
     _, record = warehouse.resolve(dataset.name)
-    facts, standing = _facts(warehouse, dataset, record), warehouse.catalog.alerts.standing(record.id)
+    # in this order: whoever turns an alert by older facts than another did finds it standing otherwise, and leaves it
+    standing = warehouse.catalog.alerts.standing(record.id)
+    facts = _facts(warehouse, dataset, record)
     return [
         AlertStatus(
             dataset=dataset.name,

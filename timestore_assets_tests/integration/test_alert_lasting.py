@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from timestore_assets.alerting import monitor
 from timestore_assets.alerting.monitor import alert_to_plain, look, statuses
 from timestore_assets.alerting.sending import LONGEST_WAIT, deliver
 from timestore_assets.model.alert import Alert
@@ -209,3 +210,25 @@ def test_what_waited_a_week_is_given_up_in_the_audit(lookers: Lookers, receiver:
     with lookers.opened(1) as (late,):
         assert deliver(late) == 0
     assert receiver.requests == []
+
+
+def test_older_facts_do_not_end_what_newer_ones_began(
+    lookers: Lookers, receiver: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lookers.opened() as (slow, quick):
+        real, asked = monitor._facts, []
+
+        def overtaken(warehouse: Warehouse, *of: Any) -> Any:
+            """While the slow one has read its facts and goes on, it gets worse, and the quick one looks."""
+            facts = real(warehouse, *of)
+            if warehouse is slow and not asked:
+                asked.append(warehouse)
+                refused(quick, 3)
+                assert look(quick) == 1
+            return facts
+
+        monkeypatch.setattr(monitor, "_facts", overtaken)
+        assert look(slow) == 0 and asked
+        assert state(slow) == "firing"
+        assert deliver(slow) == 1
+    assert [body["state"] for body in receiver.bodies] == ["firing"]
