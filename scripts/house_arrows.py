@@ -22,7 +22,9 @@ sources
 decoding
 landing building querying
 tailing upkeep
-declarations declaration_files dataset_registry dataset_status reload warehouse overview reloading
+declarations declaration_files dataset_registry dataset_status reload overview reloading
+verbs
+warehouse
 alerting
 orchestration service web
 cli in_process

@@ -153,7 +153,8 @@ def subject(message: AlertMessage) -> str:
     """One line: what it is about and how it stands."""
     told = message.payload
     about = told.get("dataset") or told.get("run") or "test"
-    return f"[timestore] {about}: {told['alert']} {told['state']}"
+    still = "still " if told.get("reminder") else ""
+    return f"[timestore] {about}: {told['alert']} {still}{told['state']}"
 
 
 def _post(url: str, body: bytes, headers: Mapping[str, str]) -> None:

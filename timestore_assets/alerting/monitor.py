@@ -1,49 +1,49 @@
-"""Looks at the conditions of declared alerts, and sends what is to be told.
+"""Looks at the conditions of declared alerts, and queues what is to be told; `sending` sends it.
 
-Any process may look, also several at once: the catalog lets one of them turn an alert (`catalog.alerts`). A message is sent at
-least once; when the process dies between sending and saying so it is sent again with the same key.
+Any process may look, also several at once: the catalog lets one of them turn an alert (`catalog.alerts`).
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from timestore_assets.alerting.channels import Channel, channels_of
 from timestore_assets.alerting.conditions import Facts, Measurement, read
-from timestore_assets.catalog.alerts import AlertMessage, AlertState
+from timestore_assets.alerting.turning import Told, Turn, turned
+from timestore_assets.catalog.alerts import AlertState
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
+from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.warehouse import Warehouse
 
 LOG = logging.getLogger(__name__)
 
-ATTEMPTS = 12
-"""About three hours of trying, with growing pauses."""
-_FIRST_PAUSE = timedelta(seconds=5)
-_LONGEST_PAUSE = timedelta(minutes=30)
-_TTL = timedelta(seconds=60)
-_AT_ONCE = 20
+_ACTIONS: Mapping[Told, str] = {"firing": "alert_raised", "recovered": "alert_recovered", "changed": "alert_changed"}
+"""What the audit calls it; reminders are not in it."""
 _LAG_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertStatus:
-    """A declared alert and how it stands now; `reading`: None when it can't be told. `state`: None when nobody has looked yet."""
+    """A declared alert and how it stands now."""
 
     dataset: str
     alert: Alert
+    #: None when it can't be told now.
     reading: Measurement | None
+    #: None when nobody has looked yet.
     state: AlertState | None
+    #: Messages about it that its channels have not taken yet.
+    waiting: int
+    #: When this was so, by the catalog's clock.
+    now: datetime
 
 
 def watched(warehouse: Warehouse) -> list[Dataset]:
@@ -56,27 +56,57 @@ def statuses(warehouse: Warehouse, dataset: Dataset) -> list[AlertStatus]:
     if not dataset.alerts:
         return []
     _, record = warehouse.resolve(dataset.name)
-    facts, now = _facts(warehouse, dataset, record), datetime.now(UTC)
-    states = warehouse.catalog.alerts.states(record.id)
+    # in this order: whoever turns an alert by older facts than another did finds it standing otherwise, and leaves it
+    standing = warehouse.catalog.alerts.standing(record.id)
+    facts = _facts(warehouse, dataset, record)
     return [
-        AlertStatus(dataset=dataset.name, alert=alert, reading=read(alert, dataset, facts, now=now), state=states.get(alert.key))
+        AlertStatus(
+            dataset=dataset.name,
+            alert=alert,
+            reading=read(alert, dataset, facts, now=standing.now),
+            state=standing.states.get(alert.key),
+            waiting=standing.waiting.get(alert.key, 0),
+            now=standing.now,
+        )
         for alert in dataset.alerts
     ]
 
 
 def alert_to_plain(status: AlertStatus) -> dict[str, Any]:
-    """An alert as plain JSON, for every face. `state`: firing, ok, or unknown as long as nobody has looked."""
+    """An alert as plain JSON, for every face; durations are in seconds.
+
+    `state`: firing, pending as long as `for` has not passed yet, ok, or unknown as long as nobody has looked.
+    """
     alert, reading, state = status.alert, status.reading, status.state
     return {
         "dataset": status.dataset,
         "alert": alert.on,
         "above": _limit(alert),
+        "for": _seconds(alert.hold),
+        "keep": _seconds(alert.keep),
+        "remind": _seconds(alert.remind),
         "to": list(alert.to),
-        "state": "unknown" if state is None else "firing" if state.is_firing else "ok",
-        "since": format_time(state.since) if state else None,
+        "state": _word(state),
+        "since": format_time(_since(state)) if state else None,
         "value": reading.value if reading else None,
         "summary": reading.sentence if reading else None,
+        "waiting": status.waiting,
     }
+
+
+def _word(state: AlertState | None) -> str:
+    if state is None:
+        return "unknown"
+    return "firing" if state.is_firing else "pending" if state.pending_since is not None else "ok"
+
+
+def _since(state: AlertState) -> datetime:
+    """Since when it is what `_word` says."""
+    return state.since if state.is_firing or state.pending_since is None else state.pending_since
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return round(duration.total_seconds()) if duration else None
 
 
 def look(warehouse: Warehouse) -> int:
@@ -84,47 +114,47 @@ def look(warehouse: Warehouse) -> int:
 
     A dataset that can't be looked at now is left for the next time, and the others are looked at all the same.
     """
-    turned = 0
+    told = 0
     for dataset in watched(warehouse):
         try:
-            turned += sum(_turned(warehouse, status) for status in statuses(warehouse, dataset))
+            told += sum(_looked_at(warehouse, status) for status in statuses(warehouse, dataset))
         except TimestoreError as error:
             LOG.warning("the alerts of %s can't be looked at now: %s", dataset.name, error)
-    return turned
+    return told
 
 
-def _turned(warehouse: Warehouse, status: AlertStatus) -> int:
+def _looked_at(warehouse: Warehouse, status: AlertStatus) -> int:
     """How many channels are told."""
     alert, reading, before = status.alert, status.reading, status.state
-    if reading is None:
+    turn = None if reading is None else turned(alert, reading, before, now=status.now)
+    if reading is None or turn is None:
         return 0
-    if alert.on == "schema":
-        if before is not None and before.value == reading.value:
-            return 0
-        state, is_told = "changed", before is not None  # what there was at the first look is nothing new
-    else:
-        if reading.is_firing == (before is not None and before.is_firing):
-            return 0
-        state, is_told = ("firing" if reading.is_firing else "recovered"), True
-    channels = alert.to if is_told else ()
+    channels = alert.to if turn.told is not None else ()
     _, record = warehouse.resolve(status.dataset)
-    turned = warehouse.catalog.alerts.turn(
+    is_ours = warehouse.catalog.alerts.turn(
         record.id,
         alert.key,
         before=before,
-        is_firing=reading.is_firing,
-        value=reading.value,
+        after=turn.after,
         channels=channels,
-        payload={
-            "dataset": status.dataset,
-            "alert": alert.on,
-            "state": state,
-            "value": reading.value,
-            "above": _limit(alert),
-            "summary": f"{status.dataset}: {reading.sentence}",
-        },
+        payload=_payload(status, reading, turn),
+        action=_ACTIONS.get(turn.told) if turn.told is not None else None,
     )
-    return len(channels) if turned else 0
+    return len(channels) if is_ours else 0
+
+
+def _payload(status: AlertStatus, reading: Measurement, turn: Turn) -> dict[str, Any]:
+    is_reminder, since = turn.told == "reminder", format_time(turn.after.since)
+    return {
+        "dataset": status.dataset,
+        "alert": status.alert.on,
+        "state": "firing" if is_reminder else turn.told,
+        "reminder": is_reminder,
+        "value": reading.value,
+        "above": _limit(status.alert),
+        "since": since,
+        "summary": f"{status.dataset}: {reading.sentence}" + (f", since {since}" if is_reminder else ""),
+    }
 
 
 def _limit(alert: Alert) -> int | None:
@@ -152,54 +182,3 @@ def _facts(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord) -> Fac
 def _change(change: Mapping[str, Any]) -> str:
     words = str(change["kind"]).removeprefix("column_").replace("_", " ")
     return f"{change.get('column', '')} {words}" + (f" as {change['after']}" if change.get("after") else "")
-
-
-def deliver(warehouse: Warehouse) -> int:
-    """Send what is due; returns how many messages were taken. What was not taken is tried again, for about three hours."""
-    taken = 0
-    catalog = warehouse.catalog.alerts
-    channels: Mapping[str, Channel] | None = None
-    while messages := catalog.claim(limit=_AT_ONCE, ttl=_TTL):
-        channels = channels_of(warehouse.settings) if channels is None else channels
-        for message in messages:
-            taken += _delivered(warehouse, message, channels)
-    return taken
-
-
-def _delivered(warehouse: Warehouse, message: AlertMessage, channels: Mapping[str, Channel]) -> bool:
-    catalog = warehouse.catalog.alerts
-    channel = channels.get(message.channel)
-    try:
-        if channel is None:
-            raise UnavailableError(
-                f"no channel has this name; TIMESTORE_ALERT_CHANNELS has {', '.join(sorted(channels)) or 'none'}"
-            )
-        channel.send(message)
-    except UnavailableError as error:
-        LOG.warning("channel %s: message %s was not sent: %s", message.channel, message.key, error)
-        if message.attempts >= ATTEMPTS:
-            catalog.give_up(message, str(error))
-        else:
-            catalog.postpone(message.id, min(_FIRST_PAUSE * 2 ** (message.attempts - 1), _LONGEST_PAUSE))
-        return False
-    catalog.sent(message.id)
-    return True
-
-
-def try_channel(warehouse: Warehouse, name: str, *, actor: str) -> None:
-    """Send a message that says it is a try, at once.
-
-    Raises:
-        InputError: no channel has this name. UnavailableError: it was not taken.
-    """
-    channels = channels_of(warehouse.settings)
-    if name not in channels:
-        known = ", ".join(sorted(channels)) or "none; set TIMESTORE_ALERT_CHANNELS"
-        raise InputError(f"no channel is named {name[:60]!r}; there are: {known}")
-    now = datetime.now(UTC)
-    payload = {"dataset": None, "alert": "test", "state": "test", "summary": f"a try of channel {name}, by {actor}"}
-    message = AlertMessage(id=0, channel=name, key=f"test/{now.timestamp():.0f}", payload=payload, attempts=1, created_at=now)
-    try:
-        channels[name].send(message)
-    except UnavailableError as error:
-        raise UnavailableError(f"channel {name!r}: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -144,17 +144,7 @@ def drop(connection: Connection, dataset_id: int, *, actor: str, if_version: int
     connection.execute(datasets_table.update().where(d.id == dataset_id).values(gone))
     former_names.leave(connection, name, now_named=None, actor=actor, now=now)
     details = {"dataset": name, **told}
-    audit.record(
-        connection,
-        dataset_id,
-        actor=actor,
-        action="dataset_dropped",
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=version,
-    )
-    outbox.queue(connection, dataset_id, "dataset_dropped", {**details, "actor": actor}, now=now)
+    _told(connection, dataset_id, "dataset_dropped", details, actor=actor, now=now, token=token, manifest_version=version)
     return version
 
 
@@ -177,17 +167,7 @@ def rename(
     former_names.leave(connection, before, now_named=name, actor=actor, now=now)
     details = {"from": before, "to": name, "queries": list(_queries(connection, before))}
     version: int = dataset.manifest_version
-    audit.record(
-        connection,
-        dataset_id,
-        actor=actor,
-        action="dataset_renamed",
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=version,
-    )
-    outbox.queue(connection, dataset_id, "dataset_renamed", {**details, "actor": actor}, now=now)
+    _told(connection, dataset_id, "dataset_renamed", details, actor=actor, now=now, token=token, manifest_version=version)
     return version
 
 
@@ -199,9 +179,33 @@ def retire(connection: Connection, dataset_id: int, *, actor: str, undo: bool, n
     values = {"retired_at": None if undo else now, "updated_at": now}
     connection.execute(datasets_table.update().where(d.id == dataset_id).values(values))
     action = "dataset_unretired" if undo else "dataset_retired"
-    audit.record(connection, dataset_id, actor=actor, action=action, details={"dataset": dataset.name}, now=now)
-    outbox.queue(connection, dataset_id, action, {"dataset": dataset.name, "actor": actor}, now=now)
+    _told(connection, dataset_id, action, {"dataset": dataset.name}, actor=actor, now=now)
     return True
+
+
+def _told(
+    connection: Connection,
+    dataset_id: int,
+    action: str,
+    details: Mapping[str, Any],
+    *,
+    actor: str,
+    now: int,
+    token: str | None = None,
+    manifest_version: int | None = None,
+) -> None:
+    """Say to the audit and to Dagster what was done."""
+    audit.record(
+        connection,
+        dataset_id,
+        actor=actor,
+        action=action,
+        details=details,
+        now=now,
+        token=token,
+        manifest_version=manifest_version,
+    )
+    outbox.queue(connection, dataset_id, action, {**details, "actor": actor}, now=now)
 
 
 def _require_version(connection: Connection, name: str, if_version: int | None) -> None:

@@ -29,6 +29,10 @@ def optional_time(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
 
 
+def optional_micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)
+
+
 def duration_micros(duration: timedelta) -> int:
     return duration // _MICROSECOND
 

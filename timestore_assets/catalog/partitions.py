@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, Row, Subquery, case, cast, delete, func, select
 
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
+from timestore_assets.catalog.instants import from_micros, optional_micros, optional_time, to_micros
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
 from timestore_assets.catalog.records import PartitionRecord, PartitionState
@@ -60,7 +60,7 @@ class Partitions:
 def listed(connection: Connection, dataset_id: int, *, start: datetime | None = None) -> list[PartitionRecord]:
     """All partitions in order of time, or the one that starts at `start`."""
     p = partitions.c
-    begin = None if start is None else to_micros(start)
+    begin = optional_micros(start)
     totals = _totals(dataset_id, begin)
     statement = (
         select(partitions, totals, datasets.c.window, datasets.c.schema_version.label("current_schema"))

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Text, Uni
 
 from timestore_assets.catalog.table_columns import Id, counters, id_column, reference, table, text_column, whole
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 # one row: which warehouse this is the catalog of; the same id lies as an object in every storage target
@@ -397,6 +397,8 @@ alert_states = table(
     Column("is_firing", Boolean, nullable=False),
     text_column("value"),
     whole("since"),
+    whole("pending_since", nullable=True),
+    whole("told_at", nullable=True),
 )
 
 # what is still to be sent to a channel
@@ -410,6 +412,7 @@ alert_messages = table(
     whole("due_at"),
     whole("created_at"),
     whole("sent_at", nullable=True),
+    whole("held_at", nullable=True),
     UniqueConstraint("channel", "key"),
     Index(None, "due_at"),
 )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
+from timestore_assets.catalog.instants import from_micros, optional_micros, optional_time
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.service_records import Token
 from timestore_assets.catalog.tables import tokens
@@ -41,7 +41,7 @@ class Tokens:
                 "scopes": json.dumps(list(scopes)),
                 "created_by": actor,
                 "created_at": now,
-                "expires_at": None if expires_at is None else to_micros(expires_at),
+                "expires_at": optional_micros(expires_at),
             }
             if not insert_ignore(connection, tokens, row):
                 raise InputError(f"there is a token named {name!r} already; choose another name")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from timestore_assets.cli.open_warehouse import actor, open_warehouse
 from timestore_assets.cli.options import AsJson
-from timestore_assets.cli.output import print_json, print_table, stdout
+from timestore_assets.cli.output import print_json, print_table, stderr, stdout
+from timestore_assets.model.errors import InputError
+from timestore_assets.model.window import format_duration
+
+if TYPE_CHECKING:
+    from timestore_assets.warehouse import Warehouse
 
 Dataset = Annotated[str | None, typer.Argument(metavar="[DATASET]", help="Only the alerts of this one.", show_default=False)]
 Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="A name of TIMESTORE_ALERT_CHANNELS.", show_default=False)]
@@ -32,16 +38,20 @@ def list_alerts(dataset: Dataset = None, json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         datasets = watched(warehouse) if dataset is None else [warehouse.declared(dataset)]
         found = [alert_to_plain(status) for declared in datasets for status in statuses(warehouse, declared)]
+        problems = _unsendable(warehouse)
     if json:
         print_json(found)
     elif found:
         print_table(["dataset", "alert", "state", "~now", "tells"], (_row(alert) for alert in found))
     else:
         stdout().print(f"dataset {dataset} declares no alerts" if dataset else "no dataset declares alerts", markup=False)
+    for problem in problems:
+        stderr().print(problem, markup=False)
 
 
 def check(json: AsJson = False) -> None:
-    from timestore_assets.alerting.monitor import deliver, look
+    from timestore_assets.alerting.monitor import look
+    from timestore_assets.alerting.sending import deliver
 
     with open_warehouse() as warehouse:
         told, taken = look(warehouse), deliver(warehouse)
@@ -52,7 +62,7 @@ def check(json: AsJson = False) -> None:
 
 
 def test(channel: Channel, json: AsJson = False) -> None:
-    from timestore_assets.alerting.monitor import try_channel
+    from timestore_assets.alerting.sending import try_channel
 
     with open_warehouse() as warehouse:
         try_channel(warehouse, channel, actor=actor())
@@ -62,7 +72,22 @@ def test(channel: Channel, json: AsJson = False) -> None:
         stdout().print(f"channel {channel} has taken it", markup=False)
 
 
+def _unsendable(warehouse: Warehouse) -> list[str]:
+    """A sentence on each channel that messages wait for and that is not set; or on what is wrong with the setting."""
+    from timestore_assets.alerting.channels import channels_of
+    from timestore_assets.alerting.sending import unnamed
+
+    waiting = warehouse.catalog.alerts.waiting()
+    try:
+        channels = channels_of(warehouse.settings)
+    except InputError as error:
+        return [f"{error}; {sum(waiting.values())} messages wait until then"]
+    return [unnamed(channel, count) for channel, count in sorted(waiting.items()) if channel not in channels]
+
+
 def _row(alert: dict[str, Any]) -> list[str]:
     limit = "" if alert["above"] is None else f" above {alert['above']:,}{' s' if alert['alert'] == 'staleness' else ''}"
+    lasting = f" for {format_duration(timedelta(seconds=alert['for']))}" if alert["for"] else ""
     now = alert["summary"] or "can't be told now"
-    return [alert["dataset"], alert["alert"] + limit, alert["state"], now, ", ".join(alert["to"])]
+    waiting = f" ({alert['waiting']} to send)" if alert["waiting"] else ""
+    return [alert["dataset"], alert["alert"] + limit + lasting, alert["state"], now, ", ".join(alert["to"]) + waiting]

@@ -8,8 +8,8 @@ import typer
 
 from timestore_assets.cli.open_warehouse import open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
-from timestore_assets.cli.output import NOTHING, period, print_json, print_table, stdout
-from timestore_assets.model.window import Window
+from timestore_assets.cli.output import NOTHING, print_json, print_table, stdout
+from timestore_assets.model.window import Window, format_duration
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import DatasetRecord
@@ -101,10 +101,10 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["time", f"{dataset.time}, one partition {_each(dataset.window)} from {dataset.start:%Y-%m-%d}" + _until(dataset)],
         ["partition_by", ", ".join(dataset.partition_by) or NOTHING],
         ["dedupe", _dedupe(dataset.dedupe)],
-        ["late", f"{late.policy}, {period(late.allowed)} allowed"],
+        ["late", f"{late.policy}, {format_duration(late.allowed)} allowed"],
         ["evolution", f"new columns: {evolution.new_columns}, widen: {'yes' if evolution.widen else 'no'}"],
         ["segments", f"{dataset.segments.format}, sorted by {', '.join(dataset.sort_columns)}"],
-        ["retention", period(dataset.retention.max_age) if dataset.retention.max_age else "for ever"],
+        ["retention", format_duration(dataset.retention.max_age) if dataset.retention.max_age else "for ever"],
         ["storage", record.storage],
         ["manifest version", str(record.manifest_version)],
     ]

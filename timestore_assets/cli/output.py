@@ -9,7 +9,6 @@ import json
 import math
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,15 +75,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def period(length: timedelta) -> str:
-    """A length of time as a declaration writes it: 30s, 10m, 1h, 5d."""
-    seconds = round(length.total_seconds())
-    for unit, unit_seconds in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % unit_seconds == 0:
-            return f"{seconds // unit_seconds}{unit}"
-    return f"{seconds}s"
 
 
 def rate(rows_per_second: float | None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from timestore_assets.client.client_errors import ClientError
 from timestore_assets.client.exchange import Exchange, FailedTryError, HttpRequest, Retries, Steps
@@ -16,25 +17,26 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+C = TypeVar("C")
+"""httpx's client of one way."""
 
 
-class _Connected:
+class _Connected(ABC, Generic[C]):
     """What both ways share."""
 
     def __init__(self, url: str, token: str | None, *, timeout: float, retries: Retries) -> None:
         try:
-            import httpx
+            import httpx  # noqa: F401 - whether it is there
         except ModuleNotFoundError:
             raise InputError("TimestoreClient needs the package httpx, which is not installed: pip install httpx") from None
 
         self.exchange = Exchange(url, retries)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._options: dict[str, Any] = {"base_url": self.exchange.url, "headers": headers, "timeout": timeout}
-        self._open(httpx)
-        del self._options  # it holds the token
+        self._http = self._opened(base_url=self.exchange.url, headers=headers, timeout=timeout)
 
-    def _open(self, library: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _opened(self, **options: Any) -> C:
+        """A client of httpx with these options, which hold the token."""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -60,11 +62,13 @@ class _Connected:
                 raise FailedTryError(self.exchange.unreachable(broken)) from broken
 
 
-class Transport(_Connected):
+class Transport(_Connected["httpx.Client"]):
     """One connection pool to one service; threads may share it."""
 
-    def _open(self, library: Any) -> None:
-        self._http = library.Client(**self._options)
+    def _opened(self, **options: Any) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(**options)
 
     def run(self, steps: Steps[T]) -> T:
         """Do the steps; errors as the operation's."""
@@ -89,7 +93,7 @@ class Transport(_Connected):
     def _sent(self, request: HttpRequest) -> httpx.Response:
         with self._trying():
             built = self._http.build_request(request.method, request.path, **request.options)
-            response: httpx.Response = self._http.send(built, stream=request.stream)
+            response = self._http.send(built, stream=request.stream)
             if response.status_code >= 300:
                 response.read()
         return self.exchange.judged(response)
@@ -98,11 +102,13 @@ class Transport(_Connected):
         self._http.close()
 
 
-class AsyncTransport(_Connected):
+class AsyncTransport(_Connected["httpx.AsyncClient"]):
     """The same for one event loop."""
 
-    def _open(self, library: Any) -> None:
-        self._http = library.AsyncClient(**self._options)
+    def _opened(self, **options: Any) -> httpx.AsyncClient:
+        import httpx
+
+        return httpx.AsyncClient(**options)
 
     async def run(self, steps: Steps[T]) -> T:
         """Do the steps; errors as the operation's."""
@@ -123,7 +129,7 @@ class AsyncTransport(_Connected):
     async def _sent(self, request: HttpRequest) -> httpx.Response:
         with self._trying():
             built = self._http.build_request(request.method, request.path, **request.options)
-            response: httpx.Response = await self._http.send(built, stream=request.stream)
+            response = await self._http.send(built, stream=request.stream)
             if response.status_code >= 300:
                 await response.aread()
         return self.exchange.judged(response)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,6 +30,13 @@ class AlertAttributes(BaseModel):
         "age of the newest row for `staleness`, such as 2h; what is above it raises the alert.",
     )
     to: str | list[str] = Field(description="Channels of TIMESTORE_ALERT_CHANNELS, one or a list.")
+    hold: Any = Field(None, alias="for", description="How long it must hold before it begins, such as 5m; at once by default.")
+    keep: Any = Field(
+        None,
+        description="How long it must not hold any more before it ends, such as 10m, so that a value that swings about its limit "
+        "is told once; at once by default.",
+    )
+    remind: Any = Field(None, description="Tell the channels again this often while it goes on, such as 1d; never by default.")
 
     @model_validator(mode="before")
     @classmethod
@@ -52,6 +61,31 @@ def alerts_of(declared: Sequence[AlertAttributes]) -> tuple[Alert, ...]:
 
 
 def _alert(declared: AlertAttributes, key: str) -> Alert:
+    alert = Alert(on=declared.on, to=_channels(declared, key), **_limit(declared, key))
+    lasting = {name: value for name, value in _lasting(declared) if value is not None}
+    if declared.on == "schema" and lasting:
+        raise DeclarationError("has no meaning for schema, which is told once; leave it out", key=f"{key}.{min(lasting)}")
+    hold, keep, remind = (_duration(lasting.get(name), f"{key}.{name}") for name in ("for", "keep", "remind"))
+    return replace(alert, hold=hold or timedelta(0), keep=keep or timedelta(0), remind=remind)
+
+
+def _lasting(declared: AlertAttributes) -> Sequence[tuple[str, Any]]:
+    return ("for", declared.hold), ("keep", declared.keep), ("remind", declared.remind)
+
+
+def _duration(value: Any, key: str) -> timedelta | None:
+    if value is None:
+        return None
+    try:
+        duration = parse_duration(str(value))
+    except InputError as error:
+        raise DeclarationError(str(error), key=key) from None
+    if not duration:
+        raise DeclarationError("is no time at all; write for instance 5m, or leave it out", key=key)
+    return duration
+
+
+def _channels(declared: AlertAttributes, key: str) -> tuple[str, ...]:
     channels = (declared.to,) if isinstance(declared.to, str) else tuple(declared.to)
     wrong = next((name for name in channels if not _CHANNEL.fullmatch(name)), None)
     if wrong is not None or not channels:
@@ -59,11 +93,15 @@ def _alert(declared: AlertAttributes, key: str) -> Alert:
             f"{(wrong or '')[:60]!r} is no name of a channel; write one of TIMESTORE_ALERT_CHANNELS, such as slack",
             key=f"{key}.to",
         )
-    to = tuple(dict.fromkeys(channels))
+    return tuple(dict.fromkeys(channels))
+
+
+def _limit(declared: AlertAttributes, key: str) -> dict[str, Any]:
+    """The field of `Alert` that says what is above the limit; none for conditions without one."""
     limit = declared.above
     if declared.on == "staleness":
         try:
-            return Alert(on=declared.on, to=to, age=parse_duration(str(limit)))
+            return {"age": parse_duration(str(limit))}
         except InputError:
             raise DeclarationError(
                 "of staleness is a duration; write how old the newest row may be, such as 2h", key=f"{key}.above"
@@ -73,7 +111,7 @@ def _alert(declared: AlertAttributes, key: str) -> Alert:
             raise DeclarationError("is missing; write how many records may wait, such as 100000", key=f"{key}.above")
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise DeclarationError(f"of {declared.on} is a whole number, 0 or more", key=f"{key}.above")
-        return Alert(on=declared.on, to=to, above=limit or 0)
+        return {"above": limit or 0}
     if limit is not None:
         raise DeclarationError(f"has no meaning for {declared.on}; leave it out", key=f"{key}.above")
-    return Alert(on=declared.on, to=to)
+    return {}

@@ -23,9 +23,16 @@ class Alert:
     """Dead letters, records of lag, or files in quarantine that are still in order."""
     age: timedelta = timedelta(0)
     """How old the newest row may be, of `staleness`."""
+    hold: timedelta = timedelta(0)
+    """How long the condition must hold before people are told (`for:`)."""
+    keep: timedelta = timedelta(0)
+    """How long it must not hold any more before the alert ends."""
+    remind: timedelta | None = None
+    """How often people are told again while it goes on; never when None."""
 
     @property
     def key(self) -> str:
-        """What tells it from the dataset's others: with another limit it is another one."""
+        """What tells it from the dataset's others: with another limit, or another `for`, it is another one."""
         limit = f"{self.age.total_seconds():.0f}s" if self.on == "staleness" else str(self.above)
-        return self.on if self.on in ("paused", "schema") else f"{self.on}>{limit}"
+        condition = self.on if self.on in ("paused", "schema") else f"{self.on}>{limit}"
+        return f"{condition} for {self.hold.total_seconds():.0f}s" if self.hold else condition

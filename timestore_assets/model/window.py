@@ -165,6 +165,15 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def format_duration(length: timedelta) -> str:
+    """A duration in its largest whole unit, as `parse_duration` reads it."""
+    seconds = round(length.total_seconds())
+    if not seconds:
+        return "0s"
+    unit = max((unit for unit, size in _UNITS.items() if seconds % size == 0), key=_UNITS.__getitem__)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
 def parse_time(text: str) -> datetime:
     """An instant from ISO 8601 text; without a zone it is UTC.
 

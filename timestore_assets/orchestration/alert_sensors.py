@@ -5,7 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from timestore_assets.alerting.channels import channels_of
-from timestore_assets.alerting.monitor import deliver, look
+from timestore_assets.alerting.monitor import look
+from timestore_assets.alerting.sending import deliver
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 

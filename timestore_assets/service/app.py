@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Lock
@@ -59,24 +59,11 @@ def create_app(
     service = Service.open(warehouse, log or Log.none())
     door = _flight_door(service, flight)
 
-    @asynccontextmanager
-    async def running(_app: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        try:
-            if door is not None:
-                await door.start()
-            yield
-        finally:
-            # before the landers, so that what it has taken in is landed
-            if door is not None:
-                await door.stop()
-            await run_in_threadpool(service.close)
-
     # the usual pages of FastAPI load their scripts from another host
     app = FastAPI(
         title=openapi.TITLE,
         version=__version__,
-        lifespan=running,
+        lifespan=lambda _app: _running(service, door),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -86,6 +73,28 @@ def create_app(
     problems.add_to(app, log=service.log, redaction=ErrorRedaction.of(warehouse))
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi = _description_of(app)  # type: ignore[method-assign] # FastAPI's way to have one's own
+    app.add_middleware(partial(Observed, metrics=service.metrics, log=service.log))
+    return app
+
+
+@asynccontextmanager
+async def _running(service: Service, door: FlightServer | None) -> AsyncIterator[None]:
+    """While entered the service and its other door take requests."""
+    service.start()
+    try:
+        if door is not None:
+            await door.start()
+        yield
+    finally:
+        # before the landers, so that what it has taken in is landed
+        if door is not None:
+            await door.stop()
+        await run_in_threadpool(service.close)
+
+
+def _description_of(app: FastAPI) -> Callable[[], dict[str, object]]:
+    """Gives the OpenAPI description, which is made when it is asked for first."""
     described: dict[str, object] = {}
     describing = Lock()
 
@@ -96,9 +105,7 @@ def create_app(
                 described.update(openapi.describe(app))
         return described
 
-    app.openapi = describe  # type: ignore[method-assign] # FastAPI's way to have one's own
-    app.add_middleware(partial(Observed, metrics=service.metrics, log=service.log))
-    return app
+    return describe
 
 
 def _flight_door(service: Service, address: str | None) -> FlightServer | None:

@@ -16,8 +16,9 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from timestore_assets.alerting import monitor
-from timestore_assets.alerting.monitor import deliver, look, statuses, try_channel
+from timestore_assets.alerting import monitor, sending
+from timestore_assets.alerting.monitor import look, statuses
+from timestore_assets.alerting.sending import deliver, try_channel
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.orchestration.alert_sensors import alert_sensors
@@ -124,7 +125,7 @@ def test_many_who_look_and_send_at_once_tell_once(watched: Warehouse, receiver: 
 def test_a_sender_that_died_before_it_said_so_leaves_it_to_the_next(watched: Warehouse, receiver: Received) -> None:
     land(watched, "a.csv", HEAD + "2013-01-01T00:00:00Z,JFK,warm\n")
     look(watched)
-    (claimed,) = watched.catalog.alerts.claim(limit=9, ttl=timedelta(seconds=-1))
+    (claimed,) = watched.catalog.alerts.claim(["hook"], limit=9, ttl=timedelta(seconds=-1))
     assert deliver(watched) == 1
     assert receiver.bodies[0]["id"] == claimed.key
 
@@ -132,7 +133,7 @@ def test_a_sender_that_died_before_it_said_so_leaves_it_to_the_next(watched: War
 def test_what_nobody_takes_is_given_up_in_the_audit(
     watched: Warehouse, receiver: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor, "ATTEMPTS", 2)
+    monkeypatch.setattr(sending, "ATTEMPTS", 2)
     receiver.answers = [503, 503]
     land(watched, "a.csv", HEAD + "2013-01-01T00:00:00Z,JFK,warm\n")
     look(watched)
@@ -206,10 +207,14 @@ def test_the_service_looks_and_tells_and_lists(tmp_path: Path, receiver: Receive
                 http.service.alerts._stopped.wait(0.1)
             assert listed["channels"] == ["hook"]
             (alert,) = listed["alerts"]
-            assert {**alert, "since": None} == {
+            assert {**alert, "since": None, "waiting": 0} == {
                 "dataset": "weather",
                 "alert": "dead_letters",
                 "above": 0,
+                "for": None,
+                "keep": None,
+                "remind": None,
+                "waiting": 0,
                 "to": ["hook"],
                 "state": "firing",
                 "since": None,

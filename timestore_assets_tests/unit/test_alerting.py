@@ -44,6 +44,17 @@ def declared(text: str) -> tuple[Alert, ...]:
         ("{on: staleness, above: 2h, to: mail}", Alert(on="staleness", to=("mail",), age=timedelta(hours=2))),
         ("{on: paused, to: ops}", Alert(on="paused", to=("ops",))),
         ("{on: schema, to: ops}", Alert(on="schema", to=("ops",))),
+        (
+            "{on: lag, above: 5, for: 5m, keep: 10m, remind: 1d, to: ops}",
+            Alert(
+                on="lag",
+                to=("ops",),
+                above=5,
+                hold=timedelta(minutes=5),
+                keep=timedelta(minutes=10),
+                remind=timedelta(days=1),
+            ),
+        ),
     ],
 )
 def test_an_alert_as_it_is_declared(text: str, alert: Alert) -> None:
@@ -63,6 +74,11 @@ def test_an_alert_as_it_is_declared(text: str, alert: Alert) -> None:
         ("{on: staleness, to: a}", "alerts.0.above: of staleness is a duration"),
         ("{on: staleness, above: soon, to: a}", "alerts.0.above: of staleness is a duration"),
         ("{on: paused, above: 1, to: a}", "alerts.0.above: has no meaning for paused"),
+        ("{on: paused, for: soon, to: a}", "alerts.0.for: 'soon' is not a duration"),
+        ("{on: paused, remind: 0s, to: a}", "alerts.0.remind: is no time at all"),
+        ("{on: paused, keep: [1], to: a}", "alerts.0.keep: '[1]' is not a duration"),
+        ("{on: schema, remind: 1d, to: a}", "alerts.0.remind: has no meaning for schema"),
+        ("{on: paused, for: 1m, to: a}\n    - {on: paused, for: 60s, to: b}", "alerts.1: is there twice"),
         ("{on: paused, to: a}\n    - {on: paused, to: b}", "alerts.1: is there twice"),
     ],
 )
@@ -70,6 +86,11 @@ def test_what_is_wrong_with_an_alert_is_said_where_it_stands(text: str, said: st
     with pytest.raises(DeclarationError, match=r"defs\.yaml") as raised:
         declared(text)
     assert said in str(raised.value)
+
+
+def test_the_same_condition_may_tell_others_when_it_lasts() -> None:
+    soon, later = declared("{on: lag, above: 5, to: chat}\n    - {on: lag, above: 5, for: 1h, to: phone}")
+    assert soon.key == "lag>5" and later.key == "lag>5 for 3600s"
 
 
 def facts(**known: Any) -> Facts:

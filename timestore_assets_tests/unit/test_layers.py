@@ -16,6 +16,7 @@ LAYERS = """
     orchestration  service  web
     alerting
     warehouse
+    verbs
     dataset_registry  declarations  declaration_files  dataset_status  reload
     tailing  upkeep
     landing  building  querying

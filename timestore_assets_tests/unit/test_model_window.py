@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.window import Window, format_time, parse_duration, parse_time, utc
+from timestore_assets.model.window import Window, format_duration, format_time, parse_duration, parse_time, utc
 
 times = st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC))
 
@@ -83,6 +83,11 @@ def test_a_zoned_time_counts_in_utc() -> None:
     eastern = datetime(2013, 1, 1, 22, tzinfo=timezone(timedelta(hours=-5)))
     assert Window.DAY.partition(eastern).key == "2013-01-02"
     assert format_time(eastern) == "2013-01-02T03:00:00Z"
+
+
+@pytest.mark.parametrize("text", ["0s", "90s", "90m", "36h", "3d", "2w", "5y", "365w"])
+def test_a_duration_is_written_as_it_is_read(text: str) -> None:
+    assert format_duration(parse_duration(text)) == ("7y" if text == "365w" else text)
 
 
 def test_durations_and_times() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -73,12 +73,7 @@ def run_sql(
         with clock.running():
             reading = _read(chosen, asked, datasets)
         views, warnings = _views(querier, reading, datasets, parameters, stack)
-        job = SqlJob(
-            text=form.text,
-            parameters=dict(parameters),
-            views=tuple(view for view, _ in views),
-            explain=form.kind == "explain",
-        )
+        job = _job(form, parameters, [view for view, _ in views])
         segments = [segment for view, _ in views for segment in view.step.segments]
         with querier.suspecting(segments, their_sql=True), clock.running(), explained("running the SQL"):
             schema = _schema(chosen.open(job))
@@ -87,15 +82,29 @@ def run_sql(
         return Answer(
             schema=schema,
             batches=source,
-            facts=AnswerDetails(
-                manifest_versions={view.name: plan.version for view, plan in views},
-                scanned=sum(plan.scanned for _, plan in views),
-                pruned=sum(plan.pruned for _, plan in views),
-                warnings=warnings,
-            ),
+            facts=_facts(views, warnings),
             close=stack.pop_all().close,
             interrupt=stopper.interrupt,
         )
+
+
+def _job(form: Form, parameters: Mapping[str, Any], views: Sequence[View], *, described_only: bool = False) -> SqlJob:
+    return SqlJob(
+        text=form.text,
+        parameters=dict(parameters),
+        views=tuple(views),
+        explain=form.kind == "explain",
+        described_only=described_only,
+    )
+
+
+def _facts(views: Sequence[tuple[View, Plan]], warnings: tuple[str, ...]) -> AnswerDetails:
+    return AnswerDetails(
+        manifest_versions={view.name: plan.version for view, plan in views},
+        scanned=sum(plan.scanned for _, plan in views),
+        pruned=sum(plan.pruned for _, plan in views),
+        warnings=warnings,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,13 +159,7 @@ def check(
             schemas = [datasets[name][1].schema for name in reading.datasets]
             found = {one.name: sample_of(one, schemas) for one in reading.parameters}
             samples = found if parameters is None else dict(parameters)
-            job = SqlJob(
-                text=form.text,
-                parameters=samples,
-                views=views,
-                explain=form.kind == "explain",
-                described_only=bound_only and is_plain,
-            )
+            job = _job(form, samples, views, described_only=bound_only and is_plain)
             schema = _schema(chosen.open(job))
     return Description(datasets=reading.datasets, schema=schema, samples=samples)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,7 +11,7 @@ from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.window import parse_duration
+from timestore_assets.model.window import format_duration, parse_duration
 from timestore_assets.service import json_bodies
 from timestore_assets.service.admin.policies import (
     CHANGE_ERRORS,
@@ -29,8 +28,6 @@ from timestore_assets.service.query.status_routes import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 
 router = APIRouter()
-
-_UNITS = (("y", 365 * 86400), ("w", 7 * 86400), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 class RetentionWish(Wire):
@@ -94,18 +91,10 @@ async def changed(
 def retention_of(catalog: Catalog, dataset: Dataset, record: DatasetRecord) -> RetentionAnswer:
     """The retention of a dataset, as declared and as set."""
     policy = catalog.policies.find(record.id, "retention")
-    declared = _text(dataset.retention.max_age)
+    max_age = dataset.retention.max_age
+    declared = None if max_age is None else format_duration(max_age)
     return RetentionAnswer(
         declared=declared,
         effective=policy.value["max_age"] if policy else declared,
         **set_here(policy),
     )
-
-
-def _text(duration: timedelta | None) -> str | None:
-    """A duration in its largest whole unit, as declarations write it."""
-    if duration is None:
-        return None
-    seconds = int(duration.total_seconds())
-    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
-    return f"{seconds // size}{unit}"

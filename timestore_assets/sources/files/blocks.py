@@ -109,20 +109,15 @@ def blocks(
     line, begin = start.line, start
     cuts: list[Cut] = []
     while True:
-        buffer, origin = window.buffer, window.origin
-        stop = min(window.at + piece, buffer.size)
-        final = window.final and stop == buffer.size
-        cut = cutter(TextSpan(buffer=buffer, start=window.at, stop=stop, origin=origin, line=line, final=final))
-        progress = cut.next > window.at
+        buffer, origin, at = window.buffer, window.origin, window.at
+        cut = cutter(_piece(window, piece, line))
         window.at, line = cut.next, cut.line
+        whole = cut.stuck or cut.next <= at or cut.next >= buffer.size
         if cut.stuck:
-            position = origin + cut.next
             raw, lines = skip(window)
-            cuts.append(_with_long_record(cut, raw, position, line + 1, limit))
+            cut = _with_long_record(cut, raw, origin + cut.next, line + 1, limit)
             line += lines
-        else:
-            cuts.append(cut)
-        whole = not progress or window.at >= buffer.size or cut.stuck
+        cuts.append(cut)
         if not (whole or _enough(cuts, enough)):
             continue
         merged, end = merge(cuts), Position(offset=window.origin + window.at, line=line)
@@ -134,6 +129,13 @@ def blocks(
         cuts = []
         if whole and not cut.stuck:
             window.refill()
+
+
+def _piece(window: BufferedStream, size: int, line: int) -> TextSpan:
+    """The next stretch of the buffer to cut."""
+    stop = min(window.at + size, window.buffer.size)
+    final = window.final and stop == window.buffer.size
+    return TextSpan(buffer=window.buffer, start=window.at, stop=stop, origin=window.origin, line=line, final=final)
 
 
 def ended(found: Iterator[Block], until: Position | None) -> Iterator[Block]:

@@ -1,0 +1,62 @@
+"""What is to be built, and building it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from timestore_assets.model.window import Partition
+from timestore_assets.verbs.workplace import Workplace
+
+if TYPE_CHECKING:
+    from timestore_assets.building.builder import BuildReport
+    from timestore_assets.building.needs import Need
+    from timestore_assets.catalog.records import PartitionRecord
+    from timestore_assets.landing.topics.backpressure import Backlog
+
+
+class BuildingVerbs(Workplace):
+    """Building, and what waits for it."""
+
+    def partitions(self, name: str) -> Sequence[PartitionRecord]:
+        """The dataset's partitions that ever held rows, in order of time."""
+        _, record = self.resolve(name)
+        return self.catalog.partitions.of(record.id)
+
+    def needed_builds(self, name: str, *, now: datetime | None = None) -> list[Need]:
+        """Partitions that should be built, with the reasons."""
+        from timestore_assets.building.needs import needed, source_progress
+
+        dataset, record = self.resolve(name)
+        partitions = self.catalog.partitions.of(record.id)
+        return needed(
+            partitions,
+            dataset=dataset,
+            requested=self.catalog.partitions.requested_builds(record.id),
+            feeds=source_progress(self.catalog, record.id, dataset),
+            newest=max((found.max_time for found in partitions if found.max_time), default=None),
+            now=now or datetime.now(UTC),
+        )
+
+    def backlog(self, name: str) -> Backlog:
+        """What waits behind landing in a dataset."""
+        from timestore_assets.dataset_status import PartitionTotals
+        from timestore_assets.landing.topics.backpressure import Backlog
+
+        totals = PartitionTotals.of(self.partitions(name))
+        return Backlog(deltas=totals.deltas, bytes=totals.unbuilt_bytes, builds=len(self.needed_builds(name)))
+
+    def build(
+        self, name: str, partitions: Sequence[Partition], *, close: bool, report: bool = True, actor: str = "command line"
+    ) -> Iterator[BuildReport]:
+        """Build partitions one by one, each committed before its report is given.
+
+        `close`: seal them even if they are still open. `report`: queue a Dagster event for each.
+        """
+        from timestore_assets.building.builder import Builder
+
+        dataset, _ = self.resolve(name)
+        with Builder(self.writing) as builder:
+            for partition in partitions:
+                yield builder.build(dataset, partition, close=close, report=report, actor=actor)
