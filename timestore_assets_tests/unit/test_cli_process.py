@@ -47,7 +47,7 @@ threading.Thread(target=speak).start()
 
 
 def test_output_that_nobody_reads_is_no_failure() -> None:
-    script = PROCESS.format(arguments=("--help",))
+    script = PROCESS.format(arguments=("version",))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
