@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from timestore_assets.dagster_project import project_around
 from timestore_assets.model.errors import InputError
@@ -33,10 +32,10 @@ def is_checkout(folder: Path) -> bool:
     return folder == _ROOT and (folder / "timestore_assets_tests").is_dir()
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What a deployment sets. Every field is the environment variable `TIMESTORE_<NAME>`; nothing is read from files."""
 
-    model_config = SettingsConfigDict(env_prefix="TIMESTORE_", frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     home: Path = Field(
         default_factory=_default_home,
@@ -298,6 +297,18 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(
         None, description="OpenTelemetry collector (OTLP over HTTP) that traces are sent to; none by default."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_environment(cls, given: Any) -> Any:
+        """What was not given is the environment's.
+
+        Each field is one text there, so that this is all of it: pydantic-settings would import asyncio, SSL and argparse before
+        every command.
+        """
+        texts = {name.lower(): text for name, text in os.environ.items()}
+        found = {name: texts[f"timestore_{name}"] for name in cls.model_fields if f"timestore_{name}" in texts}
+        return {**found, **given} if isinstance(given, dict) else given
 
     @classmethod
     def load(cls) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from timestore_assets.cli.main import run
+from timestore_assets.cli.process import main
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

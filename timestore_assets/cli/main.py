@@ -91,7 +91,7 @@ for module in (
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the `timestore` script: run one command line and return its exit code.
+    """Run one command line, by default that of the process, and return its exit code.
 
     Every failure becomes one line on stderr; `TIMESTORE_DEBUG=1` shows where an unexpected one came from.
     """

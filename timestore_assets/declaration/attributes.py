@@ -59,7 +59,7 @@ Time = Annotated[datetime, BeforeValidator(_time)]
 class Attributes(BaseModel):
     """Base of all: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 class ColumnAttributes(Attributes):

@@ -17,7 +17,6 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 _A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -206,7 +205,7 @@ def _struct(values: Any) -> list[str]:
     names = [_text(field.name) for field in values.type]
     columns = [json_texts(values.field(place)) for place in range(len(names))]
     rows = zip(*columns, strict=True) if columns else iter([()] * len(values))
-    valid = pc.is_valid(values).to_pylist()
+    valid = values.is_valid().to_pylist()
     return [_object(zip(names, row, strict=True)) if here else _NULL for row, here in zip(rows, valid, strict=True)]
 
 

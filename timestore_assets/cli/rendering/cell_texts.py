@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.cells import cell_len
 
 from timestore_assets.model.window import format_time
@@ -25,6 +24,8 @@ EMPTY = '""'
 LONGEST_NAME = 60
 """Characters of a column's name in a heading."""
 _MOST_QUOTED = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_IN_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def cell_texts(values: pa.ChunkedArray, *, longest: int | None = None) -> list[str | None]:
@@ -72,13 +73,14 @@ def _texts(values: pa.ChunkedArray) -> list[str | None]:
     kind = values.type
     if _is_nested(kind):
         return _each_json(values)
+    if pa.types.is_timestamp(kind):
+        times = _times(values)
+        return _each(times, _day if all(time is None or _is_midnight(time) for time in times) else _moment)
     plain = values.to_pylist()
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return _each(plain, _single)
     if pa.types.is_decimal(kind):
         return _each(plain, decimal_text)
-    if pa.types.is_timestamp(kind):
-        return _each(plain, _day if all(value is None or _is_midnight(value) for value in plain) else _moment)
     if pa.types.is_boolean(kind):
         return _each(plain, lambda value: "true" if value else "false")
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
@@ -88,12 +90,29 @@ def _texts(values: pa.ChunkedArray) -> list[str | None]:
     return _each(plain, str if _is_short(kind) else _text)
 
 
+def _times(values: pa.ChunkedArray) -> list[datetime | None]:
+    """Times in UTC; an OverflowError or a ValueError where Python has none for one of them.
+
+    They are made of their counts here: Arrow imports pandas, where it is installed, before it makes the first.
+    """
+    counts = [count for chunk in values.chunks for count in chunk.view(pa.int64()).to_pylist()]
+    in_a_second = _IN_A_SECOND[values.type.unit]
+    return [None if count is None else _time(count, in_a_second) for count in counts]
+
+
+def _time(count: int, in_a_second: int) -> datetime:
+    micros, finer = divmod(count * 1_000_000, in_a_second)
+    if finer:
+        raise ValueError("a time of nanoseconds")
+    return _EPOCH + timedelta(microseconds=micros)
+
+
 def _each(values: Sequence[Any], text: Callable[[Any], str]) -> list[str | None]:
     return [None if value is None else text(value) for value in values]
 
 
 def _each_json(values: pa.ChunkedArray) -> list[str | None]:
-    pairs = zip(json_texts(values), pc.is_valid(values).to_pylist(), strict=True)
+    pairs = zip(json_texts(values), values.is_valid().to_pylist(), strict=True)
     if _is_nested(values.type):
         return [_printable(text) if here else None for text, here in pairs]
     # times, which are in UTC here

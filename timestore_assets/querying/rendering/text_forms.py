@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from timestore_assets.model.types import literal, quote
+from timestore_assets.querying.answer import retyped
 
 _NEEDS_QUOTES = literal(r'[",\r\n]|^\s|\s$|^$')
 _FORMULA = "^([\\s\\v\u00a0\ufeff]*[-=+@\uff1d\uff0b\uff0d\uff20]|[\\t\\r\\n])"
@@ -48,7 +49,7 @@ class RowTexts:
 
     def texts(self, batch: pa.RecordBatch) -> list[str]:
         """A text for each row, in order."""
-        columns = [column.cast(kind) for column, kind in zip(batch.columns, self._types, strict=True)]
+        columns = [retyped(column, kind) for column, kind in zip(batch.columns, self._types, strict=True)]
         self._con.register("batch", pa.Table.from_arrays(columns, schema=self._schema))
         rows = self._con.sql(f"SELECT {self._row} FROM batch").to_arrow_table()
         self._con.unregister("batch")
