@@ -19,7 +19,7 @@ import pytest
 from timestore_assets.model.dataset import Access
 from timestore_assets.querying.sql.sandbox import check
 from timestore_assets.service.access.api_tokens import digest_of, new_secret
-from timestore_assets.service.flight import calls, statements
+from timestore_assets.service.flight import calls, putting, statements
 from timestore_assets.service.flight.flight_messages import make, packed, read
 from timestore_assets_tests.support.flight_clients import RawFlight, action, adbc, ask, descriptor, readings, until
 from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving
@@ -123,6 +123,17 @@ def test_a_question_larger_than_any_is_refused(raw: RawFlight) -> None:
         with pytest.raises(grpc.RpcError, match="a question has at most 2,000,000 bytes") as refused:
             raw.call("GetFlightInfo", descriptor(command))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_metadata_larger_than_any_is_refused(raw: RawFlight) -> None:
+    first = make(
+        "FlightData",
+        flight_descriptor=make("FlightDescriptor", cmd=packed("CommandStatementIngest", table="weather")),
+        data_header=bytes(putting.MOST_METADATA + 1),
+    )
+    with pytest.raises(grpc.RpcError, match="bytes of metadata") as refused:
+        raw.call("DoPut", first.SerializeToString())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_connections_are_bounded_and_room_comes_back(tmp_path: Any) -> None:
