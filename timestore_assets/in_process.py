@@ -48,7 +48,7 @@ class Timestore:
 
         `asked`: `"SELECT …"` (or `"WITH …"`), which takes no keyword arguments; else a dataset, with those of
         `TimestoreClient.query`: `start`, `end`, `columns`, `filters`, `every`, `timezone`, `aggregates`, `group_by`, `fill`,
-        `limit`, `as_of`.
+        `limit`, `descending`, `as_of`.
 
         Raises:
             InputError: there is no such dataset or column, or it can't be asked so. RefusedError: SQL that does not only read.
@@ -107,6 +107,7 @@ class Timestore:
             group_by=tuple(downsample.get("groupBy", ())),
             fill=parse_fill(fill) if (fill := downsample.get("fill", "none")) != "none" else None,
             limit=body.get("limit"),
+            descending=body.get("descending", False),
             as_of=body.get("asOf"),
         )
 

@@ -27,7 +27,8 @@ class QueryArguments(TypedDict, total=False):
     `(column, op, value)` with `=`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `notIn`, `between`, `isNull`, `isNotNull`, `contains`,
     `startsWith`. `every`: length of a bucket, as `15m`, `1h`, `month` or a timedelta, cut by the clocks of `timezone`, else in
     UTC; `aggregates`, as `"avg:temp,percentile(95):temp as p95,count"`, are then what each has, by `group_by`, and `fill` what
-    an empty one has: `none`, `null`, `zero`, `previous`, `linear`. `as_of`: a manifest version, to ask what was known then.
+    an empty one has: `none`, `null`, `zero`, `previous`, `linear`. `descending`: the latest rows or buckets come first, and are
+    those that a `limit` lets through. `as_of`: a manifest version, to ask what was known then.
     """
 
     start: Moment | None
@@ -40,6 +41,7 @@ class QueryArguments(TypedDict, total=False):
     group_by: Sequence[str]
     fill: str | None
     limit: int | None
+    descending: bool
     as_of: int | None
 
 
@@ -55,6 +57,7 @@ def question(
     group_by: Sequence[str] = (),
     fill: str | None = None,
     limit: int | None = None,
+    descending: bool = False,
     as_of: int | None = None,
 ) -> dict[str, Any]:
     """The body, with only what was asked for.
@@ -67,6 +70,7 @@ def question(
         "columns": None if columns is None else _names(columns, "columns"),
         "filters": _filters(filters),
         "limit": limit,
+        "descending": descending or None,
         "asOf": as_of,
     }
     if every is not None:

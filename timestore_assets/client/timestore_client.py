@@ -85,7 +85,7 @@ class TimestoreClient:
         """Rows of a dataset in `[start, end)`, in order of time, or figures per bucket of time.
 
         Keyword arguments: `start`, `end`, `columns`, `filters`, `every`, `timezone`, `aggregates`, `group_by`, `fill`, `limit`,
-        `as_of`; see `asking.QueryArguments`.
+        `descending`, `as_of`; see `asking.QueryArguments`.
         """
         return self._answer(self._operations.query(dataset, **asked))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from timestore_assets.model.dataset import Access
 from timestore_assets.querying.sql.sandbox import check
 from timestore_assets.service.access.api_tokens import digest_of, new_secret
-from timestore_assets.service.flight import calls, statements
+from timestore_assets.service.flight import calls, putting, statements
 from timestore_assets.service.flight.flight_messages import make, packed, read
 from timestore_assets_tests.support.flight_clients import RawFlight, action, adbc, ask, descriptor, readings, until
 from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving
@@ -100,6 +102,62 @@ def test_a_stream_that_brings_nothing_is_ended(raw: RawFlight, monkeypatch: pyte
         raw.call("DoPut", nothing())
     silent.set()
     assert ended.value.code() is grpc.StatusCode.CANCELLED
+
+
+def never() -> Iterator[bytes]:
+    """What a client sends that sends nothing, until its call ends."""
+    threading.Event().wait(20)
+    yield b""
+
+
+@pytest.mark.parametrize("method", ["GetFlightInfo", "GetSchema", "DoGet", "DoAction", "ListActions"])
+def test_a_call_that_never_says_what_it_wants_is_ended(raw: RawFlight, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "FIRST_SECONDS", 0.3)
+    with pytest.raises(grpc.RpcError, match="nothing was sent for") as ended:
+        list(raw.streamed(method, never()))
+    assert ended.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_a_question_larger_than_any_is_refused(raw: RawFlight) -> None:
+    for command in (packed("CommandGetSqlInfo", info=[7] * calls.MESSAGE_BYTES), b" " * calls.MESSAGE_BYTES):
+        with pytest.raises(grpc.RpcError, match="a question has at most 2,000,000 bytes") as refused:
+            raw.call("GetFlightInfo", descriptor(command))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_metadata_larger_than_any_is_refused(raw: RawFlight) -> None:
+    first = make(
+        "FlightData",
+        flight_descriptor=make("FlightDescriptor", cmd=packed("CommandStatementIngest", table="weather")),
+        data_header=bytes(putting.MOST_METADATA + 1),
+    )
+    with pytest.raises(grpc.RpcError, match="bytes of metadata") as refused:
+        raw.call("DoPut", first.SerializeToString())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_connections_are_bounded_and_room_comes_back(tmp_path: Any) -> None:
+    begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+    with service(tmp_path / "home", flight_address="127.0.0.1:0", http_connections=6) as served, ExitStack() as stack:
+        host, _, port = served.flight.removeprefix("grpc://").rpartition(":")
+
+        def greeted(opened: ExitStack) -> bool:
+            """Whether a new connection is answered, or closed."""
+            made = opened.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            try:
+                made.sendall(begin)
+                return bool(made.recv(9))
+            except ConnectionError:
+                return False
+
+        assert [greeted(stack) for _ in range(5)] == [True, True, True, False, False]
+        stack.close()
+
+        def is_answered() -> bool:
+            with ExitStack() as alone:
+                return greeted(alone)
+
+        until(is_answered)
 
 
 def test_more_questions_than_may_wait_are_told_when_to_come_again(tmp_path: Any) -> None:
@@ -218,6 +276,40 @@ def test_nobody_unknown_is_answered(tenants: tuple[HttpService, dict[str, str]],
         with pytest.raises(grpc.RpcError) as refused:
             raw.call(method, b"", headers)
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, method
+    raw.close()
+
+
+def test_nobody_unknown_is_listened_to(tenants: tuple[HttpService, dict[str, str]]) -> None:
+    """Else calls of strangers that never say what they want would take all there are."""
+    raw = RawFlight(tenants[0].flight)
+    for method in ("DoGet", "DoPut", "DoAction", "GetFlightInfo", "GetSchema", "ListActions"):
+        with pytest.raises(grpc.RpcError) as refused:
+            list(raw.streamed(method, never()))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, method
+    raw.close()
+
+
+def test_one_caller_leaves_room_for_others(tenants: tuple[HttpService, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "SHARE", 2)
+    ground, secrets = tenants
+    headers = {name: {"authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
+    raw = RawFlight(ground.flight)
+    held = [raw.streamed("DoPut", never(), headers["north"]) for _ in range(2)]
+
+    def is_refused() -> bool:
+        try:
+            raw.call("ListActions", b"", headers["north"])
+        except grpc.RpcError as refused:
+            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "2 of your calls are under way" in (refused.details() or "")
+            return True
+        return False
+
+    until(is_refused)
+    assert raw.call("ListActions", b"", headers["south"])
+    for call in held:
+        call.cancel()
+    until(lambda: not is_refused())
     raw.close()
 
 

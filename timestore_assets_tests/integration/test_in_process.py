@@ -51,6 +51,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timestore]:
     [
         {},
         {"columns": ["temp", "ts"], "limit": 5},
+        {"descending": True, "limit": 5},
+        {"descending": True, "every": "1h", "aggregates": "count"},
         {"start": "2024-01-01T01:00", "end": START + timedelta(hours=2)},
         {"filters": {"station": "A"}, "start": START.date()},
         {"filters": [("temp", ">", 20), ("station", "in", ["A", "B"])]},
@@ -64,6 +66,15 @@ def test_a_dataset_is_asked_with_the_arguments_of_the_client(opened: Timestore, 
         there, here = client.query("readings", **asked), opened.query("readings", **asked)
         assert here.arrow().equals(there.arrow()) and here.arrow().num_rows > 0
         assert (here.manifest_version, here.complete_through) == (there.manifest_version, there.complete_through)
+
+
+def test_the_latest_come_first_also_in_pages(opened: Timestore) -> None:
+    latest = [row["ts"] for row in opened.query("readings", descending=True, limit=3).rows()]
+    assert latest == [START + timedelta(minutes=n) for n in (399, 398, 397)]
+    with serving(opened.warehouse) as served, TimestoreClient(served.url, retries=0) as client:
+        pages = [list(page.rows()) for page in client.pages("readings", page_rows=150, descending=True)]
+        assert [len(page) for page in pages] == [150, 150, 100]
+        assert [row for page in pages for row in page] == list(opened.query("readings").rows())[::-1]
 
 
 def test_sql_is_asked_as_it_is(opened: Timestore) -> None:

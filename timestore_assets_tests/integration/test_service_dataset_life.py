@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.model.errors import DroppedError
+from timestore_assets.service.flight.flight_messages import packed
 from timestore_assets.settings import Settings
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.flight_clients import RawFlight
 from timestore_assets_tests.support.http_service import HttpService, serving
 
 WAIT_SECONDS = 60.0
@@ -238,3 +241,23 @@ def test_another_process_is_noticed_without_a_request(http: HttpService) -> None
     finally:
         catalog.close()
     until(lambda: "watched" not in http.warehouse.datasets, "the service did not notice")
+
+
+def test_a_dataset_of_a_dropped_ones_name_is_described_as_what_it_is(tmp_path: Path) -> None:
+    """What was said of the dropped one is kept for a while, and may have been for others."""
+    settings = Settings(home=tmp_path / "home", flight_address="127.0.0.1:0")
+    with Warehouse.open(settings) as warehouse, serving(warehouse) as http:
+        raw = RawFlight(http.flight)
+
+        def columns() -> list[str]:
+            schema = raw.info(packed("CommandStatementQuery", query="SELECT * FROM twice")).schema
+            return pa.ipc.read_schema(pa.py_buffer(schema)).names
+
+        declare(http, "twice")
+        assert columns() == ["at", "watts"]
+        dropped = http.client.delete("/admin/datasets/twice")
+        assert dropped.is_success, dropped.text
+        other = {**POWER, "columns": {"at": {"type": "timestamp"}, "volts": {"type": "double", "nullable": True}}}
+        assert http.client.put("/admin/datasets/twice", json=other).is_success
+        assert columns() == ["at", "volts"]
+        raw.close()

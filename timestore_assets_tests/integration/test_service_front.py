@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from timestore_assets.service.front.http_protocol import MOST_PIPELINED
 from timestore_assets_tests.support.http_service import HttpService, service
 
 PATIENCE = 60.0
@@ -159,6 +160,16 @@ def test_pipelined_requests_are_all_answered(http: HttpService) -> None:
     good = b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n"
     with connected(http, good * 300 + good.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")) as made:
         assert answer(made).count(b'"alive"') == 301
+
+
+def test_requests_far_ahead_of_their_turn_are_not_taken(http: HttpService) -> None:
+    """Those that wait are held as objects, each a hundred times as large as what was sent."""
+    good = b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n"
+    number = MOST_PIPELINED + 1_000
+    with connected(http, good * number) as made:
+        found = answer(made)
+    assert MOST_PIPELINED <= found.count(b'"alive"') < number
+    assert http.client.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize(

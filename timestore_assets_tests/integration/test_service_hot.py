@@ -60,6 +60,7 @@ def test_an_answer_has_what_is_not_landed_and_says_so(any_kafka: AnyKafka, tmp_p
         wait_until(lambda: stations(asked(http)) == names(30), "the newest are shown")
         page = asked(http, pageSize=5)
         assert page["streaming"]["bufferState"] == "off"
+        assert stations(asked(http, descending=True, limit=12)) == names(30)[:-13:-1]
         older = asked(http, asOf=found["manifestVersion"])
         assert stations(older) == names(20)
 

@@ -175,6 +175,7 @@ def questions(draw: st.DrawFn) -> Question:
     else:
         body["downsample"] = draw(downsamples())
     body["limit"] = draw(st.sampled_from([None, None, 1, 7, 1000]))
+    body["descending"] = draw(st.booleans())
     if page := draw(st.sampled_from([None, None, None, 17, 60])):
         body["pageSize"] = page
     return Question(body, start, end, " AND ".join([*bounds, *(one.sql for one in chosen)]) or "true")
@@ -212,6 +213,8 @@ def expected(question: Question, con: duckdb.DuckDBPyConnection) -> list[dict[st
         found = fetched(con, f"SELECT {names} FROM t WHERE {question.where} ORDER BY {order}")
     else:
         found = aggregated(question, con)
+    if body["descending"]:
+        found.reverse()
     return found if body["limit"] is None else found[: body["limit"]]
 
 

@@ -76,6 +76,12 @@ class RawFlight:
             return self._channel.stream_stream(path)(stream, timeout=SECONDS, metadata=metadata)
         return self._channel.unary_stream(path)(sent, timeout=SECONDS, metadata=metadata)
 
+    def streamed(self, method: str, sent: Iterable[bytes], headers: Mapping[str, str] | None = None) -> Any:
+        """A call under way whose messages are sent one by one, also to a method that takes a single one."""
+        metadata = tuple((headers or {}).items())
+        path = f"/{FLIGHT}.FlightService/{method}"
+        return self._channel.stream_stream(path)(iter(sent), timeout=SECONDS, metadata=metadata)
+
     def info(self, command: bytes) -> Any:
         """The `FlightInfo` for a packed command."""
         return read("FlightInfo", self.call("GetFlightInfo", descriptor(command))[0])

@@ -16,6 +16,11 @@ def test_nothing_asked_is_an_empty_body() -> None:
     assert question() == {}
 
 
+def test_the_latest_rows_are_asked_for_first() -> None:
+    assert question(descending=True, limit=5) == {"descending": True, "limit": 5}
+    assert question(descending=False) == {}
+
+
 def test_times_are_utc() -> None:
     asked = question(start=date(2024, 1, 1), end=datetime(2024, 1, 2, 3))
     assert asked == {"timeRange": {"start": "2024-01-01T00:00:00Z", "end": "2024-01-02T03:00:00Z"}}

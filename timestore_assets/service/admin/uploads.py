@@ -37,6 +37,8 @@ BODY: dict[str, Any] = {
 FORGOTTEN_SECONDS = 86_400
 """No upload takes so long."""
 _NAME = re.compile(r"[^\W_][\w .()+-]{0,199}")
+_LONGEST_NAME = 200
+"""Bytes; disks take 255."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +91,11 @@ async def uploaded(request: Request, settings: Settings, name: str) -> AsyncIter
         InputError: the name can't be a file's, or the connection ended early.
         TooLargeError: it is longer than a file may be.
     """
-    if not _NAME.fullmatch(name) or ignored(name):
-        raise InputError(f"file: {name[:60]!r} is no plain name of a finished file; write letters, digits, blanks or . _ - ( ) +")
+    if not _NAME.fullmatch(name) or ignored(name) or len(name.encode()) > _LONGEST_NAME:
+        raise InputError(
+            f"file: {name[:60]!r} is no plain name of a finished file;"
+            f" write letters, digits, blanks or . _ - ( ) +, up to {_LONGEST_NAME} bytes"
+        )
     folder = settings.home_folder / "uploads" / token_hex(8)
     await run_in_threadpool(_make, folder)
     try:

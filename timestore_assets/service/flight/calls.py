@@ -9,7 +9,9 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -20,18 +22,35 @@ import grpc
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from timestore_assets.model.errors import TimestoreError
+from timestore_assets.model.errors import InputError, TimestoreError
 from timestore_assets.service.access.caller import Caller
+from timestore_assets.service.answers.query_gate import LOCAL
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.observing.middleware import offered_id, parent_of, untraced
-from timestore_assets.service.problems import Problem, ServiceError, UnauthorizedError, told, unexpected
+from timestore_assets.service.problems import (
+    Problem,
+    ServiceError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    told,
+    unexpected,
+)
 from timestore_assets.service.state import Service
 from timestore_assets.tracing import span
 
+MOST_CALLS = 256
+"""At a time; gRPC itself refuses more with RESOURCE_EXHAUSTED."""
+SHARE = 64
+"""Of them one caller has at most, so that the others find room."""
+MESSAGE_BYTES = 2_000_000
+"""Of what asks for something: a statement and its parameters are a quarter of it."""
+FIRST_SECONDS = 10.0
+"""How long a call may take to say what it wants."""
 PATIENCE_SECONDS = 60.0
 """How long a client may take none of what waits for it before it counts as gone."""
 _LONGEST_DETAIL = 2_000
-"""Characters: what is beyond gRPC's limit for headers would reach nobody."""
+"""Bytes: what is beyond gRPC's limit for headers would reach nobody."""
 _CODES = {
     "time_limit": grpc.StatusCode.DEADLINE_EXCEEDED,
     "exists": grpc.StatusCode.ALREADY_EXISTS,
@@ -102,7 +121,29 @@ class Call:
 
 
 Handler = Callable[[Call, Any], Awaitable[bytes | None]] | Callable[[Call, Any], Awaitable[None]]
-"""Gets what was sent: bytes, or an iterator of them. What it returns is the answer of a call that has a single one."""
+"""Gets what was sent, an iterator of messages. What it returns is the answer of a call that has a single one."""
+
+
+def of_one_message(handler: Callable[[Call, bytes], Awaitable[Any]]) -> Handler:
+    """A handler that gets the only message of a call.
+
+    Raises (it):
+        TooLargeError: the message is larger than any question is. InputError: there is none.
+        StoppedError: it does not come.
+    """
+
+    async def answered(call: Call, sent: AsyncIterator[bytes]) -> Any:
+        try:
+            message = await asyncio.wait_for(anext(sent), FIRST_SECONDS)
+        except StopAsyncIteration:
+            raise InputError("the call ended without a message") from None
+        except TimeoutError:
+            raise StoppedError(f"nothing was sent for {FIRST_SECONDS:.0f} seconds; send it again") from None
+        if len(message) > MESSAGE_BYTES:
+            raise TooLargeError(f"a question has at most {MESSAGE_BYTES:,} bytes, here are {len(message):,}")
+        return await handler(call, message)
+
+    return answered
 
 
 class Calls:
@@ -110,6 +151,7 @@ class Calls:
 
     def __init__(self, service: Service) -> None:
         self._service, self._redaction = service, ErrorRedaction.of(service.warehouse)
+        self._inside: Counter[str] = Counter()
         self.port = 0
 
     def around(self, method: str, handler: Handler) -> Callable[[Any, Any], Awaitable[bytes | None]]:
@@ -129,7 +171,8 @@ class Calls:
                 request_id = offered_id(request.headers) or place.trace_id
                 try:
                     call.caller = await self._service.caller(request)
-                    answer = await handler(call, sent)
+                    with self._shared(call.caller.name):
+                        answer = await handler(call, sent)
                     context.set_trailing_metadata(tuple(call.trailers))
                     return answer
                 except asyncio.CancelledError:
@@ -161,6 +204,19 @@ class Calls:
 
         return answered
 
+    @contextmanager
+    def _shared(self, caller: str) -> Iterator[None]:
+        """While a call of this caller goes on; TooManyRequestsError when that are too many."""
+        if caller != LOCAL and self._inside[caller] >= SHARE:
+            raise TooManyRequestsError(f"{SHARE} of your calls are under way, which is the most; call again in a moment")
+        self._inside[caller] += 1
+        try:
+            yield
+        finally:
+            self._inside[caller] -= 1
+            if not self._inside[caller]:
+                del self._inside[caller]
+
     def _request(self, method: str, context: Any) -> Request:
         client = _place(context.peer())
         headers = [(name, value) for name, value in context.invocation_metadata() or () if isinstance(value, str)]
@@ -186,7 +242,8 @@ def _status(problem: Problem, headers: dict[str, str]) -> tuple[grpc.StatusCode,
     trailers = [("timestore-code", problem.code)]
     if after := headers.get("Retry-After"):
         trailers.append(("retry-after", after))
-    return code, problem.detail[:_LONGEST_DETAIL], trailers
+    # each byte beyond ASCII becomes three
+    return code, problem.detail.encode()[:_LONGEST_DETAIL].decode(errors="ignore"), trailers
 
 
 def _place(peer: str) -> tuple[str, int] | None:

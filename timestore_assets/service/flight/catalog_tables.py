@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from timestore_assets.model.arrow_schema import arrow_schema
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column
 from timestore_assets.querying.sql.check import SCHEMA
 from timestore_assets.service.flight.calls import Call
@@ -140,13 +141,38 @@ def _is_ours(asked: Any, field: str, ours: str = "") -> bool:
 
 
 def _matches(name: str, asked: Any, field: str) -> bool:
-    """Whether a name is of a pattern of SQL's LIKE, escaped by a backslash, if one is set."""
+    """Whether a name is of the pattern that a field has, if it is set; InputError as `is_like`."""
     if not asked.HasField(field):
         return True
-    parts = re.findall(r"\\.|[%_]|[^\\%_]+|\\", getattr(asked, field), re.DOTALL)
-    known = {"%": ".*", "_": "."}
-    pattern = "".join(known.get(part) or re.escape(part[1:] if part[0] == "\\" and len(part) == 2 else part) for part in parts)
-    return re.fullmatch(pattern, name, re.DOTALL) is not None
+    return is_like(name, getattr(asked, field))
+
+
+LONGEST_PATTERN = 1_000
+
+
+def is_like(name: str, pattern: str) -> bool:
+    """Whether a name is of a pattern of SQL's LIKE, escaped by a backslash; InputError when the pattern is too long.
+
+    A regular expression would try every way to share a name out among several `%`, which takes longer than anybody lives.
+    """
+    if len(pattern) > LONGEST_PATTERN:
+        raise InputError(f"a pattern of names has at most {LONGEST_PATTERN:,} characters, here are {len(pattern):,}")
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    at = place = 0
+    begun: tuple[int, int] | None = None
+    while at < len(name):
+        part = parts[place] if place < len(parts) else ""
+        if part == "%":
+            begun, place = (at, place), place + 1
+        elif part == "_" or (part and part[-1] == name[at]):
+            at, place = at + 1, place + 1
+        elif begun is not None:
+            # the last `%` takes a character more; what those before it take needs no second try
+            begun = begun[0] + 1, begun[1]
+            at, place = begun[0], begun[1] + 1
+        else:
+            return False
+    return all(part == "%" for part in parts[place:])
 
 
 # name, JDBC's number, size, what stands around a literal, largest scale, radix

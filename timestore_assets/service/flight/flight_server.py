@@ -13,19 +13,20 @@ import grpc.aio
 
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.service.flight.actions import Actions
-from timestore_assets.service.flight.calls import Calls, Handler, handshake
+from timestore_assets.service.flight.calls import MOST_CALLS, Calls, Handler, handshake, of_one_message
 from timestore_assets.service.flight.flight_messages import FLIGHT
 from timestore_assets.service.flight.putting import Putting
 from timestore_assets.service.flight.reading import StatementReading
 from timestore_assets.service.flight.statements import Statements
+from timestore_assets.service.front.connections import ConnectionLimits
 from timestore_assets.service.state import Service
 
-MOST_CALLS = 256
-"""At a time; gRPC itself refuses more with RESOURCE_EXHAUSTED."""
 STOP_SECONDS = 2.0
 _ENVELOPE_BYTES = 1_000_000
 """Of a message, around a body."""
 _KEEPALIVE_MS, _IDLE_MS, _HANDSHAKE_MS = 60_000, 900_000, 10_000
+_SHARE = 2
+"""For so many connections of HTTP there is one of Flight: both take descriptors of one process."""
 _HEADER_BYTES = 32_768
 """Of a call, as of a request over HTTP: JSON Web Tokens are long."""
 
@@ -59,6 +60,8 @@ class FlightServer:
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.max_connection_idle_ms", _IDLE_MS),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+                ("grpc.max_allowed_incoming_connections", self._connections()),
+                ("grpc.max_concurrent_streams", MOST_CALLS),
                 ("grpc.max_metadata_size", _HEADER_BYTES),
                 ("grpc.absolute_max_metadata_size", _HEADER_BYTES),
             ),
@@ -71,6 +74,9 @@ class FlightServer:
         except RuntimeError:
             raise UnavailableError(f"{self.host}:{self._port} can't be listened on for Flight; is the port busy?") from None
         await self._server.start()
+
+    def _connections(self) -> int:
+        return max(1, ConnectionLimits.of(self._service.warehouse.settings).connections_now() // _SHARE)
 
     async def stop(self) -> None:
         """Take no more calls; those under way are given a moment."""
@@ -87,19 +93,20 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _methods(service: Service, calls: Calls) -> Any:
-    """Messages stay bytes, so that what is wrong with one is answered as any other error is."""
+    """Messages stay bytes, so that what is wrong with one is answered as any other error is. All of them are taken as streams:
+    gRPC would receive a single message before anybody knows who sends it, and wait for it without end.
+    """
     statements = Statements(service)
     reading, actions, putting = StatementReading(service, statements), Actions(statements), Putting(service, statements)
-    unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-    both = grpc.stream_stream_rpc_method_handler
+    single, stream = grpc.stream_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
     known: dict[str, tuple[Any, Handler]] = {
-        "Handshake": (both, handshake),
-        "GetFlightInfo": (unary, reading.flight_info),
-        "GetSchema": (unary, reading.schema),
-        "DoGet": (stream, reading.get),
-        "DoPut": (both, putting.put),
-        "DoAction": (stream, actions.act),
-        "ListActions": (stream, actions.list),
+        "Handshake": (stream, handshake),
+        "GetFlightInfo": (single, of_one_message(reading.flight_info)),
+        "GetSchema": (single, of_one_message(reading.schema)),
+        "DoGet": (stream, of_one_message(reading.get)),
+        "DoPut": (stream, putting.put),
+        "DoAction": (stream, of_one_message(actions.act)),
+        "ListActions": (stream, of_one_message(actions.list)),
     }
     handlers = {name: kind(calls.around(name, handler)) for name, (kind, handler) in known.items()}
     return grpc.method_handlers_generic_handler(f"{FLIGHT}.FlightService", handlers)

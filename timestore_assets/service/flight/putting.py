@@ -213,7 +213,13 @@ async def _pieces(messages: AsyncIterator[Any], intake: Intake) -> AsyncGenerato
             yield ipc_stream(piece)
 
 
+MOST_METADATA = 2_000_000
+"""Bytes of a message's metadata: it is gone through while all other calls wait."""
+
+
 def _facts(message: Any) -> MessageFacts:
+    if len(message.data_header) > MOST_METADATA:
+        raise InputError(f"a message has at most {MOST_METADATA:,} bytes of metadata; send fewer columns")
     try:
         return message_facts(memoryview(message.data_header), memoryview(message.data_body))
     except ValueError:

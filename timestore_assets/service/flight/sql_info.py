@@ -100,7 +100,8 @@ def _sorted() -> tuple[tuple[int, str, Any], ...]:
 
 def sql_info(wanted: Collection[int]) -> pa.Table:
     """The infos of these numbers, all of them when none is named; what is not known is left out."""
-    chosen = [one for one in _sorted() if not wanted or one[0] in wanted]
+    named = frozenset(wanted)
+    chosen = [one for one in _sorted() if not named or one[0] in named]
     values: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
     offsets, types = [], []
     for _, kind, value in chosen:

@@ -40,7 +40,7 @@ class Statements:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._known: LRUCache[Any, tuple[Description, Mapping[str, int]]] = LRUCache(_KEPT)
+        self._known: LRUCache[Any, tuple[Description, Mapping[str, tuple[int, int]]]] = LRUCache(_KEPT)
         self._lock = threading.Lock()
         self._running: dict[tuple[str, bytes], _Running] = {}
 
@@ -62,7 +62,7 @@ class Statements:
             found = self._known.get(_key(text, values))
         if found is None or not all(name in datasets for name in found[1]):
             return None
-        return found[0] if all(datasets[name][1].schema.version == version for name, version in found[1].items()) else None
+        return found[0] if all(_schema_of(datasets, name) == schema for name, schema in found[1].items()) else None
 
     def _describe(
         self, text: str, values: Mapping[str, Any] | None, datasets: ReadableDatasets, seconds: float, stop: Interruption
@@ -83,12 +83,12 @@ class Statements:
             room=service.workers.room,
         )
         if len(text) <= _KEPT_TEXT:
-            versions = {name: datasets[name][1].schema.version for name in found.datasets}
+            schemas = {name: _schema_of(datasets, name) for name in found.datasets}
             with self._lock:
-                self._known[_key(text, values)] = found, versions
+                self._known[_key(text, values)] = found, schemas
                 if not found.samples:
                     # one without parameters is the same before and after it is bound
-                    self._known[_key(text, None)] = self._known[_key(text, {})] = found, versions
+                    self._known[_key(text, None)] = self._known[_key(text, {})] = found, schemas
         return found
 
     async def stream(self, call: Call, handle: Handle) -> None:
@@ -191,6 +191,12 @@ def refuse_transaction(message: Any) -> None:
     """UnsupportedError when a statement is to be part of a transaction."""
     if message.HasField("transaction_id"):
         raise UnsupportedError("there are no transactions here; turn autocommit on")
+
+
+def _schema_of(datasets: ReadableDatasets, name: str) -> tuple[int, int]:
+    """Which dataset a name stands for, since another may be declared under the name of one that was dropped, and its schema."""
+    record = datasets[name][1]
+    return record.id, record.schema.version
 
 
 def _key(text: str, values: Mapping[str, Any] | None) -> Any:

@@ -108,6 +108,11 @@ LATE_HEAD = ConnectionRefusal(
 LATE_BODY = ConnectionRefusal(
     status=HTTPStatus.REQUEST_TIMEOUT, reason="body_timeout", detail="the body of the request arrives too slowly; send it again"
 )
+PIPELINED = ConnectionRefusal(
+    status=HTTPStatus.TOO_MANY_REQUESTS,
+    reason="pipelined",
+    detail="too many requests were sent before their turn; wait for answers",
+)
 FULL = ConnectionRefusal(
     status=HTTPStatus.SERVICE_UNAVAILABLE, reason="unavailable", detail="too many connections are open; ask again in a moment"
 )

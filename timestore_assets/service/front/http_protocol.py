@@ -18,6 +18,10 @@ STALLED_SECONDS = 60.0
 """How long a client may take none of what waits for it before it counts as gone."""
 LINGER_SECONDS = 30.0
 """How long what follows an answer that came before its request's end is read and thrown away, so that the answer is read."""
+MOST_PIPELINED = 512
+"""Requests that wait behind the one that is answered. Each is taken apart when it comes, at a hundred times its size, and one
+read can bring thousands.
+"""
 ALWAYS = frozenset({"/health", "/ready", "/metrics"})
 """What is answered on connections beyond the bound."""
 
@@ -85,6 +89,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begin_head()
         self._header_bytes = self._headers = 0
         self._advanced = True
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._refusal = connections.PIPELINED
+            raise _RefusedError
 
     def on_url(self, url: bytes) -> None:
         if len(self.url) + len(url) > self._bounds.url_bytes:

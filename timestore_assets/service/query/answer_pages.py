@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +16,9 @@ from timestore_assets.catalog.instants import from_micros
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.question import Question
 from timestore_assets.querying.answer import Answer
+from timestore_assets.service.query.answer_width import LAST_TIME
 
+_TICK = timedelta(microseconds=1)
 MAX_BYTES = 64_000_000
 """A page ends early rather than become much larger in memory."""
 
@@ -84,10 +87,18 @@ def page_question(question: Question, place: PageStart | None, *, size: int, tim
     if question.aggregates:
         return asked
     if place is not None and place.time is not None:
-        asked = replace(asked, start=from_micros(place.time))
+        asked = _from(asked, from_micros(place.time))
     if asked.columns is not None and time not in asked.columns:
         asked = replace(asked, columns=(*asked.columns, time))
     return asked
+
+
+def _from(question: Question, time: datetime) -> Question:
+    """The question from the rows of that time on, in its own direction."""
+    if not question.descending:
+        return replace(question, start=time)
+    # what ends the range is no part of it, and nothing is later than the last time there is
+    return question if time == LAST_TIME else replace(question, end=time + _TICK)
 
 
 def read_page(answer: Answer, place: PageStart, *, size: int, time: str | None, shown: int | None) -> AnswerPage:
@@ -104,6 +115,18 @@ def read_page(answer: Answer, place: PageStart, *, size: int, time: str | None, 
         names = schema.names[:shown]
         rows, schema = [batch.select(names) for batch in rows], pa.schema([schema.field(name) for name in names])
     return AnswerPage(schema=schema, batches=rows, next=following)
+
+
+def read_ahead(batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], bool]:
+    """The first batches, as much as a page may hold, and whether these are all."""
+    taken: list[pa.RecordBatch] = []
+    held = 0
+    for batch in batches:
+        taken.append(batch)
+        held += batch.nbytes
+        if held >= MAX_BYTES:
+            return taken, False
+    return taken, True
 
 
 def _taken(batches: Iterator[pa.RecordBatch], *, skip: int, size: int) -> tuple[list[pa.RecordBatch], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
@@ -15,6 +15,8 @@ from timestore_assets.service.problems import TooWideError
 
 Ask = Callable[[Question], Answer]
 _TICK = timedelta(microseconds=1)
+LAST_TIME = datetime.max.replace(tzinfo=UTC)
+"""That there is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +67,9 @@ def _extent(catalog: Catalog, record: DatasetRecord, question: Question) -> _Ext
     """Of the segments that the range meets; with `fill` the range counts where it has an end."""
     found = catalog.manifest.segments(record.id, version=question.as_of, start=question.start, end=question.end, with_stats=False)
     start = min((one.min_time for one in found), default=None)
-    end = max((one.max_time + _TICK for one in found), default=None)
+    last = max((one.max_time for one in found), default=None)
+    # nothing comes after the last time there is
+    end = last if last is None or last == LAST_TIME else last + _TICK
     if question.start and (question.fill or (start and start < question.start)):
         start = question.start
     if question.end and (question.fill or (end and end > question.end)):

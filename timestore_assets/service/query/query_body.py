@@ -118,7 +118,7 @@ EXAMPLES: list[dict[str, Any]] = [
 
 
 class QueryBody(QueryPart):
-    """A question to a dataset: rows in order of time, or figures of buckets of time.
+    """A question to a dataset: rows in order of time, or figures of buckets of time; with `descending` the latest first.
 
     With `pageSize` the answer is the first page and says in `nextCursor` how to ask for the next: the same body and that
     `cursor`. All pages are of one manifest version.
@@ -130,7 +130,10 @@ class QueryBody(QueryPart):
     columns: list[Name] | None = Field(None, max_length=_MAX_COLUMNS, description="All when left out.")
     filters: list[Filter] = Field(default=[], max_length=_MAX_FILTERS, description="All of them have to be fulfilled.")
     downsample: Downsample | None = None
-    limit: int | None = Field(None, ge=0, le=2**53, description="At most so many rows, the earliest.")
+    limit: int | None = Field(
+        None, ge=0, le=2**53, description="At most so many rows, the earliest, or if descending the latest."
+    )
+    descending: bool = Field(False, description="The latest rows or buckets come first.")
     page_size: int | None = Field(None, ge=1, le=MAX_PAGE, description="Rows of a page; all in one answer when left out.")
     cursor: str | None = Field(None, max_length=4_000, description="Where the page before ended.")
     as_of: int | None = Field(None, ge=0, le=2**53, description="Manifest version to answer from, the newest when left out.")

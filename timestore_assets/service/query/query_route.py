@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from typing import Annotated
 
 import pyarrow as pa
@@ -27,7 +29,15 @@ from timestore_assets.service.answers.answer_formats import Formulas, chosen, do
 from timestore_assets.service.answers.computation import Answered, AnswerResponse, Computation, Interruption
 from timestore_assets.service.problems import GoneError, responses
 from timestore_assets.service.query import dataset_list
-from timestore_assets.service.query.answer_pages import PageStart, cursor_of, digest_of, page_question, place_of, read_page
+from timestore_assets.service.query.answer_pages import (
+    PageStart,
+    cursor_of,
+    digest_of,
+    page_question,
+    place_of,
+    read_ahead,
+    read_page,
+)
 from timestore_assets.service.query.answer_width import AnswerLimits, check_width
 from timestore_assets.service.query.query_body import EXAMPLES, Aggregation, Downsample, QueryAnswer, QueryBody
 from timestore_assets.service.state import Service, UsesCaller, UsesService
@@ -52,6 +62,7 @@ def question_of(body: QueryBody, schema: Schema, *, dataset: str) -> Question:
         group_by=tuple(asked.group_by) if asked else (),
         fill=None if asked is None or asked.fill == "none" else asked.fill,
         limit=body.limit,
+        descending=body.descending,
         as_of=body.as_of,
     )
 
@@ -140,16 +151,29 @@ class _Asking:
         place = self._place()
         # before the version is pinned: what is said about now then holds for the answer
         known = UNKNOWN if place or question.as_of is not None else completeness(warehouse.catalog, record.id)
-        if place is None:
+        # each page of figures computes all of them, and anybody can write a cursor
+        if place is None or question.aggregates:
             limits = AnswerLimits(rows=warehouse.settings.query_max_rows, buckets=warehouse.settings.query_max_buckets)
             landed = self._asks(stop, fresh=False)
+            asked = replace(question, as_of=place.version) if place else question
             with stop.clock.running():
-                check_width(landed, warehouse.catalog, record, question, limits, paged=body.page_size is not None)
+                check_width(landed, warehouse.catalog, record, asked, limits, paged=body.page_size is not None)
         if body.page_size is None:
-            answer = self._asks(stop, fresh=True)(question)
-            facts, more = self._facts(answer, known), {"nextCursor": None}
-            return Answered(facts=facts, schema=answer.schema, batches=answer.batches(), close=answer.close, more=more)
+            return self._whole(question, stop, known)
         return self._page(record, question, place, body.page_size, stop, known)
+
+    def _whole(self, question: Question, stop: Interruption, known: Completeness) -> Answered:
+        answer = self._asks(stop, fresh=True)(question)
+        batches, is_read = answer.batches(), False
+        if question.limit is not None:
+            # which segments a limit takes is known behind the last row
+            with ExitStack() as failing, stop.clock.running():
+                failing.callback(answer.close)
+                ahead, is_read = read_ahead(batches)
+                failing.pop_all()
+            batches = chain(ahead, batches)
+        facts = self._facts(answer, known, is_read=is_read)
+        return Answered(facts=facts, schema=answer.schema, batches=batches, close=answer.close, more={"nextCursor": None})
 
     def _page(
         self,
@@ -169,7 +193,7 @@ class _Asking:
             time = None if question.aggregates else self.dataset.time
             shown = None if question.columns is None else len(question.columns)
             page = read_page(answer, begin, size=size, time=time, shown=shown)
-            facts = self._facts(answer, known, page.schema)
+            facts = self._facts(answer, known, page.schema, is_read=True)
         more = {"nextCursor": cursor_of(page.next) if page.next else None}
         return Answered(facts=facts, schema=page.schema, batches=iter(page.batches), close=answer.close, more=more)
 
@@ -177,7 +201,9 @@ class _Asking:
         return None if self.body.cursor is None else place_of(self.body.cursor, digest=self._digest())
 
     def _digest(self) -> str:
-        asked = self.body.model_dump_json(exclude={"cursor", "page_size"})
+        # a cursor of before there was a direction stays good
+        same = {"cursor", "page_size"} | (set[str]() if self.body.descending else {"descending"})
+        asked = self.body.model_dump_json(exclude=same)
         return digest_of(f"{self.dataset.name} {asked}")
 
     def _asks(self, stop: Interruption, *, fresh: bool) -> Callable[[Question], Answer]:
@@ -194,14 +220,18 @@ class _Asking:
 
         return ask
 
-    def _facts(self, answer: Answer, known: Completeness, schema: pa.Schema | None = None) -> QueryFacts:
+    def _facts(
+        self, answer: Answer, known: Completeness, schema: pa.Schema | None = None, *, is_read: bool = False
+    ) -> QueryFacts:
+        """`is_read`: no more segments are going to be opened for it than have been."""
+        scanned = answer.segments_read if is_read else answer.scanned
         streaming = answer.streaming or (_NOT_MERGED if self.dataset.kafka_sources else None)
         return QueryFacts(
             dataset=self.dataset.name,
             manifest_version=answer.manifest_version or 0,
             completeness=completeness_facts(known),
-            scanned=answer.scanned,
-            pruned=answer.pruned,
+            scanned=scanned,
+            pruned=answer.scanned + answer.pruned - scanned,
             streaming=streaming_facts(streaming),
             warnings=[*answer.warnings, *([streaming.warning] if streaming and streaming.warning else [])],
             columns=columns_of(answer.schema if schema is None else schema),
