@@ -7,7 +7,7 @@ A message is claimed by moving the time at which it is due; who sends it marks i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, later
-from timestore_assets.catalog.portable import insert_ignore
+from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import alert_messages, alert_states
 from timestore_assets.catalog.versioned_rows import locked
 
@@ -55,6 +55,20 @@ class Alerts:
         """How the alerts of a dataset stand, by `Alert.key`; those that were never looked at are missing."""
         statement = select(alert_states).where(alert_states.c.dataset_id == dataset_id)
         return self._database.read(lambda c: {row.alert: _state(row) for row in c.execute(statement)})
+
+    def firing(self, dataset_ids: Collection[int]) -> Mapping[int, frozenset[str]]:
+        """Keys of the alerts that fire, by dataset, in one look; also of alerts that nobody declares any more."""
+        c = alert_states.c
+
+        def read(connection: Connection) -> dict[int, frozenset[str]]:
+            found: dict[int, frozenset[str]] = {}
+            for ids in chunked(dataset_ids):
+                statement = select(c.dataset_id, c.alert).where(c.dataset_id.in_(ids), c.is_firing)
+                for row in connection.execute(statement):
+                    found[row.dataset_id] = found.get(row.dataset_id, frozenset()) | {row.alert}
+            return found
+
+        return self._database.read(read)
 
     def turn(
         self,

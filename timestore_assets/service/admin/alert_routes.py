@@ -10,27 +10,14 @@ from pydantic import Field
 
 from timestore_assets.alerting.channels import channels_of
 from timestore_assets.alerting.monitor import alert_to_plain, statuses, try_channel, watched
-from timestore_assets.model.alert import AlertKind
 from timestore_assets.service.json_bodies import Wire
 from timestore_assets.service.problems import UnknownResourceError, responses
+from timestore_assets.service.query.dataset_alerts_route import AlertAnswer
 from timestore_assets.service.state import UsesAdmin, UsesService
 
 router = APIRouter()
 
 ERRORS = responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-class AlertAnswer(Wire):
-    """One alert of a dataset."""
-
-    dataset: str = Field(examples=["nyc_weather"])
-    alert: AlertKind = Field(description="What is watched.")
-    above: int | None = Field(description="What is above it raises the alert; of staleness in seconds.", examples=[0])
-    to: list[str] = Field(description="Channels that are told.", examples=[["slack"]])
-    state: str = Field(description="firing, ok, or unknown as long as nobody has looked.", examples=["ok"])
-    since: str | None = Field(description="When it turned last.", examples=["2026-01-02T03:04:05Z"])
-    value: str | None = Field(description="What is measured now; null when it can't be told.", examples=["0"])
-    summary: str | None = Field(examples=["0 records are dead letters, not above 0"])
 
 
 class AlertList(Wire):
