@@ -65,18 +65,25 @@ def statuses(warehouse: Warehouse, dataset: Dataset) -> list[AlertStatus]:
 
 
 def alert_to_plain(status: AlertStatus) -> dict[str, Any]:
-    """An alert as plain JSON, for every face. `state`: firing, ok, or unknown as long as nobody has looked."""
+    """An alert as plain JSON, for every face. `state`: firing, ok, or unknown while it can't be told, or was not told yet."""
     alert, reading, state = status.alert, status.reading, status.state
     return {
         "dataset": status.dataset,
         "alert": alert.on,
         "above": _limit(alert),
         "to": list(alert.to),
-        "state": "unknown" if state is None else "firing" if state.is_firing else "ok",
+        "state": _standing(reading, state),
         "since": format_time(state.since) if state else None,
         "value": reading.value if reading else None,
         "summary": reading.sentence if reading else None,
     }
+
+
+def _standing(reading: Measurement | None, state: AlertState | None) -> str:
+    # what has never begun has no state in the catalog, however often somebody looked
+    if state is None:
+        return "ok" if reading is not None and not reading.is_firing else "unknown"
+    return "firing" if state.is_firing else "ok"
 
 
 def look(warehouse: Warehouse) -> int:

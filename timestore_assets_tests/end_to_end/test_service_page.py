@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from timestore_assets.service.access.api_tokens import digest_of, new_secret
 from timestore_assets_tests.support.http_service import HttpService, open_warehouse, serving
@@ -25,34 +25,12 @@ from timestore_assets_tests.support.page_visits import (
     data,
     drag,
     drawn,
-    filled_service,
     land,
-    launched,
     open_tab,
     wait_for_grain,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.xdist_group("page")]
-
-
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    with filled_service(tmp_path_factory.mktemp("page")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as started:
-        yield started
-
-
-@pytest.fixture
-def visit(browser: Browser, http: HttpService) -> Iterator[Visits]:
-    visits = Visits(browser, http)
-    yield visits
-    visits.close()
-    assert visits.seen.noise == []
 
 
 def test_the_list_opens_the_fullest_dataset_and_can_be_searched(visit: Visits) -> None:

@@ -28,7 +28,9 @@ class AlertAnswer(Wire):
     to: list[str] = Field(
         description="Names of the channels that are told; their addresses are shown to nobody.", examples=[["slack"]]
     )
-    state: str = Field(description="firing, ok, or unknown as long as nobody has looked.", examples=["ok"])
+    state: str = Field(
+        description="firing, ok, or unknown while it can't be told, or has begun and nobody has looked.", examples=["ok"]
+    )
     since: str | None = Field(description="When it turned last.", examples=["2026-01-02T03:04:05Z"])
     value: str | None = Field(description="What is measured now; null when it can't be told.", examples=["0"])
     summary: str | None = Field(examples=["0 records are dead letters, not above 0"])
