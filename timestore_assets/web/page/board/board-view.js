@@ -12,13 +12,23 @@ import { timePicker } from "../frame/timepicker.js";
 import { BoardPanel, BoardSource } from "./board-panel.js";
 import { MOST_PANELS, usable, writePanel } from "./panels.js";
 
-const EMPTY = "A board shows charts of several datasets over one range of time. Add a first panel; its address can be sent to somebody.";
-const HELP = "Drag to zoom in, double-click to zoom out: all panels follow. With the keyboard: ← → read values, + zooms in, − out.";
+const EMPTY =
+  "A board shows charts of several datasets over one range of time. Add a first panel; its address can be sent to somebody.";
+const HELP =
+  "Drag to zoom in, double-click to zoom out: all panels follow. With the keyboard: ← → read values, + zooms in, − out.";
 
 export class BoardView {
   // `datasets()`: those that may be read.
   constructor({ datasets, tip }) {
-    Object.assign(this, { datasets, tip, panels: [], sources: new Map(), range: { from: null, to: null }, zooms: 0, closed: false });
+    Object.assign(this, {
+      datasets,
+      tip,
+      panels: [],
+      sources: new Map(),
+      range: { from: null, to: null },
+      zooms: 0,
+      closed: false,
+    });
     this.picker = timePicker((part) => this.choose(part));
     this.every = el("select", { id: "every", onchange: () => this.choose({ every: this.every.value || null }) });
     const option = (value, label) => el("option", { value }, label);
@@ -57,7 +67,11 @@ export class BoardView {
 
   // Asks what is new in the datasets of the board, and draws what has changed.
   async refresh() {
-    const names = new Set(this.wanted().map((one) => one.dataset).filter(this.find));
+    const names = new Set(
+      this.wanted()
+        .map((one) => one.dataset)
+        .filter(this.find),
+    );
     for (const name of names) if (!this.sources.has(name)) this.sources.set(name, new BoardSource(name));
     await Promise.all([...names].map((name) => this.sources.get(name).refresh()));
     if (this.closed) return;
@@ -107,7 +121,8 @@ export class BoardView {
     for (const one of before) if (!this.panels.includes(one)) one.close?.();
     const roots = this.panels.map((one) => one.root);
     if (!roots.length) return show(this.list, el("section", { class: "card empty-board" }, note(EMPTY)));
-    if (roots.some((root, i) => this.list.children[i] !== root) || this.list.children.length !== roots.length) show(this.list, roots);
+    if (roots.some((root, i) => this.list.children[i] !== root) || this.list.children.length !== roots.length)
+      show(this.list, roots);
     return undefined;
   }
 
@@ -147,7 +162,10 @@ export class BoardView {
   offer() {
     const names = this.datasets().map((one) => one.name);
     const before = this.dataset.value || this.shown?.at(-1)?.dataset;
-    show(this.dataset, names.toSorted((a, b) => a.localeCompare(b, "en", { numeric: true })).map((one) => el("option", { value: one }, one)));
+    show(
+      this.dataset,
+      names.toSorted((a, b) => a.localeCompare(b, "en", { numeric: true })).map((one) => el("option", { value: one }, one)),
+    );
     if (names.includes(before)) this.dataset.value = before;
     this.offerColumns();
     this.dataset.focus();
@@ -157,7 +175,10 @@ export class BoardView {
     const dataset = this.find(this.dataset.value);
     const columns = dataset ? drawnColumns(dataset) : [];
     const label = (one) => (one.unit ? `${one.name} (${one.unit})` : one.name);
-    show(this.column, columns.map((one) => el("option", { value: one.name }, label(one))));
+    show(
+      this.column,
+      columns.map((one) => el("option", { value: one.name }, label(one))),
+    );
     if (columns.length) this.column.value = preferredColumn(columns, dataset).name;
   }
 
@@ -184,7 +205,11 @@ export class BoardView {
 }
 
 function missing(panel, away) {
-  const button = el("button", { type: "button", class: "plain", onclick: away, "aria-label": `Remove ${writePanel(panel)}` }, "× Remove");
+  const button = el(
+    "button",
+    { type: "button", class: "plain", onclick: away, "aria-label": `Remove ${writePanel(panel)}` },
+    "× Remove",
+  );
   const text = note(`There is no dataset “${panel.dataset}” that is open to you.`, "error");
   return el("section", { class: "card" }, el("div", { class: "panel-title" }, el("h2", {}, panel.dataset), button), text);
 }

@@ -11,7 +11,8 @@ export function drawBars(stage, items, { unit }) {
   const fine = Math.max(...values.map(Math.abs), 0) / 1000;
   const zero = (-low / span) * 100;
   const made = items.map(({ name, value }) => {
-    const text = value === null ? "null" : `${whole(value) ? value.toLocaleString("en") : figure(value, fine)}${unit ? ` ${unit}` : ""}`;
+    const text =
+      value === null ? "null" : `${whole(value) ? value.toLocaleString("en") : figure(value, fine)}${unit ? ` ${unit}` : ""}`;
     const bar = el("span", { class: `bar-mark ${value < 0 ? "below" : ""}` });
     if (value !== null && Number.isFinite(value)) {
       const width = (Math.abs(value) / span) * 100;

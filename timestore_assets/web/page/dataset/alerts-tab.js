@@ -40,7 +40,14 @@ export class AlertsTab {
     if (!alerts.length) return show(this.body, howTo());
     const sorted = alerts.toSorted((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state));
     const focused = document.activeElement?.dataset?.channel;
-    show(this.body, factTable("Alerts", HEADS, sorted.map((one) => this.row(one))));
+    show(
+      this.body,
+      factTable(
+        "Alerts",
+        HEADS,
+        sorted.map((one) => this.row(one)),
+      ),
+    );
     if (focused) [...this.body.querySelectorAll("button")].find((one) => one.dataset.channel === focused)?.focus();
     return undefined;
   }
@@ -56,7 +63,11 @@ export class AlertsTab {
       changed,
       measured(one.alert, one.value),
       one.above === null ? "–" : measured(one.alert, one.above),
-      el("span", { class: "channels" }, one.to.map((name) => this.channel(name, one))),
+      el(
+        "span",
+        { class: "channels" },
+        one.to.map((name) => this.channel(name, one)),
+      ),
     ];
   }
 

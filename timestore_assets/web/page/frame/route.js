@@ -17,7 +17,8 @@ export function read(hash = location.hash) {
   const [first = "", ...rest] = path.split("/").map(decoded);
   if (first === "sql") return sqlRoute(rest[0] ?? "", query);
   if (first === "upload") return { view: "upload" };
-  if (first === "board") return { view: "board", ...rangeOf(query), panels: query.getAll("panel").map(readPanel).filter(Boolean) };
+  if (first === "board")
+    return { view: "board", ...rangeOf(query), panels: query.getAll("panel").map(readPanel).filter(Boolean) };
   if (!rest[0]) return { view: "home", dataset: "" };
   return {
     view: "dataset",

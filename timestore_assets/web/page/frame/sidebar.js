@@ -127,7 +127,10 @@ function facts(one) {
 
 function badges({ firing, paused, retired, lag, deadLetters }) {
   const found = [];
-  if (firing.length) found.push(el("span", { class: "badge bad", title: firing.map(alertName).join(", ") }, `▲ ${plural(firing.length, "alert")}`));
+  if (firing.length)
+    found.push(
+      el("span", { class: "badge bad", title: firing.map(alertName).join(", ") }, `▲ ${plural(firing.length, "alert")}`),
+    );
   if (paused) found.push(el("span", { class: "badge bad" }, "paused"));
   if (retired) found.push(el("span", { class: "badge past" }, "retired"));
   if (lag) found.push(el("span", { class: "badge" }, `lag ${compact(lag)}`));

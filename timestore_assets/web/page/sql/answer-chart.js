@@ -14,7 +14,10 @@ export class AnswerChart {
   constructor({ tip, changed }) {
     Object.assign(this, { tip, changed, answer: null, shape: null, choice: null, range: null, pointer: null });
     this.kind = el("select", { id: "answer-kind", onchange: () => this.pick(this.kind.value, this.choice.columns) });
-    this.column = el("select", { id: "answer-column", onchange: () => this.pick(this.choice.kind, this.column.value.split("\n")) });
+    this.column = el("select", {
+      id: "answer-column",
+      onchange: () => this.pick(this.choice.kind, this.column.value.split("\n")),
+    });
     this.columnField = el("label", { class: "field" }, el("span", {}, "of"), this.column);
     this.whole = el("button", { type: "button", onclick: () => this.zoom(null) }, "Whole range");
     const kind = el("label", { class: "field" }, el("span", {}, "Show as"), this.kind);
@@ -24,7 +27,14 @@ export class AnswerChart {
     this.stage.addEventListener("keydown", (event) => this.pressed(event));
     this.stage.addEventListener("blur", () => this.pointer?.leave());
     this.said = el("p", { class: "facts" });
-    this.root = el("section", { class: "answer-chart", "aria-label": "Chart of the answer", hidden: true }, this.controls, this.legend, this.stage, this.said);
+    this.root = el(
+      "section",
+      { class: "answer-chart", "aria-label": "Chart of the answer", hidden: true },
+      this.controls,
+      this.legend,
+      this.stage,
+      this.said,
+    );
     let timer = null;
     this.watcher = new ResizeObserver(() => {
       clearTimeout(timer);
@@ -73,15 +83,24 @@ export class AnswerChart {
   offer() {
     const { shape, choice } = this;
     const option = (value, label) => el("option", { value }, label);
-    show(this.kind, ["none", ...shape.kinds].map((kind) => option(kind, KINDS[kind])));
+    show(
+      this.kind,
+      ["none", ...shape.kinds].map((kind) => option(kind, KINDS[kind])),
+    );
     this.kind.value = choice.kind;
     this.columnField.hidden = choice.kind === "none" || (shape.numbers.length < 2 && choice.columns.length < 2);
     const names = shape.numbers.map((one) => one.name);
-    const sets = [...(choice.kind === "line" && names.length > 1 && names.length <= 8 ? [names] : []), ...names.map((name) => [name])];
+    const sets = [
+      ...(choice.kind === "line" && names.length > 1 && names.length <= 8 ? [names] : []),
+      ...names.map((name) => [name]),
+    ];
     const now = choice.columns.join("\n");
     if (!sets.some((one) => one.join("\n") === now)) sets.unshift(choice.columns);
     const label = (set) => (set.length > 1 && set.length === names.length ? `all ${names.length} numbers` : set.join(", "));
-    show(this.column, sets.map((set) => option(set.join("\n"), label(set))));
+    show(
+      this.column,
+      sets.map((set) => option(set.join("\n"), label(set))),
+    );
     this.column.value = now;
   }
 
@@ -91,19 +110,37 @@ export class AnswerChart {
     const times = found.series.flatMap((one) => one.points.map((point) => point.t));
     const [first, last] = times.reduce(([a, b], t) => [Math.min(a, t), Math.max(b, t)], [Infinity, -Infinity]);
     const { from, to } = this.range ?? { from: first, to: last > first ? last : first + 1 };
-    const series = found.series.map((one) => ({ ...one, points: one.points.filter((point) => point.t >= from && point.t <= to) }));
+    const series = found.series.map((one) => ({
+      ...one,
+      points: one.points.filter((point) => point.t >= from && point.t <= to),
+    }));
     if (!series.some((one) => one.points.some((point) => point.v !== null))) return this.empty();
     const units = new Set(series.map((one) => one.unit));
     const zoom = (start, end) => this.zoom({ from: start, to: Math.max(end, start + 1) });
     if (!this.stage.clientWidth) return undefined;
     this.drawn = this.stage.clientWidth;
     const unit = units.size === 1 ? [...units][0] : "";
-    const view = { result: { ...found, series }, from, to, unit, fn: "raw", band: false, tip: this.tip, zoom, out: () => this.zoom(null) };
+    const view = {
+      result: { ...found, series },
+      from,
+      to,
+      unit,
+      fn: "raw",
+      band: false,
+      tip: this.tip,
+      zoom,
+      out: () => this.zoom(null),
+    };
     this.pointer = draw(this.stage, view).pointer;
-    const items = series.map((one, i) => el("li", {}, el("span", { class: `swatch s${i % 8}` }), one.unit && !unit ? `${one.name} (${one.unit})` : one.name));
+    const items = series.map((one, i) =>
+      el("li", {}, el("span", { class: `swatch s${i % 8}` }), one.unit && !unit ? `${one.name} (${one.unit})` : one.name),
+    );
     if (found.others) items.push(el("li", { class: "quiet" }, `and ${count(found.others)} more that are not drawn`));
     if (series.length > 1 || found.others) show(this.legend, items);
-    this.stage.setAttribute("aria-label", `Lines of ${choice.columns.join(", ")} over ${shape.time.name}; the table below has the values`);
+    this.stage.setAttribute(
+      "aria-label",
+      `Lines of ${choice.columns.join(", ")} over ${shape.time.name}; the table below has the values`,
+    );
     return this.say(this.answer.whole ? "" : `Of the first ${plural(answer.rows.length, "row")}.`);
   }
 
@@ -137,7 +174,8 @@ export class AnswerChart {
   }
 
   resized() {
-    if (this.answer && this.choice.kind === "line" && this.stage.clientWidth && this.stage.clientWidth !== this.drawn) this.redraw();
+    if (this.answer && this.choice.kind === "line" && this.stage.clientWidth && this.stage.clientWidth !== this.drawn)
+      this.redraw();
   }
 
   pressed(event) {

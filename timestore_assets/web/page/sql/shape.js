@@ -31,7 +31,9 @@ function usual({ time, label, numbers, kinds, rows }) {
   if (kinds.includes("line") && new Set(rows.map((row) => row[time.name])).size > 1)
     return { kind: "line", columns: names.length > TOGETHER ? [best] : names };
   const apart = label && new Set(rows.map((row) => row[label.name])).size === rows.length;
-  return kinds.includes("bars") && apart && rows.length <= MOST_BARS ? { kind: "bars", columns: [best] } : { kind: "none", columns: [] };
+  return kinds.includes("bars") && apart && rows.length <= MOST_BARS
+    ? { kind: "bars", columns: [best] }
+    : { kind: "none", columns: [] };
 }
 
 // What the address asks for, as far as the answer allows it: line:temp,dewp · bars:n · none.
@@ -40,7 +42,10 @@ export function chosen(shape, text) {
   if (kind === "none") return { kind, columns: [] };
   if (!shape.kinds.includes(kind)) return shape.usual;
   const known = new Set(shape.numbers.map((one) => one.name));
-  const wanted = names.split(",").map(decoded).filter((name) => known.has(name));
+  const wanted = names
+    .split(",")
+    .map(decoded)
+    .filter((name) => known.has(name));
   if (wanted.length) return { kind, columns: kind === "bars" ? wanted.slice(0, 1) : wanted };
   return { kind, columns: shape.usual.columns.length ? shape.usual.columns : [shape.numbers[0].name] };
 }
@@ -70,7 +75,9 @@ export function lines({ rows }, { time, label, numbers }, columns) {
 // [{name, value}] in the order of the answer.
 export function bars({ rows }, { label, time }, column) {
   const of = (label ?? time).name;
-  return rows.slice(0, MOST_BARS).map((row) => ({ name: row[of] === null ? "null" : String(row[of]), value: number(row[column]) }));
+  return rows
+    .slice(0, MOST_BARS)
+    .map((row) => ({ name: row[of] === null ? "null" : String(row[of]), value: number(row[column]) }));
 }
 
 // A number that JSON can't hold exactly comes as text; a missing one stays null.
