@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from timestore_assets_tests.support.page_visits import DRAWN, HOURS, HTML, Visits, data, drag, drawn, open_tab
+from timestore_assets_tests.support.page_visits import HOURS, HTML, Visits, data, drag, drawn, open_tab, wait_for_grain
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.xdist_group("page")]
 
@@ -40,7 +40,7 @@ def test_alerts_are_marked_in_the_list_and_their_channels_can_be_tried(visit: Vi
     expect(rows.locator(".alert-state")).to_have_text(["firing", "in order", "tells each change"])
     expect(rows.first.locator("td").nth(4)).to_have_text("1 h")
     page.get_by_role("button", name="Test channel ops").first.press("Enter")
-    expect(page.get_by_text("ops has taken a test message.")).to_be_visible()
+    page.get_by_text("ops has taken a test message.").wait_for()
     page.get_by_role("button", name="Test channel gone").click()
     expect(page.get_by_role("alert")).to_contain_text("There is no channel 'gone'")
     open_tab(page, "chart")
@@ -61,6 +61,7 @@ def test_a_retired_dataset_says_so_and_can_be_read(visit: Visits) -> None:
 
 def test_an_answer_over_time_is_drawn_as_lines_above_its_table(visit: Visits) -> None:
     page = visit(sql(BY_DAY))
+    page.locator("#answer-chart svg").wait_for()
     expect(page.locator("#answer-chart path.line")).to_have_count(3)
     expect(page.locator(".answer-chart .legend li")).to_have_text([HTML, "JFK", "LGA"])
     expect(page.locator(".row-table tbody tr")).to_have_count(3 * (HOURS // 24))
@@ -71,22 +72,24 @@ def test_an_answer_over_time_is_drawn_as_lines_above_its_table(visit: Visits) ->
     expect(page.locator("#answer-chart")).to_be_hidden()
     expect(page).to_have_url(re.compile("chart=none"))
     page.reload()
-    expect(page.locator(".row-table")).to_be_visible()
+    page.locator(".row-table").wait_for()
     expect(page.locator("#answer-chart")).to_be_hidden()
 
 
 def test_an_answer_by_category_is_drawn_as_bars_of_the_column_that_the_address_names(visit: Visits) -> None:
     page = visit(sql(BY_STATION) + "&chart=bars:n")
+    page.locator(".bars").wait_for()
     expect(page.locator(".bar-name")).to_have_text([HTML, "JFK", "LGA"])
     expect(page.locator(".bar-value")).to_have_text([f"{HOURS:,}", f"{HOURS + 1:,}", f"{HOURS:,}"])
     page.select_option("#answer-column", "warmest")
     expect(page).to_have_url(re.compile("chart=bars:warmest"))
     page.reload()
+    page.locator(".bars").wait_for()
     expect(page.locator(".bar-value")).to_have_text(["32.30", "12.30", "22.30"])
     assert page.evaluate("() => window.broken") is None
     page.fill("#sql-text", "SELECT 1 AS one")
     page.get_by_role("button", name="Run").click()
-    expect(page.locator(".row-table tbody tr")).to_have_count(1)
+    page.locator(".row-table tbody tr:only-child").wait_for()
     expect(page.locator(".answer-chart")).to_be_hidden()
 
 
@@ -97,18 +100,19 @@ def test_a_board_shows_several_datasets_over_one_range_and_its_address_shows_it_
     drawn(page)
     add_panel(page, "weather")
     page.select_option("#by-1", "station")
-    expect(page.locator("#chart-1[data-series*=JFK]")).to_be_visible()
+    page.locator("#chart-1[data-series*=JFK]").wait_for()
     assert page.url.endswith("#board?panel=load:avg:load&panel=weather:avg:temp:station")
     page.locator(".time-menu summary").click()
     page.get_by_role("button", name="Last 7 days").click()
     expect(page.locator(".time-menu")).to_contain_text("Last 7 days before its newest row")
     page.goto(f"{visit.http.url}/#board?from=2024-01-01T00:00:00Z&to=2024-01-01T03:00:00Z&{page.url.partition('?')[2]}")
-    expect(page.locator(f"{DRAWN}[data-grain*=second]")).to_be_visible()
+    wait_for_grain(page, "1 minute")
     drag(page, 0.3, 0.8)
     page.wait_for_url(re.compile("from=2024-01-01T00:[0-9]"))
-    expect(page.locator("#chart-1[data-state=drawn]")).to_be_visible()
+    page.locator("#chart-1[data-state=drawn]").wait_for()
     other = visit("/" + page.url.partition("/")[2].partition("/")[2].partition("/")[2])
     drawn(other)
+    other.locator("#chart-1[data-state=drawn]").wait_for()
     assert panels(other) == ["load", "weather"]
     assert data(other.locator("#chart-1"), "series") == data(page.locator("#chart-1"), "series")
     ranges = {tuple(one["timeRange"].values()) for one in visit.seen.questions[-2:]}

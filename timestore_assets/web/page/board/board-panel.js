@@ -33,9 +33,9 @@ export class BoardPanel {
     const { dataset, by } = panel;
     this.title.setAttribute("href", address({ dataset, tab: "chart", from, to, every, by, panels: [panel] }));
     this.by.value = by;
-    this.chart.head.load(panel, this.columns, { removable: true });
     if (question === this.asked) return undefined;
     this.asked = question;
+    this.chart.head.load(panel, this.columns, { removable: true });
     if (from === null || !partitions.length) return this.without();
     const shared = { time: this.dataset.time, filters: [], ...seen };
     return this.chart.load({ ...shared, ...panel, ...unitsOf(panel, this.columns), partitions });

@@ -117,7 +117,8 @@ export class BoardView {
   // As many panels as are wanted, of the datasets that are wanted; those that fit stay.
   fit(wanted) {
     const before = this.panels;
-    this.panels = wanted.map((one, i) => (before[i]?.name === one.dataset && before[i].chart ? before[i] : this.made(one, i)));
+    const fits = (made, one) => made?.name === one.dataset && Boolean(made.chart) === Boolean(this.find(one.dataset));
+    this.panels = wanted.map((one, i) => (fits(before[i], one) ? before[i] : this.made(one, i)));
     for (const one of before) if (!this.panels.includes(one)) one.close?.();
     const roots = this.panels.map((one) => one.root);
     if (!roots.length) return show(this.list, el("section", { class: "card empty-board" }, note(EMPTY)));

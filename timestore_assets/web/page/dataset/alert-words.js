@@ -26,7 +26,7 @@ export function measured(kind, value) {
 // A length of time, in the unit that says it in few digits.
 export function span(ms) {
   if (ms < MINUTE) return `${Math.round(ms / 1000)} s`;
-  if (ms < 2 * HOUR) return `${Math.round(ms / MINUTE)} min`;
+  if (ms < 2 * HOUR && ms % HOUR) return `${Math.round(ms / MINUTE)} min`;
   if (ms < 48 * HOUR) return `${Math.round(ms / HOUR)} h`;
   return `${count(Math.floor(ms / (24 * HOUR)))} days`;
 }
