@@ -44,7 +44,7 @@ export class DatasetView {
     this.toolbar = el("div", { class: "toolbar" }, this.picker.root, this.filters.root);
     this.body = el("div", { id: "tab" });
     const about = dataset.description ? el("p", {}, dataset.description) : null;
-    this.retired = el("p", { class: "retired-note", hidden: true }, RETIRED);
+    this.retired = el("div", { class: "retired-note", hidden: true }, RETIRED);
     const head = el("header", { class: "head" }, el("h1", {}, dataset.name), this.retired, about);
     const back = el("a", { class: "back", href: "#/" }, "← All datasets");
     this.toolbar.hidden = true;
