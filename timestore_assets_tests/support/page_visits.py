@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from timestore_assets.alerting.monitor import look
 from timestore_assets.cli.upload_proposals import proposer_for
@@ -35,6 +35,8 @@ HOURS = DAYS * 24 - len(GAP)
 BURST = 2_100
 """Rows of `burst` that are of the same moment."""
 DRAWN = "#chart[data-state=drawn]"
+PATIENCE_MS = 30_000
+"""Of all waits: the first SQL of a process starts a worker, which takes its time on a busy machine."""
 
 
 def watching(name: str, *more: Column, **changes: Any) -> Dataset:
@@ -107,7 +109,7 @@ class Visits:
         context = self.browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         self.contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_MS)
         url = (http or self.http).url
         self.seen.follow(page, url)
         page.goto(url + path)
@@ -124,6 +126,7 @@ def launched() -> Iterator[Browser]:
     executable = chromium()
     if executable is None:
         pytest.skip("there is no Chromium on this machine to look at the page with")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
