@@ -43,14 +43,14 @@ def read(alert: Alert, dataset: Dataset, facts: Facts, *, now: datetime) -> Meas
     match alert.on:
         case "dead_letters":
             refused = sum(source.counters.dead_letters for source in facts.sources)
-            return _counted(alert, refused, f"{refused:,} records are dead letters")
+            return _counted(alert, refused, "record is a dead letter", "records are dead letters")
         case "quarantine":
-            return _counted(alert, facts.quarantined, f"{facts.quarantined:,} files can't be read")
+            return _counted(alert, facts.quarantined, "file can't be read", "files can't be read")
         case "lag":
             known = [lag for lag in facts.lags.values() if lag is not None]
             if len(known) < len(facts.lags) or not known:
                 return None
-            return _counted(alert, sum(known), f"{sum(known):,} records wait in topics")
+            return _counted(alert, sum(known), "record waits in topics", "records wait in topics")
         case "paused":
             reasons = [f"{source.kind}:{source.address}: {source.paused}" for source in facts.sources if source.paused]
             sentence = f"landing is paused ({'; '.join(reasons)})" if reasons else "landing goes on"
@@ -65,9 +65,10 @@ def read(alert: Alert, dataset: Dataset, facts: Facts, *, now: datetime) -> Meas
             assert_never(alert.on)
 
 
-def _counted(alert: Alert, count: int, sentence: str) -> Measurement:
-    limit = f", {'above' if count > alert.above else 'not above'} {alert.above:,}"
-    return Measurement(is_firing=count > alert.above, value=str(count), sentence=sentence + limit)
+def _counted(alert: Alert, count: int, singular: str, plural: str) -> Measurement:
+    limit = f"{'above' if count > alert.above else 'not above'} {alert.above:,}"
+    sentence = f"{count:,} {singular if count == 1 else plural}, {limit}"
+    return Measurement(is_firing=count > alert.above, value=str(count), sentence=sentence)
 
 
 def _staleness(alert: Alert, dataset: Dataset, newest: datetime | None, now: datetime) -> Measurement | None:

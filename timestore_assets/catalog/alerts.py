@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, select
 from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, from_micros, later, optional_micros, optional_time, to_micros
-from timestore_assets.catalog.portable import insert_ignore
+from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import alert_messages, alert_states
 from timestore_assets.catalog.versioned_rows import locked
 
@@ -84,6 +84,20 @@ class Alerts:
             )
 
         return self._database.read(work)
+
+    def firing(self, dataset_ids: Collection[int]) -> Mapping[int, frozenset[str]]:
+        """Keys of the alerts that fire, by dataset, in one look; also of alerts that nobody declares any more."""
+        c = alert_states.c
+
+        def read(connection: Connection) -> dict[int, frozenset[str]]:
+            found: dict[int, frozenset[str]] = {}
+            for ids in chunked(dataset_ids):
+                statement = select(c.dataset_id, c.alert).where(c.dataset_id.in_(ids), c.is_firing)
+                for row in connection.execute(statement):
+                    found[row.dataset_id] = found.get(row.dataset_id, frozenset()) | {row.alert}
+            return found
+
+        return self._database.read(read)
 
     def turn(
         self,

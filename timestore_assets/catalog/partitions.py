@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, optional_micros, optional_time, to_micros
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
-from timestore_assets.catalog.records import PartitionRecord, PartitionState
+from timestore_assets.catalog.records import LiveRows, PartitionRecord, PartitionState
 from timestore_assets.catalog.tables import build_requests, datasets, partitions, segments
 from timestore_assets.model.window import Partition, Window
 
@@ -35,6 +35,24 @@ class Partitions:
         """Rows of all partitions, before deduplication of unbuilt ones."""
         statement = select(_sum(segments.c.rows)).where(segments.c.dataset_id == dataset_id, live(None))
         return self._database.read(lambda c: c.execute(statement).scalar()) or 0
+
+    def held(self, dataset_ids: Collection[int]) -> Mapping[int, LiveRows]:
+        """What each of these datasets holds, in one look; those without rows are missing."""
+        c = segments.c
+
+        def read(connection: Connection) -> dict[int, LiveRows]:
+            found = {}
+            for ids in chunked(dataset_ids):
+                statement = (
+                    select(c.dataset_id, _sum(c.rows).label("rows"), func.max(c.max_time).label("newest"))
+                    .where(c.dataset_id.in_(ids), live(None))
+                    .group_by(c.dataset_id)
+                )
+                for row in connection.execute(statement):
+                    found[row.dataset_id] = LiveRows(rows=row.rows, newest=optional_time(row.newest))
+            return found
+
+        return self._database.read(read)
 
     def find(self, dataset_id: int, partition: Partition) -> PartitionRecord | None:
         found = self._database.read(lambda c: listed(c, dataset_id, start=partition.start))

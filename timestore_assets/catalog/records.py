@@ -201,6 +201,16 @@ class DeadLetterFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LiveRows:
+    """What all partitions of a dataset hold together."""
+
+    rows: int
+    """Before deduplication of unbuilt ones."""
+    newest: datetime | None
+    """Newest time of a row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionRecord:
     """A partition that ever held rows."""
 

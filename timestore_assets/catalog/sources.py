@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, case, or_, select
@@ -38,6 +38,18 @@ class Sources:
     def of(self, dataset_id: int) -> list[SourceRecord]:
         """The sources of a dataset, the oldest first."""
         return self._database.read(lambda c: listed(c, dataset_id))
+
+    def of_each(self, dataset_ids: Collection[int]) -> Mapping[int, list[SourceRecord]]:
+        """The sources of these datasets in one look, the oldest first; datasets without any are missing."""
+
+        def read(connection: Connection) -> dict[int, list[SourceRecord]]:
+            found: dict[int, list[SourceRecord]] = {}
+            for ids in chunked(dataset_ids):
+                for row in connection.execute(select(sources).where(sources.c.dataset_id.in_(ids)).order_by(sources.c.id)):
+                    found.setdefault(row.dataset_id, []).append(_record(row))
+            return found
+
+        return self._database.read(read)
 
     def partition(self, source_id: int, name: str) -> SourcePartition:
         """The source partition of that name with its checkpoint, made at START when it is new."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
+from timestore_assets.model.alert import Alert
 from timestore_assets.service.access.api_tokens import digest_of, new_secret
 from timestore_assets_tests.support.http_service import HttpService, open_warehouse, serving
 from timestore_assets_tests.support.page_visits import (
@@ -25,34 +27,12 @@ from timestore_assets_tests.support.page_visits import (
     data,
     drag,
     drawn,
-    filled_service,
     land,
-    launched,
     open_tab,
     wait_for_grain,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.xdist_group("page")]
-
-
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    with filled_service(tmp_path_factory.mktemp("page")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as started:
-        yield started
-
-
-@pytest.fixture
-def visit(browser: Browser, http: HttpService) -> Iterator[Visits]:
-    visits = Visits(browser, http)
-    yield visits
-    visits.close()
-    assert visits.seen.noise == []
 
 
 def test_the_list_opens_the_fullest_dataset_and_can_be_searched(visit: Visits) -> None:
@@ -65,6 +45,18 @@ def test_the_list_opens_the_fullest_dataset_and_can_be_searched(visit: Visits) -
     expect(names).to_have_text(["load"])
     page.fill("#search", "nothing like it")
     expect(page.locator("#datasets")).to_have_text("No dataset matches “nothing like it”.")
+
+
+def test_the_list_is_one_request_however_many_datasets_it_has(visit: Visits) -> None:
+    page = visit("/#/weather")
+    drawn(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(visit.http.url)))
+    page.reload()
+    drawn(page)
+    page.wait_for_load_state("networkidle")
+    assert asked.count("/datasets") == 1
+    assert {one for one in asked if one.endswith("/status")} == {"/datasets/weather/status"}
 
 
 def test_the_page_of_the_interface_shows_its_requests_and_tries_them(visit: Visits) -> None:
@@ -267,7 +259,10 @@ def test_rows_that_land_meanwhile_appear_by_themselves(visit: Visits, tmp_path: 
 def test_nothing_sticks_out_at_any_width(visit: Visits, width: int) -> None:
     page = visit("/#/weather", viewport={"width": width, "height": 800}, color_scheme="dark")
     drawn(page)
-    for path in ("#/weather", "#/weather/rows", "#/tank/schema", "#/weather/deadletters", "#/load/sources", "#/empty", "#sql"):
+    bars = "#sql?q=SELECT%20station,count(*)%20FROM%20weather%20GROUP%20BY%20ALL"
+    board = "#board?panel=load:avg:load,temp:station&panel=weather:avg:temp:station"
+    views = ("weather", "weather/rows", "tank/schema", "weather/deadletters", "load/sources", "load/alerts", "burst", "empty")
+    for path in (*(f"#/{view}" for view in views), "#sql", bars, board):
         page.goto(f"{visit.http.url}/{path}")
         page.wait_for_load_state("networkidle")
         assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0, path
@@ -276,7 +271,8 @@ def test_nothing_sticks_out_at_any_width(visit: Visits, width: int) -> None:
 @contextmanager
 def closed_service(home: Path) -> Iterator[tuple[HttpService, str, str]]:
     """A service with tokens: it, a reader's secret and an administrator's."""
-    with open_warehouse(home, {"weather": WEATHER}) as warehouse:
+    watched = replace(WEATHER, alerts=(Alert(on="dead_letters", to=("ops",)),))
+    with open_warehouse(home, {"weather": watched}) as warehouse:
         land(warehouse, home, "weather", "ts,station,temp", ["2024-01-01T00:00:00Z,JFK,1", "2024-01-01T01:00:00Z,JFK,hot"])
         secrets = new_secret(), new_secret()
         for name, secret in zip(("read", "admin"), secrets, strict=True):
@@ -298,8 +294,13 @@ def test_a_token_opens_what_the_address_names_and_stays_in_the_tab(tmp_path: Pat
         expect(page.locator("h1")).to_have_text("weather")
         expect(page.locator("#deadletters")).to_have_text("1 refused. Looking at them needs an administrator’s token.")
         expect(page.locator("#session")).to_contain_text("token:read")
+        open_tab(page, "alerts")
+        expect(page.locator("#alerts tbody tr")).to_contain_text("Dead letters")
+        expect(page.get_by_role("button", name="Test channel ops")).to_have_count(0)
         page.get_by_role("button", name="Sign out").click()
         enter(page, admin)
+        expect(page.get_by_role("button", name="Test channel ops")).to_have_count(1)
+        open_tab(page, "deadletters")
         expect(page.locator("#deadletters tbody tr")).to_have_count(1)
         page.reload()
         expect(page.locator("#deadletters tbody tr")).to_have_count(1)

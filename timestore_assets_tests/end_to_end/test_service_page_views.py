@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from timestore_assets.model.schema import Schema
-from timestore_assets_tests.support.http_service import HttpService
 from timestore_assets_tests.support.page_visits import (
     BURST,
     DATASETS,
@@ -25,32 +23,10 @@ from timestore_assets_tests.support.page_visits import (
     Visits,
     data,
     drawn,
-    filled_service,
-    launched,
     open_tab,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.xdist_group("page")]
-
-
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    with filled_service(tmp_path_factory.mktemp("views")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as started:
-        yield started
-
-
-@pytest.fixture
-def visit(browser: Browser, http: HttpService) -> Iterator[Visits]:
-    visits = Visits(browser, http)
-    yield visits
-    visits.close()
-    assert visits.seen.noise == []
 
 
 def asked(visit: Visits, **body: Any) -> list[dict[str, Any]]:
@@ -317,6 +293,13 @@ def test_no_view_has_a_serious_barrier(visit: Visits, scheme: Any) -> None:
         "#/tank/schema": "#schema-history table",
         "#/weather/partitions": ".calendar",
         "#/load/sources": "#sources table",
+        "#/load/alerts": "#alerts table",
+        "#/weather/alerts": "#alerts .how",
+        "#/burst": DRAWN,
+        "#board": ".empty-board",
+        "#board?panel=load:avg:load:station&panel=nowhere:avg:x": DRAWN,
+        "#sql?q=SELECT%20ts,temp%20FROM%20weather%20LIMIT%2099": "#answer-chart svg",
+        "#sql?q=SELECT%20station,count(*)%20FROM%20weather%20GROUP%20BY%20ALL": "#answer-chart .bars",
         "#/weather/deadletters": "#deadletters table",
         "#/empty": ".feeding",
         "#upload": "#file",

@@ -79,7 +79,7 @@ def test_an_alert_is_told_once_when_it_begins_and_once_when_it_ends(watched: War
         "state": "firing",
         "value": "1",
         "above": 0,
-        "summary": "weather: 1 records are dead letters, above 0",
+        "summary": "weather: 1 record is a dead letter, above 0",
     }
     assert (ended["state"], ended["value"]) == ("recovered", "0")
     assert began["id"] != ended["id"] and began["at"] < ended["at"]
@@ -157,12 +157,12 @@ def test_slack_and_mail(tmp_path: Path, receiver: Received) -> None:
             assert (look(warehouse), deliver(warehouse)) == (3, 2), "one channel is not set up"
             try_channel(warehouse, "mail", actor="me")
     assert receiver.bodies == [
-        {"text": ":red_circle: [timestore] weather: dead_letters firing\nweather: 1 records are dead letters, above 0"}
+        {"text": ":red_circle: [timestore] weather: dead_letters firing\nweather: 1 record is a dead letter, above 0"}
     ]
     first, second = mailbox.mails
     assert first["Subject"] == "[timestore] weather: dead_letters firing"
     assert first["To"] == "me@here.example, you@here.example"
-    assert "weather: 1 records are dead letters, above 0" in str(first.get_payload())
+    assert "weather: 1 record is a dead letter, above 0" in str(first.get_payload())
     assert "a try of channel mail, by me" in str(second.get_payload())
 
 
@@ -219,7 +219,7 @@ def test_the_service_looks_and_tells_and_lists(tmp_path: Path, receiver: Receive
                 "state": "firing",
                 "since": None,
                 "value": "1",
-                "summary": "1 records are dead letters, above 0",
+                "summary": "1 record is a dead letter, above 0",
             }
             assert http.client.post("/admin/alerts/channels/hook/test").json() == {"channel": "hook"}
             assert http.client.post("/admin/alerts/channels/none/test").status_code == 404

@@ -289,6 +289,7 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("POST", "/datasets/{name}/query"): queries,
     ("GET", "/datasets/{name}/partitions"): named("GET", "/datasets/{name}/partitions"),
     ("GET", "/datasets/{name}/status"): named("GET", "/datasets/{name}/status"),
+    ("GET", "/datasets/{name}/alerts"): named("GET", "/datasets/{name}/alerts"),
     ("GET", "/datasets/{name}/schema"): named("GET", "/datasets/{name}/schema"),
     ("GET", "/session"): named("GET", "/session?dataset={name}"),
     ("POST", "/sql"): in_sql,

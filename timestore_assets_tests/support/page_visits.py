@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from timestore_assets.alerting.monitor import look
 from timestore_assets.cli.upload_proposals import proposer_for
+from timestore_assets.model.alert import Alert
 from timestore_assets.model.dataset import Dataset, FileSource, HttpSource
 from timestore_assets.model.schema import Checks, Column
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import Window
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.end_to_end.screenshots import FLAGS, chromium
+from timestore_assets_tests.support.alert_receivers import webhook
 from timestore_assets_tests.support.http_service import HttpService, open_warehouse, serving
 from timestore_assets_tests.support.landing_warehouse import dataset
 
@@ -33,7 +36,7 @@ BURST = 2_100
 """Rows of `burst` that are of the same moment."""
 DRAWN = "#chart[data-state=drawn]"
 PATIENCE_MS = 30_000
-"""A loaded machine takes seconds to draw a view; Playwright gives up after five."""
+"""Of all waits: the first SQL of a process starts a worker, which takes its time on a busy machine."""
 
 
 def watching(name: str, *more: Column, **changes: Any) -> Dataset:
@@ -50,9 +53,15 @@ WEATHER = observing("weather")
 LOAD = replace(watching("load", Column(name="load", type=parse_type("int32"), nullable=True, unit="%")), window=Window.HOUR)
 STRICT = Column(name="level", type=parse_type("double"), nullable=True, checks=Checks(le=30))
 MENDED = replace(STRICT, checks=Checks(le=300))
+ALERTS = (
+    Alert(on="dead_letters", to=("gone",)),
+    Alert(on="staleness", age=timedelta(hours=1), to=("ops",)),
+    Alert(on="schema", to=("ops",)),
+)
+"""Of these the second fires; the channel `gone` is none of the deployment's."""
 DATASETS = {
     "weather": WEATHER,
-    "load": LOAD,
+    "load": replace(LOAD, alerts=ALERTS),
     "tank": watching("tank", STRICT),
     "burst": watching("burst"),
     **{name: observing(name) for name in ("empty", "later")},
@@ -129,9 +138,14 @@ def launched() -> Iterator[Browser]:
 @contextmanager
 def filled_service(home: Path) -> Iterator[HttpService]:
     """A service over `weather` (hourly, three stations, a gap, all states), `load` (every 10 s), `tank` (a dead letter, a column
-    that was added), `burst` (many rows of one moment) and two datasets without rows.
+    that was added), `burst` (many rows of one moment, retired) and two datasets without rows; an alert of `load` fires.
     """
-    with open_warehouse(home, DATASETS, dagster_url="http://dagster.test") as warehouse:
+    with (
+        webhook() as receiver,
+        open_warehouse(
+            home, DATASETS, dagster_url="http://dagster.test", alert_channels=json.dumps({"ops": receiver.url})
+        ) as warehouse,
+    ):
         land(warehouse, home, "weather", "ts,station,temp", weather_rows())
         partitions = [one.partition for one in warehouse.catalog.partitions.of(warehouse.resolve("weather")[1].id)]
         assert len(list(warehouse.build("weather", partitions[:BUILT], close=True))) == BUILT
@@ -142,6 +156,8 @@ def filled_service(home: Path) -> Iterator[HttpService]:
         land(warehouse, home, "tank", "ts,station,level,seal", ["2024-01-01T00:00:00Z,a,12,ok", "2024-01-01T01:00:00Z,a,35,ok"])
         moments = ["2024-01-01T00:00:00Z"] * 150 + ["2024-01-01T06:00:00Z"] * BURST + ["2024-01-01T07:00:00Z"] * 20
         land(warehouse, home, "burst", "ts,station,temp", [f"{at},a,{n % 90}" for n, at in enumerate(moments)])
+        look(warehouse)
+        warehouse.retire("burst", actor="test")
         with serving(warehouse, more=lambda app: setattr(app.state, "proposer", proposer_for(warehouse))) as served:
             yield served
 

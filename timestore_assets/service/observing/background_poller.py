@@ -26,21 +26,32 @@ class BackgroundPoller(Generic[T]):
         with self._lock:
             return self._found
 
+    def at_hand(self) -> T | None:
+        """The finding that is there, while a newer one may be looked for; only the first is waited for."""
+        if self._begun() is not None and self._found is None:
+            self._wait()
+        with self._lock:
+            return self._found
+
     def in_time(self) -> T | None:
         """The newest finding; None when looking takes too long, or failed."""
         return self.newest() if self._wait() else None
 
     def _wait(self) -> bool:
         """Look if that is due, and wait for the look; whether it is done."""
-        with self._lock:
-            if self._thread is None and time.monotonic() - self._at > self._every:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            thread = self._thread
+        thread = self._begun()
         if thread is None:
             return True
         thread.join(self._patience)
         return not thread.is_alive()
+
+    def _begun(self) -> threading.Thread | None:
+        """The look that is under way, begun if it is due."""
+        with self._lock:
+            if self._thread is None and time.monotonic() - self._at > self._every:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            return self._thread
 
     def _run(self) -> None:
         found = None

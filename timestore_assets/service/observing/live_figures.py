@@ -39,6 +39,10 @@ class Lags:
     def current(self) -> Mapping[Key, int | None]:
         return self._looking.newest() or {}
 
+    def at_hand(self) -> Mapping[Key, int | None]:
+        """As `current`, without waiting for brokers once they have been asked."""
+        return self._looking.at_hand() or {}
+
     def _look(self) -> dict[Key, int | None]:
         found: dict[Key, int | None] = {}
         for name, dataset in list(self._warehouse.datasets.items()):

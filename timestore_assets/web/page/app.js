@@ -1,8 +1,9 @@
 // The page: which view the address names, and keeping what is shown up to date.
 
-import { datasetPath, get, words } from "./base/api.js";
+import { get, words } from "./base/api.js";
 import { el, note, show } from "./base/dom.js";
 import { tipOf } from "./base/tip.js";
+import { BoardView } from "./board/board-view.js";
 import { DatasetView } from "./dataset/view.js";
 import { refreshing } from "./frame/refresh.js";
 import { go, read } from "./frame/route.js";
@@ -11,9 +12,8 @@ import { showSession, signInCard } from "./frame/signin.js";
 import { SqlView } from "./sql/sql-view.js";
 import { UploadView } from "./upload/upload-view.js";
 
-// The other datasets are looked at less often: each look may ask a broker.
+// The other datasets are looked at less often.
 const LIST_MS = 60_000;
-const STATUSES_AT_ONCE = 4;
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
@@ -68,21 +68,6 @@ function askForToken(why) {
   asked.focus();
 }
 
-async function loadStatuses() {
-  const waiting = readable()
-    .filter((one) => one.rows)
-    .map((one) => one.name);
-  const found = new Map();
-  const work = async () => {
-    for (let name = waiting.shift(); name !== undefined && !locked; name = waiting.shift()) {
-      const status = await get(datasetPath(name, "/status")).catch(() => null);
-      if (status) found.set(name, status);
-    }
-  };
-  await Promise.all(Array.from({ length: STATUSES_AT_ONCE }, work));
-  if (!locked) list.status(found);
-}
-
 // Show what the address names.
 async function follow() {
   if (locked) return undefined;
@@ -96,6 +81,7 @@ async function follow() {
   tip.hide();
   if (route.view === "sql") return followSql(route);
   if (route.view === "upload") return followUpload();
+  if (route.view === "board") return followBoard();
   const dataset = datasets.find((one) => one.name === route.dataset);
   document.title = dataset ? `${dataset.name} · timestore` : "timestore";
   if (!route.dataset) return start();
@@ -108,7 +94,13 @@ async function follow() {
 function followSql(route) {
   document.title = `${route.saved || "SQL"} · timestore`;
   if (current instanceof SqlView) return current.look();
-  return open(new SqlView({ datasets: readable, session }), (view) => view.open());
+  return open(new SqlView({ datasets: readable, session, tip }), (view) => view.open());
+}
+
+function followBoard() {
+  document.title = "Board · timestore";
+  if (current instanceof BoardView) return current.look();
+  return open(new BoardView({ datasets: readable, tip }), refresh);
 }
 
 function followUpload() {
@@ -166,7 +158,8 @@ async function again() {
       close();
       await follow();
     }
-    loadStatuses();
+    const now = current instanceof DatasetView && datasets.find((one) => one.name === current.dataset.name);
+    if (now) current.told(now);
   }
   if (current) await refresh(current);
 }
@@ -179,7 +172,6 @@ async function begin() {
   session = await showSession(byId("session"), byId("own-links"), begin).catch(() => null);
   byId("upload-link").hidden = !session?.isAdmin;
   await follow();
-  await loadStatuses();
 }
 
 byId("pace").append(refreshing(again).root);

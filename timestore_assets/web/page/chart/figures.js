@@ -24,5 +24,9 @@ export function aggregation(fn, column, alias) {
   return percentile ? { fn: "percentile", percentile: Number(percentile[1]), column, alias } : { fn, column, alias };
 }
 
-// Of a count the column's unit says nothing.
-export const unitOf = (fn, unit) => (fn === "count" ? "" : unit);
+// Units of what a panel draws: of each of its columns, and the one of all of them where they share it. Of a count the
+// column's unit says nothing.
+export function unitsOf({ fn, columns: names }, columns) {
+  const units = names.map((name) => (fn === "count" ? "" : (columns.find((one) => one.name === name)?.unit ?? "")));
+  return { units, unit: new Set(units).size === 1 ? units[0] : "" };
+}

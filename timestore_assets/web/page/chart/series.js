@@ -120,7 +120,7 @@ function result(view, grain, answer, groups, point) {
 }
 
 // How far apart neighbours may be and still be joined: regular data by their own rhythm, irregular ones more generously.
-function gap(points, grain) {
+export function gap(points, grain) {
   const spacings = points
     .slice(1)
     .map((one, i) => one.t - points[i].t)

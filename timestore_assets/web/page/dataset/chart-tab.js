@@ -2,7 +2,8 @@
 
 import { el, note as sentence, show } from "../base/dom.js";
 import { recall, remember } from "../base/memory.js";
-import { unitOf } from "../chart/figures.js";
+import { joined } from "../board/panels.js";
+import { unitsOf } from "../chart/figures.js";
 import { CHOICES, grainNamed } from "../chart/grain.js";
 import { ChartPanel } from "../chart/panel.js";
 import { asked } from "../filters/conditions.js";
@@ -27,6 +28,7 @@ export class ChartTab {
       el("label", { class: "field" }, el("span", {}, "Every"), this.every),
       el("span", { class: "grow" }),
       this.more,
+      button("Add to board", () => this.toBoard()),
       button("Zoom out", () => this.zoomOut()),
       button("Whole range", () => this.choose({ from: null, to: null, last: "all" })),
     );
@@ -71,10 +73,8 @@ export class ChartTab {
   }
 
   draw(made, panel, shared, number) {
-    const units = panel.columns.map((name) => unitOf(panel.fn, this.columns.find((one) => one.name === name)?.unit ?? ""));
-    const unit = new Set(units).size === 1 ? units[0] : "";
     made.head.load(panel, this.columns, { removable: number > 1 });
-    return made.load({ ...shared, ...panel, unit, units, partitions: this.view.partitions });
+    return made.load({ ...shared, ...panel, ...unitsOf(panel, this.columns), partitions: this.view.partitions });
   }
 
   // As many panels as are wanted; those that are there stay.
@@ -105,6 +105,13 @@ export class ChartTab {
     const used = new Set(this.shown.flatMap((one) => one.columns));
     const next = this.columns.find((one) => !used.has(one.name)) ?? this.columns[0];
     this.choose({ panels: [...this.shown, { fn: "avg", columns: [next.name] }] });
+  }
+
+  // These panels beside those of the board that was looked at last, over the range that is shown here.
+  toBoard() {
+    const { from, to, last, every } = read();
+    const panels = this.shown.map((one) => ({ ...one, dataset: this.view.dataset.name, by: this.by.value }));
+    return go({ view: "board", from, to, last, every, panels: joined(recall("board") ?? [], panels) });
   }
 
   // What the reader chose goes into the address, and what is drawn into the memory of this browser.

@@ -44,7 +44,9 @@ export class SourcesTab {
       this.body,
       found,
       waiting,
-      !sources.length && this.view.partitions.length ? feeding(this.view.dataset, this.view.session) : null,
+      !sources.length && this.view.partitions.length && !this.view.dataset.retired
+        ? feeding(this.view.dataset, this.view.session)
+        : null,
     );
   }
 }

@@ -2,12 +2,14 @@
 
 import { datasetPath, get, words } from "../base/api.js";
 import { el, note, show } from "../base/dom.js";
-import { count, parse } from "../base/format.js";
+import { count } from "../base/format.js";
 import { filterBar } from "../filters/bar.js";
 import { resolved } from "../frame/ranges.js";
 import { address, go, read } from "../frame/route.js";
 import { timePicker } from "../frame/timepicker.js";
 import { RowsTab } from "../rows/rows-tab.js";
+import { AlertsTab } from "./alerts-tab.js";
+import { allPartitions } from "./all-partitions.js";
 import { ChartTab } from "./chart-tab.js";
 import { firstRange, wholeRange } from "./choices.js";
 import { feeding } from "./feeding.js";
@@ -17,15 +19,16 @@ import { SchemaTab } from "./schema-tab.js";
 import { SourcesTab } from "./sources-tab.js";
 import { tiles, totals } from "./tiles.js";
 
-const PAGE_PARTITIONS = 10_000;
 const TABS = [
   ["chart", "Chart", ChartTab],
   ["rows", "Rows", RowsTab],
   ["schema", "Schema", SchemaTab],
   ["partitions", "Partitions", PartitionsTab],
   ["sources", "Sources", SourcesTab],
+  ["alerts", "Alerts", AlertsTab],
   ["deadletters", "Dead letters", LettersTab],
 ];
+const RETIRED = "Retired: nothing lands in it any more; what it has can be read.";
 // Tabs whose content depends on the chosen range and filters.
 const RANGED = new Set(["chart", "rows"]);
 
@@ -41,16 +44,24 @@ export class DatasetView {
     this.toolbar = el("div", { class: "toolbar" }, this.picker.root, this.filters.root);
     this.body = el("div", { id: "tab" });
     const about = dataset.description ? el("p", {}, dataset.description) : null;
-    const head = el("header", { class: "head" }, el("h1", {}, dataset.name), about);
+    this.retired = el("div", { class: "retired-note", hidden: true }, RETIRED);
+    const head = el("header", { class: "head" }, el("h1", {}, dataset.name), this.retired, about);
     const back = el("a", { class: "back", href: "#/" }, "← All datasets");
     this.toolbar.hidden = true;
-    this.showLinks(read());
+    this.told(dataset);
     this.parts = [back, head, this.state, this.numbers, this.links, this.toolbar, this.body];
   }
 
   close() {
     this.closed = true;
     for (const one of this.tabs.values()) one.close?.();
+  }
+
+  // What the list says of it by now.
+  told({ firing, retired }) {
+    Object.assign(this.dataset, { firing, retired });
+    this.retired.hidden = !retired;
+    this.showLinks(read());
   }
 
   say(text) {
@@ -69,7 +80,10 @@ export class DatasetView {
     const told = this.status === null || changed || letters !== totals(this.status).deadLetters;
     Object.assign(this, { partitions, status, version: status.manifestVersion, known: true });
     show(this.state);
-    show(this.numbers, tiles(this.dataset, status, partitions), partitions.length ? null : feeding(this.dataset, this.session));
+    this.dataset.retired = status.retired;
+    this.retired.hidden = !status.retired;
+    const hint = partitions.length || status.retired ? null : feeding(this.dataset, this.session);
+    show(this.numbers, tiles(this.dataset, status, partitions), hint);
     await this.look({ changed: told });
   }
 
@@ -94,6 +108,7 @@ export class DatasetView {
   }
 
   showLinks(route) {
+    const firing = this.dataset.firing.length;
     const letters = this.status ? totals(this.status).deadLetters : 0;
     const link = ([tab, label]) =>
       el(
@@ -101,6 +116,7 @@ export class DatasetView {
         { href: address({ ...route, tab }), "aria-current": tab === route.tab ? "page" : null, "data-tab": tab },
         label,
         tab === "deadletters" && letters ? el("span", { class: "badge warn" }, count(letters)) : null,
+        tab === "alerts" && firing ? el("span", { class: "badge bad" }, `▲ ${count(firing)}`) : null,
       );
     const focused = document.activeElement?.dataset?.tab;
     show(this.links, TABS.map(link));
@@ -112,17 +128,4 @@ export class DatasetView {
   failed(error) {
     this.say(words(error));
   }
-}
-
-async function allPartitions(name) {
-  const found = [];
-  let cursor = null;
-  do {
-    const query = new URLSearchParams({ limit: PAGE_PARTITIONS, ...(cursor ? { cursor } : {}) });
-    const page = await get(datasetPath(name, `/partitions?${query}`));
-    found.push(...page.partitions);
-    cursor = page.nextCursor;
-  } while (cursor);
-  const times = (one) => ({ from: parse(one.start), to: parse(one.end), oldest: parse(one.minTime), newest: parse(one.maxTime) });
-  return found.map((one) => ({ ...one, ...times(one) }));
 }

@@ -1,9 +1,9 @@
 // The list of datasets: what each holds and whether something is wrong with it, at a glance.
 
 import { el, note, show } from "../base/dom.js";
-import { ago, compact, parse } from "../base/format.js";
+import { ago, compact, parse, plural } from "../base/format.js";
 import { recall, remember } from "../base/memory.js";
-import { totals } from "../dataset/tiles.js";
+import { alertName } from "../dataset/alert-words.js";
 import { address } from "./route.js";
 
 // So many datasets with the same beginning of their names make a group.
@@ -12,7 +12,6 @@ const natural = new Intl.Collator("en", { numeric: true });
 
 export function datasetList({ list, search }) {
   let datasets = [];
-  let statuses = new Map();
   let chosen = "";
   const closed = new Set(recall("groups") ?? []);
 
@@ -50,10 +49,12 @@ export function datasetList({ list, search }) {
 
   function group({ name, items }, searching) {
     const holds = items.some((one) => one.name === chosen);
+    const firing = items.reduce((sum, one) => sum + one.firing.length, 0);
     const head = el(
       "summary",
       {},
       el("span", { class: "group-name" }, name),
+      firing ? el("span", { class: "badge bad group-alerts" }, `▲ ${plural(firing, "alert")}`) : null,
       el("span", { class: "group-count" }, String(items.length)),
     );
     const made = el("details", { class: "group", open: searching || holds || !closed.has(name) }, head, plain(items));
@@ -67,14 +68,13 @@ export function datasetList({ list, search }) {
   }
 
   function item(one) {
-    const status = statuses.get(one.name);
     const link = {
       class: "dataset",
       href: address({ dataset: one.name }),
       "data-name": one.name,
       "aria-current": one.name === chosen ? "page" : null,
     };
-    return el("li", {}, el("a", link, el("span", { class: "dataset-name" }, breakable(one.name)), facts(one), badges(status)));
+    return el("li", {}, el("a", link, el("span", { class: "dataset-name" }, breakable(one.name)), facts(one), badges(one)));
   }
 
   // Scrolls the list alone: the page beside it stays where it is.
@@ -88,12 +88,6 @@ export function datasetList({ list, search }) {
 
   return {
     load: (found) => [(datasets = found.toSorted((a, b) => natural.compare(a.name, b.name))), redraw(), reveal()],
-    status: (found) => {
-      const first = !statuses.size;
-      statuses = found;
-      redraw();
-      if (first) reveal();
-    },
     choose: (name) => {
       if (name === chosen) return;
       chosen = name;
@@ -131,11 +125,14 @@ function facts(one) {
   return el("span", { class: "dataset-facts" }, newest ? `${text} · ${ago(newest)}` : text);
 }
 
-function badges(status) {
-  if (!status) return null;
-  const { lag, deadLetters, paused } = totals(status);
+function badges({ firing, paused, retired, lag, deadLetters }) {
   const found = [];
+  if (firing.length)
+    found.push(
+      el("span", { class: "badge bad", title: firing.map(alertName).join(", ") }, `▲ ${plural(firing.length, "alert")}`),
+    );
   if (paused) found.push(el("span", { class: "badge bad" }, "paused"));
+  if (retired) found.push(el("span", { class: "badge past" }, "retired"));
   if (lag) found.push(el("span", { class: "badge" }, `lag ${compact(lag)}`));
   if (deadLetters)
     found.push(el("span", { class: "badge warn" }, `${compact(deadLetters)} dead ${deadLetters === 1 ? "letter" : "letters"}`));

@@ -4,6 +4,7 @@ import { postForBlob, postForStream, words } from "../base/api.js";
 import { el, note, show } from "../base/dom.js";
 import { downloads } from "../base/download.js";
 import { address, go, note as write, read } from "../frame/route.js";
+import { AnswerChart } from "./answer-chart.js";
 import { readAnswer } from "./answer.js";
 import { quoted } from "./completion.js";
 import { SqlEditor } from "./editor.js";
@@ -13,8 +14,9 @@ import { SavedQueries } from "./saved.js";
 
 export class SqlView {
   // `datasets()`: those that may be read. `session`: what the reader may do.
-  constructor({ datasets, session }) {
-    Object.assign(this, { datasets, running: null, saved: null });
+  constructor({ datasets, session, tip }) {
+    Object.assign(this, { datasets, running: null, saved: null, drawn: null });
+    this.chart = new AnswerChart({ tip, changed: (text) => [(this.drawn = text), this.noteAddress()] });
     this.editor = new SqlEditor({ datasets, run: () => this.run(), changed: () => this.edited() });
     this.parameters = new ParameterFields(() => this.noteAddress());
     this.queries = new SavedQueries({
@@ -44,7 +46,7 @@ export class SqlView {
       download.root,
     );
     const card = el("section", { class: "card", "aria-label": "Query" }, this.editor.root, this.parameters.root, controls);
-    const answer = el("section", { class: "card", "aria-label": "Result" }, this.results);
+    const answer = el("section", { class: "card", "aria-label": "Result" }, this.chart.root, this.results);
     const head = el("header", { class: "head" }, this.heading, this.about);
     this.parts = [el("a", { class: "back", href: "#/" }, "← All datasets"), head, card, answer, this.queries.root];
   }
@@ -67,12 +69,14 @@ export class SqlView {
     const saved = route.saved ? this.queries.find(route.saved) : null;
     if (route.saved && !saved) {
       this.choose(null);
+      this.chart.hide();
       return show(this.results, note(`There is no saved query “${route.saved}” that you may see.`, "error"));
     }
     const text = saved ? saved.sql : (route.text ?? (this.editor.text || this.example()));
     if (this.shown === address(route) && text === this.editor.text) return undefined;
     this.shown = address(route);
     this.choose(saved);
+    this.drawn = route.chart;
     this.editor.text = text;
     this.parameters.load(text, { declared: saved?.parameters, given: route.parameters });
     return saved || route.text ? this.run() : undefined;
@@ -102,6 +106,7 @@ export class SqlView {
       view: "sql",
       saved: same ? this.queries.nameOf(this.saved) : "",
       text: this.editor.text,
+      chart: this.drawn,
       parameters: this.parameters.given(),
     };
     this.shown = address(route);
@@ -124,17 +129,28 @@ export class SqlView {
       const response = await postForStream("/sql", this.body(), control.signal);
       let cut = false;
       const answer = await readAnswer(response, () => [(cut = true), control.abort()]);
-      if (!control.signal.aborted || cut) drawAnswer(this.results, answer, performance.now() - began);
+      if (!control.signal.aborted || cut) this.answered(answer, performance.now() - began);
     } catch (error) {
       if (error.name === "AbortError") {
-        if (this.running === control) show(this.results, note("Cancelled."));
+        if (this.running === control) this.instead(note("Cancelled."));
       } else {
+        this.chart.hide();
         const place = drawError(this.results, error, text);
         if (place && this.editor.text === text) this.editor.mark(...place);
       }
     } finally {
       if (this.running === control) this.busy(false);
     }
+  }
+
+  answered(answer, ms) {
+    drawAnswer(this.results, answer, ms);
+    this.chart.load(answer, this.drawn);
+  }
+
+  instead(words) {
+    this.chart.hide();
+    show(this.results, words);
   }
 
   busy(running) {
@@ -151,5 +167,6 @@ export class SqlView {
 
   close() {
     this.running?.abort();
+    this.chart.close();
   }
 }
