@@ -14,7 +14,6 @@ import dagster as dg
 
 from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource
 from timestore_assets.orchestration.building import build_sensor
-from timestore_assets.orchestration.building.idle_builds import IdleBuilds
 from timestore_assets.orchestration.dagster_names import (
     BUILDS_SENSOR,
     FILES_SENSOR,
@@ -22,6 +21,7 @@ from timestore_assets.orchestration.dagster_names import (
     TOPICS_SENSOR,
     dataset_key,
 )
+from timestore_assets.orchestration.idle_datasets import IdleDatasets
 from timestore_assets.orchestration.landing import source_sensor, topic_sensor
 from timestore_assets.orchestration.landing.idle_folders import IdleFolders
 from timestore_assets.orchestration.landing.landing_job import landing_job_of
@@ -131,7 +131,7 @@ def _landing_sensor(
 
 
 def _builds(datasets: Sequence[Dataset], served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
-    idle = IdleBuilds()
+    idle = IdleDatasets()
 
     @dg.sensor(
         name=BUILDS_SENSOR,
@@ -150,7 +150,7 @@ def _builds(datasets: Sequence[Dataset], served: ServedDatasets, settings: Setti
 
 
 def _look_at_builds(
-    tick: Tick, _cursor: str | None, *, dataset: Dataset, versions: Mapping[str, int], idle: IdleBuilds
+    tick: Tick, _cursor: str | None, *, dataset: Dataset, versions: Mapping[str, int], idle: IdleDatasets
 ) -> dg.SensorResult:
     version = versions.get(dataset.name)
     if idle.holds(dataset.name, version):
