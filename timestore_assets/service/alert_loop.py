@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from timestore_assets.alerting.monitor import deliver, look, watched
-from timestore_assets.model.errors import TimestoreError
+from timestore_assets.service.background_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from timestore_assets.service.service_log import Log
     from timestore_assets.warehouse import Warehouse
 
 STOP_SECONDS = 2.0
+"""What is being sent when the service ends is sent again by whoever looks next."""
 
 
-class AlertLoop:
-    """A thread of its own: asking brokers and sending take time. Sensors of Dagster may do the same meanwhile."""
+def alert_loop(warehouse: Warehouse, log: Log) -> BackgroundLoop:
+    """Asking brokers and sending take time. Sensors of Dagster may do the same meanwhile."""
 
-    def __init__(self, warehouse: Warehouse, log: Log) -> None:
-        self._warehouse, self._log = warehouse, log
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+    def work() -> None:
+        warehouse.refresh()
+        if watched(warehouse):
+            look(warehouse)
+            deliver(warehouse)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop; what is being sent then is sent again by whoever looks next."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(self._warehouse.settings.alert_interval_seconds):
-            try:
-                self._warehouse.refresh()
-                if watched(self._warehouse):
-                    look(self._warehouse)
-                    deliver(self._warehouse)
-            except TimestoreError as error:
-                self._log.warn("alerts_wait", reason=type(error).__name__)
-            except Exception as error:  # the service lives on without alerts, and says so
-                self._log.failure("alerts_failed", error)
+    every = warehouse.settings.alert_interval_seconds
+    return BackgroundLoop(work, name="alerts", every=every, patience=STOP_SECONDS, log=log)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from timestore_assets.declarations import FRESH_SECONDS
-from timestore_assets.model.errors import TimestoreError
+from timestore_assets.service.background_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from timestore_assets.service.service_log import Log
@@ -16,45 +15,23 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 
 
-class DeclarationLoop:
-    """A thread of its own. `held`: names of the datasets that anything here is kept for; `gone`: called with each of them that
-    is no longer served.
-    """
+def declaration_loop(
+    warehouse: Warehouse, log: Log, *, held: Callable[[], Iterable[str]], gone: Callable[[str], None]
+) -> BackgroundLoop:
+    """`held`: names of the datasets that anything here is kept for; `gone`: called with each of them that is no longer served."""
+    known = frozenset(warehouse.datasets)
 
-    def __init__(self, warehouse: Warehouse, log: Log, *, held: Callable[[], Iterable[str]], gone: Callable[[str], None]) -> None:
-        self._warehouse, self._log, self._held, self._gone = warehouse, log, held, gone
-        self._served = frozenset(warehouse.datasets)
-        self._waits = False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="declarations", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(FRESH_SECONDS):
-            try:
-                self._warehouse.refresh()
-                self._compare(frozenset(self._warehouse.datasets))
-                self._waits = False
-            except TimestoreError as error:
-                if not self._waits:  # once, however long the catalog stays away
-                    self._log.warn("declarations_wait", reason=type(error).__name__)
-                self._waits = True
-            except Exception as error:  # the service lives on with what it knows, and says so
-                self._log.failure("declarations_failed", error)
-
-    def _compare(self, served: frozenset[str]) -> None:
+    def work() -> None:
         """Requests refresh too, so what is new is seen by comparing; what came and went in between, by what is left of it."""
-        for name in sorted(served - self._served):
-            self._log.note("dataset_served", dataset=name)
-        for name in sorted(self._served - served):
-            self._log.note("dataset_gone", dataset=name)
-        for name in sorted(set(self._held()) - served):
-            self._gone(name)
-        self._served = served
+        nonlocal known
+        warehouse.refresh()
+        served = frozenset(warehouse.datasets)
+        for name in sorted(served - known):
+            log.note("dataset_served", dataset=name)
+        for name in sorted(known - served):
+            log.note("dataset_gone", dataset=name)
+        for name in sorted(set(held()) - served):
+            gone(name)
+        known = served
+
+    return BackgroundLoop(work, name="declarations", every=FRESH_SECONDS, patience=STOP_SECONDS, log=log)
