@@ -6,6 +6,7 @@ import dagster as dg
 
 from timestore_assets.alerting.channels import channels_of
 from timestore_assets.alerting.monitor import deliver, look
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
@@ -24,7 +25,7 @@ def _told_of_failures(settings: Settings) -> list[str]:
 def _alert_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="timestore_alerts",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.alert_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Looks at the alerts that datasets declare, and tells their channels when one begins or ends.",
     )
@@ -41,7 +42,7 @@ def _run_failure_sensor(served: ServedDatasets, settings: Settings) -> dg.Sensor
 
     @dg.run_failure_sensor(
         name="timestore_run_failures",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.alert_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells the channels of TIMESTORE_ALERT_RUN_FAILURES when a run of this code location has failed.",
     )

@@ -27,6 +27,7 @@ from timestore_assets.orchestration.landing.idle_folders import IdleFolders
 from timestore_assets.orchestration.landing.landing_job import landing_job_of
 from timestore_assets.orchestration.landing.stream_job import stream_job_of
 from timestore_assets.orchestration.liveness import UnfinishedRuns
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.orchestration.sweep import SweepLimits, Tick, WatchedLook, reason_of, sweep
 from timestore_assets.settings import Settings
@@ -119,7 +120,7 @@ def _landing_sensor(
     @dg.sensor(
         name=name,
         jobs=[jobs[dataset] for dataset in dict.fromkeys(one.dataset for one in looks)],
-        minimum_interval_seconds=settings.sensor_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
@@ -136,7 +137,7 @@ def _builds(datasets: Sequence[Dataset], served: ServedDatasets, settings: Setti
     @dg.sensor(
         name=BUILDS_SENSOR,
         asset_selection=dg.AssetSelection.assets(*[dataset_key(dataset) for dataset in datasets]),
-        minimum_interval_seconds=settings.sensor_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for builds of the partitions that need one: closed, or enough unbuilt rows.",
     )

@@ -26,6 +26,7 @@ from timestore_assets.orchestration.dagster_names import RELAY_SENSOR, dataset_k
 from timestore_assets.orchestration.empty_window_events import tell_empty_windows
 from timestore_assets.orchestration.idle_datasets import IdleDatasets
 from timestore_assets.orchestration.liveness import fail_stale_runs
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
@@ -213,7 +214,7 @@ def relay_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinit
 
     @dg.sensor(
         name=RELAY_SENSOR,
-        minimum_interval_seconds=settings.sensor_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Reports landings and builds outside Dagster, and windows of finished datasets that stayed without rows.",
     )

@@ -16,6 +16,7 @@ from timestore_assets.extras import needs
 from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
 from timestore_assets.orchestration.dagster_names import RELOAD_SENSOR
 from timestore_assets.orchestration.declared_state import DeclaredState, declared_state
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
@@ -36,7 +37,7 @@ def _reload_sensor(url: str, loaded: DeclaredState, settings: Settings) -> dg.Se
 
     @dg.sensor(
         name=RELOAD_SENSOR,
-        minimum_interval_seconds=min(settings.sensor_interval_seconds, 5),
+        minimum_interval_seconds=least_seconds(min(settings.sensor_interval_seconds, 5)),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Asks {url} to load this code location anew when a declaration is added, changed or withdrawn.",
     )

@@ -88,7 +88,7 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
         stderr().print(f"feeding {stream.records:,} flights to topic {stream.source.address} on {feed.servers}", soft_wrap=True)
         # whatever cluster is configured, the demo's broker is the one that runs for this home
         environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}
-        # Dagster looks every 5 s at the soonest; with an interval of just that it often waits for the next time
+        # sources count as quiet after some looks, and the demo ends when they do
         environment.setdefault("TIMESTORE_SENSOR_INTERVAL_SECONDS", "3")
         daemon = Child("dagster-daemon", command, environment=environment, folder=workspace.folder, log=log)
         with running(daemon):
