@@ -6,6 +6,7 @@ import dagster as dg
 
 from timestore_assets.alerting.channels import channels_of
 from timestore_assets.alerting.monitor import deliver, look
+from timestore_assets.orchestration.dagster_names import ALERTS_SENSOR, DATASET_TAG, RUN_FAILURES_SENSOR
 from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
@@ -24,7 +25,7 @@ def _told_of_failures(settings: Settings) -> list[str]:
 
 def _alert_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
-        name="timestore_alerts",
+        name=ALERTS_SENSOR,
         minimum_interval_seconds=least_seconds(settings.alert_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Looks at the alerts that datasets declare, and tells their channels when one begins or ends.",
@@ -41,7 +42,7 @@ def _run_failure_sensor(served: ServedDatasets, settings: Settings) -> dg.Sensor
     channels_of(settings)  # what is wrong with them is said when the code location is loaded, and not at the first failure
 
     @dg.run_failure_sensor(
-        name="timestore_run_failures",
+        name=RUN_FAILURES_SENSOR,
         minimum_interval_seconds=least_seconds(settings.alert_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells the channels of TIMESTORE_ALERT_RUN_FAILURES when a run of this code location has failed.",
@@ -49,7 +50,7 @@ def _run_failure_sensor(served: ServedDatasets, settings: Settings) -> dg.Sensor
     def run_failures(context: dg.RunFailureSensorContext) -> None:
         run, said = context.dagster_run, context.failure_event.message or ""
         payload = {
-            "dataset": None,
+            "dataset": run.tags.get(DATASET_TAG),
             "run": run.run_id,
             "alert": "run_failed",
             "state": "firing",
