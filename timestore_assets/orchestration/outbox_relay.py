@@ -226,7 +226,7 @@ def relay_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinit
             done = drain(opened, context.instance, pace=pace, at_once=False)
             empty = tell_empty_windows(opened, context.instance, idle=idle)
         words = [f"reported {done:,} events"] if done else []
-        words += [f"told of {empty:,} windows without rows"] if empty else []
+        words += [f"told of {empty:,} window{'' if empty == 1 else 's'} without rows"] if empty else []
         words += [f"failed {len(gone)} runs whose processes are gone"] if gone else []
         return dg.SensorResult(skip_reason="; ".join(words) or "nothing to report", cursor=pace.cursor())
 
