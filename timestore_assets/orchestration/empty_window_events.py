@@ -22,7 +22,7 @@ from timestore_assets.building.needs import source_progress
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import Partition
 from timestore_assets.orchestration.building.build_asset import partitions_def
-from timestore_assets.orchestration.building.metadata import empty_metadata
+from timestore_assets.orchestration.building.metadata import EMPTY_WINDOW, empty_metadata
 from timestore_assets.orchestration.dagster_names import DATASET_TAG, dataset_key
 from timestore_assets.orchestration.idle_datasets import IdleDatasets
 from timestore_assets.orchestration.liveness import UnfinishedRuns
@@ -122,7 +122,7 @@ def _report(
         dataset_key(dataset),
         partition=partition.key,
         metadata=empty_metadata(warehouse, record),
-        description=f"no rows arrived in this window; the dataset ended {dataset.end:%Y-%m-%d}",
+        description=f"{EMPTY_WINDOW}; the dataset ended {dataset.end:%Y-%m-%d}",
     )
     instance.report_runless_asset_event(event)
 

@@ -75,6 +75,7 @@ def test_windows_without_rows_of_a_finished_dataset_are_told_of_once(finished: D
     assert green(finished) == ALL
     (event,) = told(finished, "2024-01-05")
     assert (event["dagster/partition_row_count"], event["dagster/row_count"], event["state"]) == (0, 9, "empty")
+    assert event["reason"] == "no rows arrived in this window"
     record = finished.instance.get_latest_materialization_event(KEY)
     assert record is not None and record.asset_materialization is not None
     assert record.asset_materialization.description == "no rows arrived in this window; the dataset ended 2024-01-06"
