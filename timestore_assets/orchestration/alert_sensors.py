@@ -7,6 +7,8 @@ import dagster as dg
 from timestore_assets.alerting.channels import channels_of
 from timestore_assets.alerting.monitor import look
 from timestore_assets.alerting.sending import deliver
+from timestore_assets.orchestration.dagster_names import ALERTS_SENSOR, DATASET_TAG, RUN_FAILURES_SENSOR
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
@@ -24,8 +26,8 @@ def _told_of_failures(settings: Settings) -> list[str]:
 
 def _alert_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
-        name="timestore_alerts",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        name=ALERTS_SENSOR,
+        minimum_interval_seconds=least_seconds(settings.alert_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Looks at the alerts that datasets declare, and tells their channels when one begins or ends.",
     )
@@ -41,15 +43,15 @@ def _run_failure_sensor(served: ServedDatasets, settings: Settings) -> dg.Sensor
     channels_of(settings)  # what is wrong with them is said when the code location is loaded, and not at the first failure
 
     @dg.run_failure_sensor(
-        name="timestore_run_failures",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        name=RUN_FAILURES_SENSOR,
+        minimum_interval_seconds=least_seconds(settings.alert_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells the channels of TIMESTORE_ALERT_RUN_FAILURES when a run of this code location has failed.",
     )
     def run_failures(context: dg.RunFailureSensorContext) -> None:
         run, said = context.dagster_run, context.failure_event.message or ""
         payload = {
-            "dataset": None,
+            "dataset": run.tags.get(DATASET_TAG),
             "run": run.run_id,
             "alert": "run_failed",
             "state": "firing",

@@ -20,6 +20,8 @@ TOPICS_SENSOR = "timestore_topics"
 BUILDS_SENSOR = "timestore_builds"
 RELAY_SENSOR = "timestore_relay"
 RELOAD_SENSOR = "timestore_reload"
+ALERTS_SENSOR = "timestore_alerts"
+RUN_FAILURES_SENSOR = "timestore_run_failures"
 SOURCES_GROUP = "sources"
 DATASETS_GROUP = "datasets"
 

@@ -14,7 +14,6 @@ import dagster as dg
 
 from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource
 from timestore_assets.orchestration.building import build_sensor
-from timestore_assets.orchestration.building.idle_builds import IdleBuilds
 from timestore_assets.orchestration.dagster_names import (
     BUILDS_SENSOR,
     FILES_SENSOR,
@@ -22,11 +21,13 @@ from timestore_assets.orchestration.dagster_names import (
     TOPICS_SENSOR,
     dataset_key,
 )
+from timestore_assets.orchestration.idle_datasets import IdleDatasets
 from timestore_assets.orchestration.landing import source_sensor, topic_sensor
 from timestore_assets.orchestration.landing.idle_folders import IdleFolders
 from timestore_assets.orchestration.landing.landing_job import landing_job_of
 from timestore_assets.orchestration.landing.stream_job import stream_job_of
 from timestore_assets.orchestration.liveness import UnfinishedRuns
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.orchestration.sweep import SweepLimits, Tick, WatchedLook, reason_of, sweep
 from timestore_assets.settings import Settings
@@ -119,7 +120,7 @@ def _landing_sensor(
     @dg.sensor(
         name=name,
         jobs=[jobs[dataset] for dataset in dict.fromkeys(one.dataset for one in looks)],
-        minimum_interval_seconds=settings.sensor_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
@@ -131,12 +132,12 @@ def _landing_sensor(
 
 
 def _builds(datasets: Sequence[Dataset], served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
-    idle = IdleBuilds()
+    idle = IdleDatasets()
 
     @dg.sensor(
         name=BUILDS_SENSOR,
         asset_selection=dg.AssetSelection.assets(*[dataset_key(dataset) for dataset in datasets]),
-        minimum_interval_seconds=settings.sensor_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for builds of the partitions that need one: closed, or enough unbuilt rows.",
     )
@@ -150,7 +151,7 @@ def _builds(datasets: Sequence[Dataset], served: ServedDatasets, settings: Setti
 
 
 def _look_at_builds(
-    tick: Tick, _cursor: str | None, *, dataset: Dataset, versions: Mapping[str, int], idle: IdleBuilds
+    tick: Tick, _cursor: str | None, *, dataset: Dataset, versions: Mapping[str, int], idle: IdleDatasets
 ) -> dg.SensorResult:
     version = versions.get(dataset.name)
     if idle.holds(dataset.name, version):

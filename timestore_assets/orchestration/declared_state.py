@@ -25,9 +25,11 @@ class DeclaredState:
     not be asked."""
 
     def differs(self, before: DeclaredState) -> bool:
-        """Whether something is declared otherwise than before, as far as both know."""
-        unknown = self.over_http is None or before.over_http is None
-        return self.files != before.files or not (unknown or self.over_http == before.over_http)
+        """Whether something is declared otherwise than before, as far as is known now.
+
+        What could not be asked before counts as nothing: what is declared there was missing then.
+        """
+        return self.files != before.files or (self.over_http is not None and self.over_http != (before.over_http or ()))
 
 
 def declared_state(settings: Settings) -> DeclaredState:

@@ -23,7 +23,10 @@ from timestore_assets.model.window import Window
 from timestore_assets.orchestration.building.metadata import partition_metadata
 from timestore_assets.orchestration.checks.checks import CheckPace, evaluations
 from timestore_assets.orchestration.dagster_names import RELAY_SENSOR, dataset_key, source_keys, topic_key
+from timestore_assets.orchestration.empty_window_events import tell_empty_windows
+from timestore_assets.orchestration.idle_datasets import IdleDatasets
 from timestore_assets.orchestration.liveness import fail_stale_runs
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
@@ -207,12 +210,13 @@ def _value(event: Event | None, name: str) -> object:
 
 def relay_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
     """One a code location; it makes no runs."""
+    idle = IdleDatasets()
 
     @dg.sensor(
         name=RELAY_SENSOR,
-        minimum_interval_seconds=settings.sensor_interval_seconds,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Reports landings and builds that happened outside Dagster, so that its picture is the catalog's.",
+        description="Reports landings and builds outside Dagster, and windows of finished datasets that stayed without rows.",
     )
     def relay(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pace = CheckPace.parse(context.cursor)
@@ -220,7 +224,9 @@ def relay_sensor(served: ServedDatasets, settings: Settings) -> dg.SensorDefinit
             here = context.code_location_origin
             gone = fail_stale_runs(context.instance, opened, location=here.location_name if here else None)
             done = drain(opened, context.instance, pace=pace, at_once=False)
+            empty = tell_empty_windows(opened, context.instance, idle=idle)
         words = [f"reported {done:,} events"] if done else []
+        words += [f"told of {empty:,} window{'' if empty == 1 else 's'} without rows"] if empty else []
         words += [f"failed {len(gone)} runs whose processes are gone"] if gone else []
         return dg.SensorResult(skip_reason="; ".join(words) or "nothing to report", cursor=pace.cursor())
 

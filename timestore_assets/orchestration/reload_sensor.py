@@ -14,8 +14,10 @@ import dagster as dg
 from timestore_assets.declarations import read_declarations
 from timestore_assets.extras import needs
 from timestore_assets.model.errors import InputError, TimestoreError, UnavailableError
+from timestore_assets.orchestration.building.build_asset import build_asset
 from timestore_assets.orchestration.dagster_names import RELOAD_SENSOR
 from timestore_assets.orchestration.declared_state import DeclaredState, declared_state
+from timestore_assets.orchestration.sensor_pace import least_seconds
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 
@@ -32,11 +34,11 @@ def reload_sensors(served: ServedDatasets, settings: Settings) -> list[dg.Sensor
 
 
 def _reload_sensor(url: str, loaded: DeclaredState, settings: Settings) -> dg.SensorDefinition:
-    refused = _RefusedDeclarations()
+    refused, reload_under_way = _RefusedDeclarations(), _ReloadUnderWay()
 
     @dg.sensor(
         name=RELOAD_SENSOR,
-        minimum_interval_seconds=min(settings.sensor_interval_seconds, 5),
+        minimum_interval_seconds=least_seconds(min(settings.sensor_interval_seconds, 5)),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Asks {url} to load this code location anew when a declaration is added, changed or withdrawn.",
     )
@@ -45,17 +47,48 @@ def _reload_sensor(url: str, loaded: DeclaredState, settings: Settings) -> dg.Se
         state = declared_state(current)
         if not state.differs(loaded):
             return dg.SkipReason("everything is loaded as it is declared")
+        here = context.code_location_origin
+        name = here.location_name if here else "timestore_assets"
+        if reload_under_way:
+            return dg.SkipReason(f"declarations have changed; {url} is still loading {name} anew")
         try:
-            read_declarations(current.declaration_folders, project=current.project_defs)
+            _check(current)
         except TimestoreError as error:
             return refused.said(state, f"{error}; what was loaded before goes on until that is mended")
-        here = context.code_location_origin
-        # apart, because this very process is replaced while the answer is on its way
-        name = here.location_name if here else "timestore_assets"
-        threading.Thread(target=_reload, args=(url, name), name="reload", daemon=True).start()
+        reload_under_way.begin(url, name)
         return dg.SkipReason(f"declarations have changed; {url} was asked to load {name} anew")
 
     return reload
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what could not be loaded.
+
+    Raises:
+        TimestoreError: a declaration is wrong, or Dagster would not take its dataset.
+    """
+    for name, dataset in read_declarations(settings.declaration_folders, project=settings.project_defs).items():
+        try:
+            build_asset(dataset, settings)
+        except dg.DagsterInvalidDefinitionError as error:
+            raise InputError(
+                f"dataset {name!r} is declared in a way that Dagster refuses: {str(error).splitlines()[0]}"
+            ) from None
+
+
+class _ReloadUnderWay:
+    """One reload at a time: on a busy machine it takes longer than a tick, and a second one would make both slower."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def __bool__(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def begin(self, url: str, location: str) -> None:
+        """In a thread of its own, because this very process is replaced while the answer is on its way."""
+        self._thread = threading.Thread(target=_reload, args=(url, location), name="reload", daemon=True)
+        self._thread.start()
 
 
 class _RefusedDeclarations:

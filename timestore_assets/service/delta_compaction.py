@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import duckdb
 
 from timestore_assets.building.builder import Builder
 from timestore_assets.model.errors import ConflictError, TimestoreError
+from timestore_assets.service.background_loop import BackgroundLoop
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import PartitionRecord
@@ -44,14 +44,16 @@ class Merging:
         self._limits = replace(
             warehouse.limits, threads=1, memory_bytes=max(64_000_000, warehouse.limits.memory_bytes // MEMORY_SHARE)
         )
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="merging", daemon=True)
+        self._loop = BackgroundLoop(self._round, name="merging", every=EVERY_SECONDS, patience=STOP_SECONDS, log=log)
         self._builder: Builder | None = None
         self._seen: dict[str, int] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
         self._forgot = float("-inf")
-        self.rounds = 0
+
+    @property
+    def rounds(self) -> int:
         """How often it has looked at all datasets."""
+        return self._loop.rounds
 
     @property
     def is_merging(self) -> bool:
@@ -59,37 +61,28 @@ class Merging:
         return self._builder is not None
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def ask_to_stop(self) -> None:
         """Begin nothing more."""
-        self._stopped.set()
+        self._loop.ask_to_stop()
 
     def close(self) -> None:
         """Stop; what is being merged then is given a moment, then broken off: somebody else does it later.
 
         A thread that still computed while the interpreter ends would take the process down with it.
         """
-        self.ask_to_stop()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self._loop.close()
         deadline = time.monotonic() + BREAK_OFF_SECONDS
-        while self._thread.is_alive() and time.monotonic() < deadline:
+        while self._loop.is_alive and time.monotonic() < deadline:
             if self._builder is not None:
                 self._builder.interrupt()
-            self._thread.join(_AGAIN_SECONDS)
+            self._loop.wait(_AGAIN_SECONDS)
 
-    def _run(self) -> None:
-        while not self._stopped.wait(EVERY_SECONDS):
-            try:
-                self._forget()
-                for name, partition in self._due():
-                    self._merge(name, partition)
-            except TimestoreError as error:
-                self._log.warn("merging_waits", reason=type(error).__name__)
-            except Exception as error:  # the service lives on without merging, and says so
-                self._log.failure("merging_failed", error)
-            self.rounds += 1
+    def _round(self) -> None:
+        self._forget()
+        for name, partition in self._due():
+            self._merge(name, partition)
 
     def _forget(self) -> None:
         if time.monotonic() - self._forgot > FORGET_SECONDS:
@@ -110,7 +103,7 @@ class Merging:
             self._seen[record.name] = record.manifest_version
             full = [one for one in catalog.partitions.of(record.id) if one.state == "open" and one.fresh_deltas > self._deltas]
             for partition in sorted(full, key=lambda one: one.fresh_deltas, reverse=True):
-                if self._stopped.is_set():
+                if self._loop.is_stopping:
                     return
                 yield record.name, partition
 

@@ -14,10 +14,11 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.querying.sql.sql_worker import Workers
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.access.control import AccessControl
-from timestore_assets.service.alert_loop import AlertLoop
+from timestore_assets.service.alert_loop import alert_loop
 from timestore_assets.service.answers.query_gate import QueryGate
+from timestore_assets.service.background_loop import BackgroundLoop
 from timestore_assets.service.body_intake import Intake
-from timestore_assets.service.declaration_loop import DeclarationLoop
+from timestore_assets.service.declaration_loop import declaration_loop
 from timestore_assets.service.delta_compaction import Merging
 from timestore_assets.service.observing.catalog_figures import CatalogFigures
 from timestore_assets.service.observing.live_figures import Lags, LiveFigures
@@ -45,8 +46,8 @@ class Service:
     gate: QueryGate
     workers: Workers
     merging: Merging
-    alerts: AlertLoop
-    declarations: DeclarationLoop
+    alerts: BackgroundLoop
+    declarations: BackgroundLoop
     metrics: Metrics
     lags: Lags
     readiness: ReadinessProbe
@@ -84,8 +85,8 @@ class Service:
             workers=Workers(),
             gate=QueryGate(concurrency=settings.query_concurrency, waiting=settings.query_waiting),
             merging=Merging(warehouse, metrics, log),
-            alerts=AlertLoop(warehouse, log),
-            declarations=DeclarationLoop(warehouse, log, held=held, gone=gone),
+            alerts=alert_loop(warehouse, log),
+            declarations=declaration_loop(warehouse, log, held=held, gone=gone),
             metrics=metrics,
             lags=lags,
             readiness=ReadinessProbe(warehouse, landers, hot),

@@ -22,6 +22,7 @@ from timestore_assets.alerting.sending import deliver, try_channel
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.orchestration.alert_sensors import alert_sensors
+from timestore_assets.orchestration.dagster_names import DATASET_TAG
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
@@ -247,7 +248,7 @@ def test_sensors_of_dagster_tell_of_alerts_and_of_failed_runs(
         with dg.build_sensor_context(instance=instance) as context:
             skipped = alerts(context)
         assert isinstance(skipped, dg.SkipReason) and skipped.skip_message == "nothing to tell"
-        result = nightly.execute_in_process(instance=instance, raise_on_error=False)
+        result = nightly.execute_in_process(instance=instance, tags={DATASET_TAG: "readings"}, raise_on_error=False)
         failure = dg.build_run_status_sensor_context(
             sensor_name=run_failures.name,
             dagster_instance=instance,
@@ -258,4 +259,5 @@ def test_sensors_of_dagster_tell_of_alerts_and_of_failed_runs(
             run_failures(failure)
     (told,) = receiver.bodies
     assert (told["run"], told["job"], told["alert"]) == (result.run_id, "nightly", "run_failed")
+    assert told["dataset"] == "readings"
     assert "failed" in told["summary"]

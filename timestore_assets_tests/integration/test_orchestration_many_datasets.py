@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -181,6 +182,23 @@ def test_errors_are_of_one_dataset_unless_all_fail(side_by_side: int) -> None:
     assert "a: failed: a is wrong; b: failed: b is wrong; nothing to do for 1 of 3" in str(done.skip_reason)
     with pytest.raises(InputError, match="a is wrong"):
         swept(looks("ab", **broken), side_by_side=side_by_side)
+
+
+def test_datasets_that_fail_slowly_cost_the_others_one_tick_and_no_more() -> None:
+    watched = looks("abc", a=InputError("a is wrong"))
+    first = swept(watched, seconds=0.0)
+    assert "a: failed: a is wrong; 2 are looked at in the next ticks" in str(first.skip_reason)
+    assert SweepCursor.parse(swept(watched, first.cursor, seconds=0.0).cursor).first == watched[2].key
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2])
+def test_an_error_of_the_machine_is_of_the_dataset_that_met_it(side_by_side: int) -> None:
+    dead_mount = OSError(errno.ESTALE, "Stale file handle")
+    done = swept(looks("ab", a=dead_mount), side_by_side=side_by_side)
+    assert "a: failed: [Errno" in str(done.skip_reason)
+    assert list(SweepCursor.parse(done.cursor).inner.values()) == ["of b"]
+    with pytest.raises(OSError, match="Stale file handle"):
+        swept(looks("ab", a=dead_mount, b=dead_mount), side_by_side=side_by_side)
 
 
 def test_a_long_cursor_is_compressed_and_an_unreadable_one_is_none() -> None:

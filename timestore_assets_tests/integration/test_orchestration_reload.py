@@ -15,7 +15,7 @@ import pytest
 from timestore_assets.cli.dev_news import DevNews
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.orchestration.code_location import defs
-from timestore_assets.orchestration.declared_state import declared_state
+from timestore_assets.orchestration.declared_state import DeclaredState, declared_state
 from timestore_assets.orchestration.reload_sensor import reload_location
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
@@ -29,6 +29,8 @@ class Webserver:
 
     def __init__(self) -> None:
         self.asked: Queue[str] = Queue()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.answer: dict[str, object] = {
             "__typename": "WorkspaceLocationEntry",
             "locationOrLoadError": {"__typename": "RepositoryLocation"},
@@ -39,6 +41,7 @@ class Webserver:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 asked.put(body["variables"]["repositoryLocationName"])
+                assert this.may_answer.wait(20)
                 text = json.dumps({"data": {"reloadRepositoryLocation": this.answer}}).encode()
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
@@ -120,6 +123,29 @@ def test_a_wrong_declaration_is_said_and_nothing_is_loaded(home: Path, webserver
     assert tick(loaded).startswith("declarations have changed")
 
 
+def test_what_dagster_would_refuse_is_said_and_nothing_is_loaded(home: Path, webserver: Webserver) -> None:
+    loaded = defs()
+    declare(home, "tides", ('owners: ["team:sensors"]', "owners: [nobody]"))
+    with pytest.raises(InputError, match=r"'tides' is declared in a way that Dagster refuses: Invalid owner 'nobody'"):
+        tick(loaded)
+    assert webserver.asked.empty()
+
+
+def test_one_reload_goes_on_at_a_time(home: Path, webserver: Webserver) -> None:
+    loaded = defs()
+    declare(home, "tides")
+    webserver.may_answer.clear()
+    assert tick(loaded).endswith("was asked to load timestore_assets anew")
+    assert webserver.asked.get(timeout=20) == "timestore_assets"
+    assert tick(loaded).endswith("is still loading timestore_assets anew")
+    webserver.may_answer.set()
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "reload"]
+    thread.join(20)
+    assert webserver.asked.empty()
+    assert tick(loaded).endswith("was asked to load timestore_assets anew"), "it is loaded no other way than before"
+    assert webserver.asked.get(timeout=20) == "timestore_assets"
+
+
 def test_without_a_webserver_there_is_no_such_sensor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert home
     monkeypatch.delenv("TIMESTORE_DAGSTER_RELOAD_URL")
@@ -161,6 +187,13 @@ def test_a_catalog_that_can_not_be_asked_changes_nothing(home: Path) -> None:
     (home / "catalog.sqlite").write_text("this is no database")
     now = declared_state(Settings.load())
     assert now.over_http is None and not now.differs(before) and not before.differs(now)
+
+
+def test_what_was_missing_while_the_catalog_could_not_be_asked_is_seen_when_it_can() -> None:
+    unknown, nothing = DeclaredState(files=(), over_http=None), DeclaredState(files=(), over_http=())
+    pushed = DeclaredState(files=(), over_http=(("pushed", 1),))
+    assert pushed.differs(unknown) and pushed.differs(nothing)
+    assert not nothing.differs(unknown) and not unknown.differs(pushed)
 
 
 def test_dev_has_dagster_load_what_is_right_and_tells_what_it_could_not(home: Path, webserver: Webserver) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from timestore_assets.model.dataset import Dataset, FileSource
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import TIMESTAMP
-from timestore_assets.orchestration.building.idle_builds import IdleBuilds
+from timestore_assets.orchestration.idle_datasets import IdleDatasets
 from timestore_assets.orchestration.landing.idle_folders import IdleFolders
 from timestore_assets.sources.files.file_listing import ListedFile, Listing
 
@@ -54,7 +54,7 @@ def test_the_catalog_is_asked_again_after_a_minute_at_most() -> None:
 
 def test_nothing_is_needed_at_the_same_version_while_all_is_built() -> None:
     clock = Clock()
-    idle = IdleBuilds(clock)
+    idle = IdleDatasets(clock)
     assert not idle.holds("weather", 3)
     idle.remember("weather", 3, waiting=False)
     clock.now += 1e9
@@ -65,7 +65,7 @@ def test_nothing_is_needed_at_the_same_version_while_all_is_built() -> None:
 
 def test_rows_that_wait_for_a_threshold_are_looked_at_again() -> None:
     clock = Clock()
-    idle = IdleBuilds(clock)
+    idle = IdleDatasets(clock)
     idle.remember("weather", 3, waiting=True)
     assert idle.holds("weather", 3)
     clock.now += 11.0
@@ -73,6 +73,6 @@ def test_rows_that_wait_for_a_threshold_are_looked_at_again() -> None:
 
 
 def test_a_dataset_that_was_not_registered_is_never_idle() -> None:
-    idle = IdleBuilds(Clock())
+    idle = IdleDatasets(Clock())
     idle.remember("weather", None, waiting=False)
     assert not idle.holds("weather", None)

@@ -11,6 +11,7 @@ from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.cli.dagster_processes import Child
 from timestore_assets.cli.demo.demo_feed import Feed
 from timestore_assets.cli.demo.demo_inputs import Input, StreamInput
+from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.warehouse import Warehouse
 
@@ -118,6 +119,15 @@ def wait_until_idle(home: Path, *, daemon: Child, timeout: float) -> None:
 
     limit = time.monotonic() + timeout
     while unfinished_runs(home) and time.monotonic() < limit and not daemon.wait(POLL_SECONDS):
+        pass
+
+
+def wait_until_whole(home: Path, datasets: Sequence[Dataset], *, daemon: Child, timeout: float) -> None:
+    """Poll until Dagster shows every partition, also those that stayed without rows; gives up silently when the time is over."""
+    from timestore_assets.orchestration.empty_window_events import unfilled
+
+    limit = time.monotonic() + timeout
+    while unfilled(home, datasets) and time.monotonic() < limit and not daemon.wait(POLL_SECONDS):
         pass
 
 

@@ -72,7 +72,7 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
     """Run sensors and daemon until all is built; False when there was nothing for them to do."""
     from timestore_assets.cli.dagster_processes import Child, dagster_command, prepare_home, running
     from timestore_assets.cli.dagster_workspace import packaged_workspace
-    from timestore_assets.cli.demo.catalog_watch import look, wait_until_idle, watched
+    from timestore_assets.cli.demo.catalog_watch import look, wait_until_idle, wait_until_whole, watched
     from timestore_assets.cli.demo.demo_feed import flights_fed
 
     watches = [watched(warehouse, one) for one in (file, stream)]
@@ -88,13 +88,15 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
         stderr().print(f"feeding {stream.records:,} flights to topic {stream.source.address} on {feed.servers}", soft_wrap=True)
         # whatever cluster is configured, the demo's broker is the one that runs for this home
         environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}
-        # Dagster looks every 5 s at the soonest; with an interval of just that it often waits for the next time
+        # sources count as quiet after some looks, and the demo ends when they do
         environment.setdefault("TIMESTORE_SENSOR_INTERVAL_SECONDS", "3")
         daemon = Child("dagster-daemon", command, environment=environment, folder=workspace.folder, log=log)
         with running(daemon):
             progress = _watch(warehouse.catalog, watches, daemon, feed, timeout=timeout)
             # a run that is stopped after its last commit and before its end would look like a failure
-            wait_until_idle(warehouse.settings.dagster_home, daemon=daemon, timeout=IDLE_SECONDS)
+            home, datasets = warehouse.settings.dagster_home, [warehouse.datasets[one.dataset] for one in (file, stream)]
+            wait_until_idle(home, daemon=daemon, timeout=IDLE_SECONDS)
+            wait_until_whole(home, datasets, daemon=daemon, timeout=IDLE_SECONDS)
     for one in progress:
         stderr().print(f"[green]✓[/green] {one.dataset}: {one.rows:,} rows landed, {one.built} partitions built by the daemon")
     stderr().print(f"  sensors and daemon took {duration(time.monotonic() - began)}")

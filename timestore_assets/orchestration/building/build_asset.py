@@ -163,7 +163,7 @@ def build_partitions(
         if isinstance(report, TimestoreError):
             context.log.error(f"{partition.key}: {report}")
             errors.append(report)
-        elif report.outcome == "empty":
+        elif report.outcome == "empty" and report.content_hash is None:  # with one it held rows, which were replaced
             empty.append(partition.key)
         elif not (again and report.outcome == "unchanged" and _reported(context, dataset, report)):
             context.log.info(f"{partition.key}: {report.outcome}, {report.rows:,} rows, now {report.state}")

@@ -101,6 +101,16 @@ def partition_metadata(warehouse: Warehouse, record: DatasetRecord, partition: P
     return {**_figures(found), **rows, **file_metadata(warehouse, record, partition), **_evolved(record, declared)}
 
 
+EMPTY_WINDOW = "no rows arrived in this window"
+
+
+def empty_metadata(warehouse: Warehouse, record: DatasetRecord) -> Metadata:
+    """Of a window in which no rows arrived, so that the curves of a dataset go down to zero there."""
+    nothing = dict.fromkeys(("dagster/partition_row_count", "bytes", "segments"), 0)
+    # as text here too: the UI shows no description beside a partition
+    return {"reason": EMPTY_WINDOW, **nothing, _WHOLE: warehouse.catalog.partitions.rows(record.id), "state": "empty"}
+
+
 def _figures(found: BuildReport | PartitionRecord) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "dagster/partition_row_count": found.rows,
