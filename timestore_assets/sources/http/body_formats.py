@@ -23,7 +23,7 @@ def check_schema(dataset: Dataset, schema: Mapping[str, Any]) -> None:
         InputError: naming the column and both types.
     """
     source = dataset.http_source
-    parts = {name for time in source.form.times for name in time.columns} if source else set[str]()
+    parts = source.form.named_fields if source else frozenset[str]()
     for name, text in schema.items():
         column = dataset.schema.find(name)
         if not isinstance(text, str):
