@@ -99,7 +99,8 @@ class TimeAttributes(Attributes):
 
     format: str | None = Field(
         None,
-        description="strptime codes of DuckDB, for instance `%d/%m/%Y %H:%M`, or `rfc2822`, `day_first`, `month_first`, `year`; "
+        description="strptime codes of DuckDB, for instance `%d/%m/%Y %H:%M`, or `rfc2822`, `day_first`, `month_first`, `year`, "
+        "`quarter`; "
         "ISO 8601 by default.",
     )
     unit: EpochUnit | None = Field(None, description="The times are numbers: s, ms, us or ns since 1970.")

@@ -27,8 +27,9 @@ NAMED_FORMATS: dict[str, tuple[str, ...]] = {
     "day_first": _numeric("%d", "%m"),
     "month_first": _numeric("%m", "%d"),
     "year": ("%Y",),
+    "quarter": (),
 }
-"""Formats of times that have a name, as DuckDB's strptime codes; the first that fits is taken."""
+"""Formats of times that have a name, as DuckDB's strptime codes, which know no quarters; the first that fits is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

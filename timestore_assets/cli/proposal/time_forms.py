@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from timestore_assets.cli.proposal.column_guesses import Guess
 from timestore_assets.decoding.coercion import value_of_text
+from timestore_assets.decoding.spelling import QUARTER
 from timestore_assets.model.record_form import NAMED_FORMATS, EpochUnit, Spelling
 from timestore_assets.model.types import TIMESTAMP, literal, quote
 
@@ -155,11 +156,7 @@ class Times:
         digits = guess.kind != "string" and not wanted
         if not values or (digits and not (_SUGGESTIVE.search(name) or name.lower() in ("year", "yr", "day", "month"))):
             return None
-        tried = [
-            one
-            for one in (wanted or _all_formats())
-            if (one in NAMED_FORMATS or _matches(one, values)) and not (digits and not _is_date(one))
-        ]
+        tried = [one for one in (wanted or _all_formats()) if _may_be(one, values) and not (digits and not _is_date(one))]
         fitting = [one for one in tried if self._share(text, one, tokens) >= ENOUGH]
         if not fitting:
             return None
@@ -259,7 +256,13 @@ def _all_formats() -> list[str]:
     with_clock = [
         f"{date}{mark}{clock}" for date, clock, mark in product(_DATES[: _DATES.index("%Y %b")], _CLOCKS[:7], (" ", "T", ", "))
     ]
-    return [*_DATES, *with_clock, *(f"%Y%m%d{mark}{clock}" for clock in _CLOCKS[7:9] for mark in ("", " ", "_", "-")), *_WHOLE]
+    return [
+        "quarter",
+        *_DATES,
+        *with_clock,
+        *(f"%Y%m%d{mark}{clock}" for clock in _CLOCKS[7:9] for mark in ("", " ", "_", "-")),
+        *_WHOLE,
+    ]
 
 
 def _regex(form: str) -> re.Pattern[str]:
@@ -272,6 +275,12 @@ def _regex(form: str) -> re.Pattern[str]:
 
 def _part(part: str) -> str:
     return _CODES[part] if part in _CODES else re.escape(part)
+
+
+def _may_be(form: str, values: Sequence[str]) -> bool:
+    if form == "quarter":
+        return sum(re.fullmatch(QUARTER, value.upper()) is not None for value in values) >= len(values) * ENOUGH
+    return form in NAMED_FORMATS or _matches(form, values)
 
 
 def _matches(form: str, values: Sequence[str]) -> bool:
