@@ -206,6 +206,12 @@ class KafkaAttributes(RecordAttributes):
 class HttpAttributes(TextAttributes):
     """What a body's media type leaves open."""
 
+    path: str | None = Field(
+        None,
+        description="Where the array of records is in a JSON body that is an object, for instance `metrics[*]`; "
+        "`records` by default.",
+    )
+
 
 AnySourceAttributes = FilesAttributes | KafkaAttributes | HttpAttributes
 

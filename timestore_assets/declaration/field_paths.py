@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from timestore_assets.declaration.attributes import FilesAttributes
+from timestore_assets.declaration.attributes import FilesAttributes, HttpAttributes
 from timestore_assets.model.dataset import Source
 from timestore_assets.model.errors import DeclarationError
 from timestore_assets.model.field_path import FieldPath, Step
@@ -65,13 +65,13 @@ def _refuse_made_twice(form: RecordForm, key: str) -> None:
             )
 
 
-def json_path(attributes: FilesAttributes, key: str) -> tuple[str, ...]:
+def json_path(attributes: FilesAttributes | HttpAttributes, key: str) -> tuple[str, ...]:
     """Names of the members that lead to the array of records, `$.data.readings[*]` being `data` and `readings`; errors as
     `field_path`."""
     text = attributes.path
     if text is None:
         return ()
-    if attributes.format not in ("auto", "json"):
+    if isinstance(attributes, FilesAttributes) and attributes.format not in ("auto", "json"):
         raise DeclarationError(f"is of JSON documents, and the format is {attributes.format}", key=f"{key}.path")
     inner = text.strip().removeprefix("$").removesuffix("[*]")
     steps = _steps(inner) if inner else ()

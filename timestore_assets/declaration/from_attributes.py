@@ -334,6 +334,7 @@ def _kafka_source(kafka: KafkaAttributes, schema: Schema, key: str) -> KafkaSour
 def _http_source(http: HttpAttributes, schema: Schema, key: str) -> HttpSource:
     check_zone(http.timezone, key)
     return HttpSource(
+        path=json_path(http, key),
         csv=csv_dialect(http, key),
         form=record_form(http, schema, key),
         timezone=http.timezone,

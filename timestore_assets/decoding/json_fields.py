@@ -114,7 +114,7 @@ class _Inside:
         kind, what = ("ARRAY", "an array") if isinstance(path.steps[end], int) else ("OBJECT", "an object")
         rows = _true(pc.invert(pc.is_in(kinds, pa.array([kind, "NULL", None], pa.string()))))
         if len(rows):
-            ending = f" is not {what}, as column {path.column} at {path.text} needs"
+            ending = f" is not {what}, as {path.text} of column {path.column} needs"
             row_mask.refuse(rows, code="bad_value", column=path.column, reason=quoted(self.con, self._texts(steps, rows), ending))
 
     def _refuse_doubled(self, path: FieldPath, end: int, row_mask: RowMask) -> None:

@@ -82,7 +82,7 @@ def read_body(data: bytes, media_type: MediaType, reading: BodyContext) -> Reque
     if not data:
         return json_body(open_json(b"[]", most=0), size=0, limits=reading.limits)
     if media_type == "application/json":
-        opened = open_json(data, most=reading.limits.rows)
+        opened = open_json(data, most=reading.limits.rows, path=reading.source.path)
         check_schema(reading.dataset, opened.schema or {})
         check_partition_key(reading.dataset, opened.partition_key or {})
         return json_body(opened, size=len(data), limits=reading.limits)
