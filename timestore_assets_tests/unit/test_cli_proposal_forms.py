@@ -184,7 +184,11 @@ def test_no_column_of_a_file_that_can_be_landed_ends_it(tmp_path: Path, values: 
     assert proposed(tmp_path / "a.parquet", pa.table({"ts": ts, "c": values})).time.name == "ts"
 
 
-FEATURE = {"type": "Feature", "properties": {"mag": 1.5, "time": 1517966773840, "type": "quake"}, "geometry": {"lon": [8.5]}}
+FEATURE: dict[str, Any] = {
+    "type": "Feature",
+    "properties": {"mag": 1.5, "time": 1517966773840, "type": "quake"},
+    "geometry": {"lon": [8.5]},
+}
 
 
 def test_geojson_is_declared_with_the_time_that_is_inside_its_properties(tmp_path: Path) -> None:

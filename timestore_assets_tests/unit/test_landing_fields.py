@@ -32,7 +32,7 @@ def warehouse(root: Path, columns: dict[str, Any], files: dict[str, Any] | None 
 AT = {"type": "timestamp", "from": "properties.time"}
 MAG = {"type": "double", "from": "properties.mag", "nullable": True}
 UNIT = {"times": {"at": {"unit": "ms"}}}
-FEATURES = [
+FEATURES: list[dict[str, Any]] = [
     {"type": "Feature", "id": "a", "properties": {"mag": 2.5, "time": 1370000000000}, "geometry": {"coordinates": [8.5, 47]}},
     {"type": "Feature", "id": "b", "properties": {"mag": None, "time": 1370000001000}, "geometry": None},
 ]

@@ -156,7 +156,11 @@ class Times:
         digits = guess.kind != "string" and not wanted
         if not values or (digits and not (_SUGGESTIVE.search(name) or name.lower() in ("year", "yr", "day", "month"))):
             return None
-        tried = [one for one in (wanted or _all_formats()) if _may_be(one, values) and not (digits and not _is_date(one))]
+        tried = [
+            one
+            for one in (wanted or _all_formats())
+            if (NAMED_FORMATS.get(one) or _matches(one, values)) and not (digits and not _is_date(one))
+        ]
         fitting = [one for one in tried if self._share(text, one, tokens) >= ENOUGH]
         if not fitting:
             return None
@@ -266,6 +270,8 @@ def _all_formats() -> list[str]:
 
 
 def _regex(form: str) -> re.Pattern[str]:
+    if form == "quarter":
+        return re.compile(f"(?i:{QUARTER})")
     parts = re.split(r"(%[A-Za-z])", form)
     if re.search(r"%[A-Za-z]%[A-Za-z]", form):
         # without marks between them parts have all their digits
@@ -275,12 +281,6 @@ def _regex(form: str) -> re.Pattern[str]:
 
 def _part(part: str) -> str:
     return _CODES[part] if part in _CODES else re.escape(part)
-
-
-def _may_be(form: str, values: Sequence[str]) -> bool:
-    if form == "quarter":
-        return sum(re.fullmatch(QUARTER, value.upper()) is not None for value in values) >= len(values) * ENOUGH
-    return form in NAMED_FORMATS or _matches(form, values)
 
 
 def _matches(form: str, values: Sequence[str]) -> bool:
