@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from timestore_assets.decoding.arrow_fields import inside
+from timestore_assets.decoding.column_names import case_twin
 from timestore_assets.decoding.field_keys import FieldKeys
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.field_path import FieldPath
@@ -69,6 +70,11 @@ def _place(path: FieldPath, names: Sequence[str], paths: Sequence[FieldPath], co
     if len(there) > 1:
         raise BadFileError(
             "ambiguous_column", f"column {path.column!r} is at {path.text}, and the {what} has {path.flat!r} as well; rename one"
+        )
+    if not there and (twin := case_twin(path.root, names)):
+        raise BadFileError(
+            "ambiguous_column",
+            f"column {path.column!r} is at {path.text}, and the {what} has {twin!r}, which differs only by case; rename one",
         )
     if not there and not _column(path.column, columns).nullable:
         raise _missing(path, names, what)

@@ -35,7 +35,7 @@ class KnownKeys:
     @property
     def names(self) -> tuple[str, ...]:
         """What keys have to be told apart from."""
-        return (*self.columns, *self.fields.elsewhere, *sorted(self.fields.used), *self.inferred)
+        return (*self.columns, *self.fields.elsewhere, *sorted(self.fields.used | self.fields.passed), *self.inferred)
 
 
 def refuse_bad_keys(shapes: Sequence[KeyShape], known: KnownKeys, row_mask: RowMask) -> dict[str, list[Rows]]:

@@ -69,6 +69,7 @@ def test_geojson_lands_with_its_time_and_the_rest_stays_what_it_was(tmp_path: Pa
             "ambiguous_column",
             "column 'at' is at properties.time, and the record has a key 'properties.time' as well",
         ),
+        ({"Properties": {}}, "ambiguous_column", "key 'Properties' differs from column 'properties' only by case"),
     ],
 )
 def test_what_is_not_at_the_path_refuses_the_record_and_no_other(
@@ -115,6 +116,7 @@ def test_a_file_whose_column_has_no_such_member_is_refused_by_name(tmp_path: Pat
         "c.parquet": pa.table({"mag": [1.0]}),
         "d.parquet": pa.table({"properties": pa.array([], structs.type), "properties.time": pa.array([], pa.int64())}),
     }
+    tables["e.parquet"] = pa.table({"Properties": structs})
     report = landed.land(*(landed.drop(name, table) for name, table in tables.items()))
     found = {Path(file.address).name: (file.state, file.reason) for file in report.files}
     assert {state for state, _ in found.values()} == {"quarantined"}
@@ -122,6 +124,7 @@ def test_a_file_whose_column_has_no_such_member_is_refused_by_name(tmp_path: Pat
     assert "is string, which has no members" in found["b.parquet"][1]
     assert "its columns are mag" in found["c.parquet"][1]
     assert "as well; rename one" in found["d.parquet"][1]
+    assert "has 'Properties', which differs only by case" in found["e.parquet"][1]
 
 
 def test_a_source_says_where_its_own_records_differ() -> None:
