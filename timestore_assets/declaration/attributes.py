@@ -69,6 +69,12 @@ class ColumnAttributes(Attributes):
     nullable: bool = Field(False, description="Whether values may be missing.")
     description: str = Field("", description="Shown in the Dagster UI.")
     unit: str = Field("", description="Unit of the values, for instance degF or m/s.")
+    field: str | None = Field(
+        None,
+        alias="from",
+        description="Where records have the value, when not in a field of the column's name: `reading_time`, `properties.time`, "
+        "`coordinates[0]`.",
+    )
     allow_nan: bool = Field(False, description="Keep NaN and infinities instead of refusing the record (`non_finite`).")
     isin: list[Any] | None = Field(None, description="The only values allowed.")
     ge: Any = Field(None, description="Smallest value allowed.")
@@ -93,7 +99,8 @@ class TimeAttributes(Attributes):
 
     format: str | None = Field(
         None,
-        description="strptime codes of DuckDB, for instance `%d/%m/%Y %H:%M`, or `rfc2822`, `day_first`, `month_first`, `year`; "
+        description="strptime codes of DuckDB, for instance `%d/%m/%Y %H:%M`, or `rfc2822`, `day_first`, `month_first`, `year`, "
+        "`quarter`; "
         "ISO 8601 by default.",
     )
     unit: EpochUnit | None = Field(None, description="The times are numbers: s, ms, us or ns since 1970.")
@@ -119,6 +126,10 @@ class RecordAttributes(Attributes):
         None,
         description="What lies around JSON records: `confluent` (a registry's five bytes), `connect` (schema and payload), "
         "`debezium` (the row `after` a change), `bom` (a byte order mark).",
+    )
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where this source's records have values, by column, as `from` of a column says for all sources.",
     )
     max_record_bytes: Size = Field(1 << 20, description="Longer records become dead letters.")
 
@@ -194,6 +205,12 @@ class KafkaAttributes(RecordAttributes):
 
 class HttpAttributes(TextAttributes):
     """What a body's media type leaves open."""
+
+    path: str | None = Field(
+        None,
+        description="Where the array of records is in a JSON body that is an object, for instance `metrics[*]`; "
+        "`records` by default.",
+    )
 
 
 AnySourceAttributes = FilesAttributes | KafkaAttributes | HttpAttributes

@@ -18,7 +18,8 @@ from timestore_assets.declaration.attributes import (
     HttpAttributes,
     KafkaAttributes,
 )
-from timestore_assets.declaration.record_forms import check_zone, csv_dialect, json_path, path_columns, record_form
+from timestore_assets.declaration.field_paths import field_path, json_path, with_fields
+from timestore_assets.declaration.record_forms import check_zone, csv_dialect, path_columns, record_form
 from timestore_assets.extras import extra
 from timestore_assets.model.dataset import (
     STORE_SCHEMES,
@@ -254,6 +255,11 @@ def _segments(attributes: DatasetAttributes) -> SegmentPolicy:
 
 def _sources(attributes: DatasetAttributes, schema: Schema) -> tuple[Source, ...]:
     sources: list[Source] = []
+    fields = [
+        field_path(name, column.field, f"columns.{name}.from")
+        for name, column in (attributes.columns or {}).items()
+        if isinstance(column, ColumnAttributes) and column.field is not None
+    ]
     for i, declared in enumerate(attributes.sources):
         named = {kind: value for kind, value in declared.kinds().items() if value is not None}
         if len(named) != 1:
@@ -262,7 +268,8 @@ def _sources(attributes: DatasetAttributes, schema: Schema) -> tuple[Source, ...
                 key=f"sources.{i}",
             )
         ((kind, given),) = named.items()
-        sources.append(_source(given, schema, sources, f"sources.{i}.{kind}"))
+        key = f"sources.{i}.{kind}"
+        sources.append(with_fields(_source(given, schema, sources, key), fields, key))
     return tuple(sources)
 
 
@@ -327,6 +334,7 @@ def _kafka_source(kafka: KafkaAttributes, schema: Schema, key: str) -> KafkaSour
 def _http_source(http: HttpAttributes, schema: Schema, key: str) -> HttpSource:
     check_zone(http.timezone, key)
     return HttpSource(
+        path=json_path(http, key),
         csv=csv_dialect(http, key),
         form=record_form(http, schema, key),
         timezone=http.timezone,

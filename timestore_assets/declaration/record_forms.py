@@ -6,6 +6,7 @@ import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from timestore_assets.declaration.attributes import FilesAttributes, RecordAttributes, TextAttributes, TimeAttributes
+from timestore_assets.declaration.field_paths import fields_of_source
 from timestore_assets.model.dataset import CsvDialect
 from timestore_assets.model.errors import DeclarationError
 from timestore_assets.model.record_form import NAMED_FORMATS, NumberMarks, PathColumns, RecordForm, TimeForm
@@ -14,7 +15,6 @@ from timestore_assets.model.text_encoding import UTF_8, WIDE, canonical_encoding
 
 _OFFSET = re.compile(r"[+-](?:0[0-9]|1[0-8]):[0-5][0-9]")
 _YEAR = re.compile(r"%-?[YyGcxD]")
-_PATH_STEP = re.compile(r"""\.([^.\[\]'"*]+)|\['([^']+)'\]|\["([^"]+)"\]""")
 _THOUSANDS = (".", ",", "'", " ", "_")
 
 
@@ -38,6 +38,7 @@ def record_form(attributes: RecordAttributes, schema: Schema, key: str) -> Recor
         times=tuple(_time(name, time, schema, f"{key}.times.{name}") for name, time in attributes.times.items()),
         marks=NumberMarks(decimal=attributes.decimal, thousands=thousands),
         wrapper=attributes.wrapper,
+        fields=fields_of_source(attributes.fields, schema, f"{key}.fields"),
     )
 
 
@@ -75,26 +76,6 @@ def path_columns(attributes: FilesAttributes, key: str) -> PathColumns:
                 f"names {name!r}; write names such as region, for folders such as `region=eu/`", key=f"{key}.path_columns"
             )
     return tuple(names)
-
-
-def json_path(attributes: FilesAttributes, key: str) -> tuple[str, ...]:
-    """Names of the members that lead to the array of records, `$.data.readings[*]` being `data` and `readings`; errors as
-    `record_form`."""
-    text = attributes.path
-    if text is None:
-        return ()
-    if attributes.format not in ("auto", "json"):
-        raise DeclarationError(f"is of JSON documents, and the format is {attributes.format}", key=f"{key}.path")
-    inner = text.strip().removeprefix("$").removesuffix("[*]")
-    names = _PATH_STEP.findall(inner if inner.startswith(("[", ".")) or not inner else f".{inner}")
-    path = tuple(plain or quoted or double for plain, quoted, double in names)
-    if "".join(_PATH_STEP.sub("", f".{inner}" if inner and inner[0] not in "[." else inner)):
-        raise DeclarationError(
-            f"is {text!r}; write names with points between them, for instance data.readings[*], or ['a.b'] for one with a point; "
-            "one [*], at the end",
-            key=f"{key}.path",
-        )
-    return path
 
 
 def check_zone(zone: str | None, key: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -17,14 +16,15 @@ import pyarrow.compute as pc
 
 from timestore_assets.decoding.coerce_columns import RAW, ColumnCoercion, coerce, refuse_non_finite
 from timestore_assets.decoding.coercion import json_pointer, text_of_json, value_of_json
-from timestore_assets.decoding.column_names import case_twin, name_problem
+from timestore_assets.decoding.field_keys import NO_FIELDS, FieldKeys
 from timestore_assets.decoding.json_fast_path import TRAILING_COMMA, all_unproven, read_values
-from timestore_assets.decoding.json_wrappers import looks, wrapping_of_keys
+from timestore_assets.decoding.json_keys import KeyShape, KnownKeys, refuse_bad_keys
+from timestore_assets.decoding.json_wrappers import looks
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.decoding.undeclared_columns import ColumnPattern, RawColumn
 from timestore_assets.model.record_form import PLAIN, RecordForm, Spelling
 from timestore_assets.model.schema import Column
-from timestore_assets.model.types import literal
+from timestore_assets.model.types import STRING, literal
 
 _NULL, _NOT_UTF8, _NOT_JSON, _NOT_OBJECT, _SUSPICIOUS = 1, 2, 3, 4, 5
 _BROKEN = (
@@ -33,6 +33,8 @@ _BROKEN = (
     (_NOT_JSON, "bad_json", "the record is not valid JSON"),
     (_NOT_OBJECT, "not_an_object", "the record is JSON, but no object"),
 )
+SPARE = Column(name="__", type=STRING, nullable=True)
+"""Read where no column is a key of its own; no record may have such a key."""
 _WIDE = 200  # undeclared keys beyond which a batch is not laid out as columns
 
 
@@ -45,12 +47,14 @@ def read_documents(
     *,
     zone: str | None,
     form: RecordForm = PLAIN,
+    fields: FieldKeys = NO_FIELDS,
     careful: bool = False,
 ) -> tuple[pa.Table, JsonExtras]:
     """The typed columns of a batch of documents, a row for each, and their other keys; bad rows are refused in the mask.
 
     `inferred`: other columns of the schema. `zone`: IANA name of the zone of naive times, None for UTC. `form`: how values are
-    written. `careful`: read every row the way that tells why one is bad; else only those whose values the quick way can't prove.
+    written. `fields`: keys that others read. `careful`: read every row the way that tells why one is bad; else only those whose
+    values the quick way can't prove.
     Both give the same.
 
     Codes: `null_value`, `invalid_utf8`, `bad_json`, `not_an_object`, `duplicate_keys`, `ambiguous_column`, `bad_column_name`,
@@ -59,6 +63,7 @@ def read_documents(
     spellings = [form.spelling(column.name, zone=zone) for column in declared]
     documents = pa.table({"value": values})
     names = [column.name for column in declared]
+    known = KnownKeys(columns=tuple(name for name in names if name != SPARE.name), inferred=tuple(inferred), fields=fields)
     con.register("landing_documents", documents)
     try:
         found = all_unproven(con, declared) if careful else read_values(con, values, declared, spellings)
@@ -66,16 +71,16 @@ def read_documents(
     finally:
         con.unregister("landing_documents")
     if not len(found.unproven):
-        table, others = found.table, _refuse_bad_keys(shapes, names, inferred, row_mask)
+        table, others = found.table, refuse_bad_keys(shapes, known, row_mask)
     else:
         doubtful = values.take(pa.array(found.unproven)) if len(found.unproven) < len(values) else values
         raws, states = _raw_values(con, doubtful, names)
         _refuse_broken(states, doubtful, found.unproven, row_mask)
-        others = _refuse_bad_keys(shapes, names, inferred, row_mask)
+        others = refuse_bad_keys(shapes, known, row_mask)
         exact = _coerced(con, declared, raws, found.unproven, row_mask, spellings)
         table = _replaced(found.table, found.unproven, exact)
     refuse_non_finite(con, declared, table, row_mask)
-    return table, JsonExtras(con, documents, names, others)
+    return table, JsonExtras(con, documents, [*known.columns, *fields.used, *fields.elsewhere], others)
 
 
 def _raw_values(
@@ -155,13 +160,7 @@ def _strictly_valid(document: bytes) -> bool:
     return True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _KeyShape:
-    keys: tuple[str, ...]
-    rows: Rows
-
-
-def _key_shapes(con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, shapes: pa.ChunkedArray) -> list[_KeyShape]:
+def _key_shapes(con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, shapes: pa.ChunkedArray) -> list[KeyShape]:
     """The distinct lists of keys with the rows that have them, by first row.
 
     `shapes`: a hash of each row's keys; rows without one are left out.
@@ -178,45 +177,7 @@ def _key_shapes(con: duckdb.DuckDBPyConnection, values: pa.ChunkedArray, shapes:
     finally:
         con.unregister("landing_shapes")
     rows = np.split(asked[order], ends[:-1])
-    return [_KeyShape(keys=tuple(keys[i] or ()), rows=rows[i]) for i in np.argsort(first)]
-
-
-def _refuse_bad_keys(
-    shapes: Sequence[_KeyShape], names: Sequence[str], inferred: Sequence[str], row_mask: RowMask
-) -> dict[str, list[Rows]]:
-    """Refuse rows with keys that can't be told apart or can't name a column; give the other undeclared keys with their rows."""
-    known = set(names)
-    columns = (*names, *inferred)
-    others: dict[str, list[Rows]] = {}
-    for shape in shapes:
-        unknown = [key for key in shape.keys if key not in known]
-        if known.isdisjoint(shape.keys) and (wrapping := wrapping_of_keys(shape.keys)):
-            row_mask.refuse(shape.rows, code="wrapped", reason=wrapping)
-            continue
-        if refusal := _key_problem(shape.keys, unknown, columns):
-            row_mask.refuse(shape.rows, code=refusal[0], column=refusal[1], reason=refusal[2])
-            continue
-        for key in unknown:
-            others.setdefault(key, []).append(shape.rows)
-    return others
-
-
-def _key_problem(keys: Sequence[str], unknown: Sequence[str], names: Sequence[str]) -> tuple[str, str, str] | None:
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        return "duplicate_keys", twice, f"key {twice[:60]!r} occurs more than once"
-    if not unknown:
-        return None
-    folded = {key.casefold() for key in keys}
-    if len(folded) < len(keys):
-        twin = next(key for key in keys if case_twin(key, keys))
-        return "ambiguous_column", twin, f"keys {twin[:60]!r} and {case_twin(twin, keys)!r} differ only by case"
-    for key in unknown:
-        if column := case_twin(key, names):
-            return "ambiguous_column", key, f"key {key[:60]!r} differs from column {column!r} only by case"
-        if problem := name_problem(key):
-            return "bad_column_name", key[:60], f"key {key[:60]!r} {problem}"
-    return None
+    return [KeyShape(keys=tuple(keys[i] or ()), rows=rows[i]) for i in np.argsort(first)]
 
 
 class JsonExtras:

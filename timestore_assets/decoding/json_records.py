@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -12,11 +12,14 @@ import pyarrow.compute as pc
 
 from timestore_assets.decoding.coerce_columns import RAW, ColumnCoercion, coerce, text_cell
 from timestore_assets.decoding.coercion import value_of_text
-from timestore_assets.decoding.json_documents import read_documents
+from timestore_assets.decoding.field_keys import NO_FIELDS, FieldKeys
+from timestore_assets.decoding.json_documents import SPARE, read_documents
+from timestore_assets.decoding.json_fields import read_fields
 from timestore_assets.decoding.json_wrappers import unwrapped
 from timestore_assets.decoding.record_fields import joined
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.decoding.undeclared_columns import ColumnPattern, Extras, RawColumn
+from timestore_assets.model.field_path import FieldPath
 from timestore_assets.model.record_form import RecordForm, TimeForm
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import STRING
@@ -41,15 +44,21 @@ def read_records(
         values = unwrapped(con, values, form.wrapper, row_mask)
     keys = _Keys.of(declared, form)
     extras: Extras
-    table, extras = read_documents(con, values, keys.columns, inferred, row_mask, zone=zone, form=keys.form)
+    plain = keys.columns or (SPARE,)
+    table, extras = read_documents(con, values, plain, inferred, row_mask, zone=zone, form=keys.form, fields=keys.fields)
+    if keys.paths:
+        columns = {column.name: column for column in declared}
+        found = read_fields(con, values, keys.paths, columns, row_mask, zone=zone, form=form)
+        table = pa.table([*table.columns, *found.columns], names=[*table.column_names, *found.column_names])
     if path:
-        table = _filled(con, table, keys, path, row_mask, zone)
-        known = {column.name for column in keys.columns}
+        filling = [*keys.columns, *(column for column in declared if column.name in keys.fields.moved)]
+        table = _filled(con, table, filling, keys.form, path, row_mask, zone)
+        known = {column.name for column in filling}
         others = {name: text for name, text in path.items() if name not in known and text is not None}
         extras = PathExtras(extras, others, table.num_rows) if others else extras
     if keys.made:
         table = _with_made(con, table, declared, keys, row_mask, zone)
-    return table, extras
+    return table.select([column.name for column in declared]), extras
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +72,22 @@ class _Keys:
     made: tuple[TimeForm, ...]
     #: Those among them that have another name only.
     renamed: frozenset[str] = frozenset()
+    #: Those of the declaration that are at a path.
+    paths: tuple[FieldPath, ...] = ()
+    fields: FieldKeys = NO_FIELDS
 
     @classmethod
     def of(cls, declared: Sequence[Column], form: RecordForm) -> _Keys:
+        names = {column.name for column in declared}
+        paths = tuple(path for path in form.fields if path.column in names)
+        fields = FieldKeys.of(paths, names) if paths else NO_FIELDS
+        plain = [column for column in declared if column.name not in fields.moved]
+        found = cls._without_paths(plain, form, fields.moved)
+        return replace(found, paths=paths, fields=fields)
+
+    @classmethod
+    def _without_paths(cls, declared: Sequence[Column], form: RecordForm, moved: Collection[str]) -> _Keys:
+        """`moved`: columns that are read at their paths, and may be parts of a time."""
         made = tuple(time for time in form.times if time.columns and time.columns != (time.column,))
         if not made:
             return cls(columns=tuple(declared), form=form, made=())
@@ -76,6 +98,8 @@ class _Keys:
             # a key of the time's own name is read too, to be refused
             columns[time.column] = Column(name=time.column, type=STRING, nullable=True)
             for name in time.columns:
+                if name in moved:
+                    continue
                 if len(time.columns) == 1 and name not in columns:
                     # its values stay what they are, numbers or texts
                     renamed.add(time.column)
@@ -121,18 +145,19 @@ def _refuse_doubled(values: pa.ChunkedArray, time: TimeForm, row_mask: RowMask) 
 def _filled(
     con: duckdb.DuckDBPyConnection,
     table: pa.Table,
-    keys: _Keys,
+    columns: Sequence[Column],
+    form: RecordForm,
     path: Mapping[str, str | None],
     row_mask: RowMask,
     zone: str | None,
 ) -> pa.Table:
     """The columns of the path, where a record has no value of its own."""
-    for column in keys.columns:
+    for column in columns:
         own = table.column(column.name)
         if path.get(column.name) is None or not own.null_count:
             continue
         alone, raw = RowMask(1), pa.chunked_array([pa.array([path[column.name]], pa.string())])
-        value = coerce(con, [text_cell(column, raw, keys.form.spelling(column.name, zone=zone))], alone).column(0)
+        value = coerce(con, [text_cell(column, raw, form.spelling(column.name, zone=zone))], alone).column(0)
         refusals = alone.refused()
         if refusals.num_rows:
             rows = np.flatnonzero(pc.is_null(own).to_numpy())

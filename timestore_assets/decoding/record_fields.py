@@ -1,4 +1,4 @@
-"""Fields of a batch with columns as its source says they are made: several fields that are one time, values from the path."""
+"""Fields of a batch with columns as its source says they are made: those at paths, several that are one time, the file's path."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.types as pt
 
+from timestore_assets.decoding.fields_at_paths import fields_at_paths, names_at_paths
 from timestore_assets.decoding.plain_arrow import plain_arrow
 from timestore_assets.decoding.spelling import trimmed
 from timestore_assets.model.errors import BadFileError
@@ -21,8 +22,9 @@ def formed_names(
     """The names of a file's fields once its columns are made of them.
 
     Raises:
-        BadFileError: `missing_column`, `ambiguous_column`: some of the fields that make up a time are not there, or too many.
+        BadFileError: `missing_column`, `ambiguous_column`: some of the fields that make up a column are not there, or too many.
     """
+    names = names_at_paths(names, form, columns, what=what)
     names = (*names, *(name for name in path if name not in names))
     kept = list(names)
     for time in form.times:
@@ -38,6 +40,7 @@ def formed_fields(
     con: duckdb.DuckDBPyConnection, table: pa.Table, form: RecordForm, path: Mapping[str, str | None], columns: Sequence[Column]
 ) -> pa.Table:
     """The fields of a batch of a format with a header, with the columns that are made of them; errors as `formed_names`."""
+    table = fields_at_paths(table, form, columns)
     for name, text in path.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.repeat(pa.scalar(text, pa.string()), table.num_rows))

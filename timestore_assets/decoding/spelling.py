@@ -101,6 +101,13 @@ _FACTORS: dict[EpochUnit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _INTEGER = "[+-]?[0-9]{1,18}"
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _END_OF_DAY = re.compile(r"%-?H(?P<mark>:?)%-?M|%T|%R|%X")
+QUARTER = r"([0-9]{4})[-_/ ]?Q([1-4])|Q([1-4])[-_/ ]?([0-9]{4})"
+"""`1995Q1`, `1995-Q1`, `Q1 1995`."""
+_FIRST_OF_QUARTER = (
+    f"CASE WHEN regexp_full_match(spelt, {literal(QUARTER)}) THEN make_timestamp("
+    "CAST(regexp_extract(spelt, '[0-9]{4}') AS BIGINT), CAST(regexp_extract(spelt, 'Q([1-4])', 1) AS BIGINT) * 3 - 2, "
+    "1, 0, 0, 0.0) END"
+)
 _OWN_ZONE = re.compile(r"%[zZ]")
 _ZONE_NAME = "[A-Z][A-Za-z_]+/[A-Za-z][A-Za-z_/+0-9-]*"
 _WITH_NAME = rf"^(.*[0-9Zz]) ?[ \[]({_ZONE_NAME})\]?$"
@@ -188,6 +195,9 @@ def _usual(text: str) -> str:
 
 def _formatted(text: str, form: str, zone: str | None) -> str:
     text = trimmed(text)
+    if form == "quarter":
+        first = bound(f"upper({text})", "spelt", _FIRST_OF_QUARTER)
+        return first if zone is None else local_to_utc(first, zone)
     forms = NAMED_FORMATS.get(form, (form,))
     codes = literal(form) if forms == (form,) else f"[{', '.join(map(literal, forms))}]"
     value = f"try_strptime({text}, {codes})"

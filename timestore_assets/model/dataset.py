@@ -137,10 +137,11 @@ class KafkaSource:
 class HttpSource:
     """Records that programs send to the HTTP service.
 
-    `csv`: dialect of CSV bodies. `timezone`: IANA name for naive times, UTC when None. `max_record_bytes`: longer records become
-    dead letters.
+    `csv`: dialect of CSV bodies. `path`: names of the members that lead to the array of records in a JSON body. `timezone`: IANA
+    name for naive times, UTC when None. `max_record_bytes`: longer records become dead letters.
     """
 
+    path: tuple[str, ...] = ()
     csv: CsvDialect = CsvDialect()
     form: RecordForm = PLAIN
     timezone: str | None = None

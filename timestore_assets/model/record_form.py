@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from timestore_assets.model.field_path import FieldPath
+
 EpochUnit = Literal["s", "ms", "us", "ns"]
 Wrapper = Literal["bom", "confluent", "connect", "debezium"]
 PathColumns = Literal["hive"] | tuple[str, ...]
@@ -25,8 +27,9 @@ NAMED_FORMATS: dict[str, tuple[str, ...]] = {
     "day_first": _numeric("%d", "%m"),
     "month_first": _numeric("%m", "%d"),
     "year": ("%Y",),
+    "quarter": (),
 }
-"""Formats of times that have a name, as DuckDB's strptime codes; the first that fits is taken."""
+"""Formats of times that have a name, as DuckDB's strptime codes, which know no quarters; the first that fits is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +76,20 @@ class RecordForm:
     """How records are written, whatever they come through.
 
     `times`: columns whose times are written in another way than ISO 8601. `marks`: of numbers in texts (CSV fields and JSON
-    strings). `wrapper`: what lies around a document; None when the value is the record.
+    strings). `wrapper`: what lies around a document; None when the value is the record. `fields`: where values are that are no
+    fields of the column's own name.
     """
 
     times: tuple[TimeForm, ...] = ()
     marks: NumberMarks = NumberMarks()
     wrapper: Wrapper | None = None
+    fields: tuple[FieldPath, ...] = ()
+
+    @property
+    def named_fields(self) -> frozenset[str]:
+        """Fields of the record that are named, those of times and those that paths begin with."""
+        times = {name for time in self.times for name in time.columns}
+        return frozenset(times | {path.root for path in self.fields} | {path.flat for path in self.fields})
 
     def time_of(self, column: str) -> TimeForm | None:
         """How a column's times are written, None when it is the usual way."""

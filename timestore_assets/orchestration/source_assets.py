@@ -128,4 +128,6 @@ def _prefix_metadata(source: FileSource) -> dict[str, str]:
 
 def _form_metadata(form: RecordForm) -> dict[str, str | None]:
     ways = [f"{one.column}: {one.unit or one.format or 'ISO 8601'}" for one in form.times]
-    return {"times": ", ".join(ways), "decimal": form.marks.decimal if form.marks != POINT else None, "wrapper": form.wrapper}
+    decimal = form.marks.decimal if form.marks != POINT else None
+    fields = ", ".join(f"{path.column}: {path.text}" for path in form.fields)
+    return {"times": ", ".join(ways), "fields": fields, "decimal": decimal, "wrapper": form.wrapper}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,39 @@ def test_units_of_a_row_become_units_of_columns(tmp_path: Path) -> None:
 def test_no_column_of_a_file_that_can_be_landed_ends_it(tmp_path: Path, values: pa.Array) -> None:
     ts = pa.array([datetime(2024, 5, 1), datetime(2024, 5, 2)], pa.timestamp("us"))
     assert proposed(tmp_path / "a.parquet", pa.table({"ts": ts, "c": values})).time.name == "ts"
+
+
+FEATURE: dict[str, Any] = {
+    "type": "Feature",
+    "properties": {"mag": 1.5, "time": 1517966773840, "type": "quake"},
+    "geometry": {"lon": [8.5]},
+}
+
+
+def test_geojson_is_declared_with_the_time_that_is_inside_its_properties(tmp_path: Path) -> None:
+    later = {**FEATURE, "properties": {**FEATURE["properties"], "time": 1517966996303, "mag": None}}
+    found = proposed(tmp_path / "quakes.json", json.dumps({"type": "FeatureCollection", "features": [FEATURE, later]}))
+    assert (found.time.name, found.time.unit) == ("time", "ms")
+    assert found.sample.fields["time"] == ("properties", "time")
+    text = to_yaml(found)
+    assert "time: {type: timestamp, from: properties.time}" in text
+    assert "mag: {type: double, from: properties.mag, nullable: true}" in text
+    assert "properties_type: {type: string, from: properties.type}" in text
+
+
+def test_objects_stay_closed_where_a_time_stands_beside_them(tmp_path: Path) -> None:
+    found = proposed(tmp_path / "a.jsonl", json.dumps({"ts": "2024-05-01", "inner": {"time": "2024-05-02", "v": 1}}))
+    assert (found.time.name, dict(found.sample.fields)) == ("ts", {})
+
+
+def test_a_time_inside_a_struct_of_parquet_is_found(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{"reading": {"at": datetime(2024, 5, 1), "deep": {"v": 1.5}}, "n": 7}])
+    found = proposed(tmp_path / "a.parquet", table)
+    assert found.time.name == "at"
+    assert dict(found.sample.fields) == {"at": ("reading", "at"), "v": ("reading", "deep", "v")}
+
+
+def test_quarters_are_found(tmp_path: Path) -> None:
+    found = proposed(tmp_path / "a.csv", "period,gdp\n1995Q1,1\n1995Q2,2\n1995Q4,3\n")
+    assert (found.time.name, found.time.format) == ("period", "quarter")
+    assert (found.extent.first, found.extent.last) == (datetime(1995, 1, 1, tzinfo=UTC), datetime(1995, 10, 1, tzinfo=UTC))

@@ -31,10 +31,12 @@ ARROW: MediaType = "application/vnd.apache.arrow.stream"
 DATASET = dataset(*columns(n="int64?"), partition_by=("station",), sources=(HttpSource(),))
 
 
-def read(data: bytes | str, media_type: MediaType = "application/json", **limits: int) -> RequestBody:
+def read(
+    data: bytes | str, media_type: MediaType = "application/json", *, path: tuple[str, ...] = (), **limits: int
+) -> RequestBody:
     chosen = BodyLimits(**{"bytes": 1_000_000, "rows": 10_000, "record_bytes": 1000, **limits})
     text = data.encode() if isinstance(data, str) else data
-    return read_body(text, media_type, BodyContext(dataset=DATASET, source=HttpSource(), limits=chosen))
+    return read_body(text, media_type, BodyContext(dataset=DATASET, source=HttpSource(path=path), limits=chosen))
 
 
 def values(body: RequestBody) -> list[Any]:
@@ -90,6 +92,34 @@ class TestJson:
     def test_what_is_no_such_json_is_refused_whole(self, text: str, word: str) -> None:
         with refused("bad_json", word):
             read(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        ['[{"n": 1}, 2]', '{"host": {"a": [1]}, "data": {"of": "x", "metrics": [{"n": 1}, 2]}, "more": 3}'],
+    )
+    def test_records_are_at_the_path_of_the_source_or_the_body_itself(self, text: str) -> None:
+        body = read(text, path=("data", "metrics"))
+        assert values(body) == [b'{"n": 1}', b"2"]
+        assert body.digest() == records_digest([b'{"n": 1}', b"2"])
+
+    @pytest.mark.parametrize(
+        ("text", "word"),
+        [
+            ('{"records": []}', "no `data.metrics`"),
+            ('{"data": {}}', "no `data.metrics`"),
+            ('{"data": []}', "`data` is not an object"),
+            ('{"data": {"metrics": {}}}', "`data.metrics` is not an array"),
+            ('{"data": {"metrics": [1], "metrics": [2]}}', "`data` has 'metrics' twice"),
+            ('{"data": {"metrics": [1]}', "not valid JSON"),
+        ],
+    )
+    def test_a_body_without_an_array_at_the_path_is_refused_whole(self, text: str, word: str) -> None:
+        with refused("bad_json", word):
+            read(text, path=("data", "metrics"))
+
+    def test_too_many_at_a_path(self) -> None:
+        with pytest.raises(TooManyRowsError):
+            read('{"metrics": [1, 2, 3]}', path=("metrics",), rows=2)
 
     def test_not_utf8(self) -> None:
         with refused("not_utf8", "byte 7"):

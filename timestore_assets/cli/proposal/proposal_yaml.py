@@ -15,6 +15,7 @@ from timestore_assets.cli.proposal.propose import Proposal
 from timestore_assets.cli.proposal.time_forms import TimeGuess
 from timestore_assets.declaration.from_yaml import COMPONENT_TYPE
 from timestore_assets.model.dataset import CsvDialect
+from timestore_assets.model.field_path import path_text
 
 _NO_FIGURES = (
     *("year", "month", "day", "hour", "minute", "second", "week", "dow", "id", "number"),
@@ -74,7 +75,9 @@ def _column(proposal: Proposal, guess: Guess) -> str:
     kind = "timestamp" if is_time else guess.kind
     text = _scalar(kind, flow=True)
     unit = proposal.sample.units.get(guess.name, "")
-    parts = [f"type: {text}", *(["nullable: true"] if proposal.nullable(guess) else [])]
+    steps = proposal.sample.fields.get(guess.name)
+    place = [f"from: {_scalar(path_text(steps), flow=True)}"] if steps else []
+    parts = [f"type: {text}", *place, *(["nullable: true"] if proposal.nullable(guess) else [])]
     parts += [f"unit: {_quoted(unit)}"] if unit and guess.name not in proposal.consumed else []
     return f"{{{', '.join(parts)}}}"
 

@@ -13,9 +13,10 @@ from timestore_assets.cli.proposal.column_guesses import Guess, guess_text_colum
 from timestore_assets.cli.proposal.dialect import FoundMarks, find_marks
 from timestore_assets.cli.proposal.file_shape import shape_of
 from timestore_assets.cli.proposal.parquet_footer import footer_of
-from timestore_assets.cli.proposal.time_forms import texts_of
+from timestore_assets.cli.proposal.time_forms import Times, texts_of
 from timestore_assets.model.dataset import CsvDialect, FileFormat, FileSource
 from timestore_assets.model.errors import BadFileError, InputError
+from timestore_assets.model.field_path import Step
 from timestore_assets.model.position import START
 from timestore_assets.model.types import STRING
 
@@ -31,6 +32,8 @@ DOCUMENTS = 50_000
 """JSON documents are looked at one by one, in Python."""
 TABLE = "sample"
 _DISTINCT = 20_000
+Steps = tuple[Step, ...]
+NOTHING: Mapping[str, Steps] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,8 @@ class Sample:
     """Members that lead to the records of a JSON document."""
     other_paths: tuple[tuple[str, ...], ...]
     """Those that lead to other arrays of objects."""
+    fields: Mapping[str, Steps]
+    """Where columns are that are inside objects."""
     texts: Mapping[str, str]
     """SQL of each column's text over the view `sample` of the connection that holds the records (JSON: scalar members)."""
     guesses: tuple[Guess, ...]
@@ -90,7 +95,7 @@ def take(path: Path, con: duckdb.DuckDBPyConnection) -> Sample:
     if table.num_rows == 0:
         raise InputError(_nothing_in(path, bad))
     columns = {name: value for name, value in _path_columns(path).items() if name not in table.column_names}
-    guesses, texts, marks = _guesses(con, batches, table, columns)
+    look = _look(con, batches, table, columns)
     rows = table.num_rows + len(bad)
     share = min(1.0, reader.bytes_read / max(path.stat().st_size, 1))
     footer = footer_of(path) if reader.format == "parquet" and not complete else None
@@ -98,13 +103,14 @@ def take(path: Path, con: duckdb.DuckDBPyConnection) -> Sample:
         path=path,
         format=reader.format,
         dialect=shape.found.csv,
-        marks=marks,
+        marks=look.marks,
         units=shape.found.units,
         path_columns=columns,
         record_path=shape.path,
         other_paths=shape.other_paths,
-        texts=texts,
-        guesses=tuple(guesses),
+        fields=look.fields,
+        texts=look.texts,
+        guesses=tuple(look.guesses),
         rows=rows,
         estimated_rows=footer.rows if footer else rows if complete or share <= 0 else round(rows / share),
         counted=complete or footer is not None,
@@ -157,24 +163,75 @@ def _table(batches: list[FileBatch]) -> pa.Table:
     return pa.concat_tables([batch.records for batch in batches], promote_options="default")
 
 
-def _guesses(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What was found in the records: guesses for all columns, SQL of their texts, marks of numbers, what is inside objects."""
+
+    guesses: list[Guess]
+    texts: dict[str, str]
+    marks: FoundMarks
+    fields: Mapping[str, Steps]
+
+
+def _look(
     con: duckdb.DuckDBPyConnection, batches: list[FileBatch], table: pa.Table, path_columns: Mapping[str, str | None]
-) -> tuple[list[Guess], dict[str, str], FoundMarks]:
-    """Guesses for all columns, SQL of their texts, and the marks of numbers; leaves the records as the view `sample`."""
-    from timestore_assets.cli.proposal.typed_columns import guess_members, scalar_table
+) -> _Look:
+    """Look at the records, which are left as the view `sample`; into objects only where no time is beside them."""
+    from timestore_assets.cli.proposal.opened_objects import open_documents, open_table
 
     encoding = batches[0].encoding
     if encoding == "json":
         documents = _documents(table)
-        guesses = guess_members(documents)
-        table = scalar_table(documents, (guess.name for guess in guesses))
-    elif encoding == "text":
-        guesses = [Guess(name=name, type=STRING) for name in table.column_names]
-    else:
-        from timestore_assets.cli.proposal.typed_columns import guess_arrow_columns, lookable
+        look = _look_at_documents(con, documents, path_columns)
+        if not _has_time(con, look) and (opened := open_documents(documents)):
+            inside = _look_at_documents(con, opened.documents, path_columns, opened.fields)
+            return inside if _has_time(con, inside) else _look_at_documents(con, documents, path_columns)
+        return look
+    if encoding == "text":
+        return _looked(con, [Guess(name=name, type=STRING) for name in table.column_names], table, encoding, path_columns, {})
+    look = _look_at_table(con, table, path_columns)
+    if not _has_time(con, look) and (open_one := open_table(table)):
+        inside = _look_at_table(con, open_one.table, path_columns, open_one.fields)
+        return inside if _has_time(con, inside) else _look_at_table(con, table, path_columns)
+    return look
 
-        guesses = guess_arrow_columns(table)
-        table = lookable(table)
+
+def _has_time(con: duckdb.DuckDBPyConnection, look: _Look) -> bool:
+    return bool(Times(con=con, table=TABLE, texts=look.texts).found(look.guesses))
+
+
+def _look_at_documents(
+    con: duckdb.DuckDBPyConnection,
+    documents: list[dict[str, object]],
+    path_columns: Mapping[str, str | None],
+    fields: Mapping[str, Steps] = NOTHING,
+) -> _Look:
+    from timestore_assets.cli.proposal.typed_columns import guess_members, scalar_table
+
+    guesses = guess_members(documents)
+    table = scalar_table(documents, (guess.name for guess in guesses))
+    return _looked(con, guesses, table, "json", path_columns, fields)
+
+
+def _look_at_table(
+    con: duckdb.DuckDBPyConnection,
+    table: pa.Table,
+    path_columns: Mapping[str, str | None],
+    fields: Mapping[str, Steps] = NOTHING,
+) -> _Look:
+    from timestore_assets.cli.proposal.typed_columns import guess_arrow_columns, lookable
+
+    return _looked(con, guess_arrow_columns(table), lookable(table), "typed", path_columns, fields)
+
+
+def _looked(
+    con: duckdb.DuckDBPyConnection,
+    guesses: list[Guess],
+    table: pa.Table,
+    encoding: str,
+    path_columns: Mapping[str, str | None],
+    fields: Mapping[str, Steps],
+) -> _Look:
     for name, value in path_columns.items():
         table = table.append_column(name, [[value] * table.num_rows])
         guesses.append(Guess(name=name, type=STRING, note="in the path alone"))
@@ -185,7 +242,8 @@ def _guesses(
     found = {guess.name: guess for guess in guess_text_columns(con, TABLE, names, marks.marks)}
     whole = set(names if encoding == "text" else path_columns)
     kept = {name: guess for name, guess in found.items() if name in whole or _is_time(guess) or name in marks.columns}
-    return [replace(kept.get(guess.name, guess), note=guess.note) for guess in guesses], texts, marks
+    guesses = [replace(kept.get(guess.name, guess), note=guess.note) for guess in guesses]
+    return _Look(guesses=guesses, texts=texts, marks=marks, fields=fields)
 
 
 def _is_text(field: pa.Field[Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from timestore_assets.cli.proposal.column_guesses import Guess
 from timestore_assets.decoding.coercion import value_of_text
+from timestore_assets.decoding.spelling import QUARTER
 from timestore_assets.model.record_form import NAMED_FORMATS, EpochUnit, Spelling
 from timestore_assets.model.types import TIMESTAMP, literal, quote
 
@@ -158,7 +159,7 @@ class Times:
         tried = [
             one
             for one in (wanted or _all_formats())
-            if (one in NAMED_FORMATS or _matches(one, values)) and not (digits and not _is_date(one))
+            if (NAMED_FORMATS.get(one) or _matches(one, values)) and not (digits and not _is_date(one))
         ]
         fitting = [one for one in tried if self._share(text, one, tokens) >= ENOUGH]
         if not fitting:
@@ -259,10 +260,18 @@ def _all_formats() -> list[str]:
     with_clock = [
         f"{date}{mark}{clock}" for date, clock, mark in product(_DATES[: _DATES.index("%Y %b")], _CLOCKS[:7], (" ", "T", ", "))
     ]
-    return [*_DATES, *with_clock, *(f"%Y%m%d{mark}{clock}" for clock in _CLOCKS[7:9] for mark in ("", " ", "_", "-")), *_WHOLE]
+    return [
+        "quarter",
+        *_DATES,
+        *with_clock,
+        *(f"%Y%m%d{mark}{clock}" for clock in _CLOCKS[7:9] for mark in ("", " ", "_", "-")),
+        *_WHOLE,
+    ]
 
 
 def _regex(form: str) -> re.Pattern[str]:
+    if form == "quarter":
+        return re.compile(f"(?i:{QUARTER})")
     parts = re.split(r"(%[A-Za-z])", form)
     if re.search(r"%[A-Za-z]%[A-Za-z]", form):
         # without marks between them parts have all their digits

@@ -71,8 +71,7 @@ def batch_again(records: pa.Table, rows: Rows, *, encoding: str, fields: Sequenc
     """
     raws = records.column("raw").take(pa.array(rows))
     if encoding != "text":
-        named = {name for time in source.form.times for name in time.columns}
-        values = _without_index(raws, named) if encoding == "typed" else raws
+        values = _without_index(raws, source.form.named_fields) if encoding == "typed" else raws
         return Again(batch=_batch("json", records, rows, pa.table({"value": values})), rows=rows)
     if isinstance(source, KafkaSource):
         raise TypeError("records of topics are no text")

@@ -23,7 +23,7 @@ def check_schema(dataset: Dataset, schema: Mapping[str, Any]) -> None:
         InputError: naming the column and both types.
     """
     source = dataset.http_source
-    parts = {name for time in source.form.times for name in time.columns} if source else set[str]()
+    parts = source.form.named_fields if source else frozenset[str]()
     for name, text in schema.items():
         column = dataset.schema.find(name)
         if not isinstance(text, str):
@@ -82,7 +82,7 @@ def read_body(data: bytes, media_type: MediaType, reading: BodyContext) -> Reque
     if not data:
         return json_body(open_json(b"[]", most=0), size=0, limits=reading.limits)
     if media_type == "application/json":
-        opened = open_json(data, most=reading.limits.rows)
+        opened = open_json(data, most=reading.limits.rows, path=reading.source.path)
         check_schema(reading.dataset, opened.schema or {})
         check_partition_key(reading.dataset, opened.partition_key or {})
         return json_body(opened, size=len(data), limits=reading.limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,10 @@ class JsonBody:
     partition_key: Mapping[str, Any] | None = None
 
 
-def open_json(data: bytes, *, most: int) -> JsonBody:
+def open_json(data: bytes, *, most: int, path: tuple[str, ...] = ()) -> JsonBody:
     """Take a JSON body apart: `[…]`, or `{"records": […], "schema": {…}, "partitionKey": {…}}`.
+
+    `path`: names of the members that lead to the array of records in an object; what else is in it is passed over then.
 
     Raises:
         BadFileError: `not_utf8`, `bad_json`; the text says where.
@@ -46,7 +48,7 @@ def open_json(data: bytes, *, most: int) -> JsonBody:
     except UnicodeDecodeError as error:
         raise BadFileError("not_utf8", f"the body is not UTF-8 at byte {error.start}") from None
     try:
-        found = _walk(text, most)
+        found = _walk(text, most, path)
     except TooManyElementsError:
         raise TooManyRowsError from None
     except RecursionError:
@@ -107,12 +109,13 @@ class _FoundRecords:
     settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def _walk(text: str, most: int) -> _FoundRecords:
+def _walk(text: str, most: int, path: tuple[str, ...]) -> _FoundRecords:
     found = _FoundRecords()
+    name = ".".join(path) or "records"
 
     def records(line: str, at: int) -> int:
         if line[at : at + 1] != "[":
-            raise ValueError("`records` is not an array")
+            raise ValueError(f"`{name}` is not an array")
         found.records, end = elements(line, at, most=most)
         return end
 
@@ -128,6 +131,8 @@ def _walk(text: str, most: int) -> _FoundRecords:
     at = after_blanks(text, 0)
     if text[at : at + 1] == "[":
         end = records(text, at)
+    elif path:
+        end = _along(text, at, path, records)
     else:
         visits = {
             "records": records,
@@ -138,8 +143,18 @@ def _walk(text: str, most: int) -> _FoundRecords:
     if after_blanks(text, end) != len(text):
         raise ValueError(f"something follows it at character {end}")
     if found.records is None:
-        raise ValueError("it has no `records`")
+        raise ValueError(f"it has no `{name}`")
     return found
+
+
+def _along(text: str, at: int, path: tuple[str, ...], records: Callable[[str, int], int], *, what: str = "the body") -> int:
+    """Walk through an object, and through the member that a path leads to. Returns its end."""
+    name, *rest = path
+
+    def inner(line: str, at: int) -> int:
+        return _along(line, at, tuple(rest), records, what=f"`{name}`") if rest else records(line, at)
+
+    return members(text, at, what, {name: inner})
 
 
 class _Filling:
