@@ -25,7 +25,37 @@ ROOT = Path(__file__).parent.parent
 ROWS = "at,sensor,celsius\n2024-03-01T00:00:00Z,kitchen,19.5\n2024-03-01T00:10:00Z,cellar,11.2\n"
 KEPT = ("PIP_", "SSL_", "REQUESTS_", "http", "HTTP", "no_proxy", "NO_PROXY")
 """What of the environment says how pip reaches its index."""
-DEV_SECONDS = 300
+START_SECONDS = 300
+PROJECT = {
+    "pyproject.toml": """\
+[project]
+name = "my_project"
+version = "0.1.0"
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "my_project"
+""",
+    "src/my_project/__init__.py": "",
+    "src/my_project/defs/__init__.py": "",
+    "src/my_project/definitions.py": """\
+from pathlib import Path
+
+import dagster as dg
+
+import timestore_assets
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return timestore_assets.defs(dg.load_from_defs_folder(path_within_project=Path(__file__).parent))
+""",
+}
+"""What `create-dagster` makes, with the one line of `docs/python.md`."""
+OLDEST_TYPER = "typer==0.25.1"
+"""What a project gets whose `dg` is of Dagster 1.13.29; whatever else is chosen here by itself."""
 
 
 def main() -> int:
@@ -52,35 +82,71 @@ def main() -> int:
         "dg list components --package timestore_assets",
     ):
         step(shlex.split(command), folder=empty, environment=environment)
-    try_dev(empty, environment)
+    try_servers(empty, environment)
+    try_project(folder / "my-project", environment)
+    try_oldest_typer(empty, environment)
     print(f"all of it is in {folder}; in the empty folder: {', '.join(sorted(path.name for path in empty.iterdir()))}")
     return 0
 
 
-def step(command: Sequence[str], *, folder: Path, environment: dict[str, str]) -> None:
-    """Run a command to its end and show it; SystemExit when it fails."""
+def step(command: Sequence[str], *, folder: Path, environment: dict[str, str], ends_with: int = 0) -> None:
+    """Run a command to its end and show it; SystemExit when it ends with another code."""
     print(f"$ {shlex.join(command)}", flush=True)
     began = time.monotonic()
     found = next((path for part in environment["PATH"].split(":") if (path := Path(part) / command[0]).exists()), command[0])
     code = subprocess.run([str(found), *command[1:]], cwd=folder, env=environment, check=False).returncode
     print(f"  {time.monotonic() - began:.1f} s", flush=True)
-    if code:
+    if code != ends_with:
         raise SystemExit(f"it ended with code {code}")
 
 
-def try_dev(folder: Path, environment: dict[str, str]) -> None:
-    """`timestore dev` until its webserver and its service answer."""
-    ports = [free_port(), free_port()]
-    command = ["timestore", "dev", "--port", str(ports[0]), "--http-port", str(ports[1])]
+def try_servers(folder: Path, environment: dict[str, str]) -> None:
+    """The service alone, with its page, and `timestore dev`, which has it beside Dagster's UI."""
+    http, flight = free_port(), free_port()
+    command = ["timestore", "serve", "--port", str(http), "--flight", f"127.0.0.1:{flight}"]
+    until_answers(command, [(http, "ready"), (http, ""), (http, "datasets/readings/status")], folder, environment)
+    ui, http = free_port(), free_port()
+    command = ["timestore", "dev", "--port", str(ui), "--http-port", str(http)]
+    until_answers(command, [(ui, "server_info"), (http, "datasets")], folder, environment)
+
+
+def try_project(root: Path, environment: dict[str, str]) -> None:
+    """A Dagster project with the component, from the scaffold to the UI."""
+    for name, text in PROJECT.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for command in (
+        "dg scaffold defs timestore_assets.Dataset meters",
+        "dg check yaml",
+        "dg check defs",
+        "timestore describe meters",
+    ):
+        step(shlex.split(command), folder=root, environment=environment)
+    port = free_port()
+    until_answers(["dg", "dev", "--port", str(port)], [(port, "server_info")], root, environment)
+
+
+def try_oldest_typer(folder: Path, environment: dict[str, str]) -> None:
+    """Help and an error of usage, which are what Typer changed."""
+    step(["pip", "install", "--quiet", OLDEST_TYPER], folder=folder, environment=environment)
+    step(["timestore", "query", "--help"], folder=folder, environment=environment)
+    step(["timestore", "query", "--nonsense"], folder=folder, environment=environment, ends_with=2)
+
+
+def until_answers(
+    command: Sequence[str], addresses: Sequence[tuple[int, str]], folder: Path, environment: dict[str, str]
+) -> None:
+    """Run a command until these ports answer on these paths, and end it by Ctrl-C; SystemExit when one doesn't."""
     print(f"$ {shlex.join(command)}", flush=True)
     began = time.monotonic()
     with running(command, folder, environment) as process:
-        for port, path in zip(ports, ("server_info", "datasets"), strict=True):
+        for port, path in addresses:
             while not answers(f"http://127.0.0.1:{port}/{path}"):
-                if process.poll() is not None or time.monotonic() - began > DEV_SECONDS:
+                if process.poll() is not None or time.monotonic() - began > START_SECONDS:
                     raise SystemExit(f"nothing answers on port {port}")
                 time.sleep(0.5)
             print(f"  /{path} answers after {time.monotonic() - began:.1f} s", flush=True)
+    print(f"  ended {time.monotonic() - began:.1f} s after its start", flush=True)
 
 
 @contextlib.contextmanager

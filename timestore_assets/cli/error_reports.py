@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import traceback
+from typing import Any
 
 import typer
 
@@ -19,6 +20,8 @@ INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 BROKEN_PIPE = 141
 """128 + SIGPIPE: the reader of our output went away, which is nobody's error."""
+_USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__base__ is Exception)
+"""What every error of usage is: `typer.TyperException`, or up to Typer 0.25 a class of click, which has no name in Typer."""
 
 _OUT_OF_MEMORY = (
     "error: the process may use no more memory or threads; nothing unfinished was kept: "
@@ -38,7 +41,7 @@ def explain(error: Exception) -> tuple[str, int]:
     """The one line for stderr and the exit code of a failure."""
     if isinstance(error, TimestoreError):
         return f"error: {one_line(str(error))}", error.exit_code
-    if isinstance(error, typer.TyperException):
+    if isinstance(error, _USAGE_ERROR):
         return f"error: {_usage_line(error)}", BAD_INPUT
     if isinstance(error, typer.Abort):
         return "stopped; nothing was done", UNEXPECTED
@@ -84,7 +87,7 @@ def is_broken_pipe(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
-def _usage_line(error: typer.TyperException) -> str:
+def _usage_line(error: Any) -> str:
     text = one_line(error.format_message()).rstrip(".")
     context = getattr(error, "ctx", None)
     return f"{text}; see `{context.command_path} --help`" if context is not None else text

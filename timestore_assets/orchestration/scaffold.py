@@ -19,7 +19,7 @@ attributes:
     sensor: string
     value: {{type: double, nullable: true}} # also unit, description, ge, le, isin, matches
   time: at # decides which partition a row belongs to
-  window: day # hour, day, week or month: one partition each
+  window: day # hour, day, week, month or year: one partition each; or all: a single one
   start: {start} # earlier rows are refused
   # dedupe: {{keys: [sensor, at], keep: last}} # which rows are the same record
   sources:

@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from timestore_assets.cli.demo.demo_declarations import FLIGHTS, WEATHER, declare
+from timestore_assets.cli.demo.demo_feed import flights_fed
+from timestore_assets.cli.demo.demo_inputs import inputs
 from timestore_assets.cli.demo.flights_feed import archive, feed_flights, flights
 from timestore_assets.cli.demo.replay_flights import landed_by
 from timestore_assets.model.errors import InputError, UnavailableError
@@ -199,6 +202,18 @@ def test_a_feed_that_nobody_lands_stays_within_what_the_broker_keeps_and_gives_u
     consumer.close()
     assert all(low == 0 for low, _ in ends), "something was dropped"
     assert 3_000 < sum(high for _, high in ends) < 4 * 3_000_000 / 250
+
+
+def test_the_demos_feed_waits_as_long_as_the_demo_does(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    declare(settings, WEATHER, FLIGHTS)
+    with Warehouse.open(settings) as warehouse:
+        _, stream = inputs(warehouse)
+        with flights_fed(warehouse, stream, patience=1.0) as feed:
+            deadline = time.monotonic() + 4 * WAIT  # the flights are read and sorted before the first is written
+            while not feed.failures and time.monotonic() < deadline:
+                time.sleep(0.05)
+    assert "has landed for 1 s" in str(feed.failures[0])
 
 
 def test_a_second_feed_counts_what_the_first_left(connection: KafkaConnection) -> None:

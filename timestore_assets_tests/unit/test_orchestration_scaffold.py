@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from timestore_assets.declaration.from_yaml import COMPONENT_TYPE, parse_declaration, parse_project_file
+from timestore_assets.model.window import Window
 from timestore_assets.orchestration.scaffold import DatasetScaffolder
 
 
@@ -27,6 +29,13 @@ def test_a_folders_name_becomes_that_of_the_dataset(tmp_path: Path, folder: str,
     DatasetScaffolder().scaffold(request(tmp_path / folder))
     declared = parse_declaration((tmp_path / folder / "defs.yaml").read_text())
     assert (declared.name, declared.file_sources[0].prefix) == (name, f"inbox/{name}/")
+
+
+def test_the_comment_beside_the_window_names_every_window(tmp_path: Path) -> None:
+    DatasetScaffolder().scaffold(request(tmp_path))
+    (line,) = [line for line in (tmp_path / "defs.yaml").read_text().splitlines() if line.strip().startswith("window:")]
+    named = set(re.findall(r"\w+", line.partition("#")[2]))
+    assert {window.value for window in Window} <= named
 
 
 def test_another_component_is_appended_to(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
     log = warehouse.settings.dagster_home / "demo-daemon.log"
     command = dagster_command("dagster-daemon", "run", *workspace.arguments)
     began = time.monotonic()
-    with flights_fed(warehouse, stream) as feed:
+    with flights_fed(warehouse, stream, patience=timeout) as feed:
         stderr().print(f"feeding {stream.records:,} flights to topic {stream.source.address} on {feed.servers}", soft_wrap=True)
         # whatever cluster is configured, the demo's broker is the one that runs for this home
         environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}

@@ -31,15 +31,18 @@ class Feed:
 
 
 @contextmanager
-def flights_fed(warehouse: Warehouse, stream: StreamInput) -> Iterator[Feed]:
+def flights_fed(warehouse: Warehouse, stream: StreamInput, *, patience: float) -> Iterator[Feed]:
     """While entered, a broker for this home runs, and the flights that have not landed yet go into its topic.
+
+    Args:
+        patience: seconds in which nothing lands until the feed fails; a busy machine needs minutes to start the daemon and a run.
 
     Raises:
         UnavailableError: the broker did not come up.
     """
     with _broker(warehouse) as servers:
         feed = Feed(servers=servers)
-        threading.Thread(target=_write, args=(warehouse, stream, feed), name="flights-feed", daemon=True).start()
+        threading.Thread(target=_write, args=(warehouse, stream, feed, patience), name="flights-feed", daemon=True).start()
         yield feed
 
 
@@ -55,10 +58,14 @@ def _broker(warehouse: Warehouse) -> Iterator[str]:
         yield broker.bootstrap_servers
 
 
-def _write(warehouse: Warehouse, stream: StreamInput, feed: Feed) -> None:
+def _write(warehouse: Warehouse, stream: StreamInput, feed: Feed, patience: float) -> None:
     try:
         feed_flights(
-            KafkaConnection(servers=feed.servers), TOPIC, consumed=landed_by(warehouse, TOPIC), done=_landed(warehouse, stream)
+            KafkaConnection(servers=feed.servers),
+            TOPIC,
+            consumed=landed_by(warehouse, TOPIC),
+            done=_landed(warehouse, stream),
+            patience=patience,
         )
     except TimestoreError as error:
         feed.failures.append(error)

@@ -211,7 +211,7 @@ class TopicFeed:
     def _stuck(self) -> str:
         return (
             f"nothing of topic {self._topic} has landed for {self._patience:.0f} s, and the embedded broker would drop what"
-            f" is further ahead; start a session that lands it (timestore stream, or make dev) and run this again"
+            f" is further ahead; start a session that lands it (timestore stream, or timestore dev) and run this again"
         )
 
     def _not_taken(self, what: str) -> str:
