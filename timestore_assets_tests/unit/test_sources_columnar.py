@@ -75,6 +75,33 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, name: str, kept: floa
     assert path.name in str(refused.value)
 
 
+@pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
+@pytest.mark.parametrize("nested", [False, True])
+def test_offsets_that_point_outside_their_buffer_refuse_the_file(tmp_path: Path, make: Any, nested: bool) -> None:
+    texts = pa.array(["abcdefgh"] * 100)
+    table = pa.table({"s": pa.StructArray.from_arrays([texts], names=["inner"]) if nested else texts})
+    with make(tmp_path / "a.arrow", table.schema) as out:
+        out.write_table(table)
+    content = (tmp_path / "a.arrow").read_bytes()
+    offset = (8 * 50).to_bytes(4, "little") + (8 * 51).to_bytes(4, "little")
+    assert content.count(offset) == 1
+    (tmp_path / "a.arrow").write_bytes(content.replace(offset, (2**31 - 256).to_bytes(4, "little") + offset[4:]))
+    with pytest.raises(BadFileError, match="is damaged") as refused:
+        rows(list(opened(tmp_path / "a.arrow").batches()))
+    assert refused.value.code == "corrupt"
+
+
+def test_nested_text_of_an_arrow_file_that_is_not_utf8_refuses_its_row_alone(tmp_path: Path) -> None:
+    table = pa.table({"s": pa.array([["abcdefgh"], ["12345678"]])})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as out:
+        out.write_table(table)
+    content = (tmp_path / "a.arrow").read_bytes()
+    (tmp_path / "a.arrow").write_bytes(content.replace(b"12345678", b"1234567\xff"))
+    (batch,) = opened(tmp_path / "a.arrow").batches()
+    assert batch.positions.to_pylist() == [0]
+    assert [(one.code, one.position) for one in batch.bad] == [("invalid_utf8", 1)]
+
+
 def test_feather_with_compression_and_dictionaries(tmp_path: Path) -> None:
     table = pa.table({"s": pa.array(["a", None, "b"] * 50).dictionary_encode(), "v": pa.array(range(150))})
     feather.write_feather(table, tmp_path / "a.feather", compression="zstd", chunksize=20)
