@@ -35,6 +35,7 @@ class SheetWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C lets a landing end its batch, and is not for this one
         )
         self._finalizer = weakref.finalize(self, _end, self._process)
         order = json.dumps({"bytes": len(content), "sheet": wanted, "memory": memory}).encode()
