@@ -115,9 +115,14 @@ class DatasetRegistry:
             self._take_in()
         return stored
 
-    def require_free(self, name: str) -> None:
-        """ConflictError when a file that is ignored now would take a name away again from whoever gets it."""
-        if self.declarations.is_left_in_file(name):
+    def require_free(self, name: str, *, for_dataset: str | None = None) -> None:
+        """ConflictError when a file that is ignored now would take a name away again from whoever gets it.
+
+        `for_dataset`: what the dataset that gets it is called now; its own file, which has that name still, does no harm.
+        """
+        if self.declarations.is_left_in_file(name) and (
+            for_dataset is None or self.declarations.name_in_file(for_dataset) != name
+        ):
             path = self._files.by_name[name].path if self._files is not None else "a file"
             raise ConflictError(f"{path} still has the name {name!r}, which was dropped or renamed: remove it, or write it again")
 

@@ -59,6 +59,8 @@ def take(connection: Connection, name: str, *, written: datetime | None) -> None
         return
     if written is not None and to_micros(written) <= to_micros(former.at):
         raise DroppedError(former.reason)
+    # a name that led to this one leads on to what had it: whoever has it now is another dataset
+    connection.execute(former_names.update().where(c.now_named == name).values(now_named=former.now_named))
     connection.execute(delete(former_names).where(c.name == name))
 
 

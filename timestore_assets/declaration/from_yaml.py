@@ -84,6 +84,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 COMPONENT_TYPE = "timestore_assets.Dataset"
 _MOST_COLUMNS = 1_000
+_MOST_DEPTH = 100
+_MOST_NODES = 1_000_000
 # libyaml's, where it was built in, is ten times as fast, and each command begins with reading declarations
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -196,16 +198,63 @@ def _read(text: str, file: str) -> Iterator[tuple[yaml.Node, Any]]:
     try:
         while loader.check_node():
             root = loader.get_node()
+            _check_size(root)
             _check_keys(root)
-            yield root, loader.construct_document(root)
+            yield root, _values(loader, root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         raise DeclarationError(f"is not valid YAML: {error.problem}", file=file, line=line) from None
     except yaml.YAMLError as error:
         raise DeclarationError(f"is not valid YAML: {error}", file=file) from None
+    except RecursionError:
+        raise DeclarationError("is nested too deeply", file=file) from None
     finally:
         loader.dispose()
+
+
+def _values(loader: Any, root: yaml.Node) -> Any:
+    """The plain values of a document; what a value is by its look, and can't be, is told with its line."""
+    try:
+        return loader.construct_document(root)
+    except (yaml.YAMLError, RecursionError):
+        raise
+    except Exception:  # a date like 2024-02-30 is a ValueError of Python's, and other tags have others
+        loader.recursive_objects.clear()  # what was under way counts as leading into itself
+        for node in _scalars(root):
+            try:
+                loader.construct_object(node)
+            except Exception as error:
+                shown = f"{node.value[:60]!r} is no value of the kind that it looks like; put it in quotes if it is a text"
+                why = f" ({error})" if isinstance(error, ValueError) else ""
+                raise yaml.constructor.ConstructorError(None, None, shown + why, node.start_mark) from None
+        raise
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    for item in _inner(node):
+        yield from _scalars(item)
+
+
+def _inner(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _check_size(root: yaml.Node | None) -> None:
+    """Refuse aliases that lead into themselves or make a short text a huge document, before anything follows them."""
+    level, size = [] if root is None else [root], 0
+    for _ in range(_MOST_DEPTH):
+        size += len(level)
+        if size > _MOST_NODES:
+            raise yaml.YAMLError(f"it comes to more than {_MOST_NODES:,} values once its aliases are followed")
+        level = [item for node in level for item in _inner(node)]
+        if not level:
+            return
+    raise yaml.YAMLError(f"it is nested more than {_MOST_DEPTH} levels deep, or an alias leads into itself")
 
 
 def _check_keys(node: yaml.Node | None) -> None:

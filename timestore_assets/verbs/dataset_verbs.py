@@ -97,7 +97,7 @@ class DatasetVerbs(Workplace):
         check_name(to)
         if to in self.datasets and to != name:
             raise ConflictError(f"there is a dataset {to!r} already; choose another name, or drop that one first")
-        self._registry.require_free(to)
+        self._registry.require_free(to, for_dataset=name)
         self.catalog.life.rename(self._registry.known(name).id, to, actor=actor, if_version=if_version)
         self._registry.refresh_now()
 

@@ -247,6 +247,20 @@ def test_there_and_back_again(catalog_dataset: CatalogDataset) -> None:
     assert [(one.name, one.now_named) for one in catalog.life.former()] == [("climate", "weather")]
 
 
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_a_name_in_between_that_is_used_again_leads_no_older_name_to_its_new_dataset(
+    catalog_dataset: CatalogDataset, is_dropped: bool
+) -> None:
+    catalog = catalog_dataset.catalog
+    catalog.life.rename(catalog_dataset.id, "climate", actor="tester")
+    if is_dropped:
+        drop(catalog_dataset)
+    else:
+        catalog.life.rename(catalog_dataset.id, "sky", actor="tester")
+    catalog.datasets.register(replace(WEATHER, name="climate"), actor="tester")
+    assert [(one.name, one.now_named) for one in catalog.life.former()] == [("weather", None if is_dropped else "sky")]
+
+
 def test_a_declaration_over_http_follows_its_name(catalog: Catalog) -> None:
     catalog.declarations.put("weather", {"name": "weather"}, actor="me", dataset=WEATHER)
     record = catalog.datasets.find("weather")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import UnavailableError
 from timestore_assets.querying.rendering.view_file import MARK, is_view_file, write_views
 from timestore_assets.querying.sql.sandbox import run_sql
 from timestore_assets_tests.support.query_warehouse import METER, QueryWarehouse, query_warehouse_in, row
@@ -53,6 +56,21 @@ def test_a_dataset_without_rows_is_a_view_without_rows(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "all.duckdb"), read_only=True) as con:
         assert con.sql("FROM meter").columns == list(warehouse.dataset.schema.names)
         assert con.sql("SELECT count(*) FROM meter").fetchall() == [(0,)]
+    warehouse.close()
+
+
+def test_a_file_that_the_disk_does_not_take_is_told_and_not_left(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    warehouse = query_warehouse_in(tmp_path)
+    datasets = {"meter": (warehouse.dataset, warehouse.record)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
+    try:
+        with pytest.raises(UnavailableError, match=rf"writing a file of views in {tmp_path}.*too large"):
+            write_views(tmp_path / "out" / "all.duckdb", warehouse.querier, datasets)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
     warehouse.close()
 
 

@@ -75,6 +75,28 @@ def test_a_wrong_file_leaves_what_it_declared_and_says_where(tmp_path: Path, cap
     assert files.look(take_all) and columns_of(files, "power") == ("at", "level") and files.problems == ()
 
 
+@pytest.mark.parametrize(
+    ("start", "line", "reason"),
+    [
+        ("2026-02-30", 6, "'2026-02-30' is no value of the kind that it looks like"),
+        ("2026-01-01T00:00:00+99:99", 6, "offset must be a timedelta"),
+        ("!!int x", 6, "'x' is no value of the kind that it looks like"),
+        ("&itself [*itself]", None, "an alias leads into itself"),
+        ("[" * 5_000 + "]" * 5_000, None, "nested"),
+        ("\n".join(["", *(f"  a{i}: &a{i} [{f'*a{i - 1},' * 9 if i else 1}]" for i in range(9))]), None, "aliases are followed"),
+    ],
+)
+def test_a_value_that_python_refuses_is_a_wrong_file_like_any_other(
+    tmp_path: Path, start: str, line: int | None, reason: str
+) -> None:
+    path = declare(tmp_path, "power")
+    files = DeclarationFiles([tmp_path])
+    path.write_text(path.read_text().replace("2026-01-01", start))
+    assert files.look(take_all) and columns_of(files, "power") == ("at",)
+    (problem,) = files.problems
+    assert problem.startswith(f"{path}:{line}: " if line else f"{path}: ") and reason in problem and "\n" not in problem
+
+
 def test_a_new_file_that_is_wrong_hides_no_other(tmp_path: Path) -> None:
     declare(tmp_path, "power")
     files = DeclarationFiles([tmp_path])

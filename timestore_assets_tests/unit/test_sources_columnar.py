@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from timestore_assets.model.dataset import CsvDialect, FileSource
 from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import START, Position
 from timestore_assets.sources.batches import FileBatch
+from timestore_assets.sources.files import spreadsheet
 from timestore_assets.sources.files.columnar import avro_tables
 from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.files.open_reader import FileReader, open_reader
@@ -73,6 +75,56 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, name: str, kept: floa
         list(opened(path).batches())
     assert refused.value.code in ("corrupt", "truncated", f"not_{name[2:]}")
     assert path.name in str(refused.value)
+
+
+@pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
+@pytest.mark.parametrize("nested", [False, True])
+def test_offsets_that_point_outside_their_buffer_refuse_the_file(tmp_path: Path, make: Any, nested: bool) -> None:
+    texts = pa.array(["abcdefgh"] * 100)
+    table = pa.table({"s": pa.StructArray.from_arrays([texts], names=["inner"]) if nested else texts})
+    with make(tmp_path / "a.arrow", table.schema) as out:
+        out.write_table(table)
+    content = (tmp_path / "a.arrow").read_bytes()
+    offset = (8 * 50).to_bytes(4, "little") + (8 * 51).to_bytes(4, "little")
+    assert content.count(offset) == 1
+    (tmp_path / "a.arrow").write_bytes(content.replace(offset, (2**31 - 256).to_bytes(4, "little") + offset[4:]))
+    with pytest.raises(BadFileError, match="is damaged") as refused:
+        rows(list(opened(tmp_path / "a.arrow").batches()))
+    assert refused.value.code == "corrupt"
+
+
+def test_nested_text_of_an_arrow_file_that_is_not_utf8_refuses_its_row_alone(tmp_path: Path) -> None:
+    table = pa.table({"s": pa.array([["abcdefgh"], ["12345678"]])})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as out:
+        out.write_table(table)
+    content = (tmp_path / "a.arrow").read_bytes()
+    (tmp_path / "a.arrow").write_bytes(content.replace(b"12345678", b"1234567\xff"))
+    (batch,) = opened(tmp_path / "a.arrow").batches()
+    assert batch.positions.to_pylist() == [0]
+    assert [(one.code, one.position) for one in batch.bad] == [("invalid_utf8", 1)]
+
+
+FAR_AWAY = ("XFD1048576", "A4294967295", "ZZZZZZZZZZ99999999999999999999")
+
+
+@pytest.mark.parametrize("place", FAR_AWAY)
+def test_a_cell_far_away_from_the_others_refuses_a_sheet_and_takes_no_memory_here(tmp_path: Path, place: str) -> None:
+    shaped.excel_file(tmp_path / "plain.xlsx")
+    far_away = f'<row r="{place.lstrip("XFDAZ")}"><c r="{place}"><v>1</v></c></row></sheetData>'
+    with zipfile.ZipFile(tmp_path / "plain.xlsx") as plain, zipfile.ZipFile(tmp_path / "far.xlsx", "w") as far:
+        for name in plain.namelist():
+            far.writestr(name, plain.read(name).replace(b"</sheetData>", far_away.encode()))
+    with pytest.raises(BadFileError, match="takes more than the memory") as refused:
+        opened(tmp_path / "far.xlsx", whole_bytes=10_000_000)
+    assert refused.value.code == "too_large"
+
+
+def test_batches_of_a_sheet_with_long_texts_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spreadsheet, "_BATCH_BYTES", 100)
+    shaped.excel_file(tmp_path / "a.xlsx")
+    batches = list(opened(tmp_path / "a.xlsx").batches())
+    assert len(batches) > 5
+    assert sum(len(batch.positions) for batch in batches) == len(shaped.HOURS)
 
 
 def test_feather_with_compression_and_dictionaries(tmp_path: Path) -> None:

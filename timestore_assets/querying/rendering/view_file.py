@@ -18,7 +18,7 @@ import duckdb
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import InputError
+from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.model.schema import Column
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.types import literal, quote
@@ -27,6 +27,7 @@ from timestore_assets.querying.planning.statement import no_rows
 from timestore_assets.querying.reading.querier import Querier
 from timestore_assets.segments.deduplicate import first_of_each
 from timestore_assets.segments.reader import select_from_files
+from timestore_assets.storage.disk_errors import not_spilled
 
 MARK = "timestore.views"
 """The table, in a schema of its own, by which such a file is known."""
@@ -60,7 +61,7 @@ def write_views(
     A dataset with objects that are not on this machine gets none, and its report says so.
 
     Raises:
-        UnavailableError: a segment file is missing.
+        UnavailableError: a segment file is missing, or the disk takes no more; no file is left then.
     """
     written = []
     # views are all it holds, so the form that every DuckDB of the last years reads will do
@@ -74,7 +75,23 @@ def write_views(
             if not found.left_out:
                 moment = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
                 con.execute(f"INSERT INTO {MARK} VALUES (?, ?, ?)", [name, found.version, moment]).fetchall()
+        _finish(con, path)
     return written
+
+
+def _finish(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write what the file's log holds into it: closing does so too, and keeps to itself that it failed."""
+    try:
+        con.execute("CHECKPOINT").fetchall()
+    except duckdb.Error as error:
+        con.close()
+        for left in (path, path.with_name(f"{path.name}.wal")):
+            left.unlink(missing_ok=True)
+        doing = "writing a file of views"
+        said = not_spilled(path.parent, doing, str(error))
+        raise said or UnavailableError(
+            f"{doing} in {path.parent} failed ({str(error).splitlines()[0]}); check the disk"
+        ) from None
 
 
 def _write_view(con: duckdb.DuckDBPyConnection, querier: Querier, dataset: Dataset, record: DatasetRecord) -> WrittenView:

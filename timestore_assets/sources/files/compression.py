@@ -171,7 +171,10 @@ class DecodedStream:
 
 
 def _only_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    members = [item for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX/")]
+    # `is_dir` fails on a name that is empty
+    members = [
+        item for item in archive.infolist() if not item.filename.endswith("/") and not item.filename.startswith("__MACOSX/")
+    ]
     if len(members) != 1:
         raise BadFileError(
             "archive", f"{name} is a zip archive of {len(members)} files; only one that holds a single file is read"

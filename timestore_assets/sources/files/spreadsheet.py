@@ -1,7 +1,7 @@
 """Spreadsheets of Excel and OpenDocument: each row below the header as a JSON object.
 
 Cells have types and columns have none, so rows go the way of JSON: a whole number is written without a fraction, a date or a
-time in ISO 8601, an empty cell is null. A sheet is held in memory as a whole.
+time in ISO 8601, an empty cell is null. A sheet is held in memory as a whole, by a process of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import Any
 
@@ -26,9 +25,12 @@ from timestore_assets.sources.files.csv.csv_header import check_names
 from timestore_assets.sources.files.input_file import InputFile, unreadable
 from timestore_assets.sources.files.json_lines import VALUE_COLUMN
 from timestore_assets.sources.files.optional_library import format_library
+from timestore_assets.sources.files.sheet_worker import SheetWorker
+from timestore_assets.sources.files.sheet_worker_process import DURATION
 from timestore_assets.sources.files.text_records import MAX_RAW_BYTES, too_long
 
 _BATCH_ROWS = 100_000
+_BATCH_BYTES = 32 << 20
 _LARGEST_WHOLE = 1e15
 
 
@@ -47,12 +49,12 @@ class SpreadsheetReader:
     chunk_rows: int | None = None
     names: tuple[str, ...] = field(init=False)
     bytes_read: int = field(init=False, default=0)
-    _sheet: Any = field(init=False, repr=False)
+    _sheet: SheetWorker = field(init=False, repr=False)
     _header: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._sheet = self._opened()
-        for number, row in enumerate(self._rows()):
+        for number, row in enumerate(self._sheet.all_rows()):
             if number >= self.source.csv.skip and any(cell != "" for cell in row):
                 self._header, self.names = number, _names(row)
                 break
@@ -66,14 +68,14 @@ class SpreadsheetReader:
         first = end = max(start.offset, self._header + 1)
         limit = self.source.max_record_bytes
         piece = _Piece(start=start)
-        for number, row in enumerate(self._rows()):
+        for number, row in enumerate(self._sheet.all_rows()):
             if number < first:
                 continue
             end = number + 1
             if any(cell != "" for cell in row):
                 piece.add(number, _record(self.names, row), limit)
-            if len(piece.values) >= min(self.chunk_rows or _BATCH_ROWS, _BATCH_ROWS):
-                self.bytes_read = self.file.expected_bytes * number // max(self._sheet.total_height, number)
+            if len(piece.values) >= min(self.chunk_rows or _BATCH_ROWS, _BATCH_ROWS) or piece.size > _BATCH_BYTES:
+                self.bytes_read = self.file.expected_bytes * number // max(self._sheet.rows, number)
                 yield piece.batch(Position(offset=end, line=end), last=False)
                 piece = _Piece(start=Position(offset=end, line=end))
         self.bytes_read = self.file.expected_bytes
@@ -81,30 +83,12 @@ class SpreadsheetReader:
 
     def first_rows(self, count: int) -> list[Sequence[Any]]:
         """Cells of the first rows; an empty one is an empty text."""
-        return list(islice(self._rows(), count))
+        return list(islice(self._sheet.all_rows(), count))
 
-    def _rows(self) -> Iterator[Sequence[Any]]:
-        """All rows of the sheet, those above its first filled cell as well."""
-        begin = self._sheet.start
-        for _ in range(begin[0] if begin else 0):
-            yield ()
-        yield from self._sheet.iter_rows()
-
-    def _opened(self) -> Any:
+    def _opened(self) -> SheetWorker:
         with format_library("spreadsheets"):
-            from python_calamine import CalamineError, CalamineWorkbook, ZipError
-        content = self._content()
-        try:
-            book = CalamineWorkbook.from_filelike(io.BytesIO(content))
-            names = book.sheet_names
-            wanted = self.source.sheet if self.source.sheet is not None else next(iter(names), "")
-            if wanted not in names:
-                there = ", ".join(map(repr, names[:12])) or "none"
-                raise BadFileError("no_sheet", f"{self.file.name} has no sheet {wanted!r} (sheet); there are {there}")
-            return book.get_sheet_by_name(wanted)
-        except (CalamineError, ZipError, OSError, ValueError) as error:
-            why = str(error).strip().partition("\n")[0][:200]
-            raise BadFileError("corrupt", f"{self.file.name} is a spreadsheet that is damaged or can't be read: {why}") from None
+            import python_calamine  # noqa: F401 - it is used in the other process
+        return SheetWorker(self._content(), file=self.file.name, wanted=self.source.sheet, whole_bytes=self.whole_bytes)
 
     def _content(self) -> bytes:
         limit = self.whole_bytes
@@ -139,6 +123,7 @@ class _Piece:
     """Rows until they are a batch."""
 
     start: Position
+    size: int = 0
     values: list[bytes] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)
@@ -148,6 +133,7 @@ class _Piece:
             reason, raw = too_long(limit), record[:MAX_RAW_BYTES]
             self.bad.append(BadRecord(code="too_long", reason=reason, raw=raw, position=number, line=number + 1))
             return
+        self.size += len(record)
         self.values.append(record)
         self.numbers.append(number)
 
@@ -182,8 +168,6 @@ def _value(cell: Any) -> Any:
         return cell or None
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < _LARGEST_WHOLE:
         return int(cell)
-    if isinstance(cell, datetime | date | time):
-        return cell.isoformat()
-    if isinstance(cell, timedelta):
-        return clock_text(cell // timedelta(microseconds=1), "us")
+    if isinstance(cell, dict):
+        return clock_text(cell[DURATION], "us")
     return cell

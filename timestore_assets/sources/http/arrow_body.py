@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from timestore_assets.model.errors import BadFileError
+from timestore_assets.sources.arrow_offsets import check_offsets
 from timestore_assets.sources.files.csv.csv_header import check_names
 from timestore_assets.sources.files.parquet.parquet_rows import TypedRows, without_invalid_text
 from timestore_assets.sources.http.request_body import BodyLimits, RequestBody, TooManyBytesError, TooManyRowsError
@@ -178,24 +179,10 @@ def _read(data: bytes, limits: BodyLimits) -> pa.Table:
             if rows > limits.rows:
                 raise TooManyRowsError
             for column in batch.columns:
-                _check_offsets(column)
+                check_offsets(column)
             batches.append(batch)
         table = pa.Table.from_batches(batches, stream.schema.remove_metadata())
     return _resolved(table, limits)
-
-
-def _check_offsets(column: pa.Array) -> None:
-    """Refuse offsets and indices that point outside their buffers: whatever reads them would follow."""
-    column.validate(full=False)
-    kind = column.type
-    if pt.is_primitive(kind):
-        return  # without offsets; a time of day beyond a day is the business of its row too
-    # text that isn't UTF-8 is the business of its row, so its bytes are looked at without their meaning
-    if pt.is_string(kind):
-        column = column.view(pa.binary())
-    elif pt.is_large_string(kind):
-        column = column.view(pa.large_binary())
-    column.validate(full=True)
 
 
 def _check_types(schema: pa.Schema) -> None:

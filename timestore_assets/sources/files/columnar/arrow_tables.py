@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from timestore_assets.sources.arrow_offsets import check_offsets
 from timestore_assets.sources.files.input_file import InputFile
 
 _FILE_MAGIC = b"ARROW1"
@@ -31,12 +32,12 @@ class ArrowTables:
         with self._opened() as (reader, stored):
             if isinstance(reader, pa.RecordBatchFileReader):
                 for number in range(reader.num_record_batches):
-                    yield pa.Table.from_batches([reader.get_batch(number)])
+                    yield _checked(reader.get_batch(number))
                     self.share_read = (number + 1) / reader.num_record_batches
                 return
             size = max(self.file.expected_bytes, 1)
             for batch in reader:
-                yield pa.Table.from_batches([batch])
+                yield _checked(batch)
                 self.share_read = min(1.0, stored.tell() / size)
 
     @contextmanager
@@ -46,3 +47,9 @@ class ArrowTables:
             is_file = stored.read(len(_FILE_MAGIC)) == _FILE_MAGIC
             stored.seek(0)
             yield (pa.ipc.open_file(stored) if is_file else pa.ipc.open_stream(stored)), stored
+
+
+def _checked(batch: pa.RecordBatch) -> pa.Table:
+    for column in batch.columns:
+        check_offsets(column)
+    return pa.Table.from_batches([batch])

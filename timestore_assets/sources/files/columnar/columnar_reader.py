@@ -57,14 +57,15 @@ class ColumnarReader:
     def __post_init__(self) -> None:
         try:
             schema = self.tables.schema
+            names = tuple(schema.names)  # a name that is no text is found out here
         except (TimestoreError, MemoryError):
             raise
         except Exception as error:  # whatever the library calls it
             raise self._damaged(error) from None
         self.schema = pa.schema([item.with_type(resolved_type(item.type)) for item in schema])
-        if not self.schema.names:
+        if not names:
             raise BadFileError("no_columns", f"{self.file.name} has no columns")
-        check_names(tuple(self.schema.names), self.file.name)
+        check_names(names, self.file.name)
 
     @property
     def bytes_read(self) -> int:
