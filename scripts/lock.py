@@ -6,6 +6,7 @@ pinned stays, and only what is new is added.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ def is_own(wanted: str) -> bool:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Pin what pyproject.toml asks for.")
+    parser.add_argument("--keep", action="store_true", help="leave what is pinned as it is, and only add what is new")
+    given = parser.parse_args()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [
         *project["build-system"]["requires"],
@@ -31,7 +35,7 @@ def main() -> None:
         *(wanted for extra in project["project"]["optional-dependencies"].values() for wanted in extra if not is_own(wanted)),
         *project["dependency-groups"]["dev"],
     ]
-    kept = ["--constraint", str(LOCK)] if "--keep" in sys.argv[1:] else []
+    kept = ["--constraint", str(LOCK)] if given.keep else []
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")
