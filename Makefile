@@ -24,7 +24,9 @@ dev: $(STAMP)
 
 # Tests wait for clocks, brokers and processes half of their time: two cores are busy with four workers.
 WORKERS ?= 4
+# Containers tell Python to write no bytecode: then every process that a test starts would compile the package again.
 test: $(STAMP)
+	@$(BIN)/python -m compileall -q timestore_assets timestore_assets_tests
 	@$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup
 
 # The tests that kill processes or make up input, for an hour or more: each run dies elsewhere.
