@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from timestore_assets.retry import OUTAGE
 from timestore_assets.segments.publishing import WriteContext
-from timestore_assets.warehouse import Warehouse
+from timestore_assets.verbs.workplace import Workplace
 
 SECONDS = 1.0
 
 
 def give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions of every warehouse in this process give up after `SECONDS`, not after a minute; they do try again meanwhile."""
-    usual = vars(Warehouse)["writing"].fget
+    usual: Callable[[Workplace], WriteContext] = vars(Workplace)["writing"].fget
 
-    def writing(warehouse: Warehouse) -> WriteContext:
+    def writing(warehouse: Workplace) -> WriteContext:
         return replace(usual(warehouse), retry=replace(OUTAGE, seconds=SECONDS))
 
-    monkeypatch.setattr(Warehouse, "writing", property(writing))
+    monkeypatch.setattr(Workplace, "writing", property(writing))
