@@ -90,7 +90,9 @@ def is_broken_pipe(error: BaseException) -> bool:
 def _usage_line(error: Any) -> str:
     text = one_line(error.format_message()).rstrip(".")
     context = getattr(error, "ctx", None)
-    return f"{text}; see `{context.command_path} --help`" if context is not None else text
+    if context is None:
+        return text
+    return f"{text}{' See' if text.endswith('?') else '; see'} `{context.command_path} --help`"
 
 
 class _Lines(logging.Formatter):
