@@ -33,6 +33,8 @@ _MACHINE_ERRNOS = frozenset(
 )
 _MACHINE_PACKAGES = frozenset({"sqlalchemy", "sqlite3", "psycopg", "psycopg2", "obstore", "confluent_kafka", "cimpl"})
 """Whose errors are about the catalog, the object store or the brokers, never about a record."""
+_INTERRUPTED = "Query interrupted"
+"""All that DuckDB says, as a RuntimeError, when a signal's handler raises inside a query: its own exception is lost."""
 _MACHINE_TEXTS = ("can't start new thread", "cannot schedule new futures", "no space left", "disk quota exceeded")
 
 _MOST_KNOWN = 1_000
@@ -50,6 +52,8 @@ def is_poison(error: BaseException) -> bool:
     if not isinstance(error, Exception) or isinstance(error, (*_OF_MACHINE, *_OF_ENGINE)):
         return False
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS:
+        return False
+    if type(error) is RuntimeError and str(error) == _INTERRUPTED:
         return False
     if any(kind.__module__.partition(".")[0] in _MACHINE_PACKAGES for kind in type(error).__mro__):
         return False

@@ -53,6 +53,12 @@ def test_nor_do_interruptions(interruption: BaseException) -> None:
     assert not is_poison(interruption)
 
 
+def test_nor_does_an_interruption_in_the_words_of_duckdb() -> None:
+    """Ctrl-C while records are judged: taken for poison, it was swallowed and the landing went on."""
+    assert not is_poison(RuntimeError("Query interrupted"))
+    assert is_poison(RuntimeError("a record says: Query interrupted"))
+
+
 def test_an_error_of_a_decoder_without_a_number_of_the_system_is_about_the_bytes() -> None:
     assert is_poison(OSError("Corrupt snappy compressed data"))
 
