@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.tables import dataset_schemas, datasets, policies, segments
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import DroppedError, ForgottenError, RefusedError
-from timestore_assets.model.schema import Schema, schema_from_plain, schema_to_plain
+from timestore_assets.model.schema import Schema, identities_to_plain, schema_from_plain, schema_to_plain
 from timestore_assets.model.window import format_time
 
 
@@ -139,10 +139,23 @@ def schema(connection: Connection, dataset_id: int, version: int) -> Schema:
 
 
 def find_schema(connection: Connection, dataset_id: int, version: int) -> Schema | None:
-    columns = connection.execute(
-        select(dataset_schemas.c.columns).where(dataset_schemas.c.dataset_id == dataset_id, dataset_schemas.c.version == version)
-    ).scalar()
-    return None if columns is None else schema_from_plain(json.loads(columns), version=version)
+    h = dataset_schemas.c
+    statement = select(h.columns, h.identities).where(h.dataset_id == dataset_id, h.version == version)
+    found: Row[Any] | None = connection.execute(statement).one_or_none()
+    return None if found is None else _schema(found, version)
+
+
+def schema_version_at(connection: Connection, dataset_id: int, manifest_version: int) -> int:
+    """The schema version in force at a manifest version, which decides what a reader of it sees."""
+    h = dataset_schemas.c
+    in_force = select(func.max(h.version)).where(h.dataset_id == dataset_id, h.manifest_version <= manifest_version)
+    version: int | None = connection.execute(in_force).scalar()
+    return version or 1
+
+
+def _schema(row: Row[Any], version: int) -> Schema:
+    identities = None if row.identities is None else json.loads(row.identities)
+    return schema_from_plain(json.loads(row.columns), version=version, identities=identities)
 
 
 def unchanged(connection: Connection, dataset: Dataset) -> DatasetRecord | None:
@@ -208,12 +221,25 @@ def add_schema_version(
     evolved: Schema,
     *,
     changes: Sequence[SchemaChange],
+    manifest_version: int,
     declared: ColumnPart | None = None,
     actor: str,
     now: int,
 ) -> None:
-    """Make `evolved` the dataset's current schema and tell the world. `declared`: by what declaration, None for data alone."""
-    write_schema(connection, dataset.id, evolved, changes=changes, declared=declared, actor=actor, now=now)
+    """Make `evolved` the dataset's current schema and tell the world.
+
+    `manifest_version`: from which on it is in force. `declared`: by what declaration, None for data alone.
+    """
+    write_schema(
+        connection,
+        dataset.id,
+        evolved,
+        changes=changes,
+        manifest_version=manifest_version,
+        declared=declared,
+        actor=actor,
+        now=now,
+    )
     connection.execute(
         datasets.update().where(datasets.c.id == dataset.id).values(schema_version=evolved.version, updated_at=now)
     )
@@ -227,22 +253,48 @@ def write_schema(
     schema: Schema,
     *,
     changes: Sequence[SchemaChange],
+    manifest_version: int = 0,
     declared: ColumnPart | None = None,
     actor: str,
     now: int,
 ) -> None:
+    schema = _identified(connection, dataset_id, schema)
     connection.execute(
         dataset_schemas.insert(),
         {
             "dataset_id": dataset_id,
             "version": schema.version,
             "columns": _json(schema_to_plain(schema)),
+            "identities": _json(identities_to_plain(schema)),
+            "manifest_version": manifest_version,
             "changes": _json([asdict(change) for change in changes]),
             "actor": actor,
             "created_at": now,
             "declared": None if declared is None else _json([declared]),
         },
     )
+
+
+def _identified(connection: Connection, dataset_id: int, schema: Schema) -> Schema:
+    """The schema with an id for each column: that of the newest column of its name which is still shown, else a new one.
+
+    A version that a process of before there were ids has written has none.
+    """
+    if all(column.id for column in schema):
+        return schema
+    last: int = connection.execute(select(datasets.c.last_column_id).where(datasets.c.id == dataset_id)).scalar_one()
+    h = dataset_schemas.c
+    newest = select(h.identities).where(h.dataset_id == dataset_id, h.identities.is_not(None)).order_by(h.version.desc()).limit(1)
+    known = json.loads(connection.execute(newest).scalar() or "{}")
+    ids: dict[str, int] = {name: one["id"] for name, one in known.get("columns", {}).items()}
+    columns = []
+    for column in schema:
+        column_id = column.id or ids.get(column.name)
+        if column_id is None:
+            column_id = last = last + 1
+        columns.append(replace(column, id=column_id))
+    connection.execute(datasets.update().where(datasets.c.id == dataset_id).values(last_column_id=last))
+    return replace(schema, columns=tuple(columns))
 
 
 def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: str, now: int, may_be_behind: bool) -> None:
@@ -275,7 +327,17 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
     if part != former and not (raised and not next_schema.changes):
         _remember_former(connection, row, part, former, raised=raised)
     if raised:
-        add_schema_version(connection, row, next_schema.schema, changes=next_schema.changes, declared=part, actor=actor, now=now)
+        # what a declaration adds shows at once, also where nothing has landed since
+        add_schema_version(
+            connection,
+            row,
+            next_schema.schema,
+            changes=next_schema.changes,
+            manifest_version=row.manifest_version,
+            declared=part,
+            actor=actor,
+            now=now,
+        )
     elif next_schema.schema != current:
         _rewrite_schema(connection, row.id, next_schema.schema)
     connection.execute(
@@ -289,11 +351,12 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
 
 
 def _rewrite_schema(connection: Connection, dataset_id: int, schema: Schema) -> None:
+    schema = _identified(connection, dataset_id, schema)
     # descriptions, units, checks or order: nothing a segment depends on, so the version stays
     connection.execute(
         dataset_schemas.update()
         .where(dataset_schemas.c.dataset_id == dataset_id, dataset_schemas.c.version == schema.version)
-        .values(columns=_json(schema_to_plain(schema)))
+        .values(columns=_json(schema_to_plain(schema)), identities=_json(identities_to_plain(schema)))
     )
 
 
@@ -344,7 +407,8 @@ def _rewrite_parts(connection: Connection, dataset_id: int, version: int | None,
 def _with_schema() -> Select[Any]:
     same = (dataset_schemas.c.dataset_id == datasets.c.id) & (dataset_schemas.c.version == datasets.c.schema_version)
     moved = (policies.c.dataset_id == datasets.c.id) & (policies.c.kind == "storage_target")
-    chosen = select(datasets, dataset_schemas.c.columns, policies.c.value.label("moved_to"))
+    described = dataset_schemas.c.columns, dataset_schemas.c.identities
+    chosen = select(datasets, *described, policies.c.value.label("moved_to"))
     return chosen.join(dataset_schemas, same).outerjoin(policies, moved)
 
 
@@ -353,7 +417,7 @@ def _record(row: Row[Any]) -> DatasetRecord:
         id=row.id,
         name=row.name,
         manifest_version=row.manifest_version,
-        schema=schema_from_plain(json.loads(row.columns), version=row.schema_version),
+        schema=_schema(row, row.schema_version),
         definition=json.loads(row.definition),
         storage=json.loads(row.moved_to)["target"] if row.moved_to else row.storage,
         retired_at=optional_time(row.retired_at),

@@ -15,6 +15,7 @@ from timestore_assets.catalog.leases import forget_expired, held
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.stored_objects import note_collected
 from timestore_assets.catalog.tables import (
+    backfills,
     dataset_schemas,
     dead_letter_files,
     file_chunks,
@@ -22,21 +23,35 @@ from timestore_assets.catalog.tables import (
     idempotency_keys,
     ingestions,
     landed_rows,
+    late_records,
     leases,
     lost_offsets,
+    migrations,
     partitions,
     retractions,
     segment_stats,
     segments,
     source_partitions,
     sources,
+    tags,
     topics,
 )
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.model.segment import ObjectName
 
 AT_ONCE = 1000
-_OF_DATASET: tuple[Table, ...] = (retractions, idempotency_keys, ingestions, lost_offsets, partitions, dataset_schemas)
+_OF_DATASET: tuple[Table, ...] = (
+    retractions,
+    late_records,
+    backfills,
+    migrations,
+    tags,
+    idempotency_keys,
+    ingestions,
+    lost_offsets,
+    partitions,
+    dataset_schemas,
+)
 
 
 class DroppedDatasets:

@@ -64,11 +64,16 @@ def redeclare(current: Schema, declared: Schema) -> Redeclared:
         elif known.type != column.type:
             before, after = str(known.type), str(column.type)
             changes.append(SchemaChange(kind="type_widened", column=column.name, before=before, after=after))
-        columns.append(replace(column, origin=known.origin) if known else column)
+        columns.append(_with_identity(column, known) if known else column)
     columns += [column for column in current if column.origin == "inferred" and declared.find(column.name) is None]
-    schema = Schema(columns=tuple(columns), version=current.version + bool(changes))
+    schema = replace(current, columns=tuple(columns), version=current.version + bool(changes))
     only_removes = 0 < removed == len(problems) and not changes
     return Redeclared(schema=schema, changes=tuple(changes), problems=tuple(problems), only_removes=only_removes)
+
+
+def _with_identity(column: Column, known: Column) -> Column:
+    """A declared column as the one that the catalog has under its name."""
+    return replace(column, origin=known.origin, id=known.id, aliases=known.aliases, expression=known.expression)
 
 
 def is_widening(before: ColumnType, after: ColumnType, *, from_text: bool = False) -> bool:

@@ -46,7 +46,7 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     _advance(connection, batch)
     sessions.fulfil(connection, batch.session_id, batch.objects)
     _use_keys(connection, batch, now=now)
-    _evolve(connection, batch, dataset, now=now)
+    _require_next_schema(batch, dataset)
     if isinstance(batch.progress, FileProgress):
         file_states.take_up(connection, batch.progress.file_id)
     elif isinstance(batch.progress, ReplaySettlement):
@@ -55,6 +55,11 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     version: int = dataset.manifest_version + bool(starts is not None)
     if starts is not None:
         manifest.set_version(connection, dataset.id, version, now=now)
+    if batch.schema is not None:
+        changes, actor = batch.schema_changes, batch.actor
+        datasets.add_schema_version(
+            connection, dataset, batch.schema, changes=changes, manifest_version=version, actor=actor, now=now
+        )
     if isinstance(batch.progress, RequestOutcomes) and batch.progress.ingestions:
         ingestions.settle(connection, batch, batch.progress.ingestions, version=version, now=now)
     dead_letter_files.keep(connection, batch, now=now)
@@ -98,20 +103,16 @@ def _use_keys(connection: Connection, batch: LandingCommit, *, now: int) -> None
         raise ConflictError("an idempotency key of this batch has been used since it was looked up; look the keys up again")
 
 
-def _evolve(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now: int) -> None:
+def _require_next_schema(batch: LandingCommit, dataset: Row[Any]) -> None:
     if batch.base_schema_version not in (None, dataset.schema_version):
         raise ConflictError(
             f"the schema of {dataset.name!r} went from version {batch.base_schema_version} "
             f"to {dataset.schema_version}; decode again"
         )
-    if batch.schema is None:
-        return
-    if batch.schema.version != dataset.schema_version + 1:
+    if batch.schema is not None and batch.schema.version != dataset.schema_version + 1:
         raise ConflictError(
             f"the next schema of {dataset.name!r} is version {dataset.schema_version + 1}, not {batch.schema.version}"
         )
-    changes = batch.schema_changes
-    datasets.add_schema_version(connection, dataset, batch.schema, changes=changes, actor=batch.actor, now=now)
 
 
 def _publish(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now: int) -> tuple[int, ...] | None:

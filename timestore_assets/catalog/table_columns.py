@@ -31,6 +31,11 @@ def whole(name: str, *, nullable: bool = False, primary_key: bool = False) -> Co
     return Column(name, BigInteger, nullable=nullable, primary_key=primary_key, autoincrement=False)
 
 
+def zero(name: str) -> Column[int]:
+    """A whole number that tables of before it was there have as 0."""
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
 def text_column(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[str]:
     return Column(name, Text, nullable=nullable, primary_key=primary_key)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Text, UniqueConstraint, text
 
-from timestore_assets.catalog.table_columns import Id, counters, id_column, reference, table, text_column, whole
+from timestore_assets.catalog.table_columns import Id, counters, id_column, reference, table, text_column, whole, zero
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 # one row: which warehouse this is the catalog of; the same id lies as an object in every storage target
@@ -46,6 +46,8 @@ datasets = table(
     whole("updated_at"),
     whole("dropped_at", nullable=True),  # its name is free then, and its rows wait for the collector
     whole("retired_at", nullable=True),  # nothing lands in it since then
+    zero("last_column_id"),  # ids of columns are never given twice
+    zero("floor_version"),  # versions below it can't be read, tagged or rolled back to: what they show was erased
     UniqueConstraint("name"),
 )
 
@@ -67,6 +69,9 @@ dataset_schemas = table(
     text_column("actor"),
     whole("created_at"),
     text_column("declared", nullable=True),  # columns and keys of the declaration that made it; null where none did
+    zero("manifest_version"),  # from which on it is the one in force
+    text_column("identities", nullable=True),  # ids and former names of its columns, and columns that it has no more
+    text_column("cause", nullable=True),  # what in which source made it
 )
 
 sources = table(
@@ -145,6 +150,7 @@ files = table(
     *counters(),
     whole("created_at"),
     whole("updated_at"),
+    whole("schema_version", nullable=True),  # when it was first seen: its records are read by it
     Index(None, "source_id", "address"),
     Index(None, "dataset_id", "sha256"),
     Index(None, "source_partition_id"),
@@ -223,7 +229,7 @@ segments = table(
     whole("removed_version", nullable=True),
     whole("removed_at", nullable=True),
     text_column("sha256", nullable=True),  # of the object's bytes as they were written; null for those of before there was one
-    UniqueConstraint("name"),
+    UniqueConstraint("name", "added_version"),  # a row for each of its lives: rolling back lets one begin another
     # all that finding a version's segments needs, so that planning reads this index and not the table
     Index("ix_segments_live", "dataset_id", "removed_version", "partition_start", "id", "added_version", "min_time", "max_time"),
     Index(None, "dataset_id", "partition_start"),
@@ -233,12 +239,18 @@ segments = table(
 # apart from `segments`, so that planning over thousands of them does not page through their statistics
 segment_stats = table("segment_stats", reference("segments", primary_key=True), text_column("stats"))
 
+# rows that readers leave out: of a source partition, between two positions, of sessions up to one; null is no bound
 retractions = table(
     "retractions",
-    reference("datasets", primary_key=True),
-    Column("source_partition_id", Id, ForeignKey("source_partitions.id"), primary_key=True),
+    id_column(),
+    reference("datasets"),
+    Column("source_partition_id", Id, ForeignKey("source_partitions.id"), nullable=False),
+    whole("first_position", nullable=True),
+    whole("end_position", nullable=True),  # the position after the last one
+    whole("last_session", nullable=True),  # rows that land there again later are shown
     whole("added_version"),
-    whole("removed_version", nullable=True),  # builds have dropped all its rows
+    whole("removed_version", nullable=True),  # builds have dropped all its rows, or it was taken back
+    Index(None, "dataset_id"),
 )
 
 partitions = table(
@@ -275,6 +287,7 @@ dead_letter_files = table(
     whole("settled_at", nullable=True),  # a replay has disposed of its records anew
     Column("storage", Text, nullable=False, server_default=text("'default'")),
     text_column("sha256", nullable=True),
+    whole("schema_version", nullable=True),  # by which its records were refused
     UniqueConstraint("name"),
     Index(None, "dataset_id"),
 )
@@ -415,4 +428,76 @@ alert_messages = table(
     whole("held_at", nullable=True),
     UniqueConstraint("channel", "key"),
     Index(None, "due_at"),
+)
+
+# changes of schemas that people asked for, each with the schema version that it made
+migrations = table(
+    "migrations",
+    reference("datasets", primary_key=True),
+    whole("schema_version", primary_key=True),
+    text_column("kind"),  # forward or rollback
+    text_column("manifest"),
+    text_column("digest"),  # of the manifest, so that the same one is carried out once
+    text_column("ticket"),
+    text_column("approved_by"),
+    text_column("actor"),
+    whole("at"),
+)
+
+# what dropped columns held: an object for each partition
+archives = table(
+    "archives",
+    id_column(),
+    reference("datasets"),
+    whole("schema_version"),
+    whole("column_id"),
+    whole("partition_start"),
+    text_column("storage"),
+    text_column("name"),
+    whole("rows"),
+    whole("bytes"),
+    text_column("sha256"),
+    whole("created_at"),
+    UniqueConstraint("dataset_id", "schema_version", "column_id", "partition_start"),
+)
+
+# partitions that are to be built or landed again because of what a schema version changed
+backfills = table(
+    "backfills",
+    id_column(),
+    reference("datasets"),
+    whole("schema_version"),
+    text_column("cause"),
+    text_column("partitions"),  # starts
+    text_column("cost"),
+    text_column("state"),  # asked, approved, refused or done
+    text_column("actor"),
+    whole("created_at"),
+    whole("updated_at"),
+    Index(None, "dataset_id"),
+)
+
+# versions that people gave a name; a lease without an end keeps each from being collected
+tags = table(
+    "tags",
+    reference("datasets", primary_key=True),
+    text_column("name", primary_key=True),
+    whole("version"),
+    Column("is_legal_hold", Boolean(create_constraint=False), nullable=False),
+    text_column("note"),
+    text_column("actor"),
+    whole("at"),
+)
+
+# how many records came how late after their partition was sealed
+late_records = table(
+    "late_records",
+    reference("datasets", primary_key=True),
+    whole("partition_start", primary_key=True),
+    reference("sources", primary_key=True),
+    text_column("disposition", primary_key=True),  # corrected, dropped or held
+    whole("lateness", primary_key=True),  # seconds, as the power of two that it reaches
+    whole("rows"),
+    whole("first_at"),
+    whole("last_at"),
 )

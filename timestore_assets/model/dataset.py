@@ -319,5 +319,8 @@ class Dataset:
         from timestore_assets.model.schema import to_plain
 
         plain: dict[str, Any] = to_plain(self)
-        del plain["is_behind"]  # says how this process stands to the catalog, not what was declared
+        # how this process stands to the catalog, and what only that knows of the columns, was not declared
+        del plain["is_behind"], plain["schema"]["retired"]
+        for column in plain["schema"]["columns"]:
+            del column["id"], column["aliases"], column["expression"]
         return plain

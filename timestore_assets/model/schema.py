@@ -6,14 +6,14 @@ Frozen values become plain JSON, and columns come back from it, for the catalog 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
 
 from timestore_assets.model.types import ColumnType, duckdb_type, parse_type, quote
-from timestore_assets.model.window import format_time
+from timestore_assets.model.window import format_time, parse_time
 
 SOURCE_COLUMN = "__source"
 """int64: catalog id of the source partition (one file, one topic partition, …) a row came from."""
@@ -46,11 +46,23 @@ class Checks:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FormerName:
+    """A name that a column had: producers of before may send it `until` a time, for ever when it is None."""
+
+    name: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """One column.
 
     `origin` is `declared`, or `inferred` for one that evolution found in the data. An inferred column is stored as the raw
     text of its values (VARCHAR) and read as `type`, so that widening its type never depends on how rows were batched.
+
+    `id` stays the same for as long as the column lives, whatever it is called; 0 until the catalog has given it one.
+    `aliases`: names that it had. `expression`: DuckDB SQL for its values in rows that were stored before it was there, over
+    columns by id (`"#4"`).
     """
 
     name: str
@@ -61,6 +73,10 @@ class Column:
     allow_nan: bool = False
     checks: Checks = Checks()
     origin: Literal["declared", "inferred"] = "declared"
+    # how a column came to be is no part of what it is: declarations, which know nothing of it, are compared with schemas
+    id: int = field(default=0, compare=False)
+    aliases: tuple[FormerName, ...] = field(default=(), compare=False)
+    expression: str | None = field(default=None, compare=False)
 
     @property
     def stored_type(self) -> str:
@@ -77,10 +93,15 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schema:
-    """Ordered columns at a version; versions count from 1 and only the catalog assigns them."""
+    """Ordered columns at a version; versions count from 1 and only the catalog assigns them.
+
+    `retired`: columns that earlier versions had. Rows of theirs still hold them, expressions read them, and what producers send
+    under their names is left out.
+    """
 
     columns: tuple[Column, ...]
     version: int = 1
+    retired: tuple[Column, ...] = field(default=(), compare=False)
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -91,6 +112,10 @@ class Schema:
 
     def find(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
+
+    def by_id(self, column_id: int) -> Column | None:
+        """The column of that id, shown or retired; None when there is none."""
+        return next((column for column in (*self.columns, *self.retired) if column.id == column_id), None)
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError when there is none."""
@@ -111,7 +136,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, ColumnType):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {one.name: to_plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, datetime):
         return format_time(value)
     if isinstance(value, timedelta):
@@ -128,23 +153,55 @@ def to_plain(value: Any) -> Any:
 
 
 def schema_to_plain(schema: Schema) -> list[dict[str, Any]]:
-    """The columns of a schema as JSON values, defaults left out."""
-    columns = []
-    for column in schema:
-        plain = {key: value for key, value in to_plain(column).items() if value not in ("", None, False)}
-        plain["checks"] = {key: value for key, value in plain["checks"].items() if value is not None}
-        columns.append({key: value for key, value in plain.items() if value != {}})
-    return columns
+    """The columns of a schema as JSON values, defaults left out, as is how they came to be (`identities_to_plain`)."""
+    return [column_to_plain(column) for column in schema]
 
 
-def schema_from_plain(columns: list[dict[str, Any]], *, version: int) -> Schema:
-    """The inverse of `schema_to_plain`."""
-    return Schema(columns=tuple(_column(plain) for plain in columns), version=version)
+def column_to_plain(column: Column) -> dict[str, Any]:
+    """What a column is, as JSON values, without its identity."""
+    plain = {key: value for key, value in to_plain(column).items() if value not in ("", None, False) and key not in _IDENTITY}
+    plain["checks"] = {key: value for key, value in plain["checks"].items() if value is not None}
+    return {key: value for key, value in plain.items() if value != {}}
+
+
+_IDENTITY = ("id", "aliases", "expression")
+
+
+def identities_to_plain(schema: Schema) -> dict[str, Any]:
+    """Of a schema what is no part of a declaration: ids, former names and expressions by column name, retired columns whole.
+
+    Apart from the columns, so that processes of before there were any can read those.
+    """
+    identities = {
+        "columns": {column.name: _identity(column) for column in schema},
+        "retired": [{**column_to_plain(column), **_identity(column)} for column in schema.retired],
+    }
+    return {key: value for key, value in identities.items() if value}
+
+
+def _identity(column: Column) -> dict[str, Any]:
+    return {key: value for key in _IDENTITY if (value := to_plain(getattr(column, key)))}
+
+
+def schema_from_plain(columns: list[dict[str, Any]], *, version: int, identities: Mapping[str, Any] | None = None) -> Schema:
+    """The inverse of `schema_to_plain` and `identities_to_plain`."""
+    known = identities or {}
+    of = known.get("columns", {})
+    return Schema(
+        columns=tuple(_column({**plain, **of.get(plain["name"], {})}) for plain in columns),
+        version=version,
+        retired=tuple(_column(plain) for plain in known.get("retired", ())),
+    )
 
 
 def _column(plain: Mapping[str, Any]) -> Column:
     checks = dict(plain.get("checks", {}))
     if checks.get("isin") is not None:
         checks["isin"] = tuple(checks["isin"])
-    rest = {key: value for key, value in plain.items() if key not in ("type", "checks")}
-    return Column(type=parse_type(plain["type"]), checks=Checks(**checks), **rest)
+    aliases = tuple(FormerName(name=one["name"], until=_time(one.get("until"))) for one in plain.get("aliases", ()))
+    rest = {key: value for key, value in plain.items() if key not in ("type", "checks", "aliases")}
+    return Column(type=parse_type(plain["type"]), checks=Checks(**checks), aliases=aliases, **rest)
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else parse_time(text)

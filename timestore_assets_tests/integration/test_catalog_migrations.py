@@ -51,7 +51,7 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp", "message"), [("9999", r"revision 9999.*update timestore"), ("0005", r"0005, of before .* to revision 0009")]
+    ("stamp", "message"), [("9999", r"revision 9999.*update timestore"), ("0005", r"0005, of before .* to revision 0010")]
 )
 def test_a_catalog_of_a_version_that_is_unknown_is_refused(
     database: Database, catalog_url: str, stamp: str, message: str
