@@ -141,7 +141,7 @@ def schema(connection: Connection, dataset_id: int, version: int) -> Schema:
 def find_schema(connection: Connection, dataset_id: int, version: int) -> Schema | None:
     h = dataset_schemas.c
     statement = select(h.columns, h.identities).where(h.dataset_id == dataset_id, h.version == version)
-    found: Row[Any] | None = connection.execute(statement).one_or_none()
+    found: Any = connection.execute(statement).one_or_none()
     return None if found is None else _schema(found, version)
 
 
