@@ -38,6 +38,8 @@ class DatasetRecord:
     """Target that new objects go to; as declared, unless an operator has set another."""
     retired_at: datetime | None = None
     """Since when nothing lands in it; None when it is in use."""
+    earlier: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
+    """By digest of the column part of earlier declarations: ids of columns by their names there. Empty without renames."""
 
     @property
     def is_retired(self) -> bool:

@@ -113,6 +113,22 @@ class Schema:
     def find(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
 
+    @property
+    def was_migrated(self) -> bool:
+        """Whether some of its columns were called otherwise, or are not shown any more."""
+        return bool(self.retired) or any(column.aliases or column.expression for column in self.columns)
+
+    @property
+    def retired_names(self) -> frozenset[str]:
+        """Names that columns had which are not shown any more, and that no column has now."""
+        return frozenset(column.name for column in self.retired).difference(self.names)
+
+    @property
+    def former_names(self) -> Mapping[str, Column]:
+        """Columns by the names that they had before and that no column has now."""
+        shown = set(self.names)
+        return {one.name: column for column in self.columns for one in column.aliases if one.name not in shown}
+
     def by_id(self, column_id: int) -> Column | None:
         """The column of that id, shown or retired; None when there is none."""
         return next((column for column in (*self.columns, *self.retired) if column.id == column_id), None)

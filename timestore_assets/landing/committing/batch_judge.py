@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from timestore_assets.catalog.effective_declaration import effective
+from timestore_assets.catalog.effective_declaration import effective, names_since
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.landing.committing.source_batch import Origin, SourceBatch
 from timestore_assets.landing.landing_session import Worker
@@ -15,6 +15,7 @@ from timestore_assets.landing.preparing.prepare import Prepared, Rules, prepare
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ForgottenError
+from timestore_assets.model.record_form import RecordForm
 from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.tracing import span
 
@@ -29,6 +30,8 @@ class _Terms:
     record: DatasetRecord
     dataset: Dataset
     """As declared, with the columns that the catalog has."""
+    form: RecordForm
+    """How records are written, by what those are called."""
     validator: Validator
 
 
@@ -38,7 +41,7 @@ class BatchJudge:
     def __init__(self, context: WriteContext, worker: Worker, dataset: Dataset, origin: Origin) -> None:
         self._context, self._engine = context, worker.engine
         self._declared, self._origin = dataset, origin
-        self._terms = _Terms(record=self._newest(), dataset=dataset, validator=worker.validator)
+        self._terms = _Terms(record=self._newest(), dataset=dataset, form=origin.form, validator=worker.validator)
         self._agree(self._terms.record)
         self._looked = time.monotonic()
 
@@ -49,6 +52,10 @@ class BatchJudge:
     @property
     def dataset(self) -> Dataset:
         return self._terms.dataset
+
+    @property
+    def form(self) -> RecordForm:
+        return self._terms.form
 
     def judge(self, batch: SourceBatch) -> Prepared:
         """Judge by the schema as it is known here."""
@@ -84,7 +91,7 @@ class BatchJudge:
             schema=terms.record.schema,
             validator=terms.validator,
             zone=self._origin.zone,
-            form=self._origin.form,
+            form=terms.form,
             path=self._origin.path,
             now=clock(),
             allowance=lambda: columns_left(catalog, terms.record.id, terms.dataset, now=clock()),
@@ -102,4 +109,5 @@ class BatchJudge:
     def _agree(self, record: DatasetRecord) -> None:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
-        self._terms = _Terms(record=record, dataset=dataset, validator=validator)
+        form = self._origin.form.with_columns(names_since(self._declared, record))
+        self._terms = _Terms(record=record, dataset=dataset, form=form, validator=validator)

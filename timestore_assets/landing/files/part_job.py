@@ -89,9 +89,8 @@ def check_columns(reader: FileReader, landing: BatchCommit, call: LandingCall, a
     schema = reader.arrow_schema
     names = reader.header if schema is None else tuple(schema.names)
     if names is not None:
-        source = call.source
-        path = path_values(address, source.path_columns)
-        check_header(formed_names(names, source.form, path, call.dataset.schema.columns), landing.columns)
+        path, judge = path_values(address, call.source.path_columns), landing.judge
+        check_header(formed_names(names, judge.form, path, judge.dataset.schema.columns), landing.columns)
 
 
 class PartLanding:

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from timestore_assets.catalog.commit_values import IdempotencyKey, SchemaChange
+from timestore_assets.catalog.effective_declaration import with_identity
 from timestore_assets.decoding.decode import decode
+from timestore_assets.decoding.former_names import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
@@ -107,13 +109,16 @@ class Rules:
     @property
     def declared(self) -> tuple[Column, ...]:
         """Columns of the declaration in their stored form, which differs for those that had been inferred before."""
-        stored = {column.name: column.origin for column in self.schema}
-        own = tuple(replace(column, origin=stored.get(column.name, column.origin)) for column in self.dataset.schema)
-        return own + tuple(column for column in self._others if column.origin == "declared")
+        own = (
+            column if (known := self.schema.find(column.name)) is None else with_identity(column, known)
+            for column in self.dataset.schema
+        )
+        others = (column for column in self._others if column.origin == "declared")
+        return tuple(without_outdated(column, self.now) for column in (*own, *others))
 
     @property
     def inferred(self) -> tuple[Column, ...]:
-        return tuple(column for column in self._others if column.origin == "inferred")
+        return tuple(without_outdated(column, self.now) for column in self._others if column.origin == "inferred")
 
     @property
     def _others(self) -> tuple[Column, ...]:
