@@ -197,7 +197,7 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
     if not kept:
         return Merged(retracted_rows=retracted)
     order = _ordered(job.dataset.sort_columns)
-    file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet")
+    file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet", field_ids=job.schema.ids)
     return _finished(job, [(file, None, "parquet")], expected=kept, retracted=retracted)
 
 

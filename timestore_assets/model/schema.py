@@ -114,6 +114,11 @@ class Schema:
         return next((column for column in self.columns if column.name == name), None)
 
     @property
+    def ids(self) -> dict[str, int]:
+        """Ids by name, of the columns that have one."""
+        return {column.name: column.id for column in self.columns if column.id}
+
+    @property
     def was_migrated(self) -> bool:
         """Whether some of its columns were called otherwise, or are not shown any more."""
         return bool(self.retired) or any(column.aliases or column.expression for column in self.columns)

@@ -104,7 +104,7 @@ def _change(history: History, draw: st.DrawFn) -> None:
         # a name that was dropped may be used again
         free = [column.name for column in retired if column.name not in {shown.name for shown in columns}]
         name = columns[at].name if kind == "transform" else draw(st.sampled_from([f"x{history.last_id}", *free]))
-        history.means[history.last_id] = lambda values, one=one, two=two, means=means: means(values[one], values[two])  # type: ignore[misc]
+        history.means[history.last_id] = lambda values, one=one, two=two, means=means: means(values[one], values[two])  # type: ignore[misc] # defaults bind what the loop has now
         if kind == "transform":
             retired = (*retired, columns[at])
             columns[at] = integer(name, history.last_id, expression)
