@@ -85,6 +85,11 @@ class Datasets:
         found = self._replica and self._replica.read(dataset_id, 0, lambda c: find_schema(c, dataset_id, version))
         return found or self._database.read(lambda c: schema(c, dataset_id, version))
 
+    def schema_of_records(self, dataset_id: int, version: int) -> Schema:
+        """The schema whose names records go by that came, or were refused, when a version was current."""
+        found = self.schema(dataset_id, version)
+        return found if found.incoming is None else self.schema(dataset_id, found.incoming)
+
     def schema_at(self, dataset_id: int, manifest_version: int) -> Schema:
         """The schema in force at a manifest version."""
 

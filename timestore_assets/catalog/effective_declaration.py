@@ -198,11 +198,13 @@ def _identified(dataset: Dataset, record: DatasetRecord) -> Dataset:
         return dataset
     columns = (
         column
-        if (known := record.schema.find(column.name)) is None
-        else replace(column, id=known.id, aliases=known.aliases, expression=known.expression)
+        if (of_name := record.schema.find(column.name)) is None
+        else replace(column, id=of_name.id, aliases=of_name.aliases, expression=of_name.expression)
         for column in dataset.schema
     )
-    return replace(dataset, schema=replace(dataset.schema, columns=tuple(columns), retired=record.schema.retired))
+    known = record.schema
+    schema = replace(dataset.schema, columns=tuple(columns), retired=known.retired, incoming=known.incoming)
+    return replace(dataset, schema=schema)
 
 
 def named_as_then(dataset: Dataset, now: Schema, then: Schema) -> Dataset:

@@ -96,12 +96,14 @@ class Schema:
     """Ordered columns at a version; versions count from 1 and only the catalog assigns them.
 
     `retired`: columns that earlier versions had. Rows of theirs still hold them, expressions read them, and what producers send
-    under their names is left out.
+    under their names is left out, unless something is computed of it. `incoming`: version whose names records go by; None for
+    this one.
     """
 
     columns: tuple[Column, ...]
     version: int = 1
     retired: tuple[Column, ...] = field(default=(), compare=False)
+    incoming: int | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -196,6 +198,7 @@ def identities_to_plain(schema: Schema) -> dict[str, Any]:
     identities = {
         "columns": {column.name: _identity(column) for column in schema},
         "retired": [{**column_to_plain(column), **_identity(column)} for column in schema.retired],
+        "incoming": schema.incoming,
     }
     return {key: value for key, value in identities.items() if value}
 
@@ -212,6 +215,7 @@ def schema_from_plain(columns: list[dict[str, Any]], *, version: int, identities
         columns=tuple(_column({**plain, **of.get(plain["name"], {})}) for plain in columns),
         version=version,
         retired=tuple(_column(plain) for plain in known.get("retired", ())),
+        incoming=known.get("incoming"),
     )
 
 

@@ -16,6 +16,7 @@ from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ForgottenError
 from timestore_assets.model.record_form import RecordForm
+from timestore_assets.model.schema import Schema
 from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.tracing import span
 
@@ -32,6 +33,8 @@ class _Terms:
     """As declared, with the columns that the catalog has."""
     form: RecordForm
     """How records are written, by what those are called."""
+    then: Schema | None
+    """Whose names the records go by, if it is not the present schema."""
     validator: Validator
 
 
@@ -41,7 +44,7 @@ class BatchJudge:
     def __init__(self, context: WriteContext, worker: Worker, dataset: Dataset, origin: Origin) -> None:
         self._context, self._engine = context, worker.engine
         self._declared, self._origin = dataset, origin
-        self._terms = _Terms(record=self._newest(), dataset=dataset, form=origin.form, validator=worker.validator)
+        self._terms = _Terms(record=self._newest(), dataset=dataset, form=origin.form, then=None, validator=worker.validator)
         self._agree(self._terms.record)
         self._looked = time.monotonic()
 
@@ -98,6 +101,7 @@ class BatchJudge:
             known_keys=lambda keys: catalog.commits.known_keys(terms.record.id, keys),
             late_before=batch.late_before,
             max_record_bytes=self._origin.max_record_bytes,
+            then=terms.then,
         )
 
     def _newest(self) -> DatasetRecord:
@@ -110,4 +114,14 @@ class BatchJudge:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
         form = self._origin.form.with_columns(names_since(self._declared, record))
-        self._terms = _Terms(record=record, dataset=dataset, form=form, validator=validator)
+        then = self._names_of(record)
+        self._terms = _Terms(record=record, dataset=dataset, form=form, then=then, validator=validator)
+
+    def _names_of(self, record: DatasetRecord) -> Schema | None:
+        """The schema by whose names the records go: of when they were first seen, or as the last migration says."""
+        if not record.schema.was_migrated:
+            return None
+        catalog = self._context.catalog
+        return self._context.retry.run(
+            lambda: catalog.datasets.schema_of_records(record.id, self._origin.schema_version or record.schema.version)
+        )

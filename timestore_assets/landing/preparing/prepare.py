@@ -21,6 +21,7 @@ from timestore_assets.decoding.decode import decode
 from timestore_assets.decoding.former_names import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
+from timestore_assets.landing.preparing.earlier_values import EarlierValues
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
 from timestore_assets.landing.preparing.row_checks import LATE, refuse_late, refuse_missing, refuse_out_of_range, refuse_over_long
 from timestore_assets.landing.preparing.validate import Validator
@@ -100,6 +101,8 @@ class Rules:
     """Times before it are late; None: nothing is."""
     max_record_bytes: int | None = None
     """Longer documents are refused; None: the source has seen to it."""
+    then: Schema | None = None
+    """The one whose names the records go by; None: the current one."""
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -208,7 +211,11 @@ def _sifted(batch: Batch, rules: Rules) -> tuple[RowMask, tuple[IdempotencyKey, 
 
 def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepared:
     row_mask, keys = _sifted(batch, rules)
-    decoded = decode(con, batch, row_mask, declared=rules.declared, inferred=rules.inferred, **rules.writing)
+    earlier = EarlierValues.of(rules.schema, rules.then)
+    declared = earlier.declared(rules.declared)
+    decoded = decode(con, batch, row_mask, declared=declared, inferred=rules.inferred, **rules.writing)
+    if earlier:
+        decoded = replace(decoded, table=earlier.applied(con, decoded.table, row_mask))
     evolved = Evolved(schema=rules.schema)
     if batch.records.num_rows:
         refuse_missing(decoded.table, rules.dataset, row_mask)

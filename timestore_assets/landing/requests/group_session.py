@@ -18,6 +18,7 @@ from timestore_assets.decoding.record_fields import formed_names
 from timestore_assets.landing.committing.batch_commit import BatchCommit
 from timestore_assets.landing.committing.source_batch import OvertakenError
 from timestore_assets.landing.committing.source_session import source_session
+from timestore_assets.landing.preparing.earlier_values import as_sent
 from timestore_assets.landing.preparing.prepare import Prepared
 from timestore_assets.landing.requests.idempotency_keys import KeysUsedError, confirm_unused, new_ingestion
 from timestore_assets.landing.requests.submission import Landed, Outcome, Request, outcomes
@@ -129,7 +130,7 @@ class GroupSession:
 
     def _check_by_known(self, columns: Sequence[str]) -> None:
         judge = self._landing.judge
-        names = formed_names(columns, judge.form, {}, judge.dataset.schema.columns, what="body")
+        names = formed_names(columns, judge.form, {}, as_sent(judge.dataset.schema), what="body")
         check_header(names, self._landing.columns, what="body")
 
     def note(self, request: Request) -> None:
