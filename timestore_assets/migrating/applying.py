@@ -23,7 +23,7 @@ from timestore_assets.migrating.migration_manifest import Add, Cast, Drop, Migra
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, literal_of, parse_expression, reference
 from timestore_assets.model.errors import DeclarationError, InputError
 from timestore_assets.model.schema import Column, FormerName, Schema, to_plain
-from timestore_assets.model.types import ColumnType
+from timestore_assets.model.types import ColumnType, duckdb_type
 from timestore_assets.querying.planning.column_names_in_sql import find_column
 
 _OF_A_CATALOG = ("id", "aliases", "expression", "origin")
@@ -200,7 +200,7 @@ class _Columns:
             self.declared.setdefault(column.id, _plain(widened))["type"] = str(one.type)
             self._change("type_widened", column.name, str(column.type), str(one.type))
             return
-        found = RowExpression(sql=reference(column.id), inputs=(column.id,), type=None, duckdb_type="")
+        found = _itself(column)
         nullable = column.nullable or one.nulls
         attributes = ColumnAttributes(type=str(one.type), nullable=nullable, description=column.description, unit=column.unit)
         made = self._new(column.name, attributes, as_type(found, one.type), at, nulls=one.nulls)
@@ -227,25 +227,26 @@ class _Columns:
         if found is None and one.column in self.original and one.incoming != "new":
             self._refuse_ambiguous(one.column, one.incoming, at)
         value = self._value(one, at, schema)
-        if value is None:
-            if found is not None:
-                raise self._wrong(f"was found in the data as {found.type}; declare it, or write what older rows have", at)
-            if not one.described.nullable:
-                raise self._wrong("needs `nullable: true`, or a `default` or `expression` for rows that are there", at)
+        if value is None and found is not None:
+            raise self._wrong(f"was found in the data as {found.type}; declare it, or write what older rows have", at)
+        if value is None and one.described.nullable is False:
+            raise self._wrong("is false, so rows that are there need a `default` or an `expression`", f"{at}.nullable")
         inputs = value.inputs if value else ()
         sql = None if value is None else as_type(value, one.type)
         if found is not None and sql is not None:
-            known = RowExpression(sql=reference(found.id), inputs=(), type=None, duckdb_type="")
-            sql, inputs = f"coalesce({as_type(known, one.type)}, {sql})", (found.id, *inputs)
+            sql, inputs = f"coalesce({as_type(_itself(found), one.type)}, {sql})", (found.id, *inputs)
         self._check_name(one.column, f"{at}.column")
-        nullable = one.nulls or bool(one.described.nullable)
-        attributes = one.described.attributes(one.type, nullable=nullable, unit="", description="", allow_nan=False)
+        # records that don't have it yet are no reason to refuse them
+        attributes = one.described.attributes(one.type, nullable=True, unit="", description="", allow_nan=False)
         made = self._new(one.column, attributes, sql, at, nulls=one.nulls)
         if found is not None:
             self._retire(found)
         self.shown.append(made)
         self.declared[made.id] = _plain(made)
-        self._change("column_added", made.name, None, str(made.type))
+        if found is None:
+            self._change("column_added", made.name, None, str(made.type))
+        else:
+            self._change("column_transformed", made.name, str(found.type), str(made.type))
         if sql is not None:
             self._remember(Computed(column=made, source=found, inputs=inputs, at=at, may_null=one.nulls))
 
@@ -258,7 +259,7 @@ class _Columns:
             sql = literal_of(self.con, one.default, one.type)
         except InputError as error:
             raise self._wrong(str(error), f"{at}.default") from None
-        return RowExpression(sql=sql, inputs=(), type=one.type, duckdb_type="")
+        return RowExpression(sql=sql, inputs=(), type=one.type, duckdb_type=duckdb_type(one.type))
 
     # --- what they share
 
@@ -441,6 +442,11 @@ class _Columns:
             if one is not None:
                 names.append(columns[one].name)
         return names
+
+
+def _itself(column: Column) -> RowExpression:
+    """A column's own values."""
+    return RowExpression(sql=reference(column.id), inputs=(column.id,), type=column.type, duckdb_type=duckdb_type(column.type))
 
 
 def _references(sql: str, schema: Schema) -> tuple[int, ...]:

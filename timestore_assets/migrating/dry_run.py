@@ -189,16 +189,20 @@ def _losses(tried: Sequence[Tried]) -> list[str]:
     for one in tried:
         column, at = one.computed.column, one.computed.at
         if one.lost and not one.computed.may_null:
-            worst = one.worst[0]
+            source, worst = one.computed.source or column, one.worst[0]
             found.append(
-                f"{one.lost:,} values of {(one.computed.source or column).name!r} would become NULL in {column.name!r}, most in "
-                f"partition {worst.partition} ({worst.values:,}); change the expression, or write `on_error: null` in {at}"
+                f"{_counted(one.lost, 'value')} of {source.name!r} would become NULL in {column.name!r}, most in partition "
+                f"{worst.partition} ({worst.values:,}); change the expression, or write `on_error: null` in {at}"
             )
         elif one.nulls and not column.nullable:
             found.append(
                 f"{one.nulls:,} rows would have no {column.name!r}, which is not nullable; write `nullable: true` in {at}"
             )
     return found
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _archives(manifest: MigrationManifest) -> list[str]:

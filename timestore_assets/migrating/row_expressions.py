@@ -112,12 +112,19 @@ def as_type(expression: RowExpression, kind: ColumnType) -> str:
     return expression.sql if expression.duckdb_type == wanted else f"CAST({expression.sql} AS {wanted})"
 
 
+_WRITTEN_AS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("string", "date", "timestamp"), (str,)),
+    **dict.fromkeys(("int32", "int64"), (int,)),
+    **dict.fromkeys(("float", "double"), (int, float)),
+    "bool": (bool,),
+}
+
+
 def literal_of(con: duckdb.DuckDBPyConnection, value: bool | int | float | str, kind: ColumnType) -> str:
     """SQL of a value that a person wrote, as a type of ours; InputError when it is none of it."""
     if kind.is_nested or kind.kind == "binary":
         raise InputError(f"a {kind} can't be written as a default; use an expression")
-    is_text, wants_text = isinstance(value, str), kind.kind in ("string", "date", "timestamp")
-    if (kind.kind != "decimal" and is_text != wants_text) or isinstance(value, bool) != (kind.kind == "bool"):
+    if not isinstance(value, _WRITTEN_AS.get(kind.kind, (str, int, float))) or isinstance(value, bool) != (kind.kind == "bool"):
         raise InputError(f"{value!r} is no {kind}")
     sql = f"CAST({literal(str(value))} AS {duckdb_type(kind)})"
     try:

@@ -42,8 +42,8 @@ class PartitionLoss:
 class Tried:
     """What came of computing a column.
 
-    `lost`: values that are there and can't be computed. `nulls`: rows without a value afterwards, these among them. `worst`: where
-    most of them are. `lost_samples`: some of them.
+    `lost`: values that are there and can't be computed. `nulls`: rows without a value afterwards, these among them. `worst`:
+    where most of them are. `lost_samples`: some of them.
     """
 
     computed: Computed
