@@ -340,7 +340,7 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
         _rewrite_parts(connection, row.id, None, None)
     part, former, raised = column_part(after), column_part(before), next_schema.schema.version != current.version
     if part != former and not (raised and not next_schema.changes):
-        _remember_former(connection, row, part, former, raised=raised)
+        remember_former(connection, row, part, former, raised=raised)
     if raised:
         # what a declaration adds shows at once, also where nothing has landed since
         add_schema_version(
@@ -398,7 +398,15 @@ def _parts(connection: Connection, dataset_id: int) -> dict[int, list[ColumnPart
     return {row.version: json.loads(row.declared) for row in rows}
 
 
-def _remember_former(connection: Connection, row: Row[Any], own: ColumnPart, former: ColumnPart, *, raised: bool) -> None:
+def identified(connection: Connection, dataset_id: int, schema: Schema) -> Schema:
+    """The dataset's current schema, each of its columns with an id, which those of older processes lack."""
+    if not all(column.id for column in schema):
+        schema = _identified(connection, dataset_id, schema)
+        _rewrite_schema(connection, dataset_id, schema)
+    return schema
+
+
+def remember_former(connection: Connection, row: Row[Any], own: ColumnPart, former: ColumnPart, *, raised: bool) -> None:
     """Keep what was declared until now with its schema version; a catalog of before this was kept learns it here.
 
     A change that makes no new version counts as of the same one, so that a check or a description can be taken back.
