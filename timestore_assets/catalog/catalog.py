@@ -25,6 +25,7 @@ from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
+from timestore_assets.catalog.retractions import Retractions
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
@@ -78,6 +79,8 @@ class Catalog:
     """Segments by manifest version."""
     versions: ReadableVersions
     """Which manifest versions can be read, and pins that keep them."""
+    retractions: Retractions
+    """Rows that people took out."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
     dead_letters: DeadLetterFiles
@@ -156,6 +159,7 @@ class Catalog:
             commits=Commits(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
+            retractions=Retractions(database, progress),
             partitions=Partitions(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),

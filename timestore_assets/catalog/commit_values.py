@@ -210,7 +210,9 @@ class BuildCommit:
     superseded_rows: int = 0
     """Rows removed by deduplication in this build."""
     retracted_rows: int = 0
-    """Rows dropped because their source partition had been retracted."""
+    """Rows dropped because they had been retracted."""
+    read_version: int | None = None
+    """A manifest version as of which the build knew the retractions. None: it replaces nothing that any could concern."""
     content_hash: str | None = None
     """Of the logical rows, None unless the partition is sealed."""
     report: bool = True

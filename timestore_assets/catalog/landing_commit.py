@@ -31,6 +31,7 @@ from timestore_assets.catalog.tables import idempotency_keys
 from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RetiredError
+from timestore_assets.model.retraction import whole
 from timestore_assets.model.source_kinds import lands_files
 from timestore_assets.model.window import Window
 
@@ -123,7 +124,7 @@ def _publish(connection: Connection, batch: LandingCommit, dataset: Row[Any], *,
         manifest.add(connection, dataset, batch.segments, version=None, waiting_for=file.span.source_partition_id, now=now)
         return None
     closed = sources.retract(connection, file.retracts if file is not None else (), version=version)
-    manifest.retract(connection, dataset.id, closed, version=version)
+    manifest.retract(connection, dataset.id, whole(closed), version=version)
     manifest.abandon_waiting(connection, closed, version=version, now=now)
     waiting = set[int]()
     if len(batch.spans) == 1:  # what waits for its last batch is read alone

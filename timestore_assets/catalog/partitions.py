@@ -127,6 +127,12 @@ def lost_rows(connection: Connection, dataset_id: int, starts: Collection[int], 
         connection.execute(here.values(retracted=True))
 
 
+def losing_rows(connection: Connection, dataset_id: int) -> frozenset[int]:
+    """Starts of the partitions that hold retracted rows, see `lost_rows`."""
+    p = partitions.c
+    return frozenset(connection.execute(select(p.start).where(p.dataset_id == dataset_id, p.retracted)).scalars())
+
+
 def find(connection: Connection, dataset_id: int, start: int) -> Row[Any] | None:
     p = partitions.c
     return connection.execute(select(partitions).where(p.dataset_id == dataset_id, p.start == start)).one_or_none()

@@ -13,7 +13,8 @@ from datetime import datetime
 import duckdb
 
 from timestore_assets.model.dataset import Dataset, Dedupe
-from timestore_assets.model.schema import SOURCE_COLUMN, Schema
+from timestore_assets.model.retraction import Retracted
+from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.types import quote
 from timestore_assets.querying.planning.query_plan import Step
@@ -22,6 +23,7 @@ from timestore_assets.querying.planning.where import Where
 from timestore_assets.querying.reading.connection_pool import allow_open_files
 from timestore_assets.segments.deduplicate import not_superseded
 from timestore_assets.segments.reader import InMemorySegment, opened
+from timestore_assets.segments.retracted_rows import columns_read
 from timestore_assets.storage.object_store import ObjectReader
 
 EVERYTHING = Where()
@@ -36,8 +38,8 @@ class Pinned:
     schema: Schema
     #: Schema of a version.
     schema_of: Callable[[int], Schema]
-    #: Source partitions whose rows are left out.
-    retracted: frozenset[int]
+    #: Rows that are left out.
+    retracted: Retracted
     storage: ObjectReader
 
 
@@ -78,7 +80,7 @@ def fetched(segments: Sequence[Segment], step: Step, pinned: Pinned, *, needed: 
     """Keep the objects of some segments of a step on this machine, with what `rows_of` is going to read of them."""
     shared = {segment.id for segment in step.overlapping}
     stored = [segment for segment in segments if not isinstance(segment, InMemorySegment)]
-    read = [*needed, *([SOURCE_COLUMN] if pinned.retracted else [])]
+    read = [*needed, *columns_read(pinned.retracted)]
     with ExitStack() as stack:
         for columns, is_shared in ((read, False), (None, True)):
             chosen = [segment for segment in stored if (segment.id in shared) == is_shared]

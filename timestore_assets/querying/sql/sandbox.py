@@ -16,7 +16,8 @@ from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
-from timestore_assets.model.schema import SOURCE_COLUMN, Schema
+from timestore_assets.model.retraction import NOTHING
+from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ObjectName
 from timestore_assets.querying.answer import Answer, AnswerDetails, in_utc, nothing, typed
 from timestore_assets.querying.planning import pruning, syntax
@@ -34,6 +35,7 @@ from timestore_assets.querying.sql.statement_forms import TABLES_SCHEMA, Form, f
 from timestore_assets.querying.sql.tables_read import Asked, Filtered, TablesRead
 from timestore_assets.querying.time_limit import Cancellable, TimeLimit
 from timestore_assets.segments.engine import EngineLimits
+from timestore_assets.segments.retracted_rows import columns_read
 from timestore_assets.storage.targets import LocalObjects
 
 TIMEOUT_SECONDS = 60.0
@@ -171,7 +173,7 @@ def _empty(dataset: Dataset, record: DatasetRecord) -> View:
         dataset=dataset,
         schema=record.schema,
         schema_of=no_schemas.__getitem__,
-        retracted=frozenset(),
+        retracted=NOTHING,
         storage=LocalObjects(paths={}),
     )
     return View(name=dataset.name, step=Step(), pinned=pinned)
@@ -261,7 +263,7 @@ def _files(step: Step, pinned: Pinned, read: frozenset[str] | None, stack: ExitS
     names = pinned.schema.names
     # where a table counts for its rows alone, DuckDB reads the first column
     needed = names if read is None else unique([names[0], *(name for name in names if name.lower() in read)])
-    hidden = [SOURCE_COLUMN] if pinned.retracted else []
+    hidden = columns_read(pinned.retracted)
     paths: dict[ObjectName, Path] = {}
     for segments, columns in ((step.unique, [*needed, *hidden]), (step.overlapping, None)):
         found = stack.enter_context(pinned.storage.reading(segments, columns=columns))
