@@ -148,7 +148,8 @@ def undo(
     found = find(connection, dataset_id, retraction_id)
     if found.state != "hidden":
         raise RefusedError(not_undoable(found))
-    added, version = found.manifest_version, dataset.manifest_version + 1
+    added = found.manifest_version
+    version: int = dataset.manifest_version + 1
     _require_live(connection, proof)
     _bring_files_back(connection, dataset_id, added, now=now)
     ranges = _ranges(connection, dataset_id, added)

@@ -238,9 +238,8 @@ class _ShownRows:
 
     def of_session(self, session: int) -> Retracted:
         """The ranges that hold rows of this session, and of no earlier one."""
-        own = (
-            f"SELECT {SOURCE_COLUMN}, min({POSITION_COLUMN}), max({POSITION_COLUMN}) FROM {{}} WHERE {SESSION_COLUMN} = {session}"
-        )
+        places = f"{SOURCE_COLUMN}, min({POSITION_COLUMN}), max({POSITION_COLUMN})"
+        own = f"SELECT {places} FROM {{}} WHERE {SESSION_COLUMN} = {session}"
         bounds: dict[int, tuple[int, int]] = {}
         for _, segments in self._by_partition(None):
             for source, low, high in self._asked(segments, f"{own} GROUP BY ALL"):

@@ -16,7 +16,7 @@ from typing import Any
 from timestore_assets.catalog.records import TopicPartition as KnownPartition
 from timestore_assets.extras import extra
 from timestore_assets.model.dataset import FlushPolicy, KafkaSource
-from timestore_assets.model.errors import UnavailableError
+from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.sources.kafka.kafka_client import KafkaConnection, ReportedErrors, explained
 from timestore_assets.sources.kafka.lag import ClusterView, Key, SourceLag, TopicView, compare
 from timestore_assets.sources.kafka.topic_reader import SOON, TopicReader
