@@ -23,6 +23,7 @@ from timestore_assets.catalog.migrate import ensure_current, revision
 from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
+from timestore_assets.catalog.reloads import Reloads
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.retractions import Retractions
@@ -63,6 +64,8 @@ class Catalog:
     """What content stands at which address of a source, and what became of it."""
     chunks: Chunks
     """Parts of large files."""
+    reloads: Reloads
+    """Windows of topics that are read again."""
     topics: StoredTopics
     """Topic partitions: who reads them, and what the broker lost."""
 
@@ -153,6 +156,7 @@ class Catalog:
             sources=Sources(database),
             files=Files(database),
             chunks=Chunks(database),
+            reloads=Reloads(database),
             topics=StoredTopics(database),
             sessions=Sessions(database),
             leases=Leases(database),

@@ -146,7 +146,9 @@ def _landed_again(dataset: str, selector: RowSelector, plan: RetractionPlan) -> 
         case FileRows():
             return timestore("land", dataset, *plan.files)
         case TopicRows():
-            return "produce them anew: what a topic's checkpoint has passed is not read again"
+            bounds = {name: selector.plain()[name] for name in ("from", "to")}
+            given = [word for name, bound in bounds.items() if bound is not None for word in (f"--{name}", str(bound))]
+            return timestore("reload", dataset, "--source", selector.name, *given)
         case RequestRows():
             return "send them with another idempotency key: the old one goes on naming what was retracted"
         case SessionRows():

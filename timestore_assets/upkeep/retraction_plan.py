@@ -100,6 +100,20 @@ class Retractor:
             proof=found.segments,
         )
 
+    def windows(self, selector: TopicRows) -> list[tuple[TopicPartition, Retraction]]:
+        """The topic partitions that a selector names, and what it means of each, as far as it has landed.
+
+        Raises: as `plan`.
+        """
+        checkpoints = [one for source in self._topic_sources() for one in self.catalog.topics.partitions(source)]
+        ranges = {one.source: one for one in self._topic_ranges(selector, checkpoints)}
+        return [(one, ranges[one.id]) for one in checkpoints if one.id in ranges]
+
+    def losing(self, ranges: Retracted) -> list[datetime]:
+        """Starts of the partitions that show rows of these ranges."""
+        with self._rows() as rows:
+            return [partition.start for partition in rows.counted(ranges).rows]
+
     def hidden(self, ranges: Retracted) -> RetractionPlan:
         """How many rows of a retraction that was made are still in segments."""
         with self._rows(retracted=NOTHING) as rows:
@@ -112,7 +126,8 @@ class Retractor:
     def _chosen(self, selector: RowSelector, rows: _ShownRows) -> _Chosen:
         match selector:
             case TopicRows():
-                return _Chosen(ranges=frozenset(self._topic_ranges(selector, rows.checkpoints)))
+                ranges = list(self._topic_ranges(selector, rows.checkpoints))
+                return _Chosen(ranges=frozenset([*ranges, *self._reloaded(ranges, rows.checkpoints)]))
             case FileRows():
                 return self._file(selector.address)
             case RequestRows():
@@ -136,6 +151,16 @@ class Retractor:
                 continue  # no record is as new as that
             if first < end:
                 yield Retraction(source=one.id, first=first, end=end)
+
+    def _topic_sources(self) -> list[int]:
+        return [source.id for source in self.catalog.sources.of(self.record.id) if source.reads_topics]
+
+    def _reloaded(self, ranges: Sequence[Retraction], checkpoints: Sequence[TopicPartition]) -> Iterator[Retraction]:
+        """The same offsets where they have landed by a reload."""
+        names = {f"{one.cluster_id}/{one.topic}#{one.epoch}/{one.number}": one.id for one in checkpoints}
+        for source in self._topic_sources():
+            for part in self.catalog.reloads.done(source):
+                yield from (replace(one, source=part.id) for one in ranges if one.source == names.get(part.base))
 
     def _offsets(self, selector: TopicRows, chosen: Sequence[TopicPartition], bound: Bound) -> Mapping[int, int]:
         """The bound as an offset by partition; those that it doesn't bound are missing."""

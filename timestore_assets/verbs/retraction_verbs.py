@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from timestore_assets.model.dataset import STORE_SCHEMES, KafkaSource
-from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.retry import CONFLICT
 from timestore_assets.verbs.topic_verbs import TopicVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.retractions import RetractionRecord
-    from timestore_assets.model.row_selector import RowSelector
+    from timestore_assets.landing.topics.reload import ReloadReport
+    from timestore_assets.model.row_selector import RowSelector, TopicRows
     from timestore_assets.upkeep.retraction_plan import RetractionPlan, Retractor
 
 
@@ -73,6 +75,31 @@ class RetractionVerbs(TopicVerbs):
             return self.catalog.retractions.undo(dataset_id, retraction_id, proof=still.proof, actor=actor)
 
         return CONFLICT.run(attempt)
+
+    def reload_topic(
+        self, name: str, selector: TopicRows, *, stop: threading.Event | None = None, actor: str = "command line"
+    ) -> ReloadReport:
+        """Read records of a topic again that have landed, and swap the window in at once; see `landing.topics.reload`.
+
+        Raises:
+            InputError: nothing is known of the topic. RefusedError: nothing of it has landed there, or brokers have deleted it.
+            ConflictError: another reload is under way. UnavailableError: brokers, catalog or store are away; the same call
+                goes on.
+        """
+        from timestore_assets.landing.topics.reload import TopicReloader
+
+        dataset, _ = self._in_use(name)
+        retractor = self._retractor(name)
+        source = next((one for one in dataset.kafka_sources if selector.topic in one.topics), None)
+        if source is None:
+            raise InputError(f"dataset {name!r} declares no source with the topic {selector.topic!r}")
+        known = self.catalog.sources.ensure(retractor.record.id, source.kind, source.address)
+        windows = [window for window in retractor.windows(selector) if window[0].source_id == known.id]
+        if not windows:
+            raise RefusedError(f"nothing of {selector.name} has landed there; `timestore stream {name}` lands what is new")
+        reloader = TopicReloader(self.writing, losing=retractor.losing)
+        topics = self._topics(name, source)
+        return reloader.reload(dataset, source, topics, windows, actor=actor, stop=stop or threading.Event())
 
     def _retractor(self, name: str) -> Retractor:
         from timestore_assets.upkeep.retraction_plan import Retractor
