@@ -213,6 +213,9 @@ def _tell(
     address = file and connection.execute(select(files_table.c.address).where(files_table.c.id == file.file_id)).scalar()
     source = sources.owner(connection, batch.source_id)
     details = _audited(batch, file) | {"source": source.address, "file": address, "partitions": keys}
+    if file is not None and file.retracts:
+        # what the old content had superseded in built partitions does not come back by itself
+        details["superseded_rows"] = partitions.superseded_rows(connection, dataset.id, starts)
     audit.record(
         connection,
         dataset.id,

@@ -302,16 +302,22 @@ def require_unchanged(connection: Connection, dataset_id: int, replaced: Collect
     Raises:
         ConflictError: retractions of their source partitions have changed since that version.
     """
-    r, c = retractions.c, segments.c
-    newer = or_(r.added_version > since, r.removed_version > since)
-    known = select(r.source_partition_id).where(r.dataset_id == dataset_id, newer)
-    changed = set(connection.execute(known).scalars())
+    c = segments.c
+    changed = changed_sources(connection, dataset_id, since=since)
     if not changed:
         return
     for ids in chunked(sorted(set(replaced))):
         for text in connection.execute(select(c.source_ids).where(c.id.in_(ids))).scalars():
             if not text or changed.intersection(parse_ids(text)):
                 raise ConflictError("rows of these segments were retracted, or taken back, meanwhile; plan this build again")
+
+
+def changed_sources(connection: Connection, dataset_id: int, *, since: int) -> set[int]:
+    """Source partitions whose retractions are others than at that version."""
+    r = retractions.c
+    newer = or_(r.added_version > since, r.removed_version > since)
+    known = select(r.source_partition_id).where(r.dataset_id == dataset_id, newer)
+    return set(connection.execute(known).scalars())
 
 
 def _is_whole(row: Row[Any]) -> bool:

@@ -46,6 +46,8 @@ class NewRetraction:
     """Rows that it hides now, by partition."""
     files: tuple[int, ...] = ()
     """Files all of whose rows these are: they may land again."""
+    read_version: int | None = None
+    """The manifest version in which the rows were counted; None when it doesn't matter what was retracted since."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +122,10 @@ def add(connection: Connection, dataset_id: int, wanted: NewRetraction, *, actor
     dataset = datasets.lock(connection, dataset_id)
     version: int = dataset.manifest_version + 1
     whole = wholly_retracted(wanted.ranges)
+    if wanted.read_version is not None:
+        changed = manifest.changed_sources(connection, dataset_id, since=wanted.read_version)
+        if changed & sources_of(wanted.ranges):
+            raise ConflictError("some of these rows have been retracted or read again meanwhile; look again")
     if set(sources.retract(connection, whole, version=version)) != whole:
         raise ConflictError("some of these rows have been retracted or replaced meanwhile; look again")
     before = _leave_files(connection, wanted.files, actor=actor, now=now)

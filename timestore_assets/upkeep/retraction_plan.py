@@ -92,6 +92,7 @@ class Retractor:
                 ranges=_bounded(chosen.ranges, found.last_sessions),
                 rows=found.rows,
                 files=tuple(file.id for file in chosen.files),
+                read_version=rows.version,
             )
         return RetractionPlan(
             wanted=wanted,
@@ -243,7 +244,7 @@ class _ShownRows:
         self, of: Retractor, con: duckdb.DuckDBPyConnection, pin: SnapshotPin, segments: Sequence[Segment], retracted: Retracted
     ) -> None:
         self._of, self._con, self._pin, self._segments, self._retracted = of, con, pin, segments, retracted
-        self.checkpoints = pin.topics
+        self.checkpoints, self.version = pin.topics, pin.version
 
     def counted(self, ranges: Retracted) -> _Found:
         """How many rows of these ranges there are."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from timestore_assets_tests.support.command_line import CommandLine
+from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, KafkaCluster, produce
+from timestore_assets_tests.support.topic_warehouse import new_topic, value
 
 ROWS = "at,meter,watts\n2024-01-01T00:00:00Z,kitchen,5.25\n2024-01-02T00:00:00Z,hall,7.5\n"
 
@@ -70,3 +72,41 @@ def test_once_built_it_says_what_to_do_instead(shell: CommandLine) -> None:
 def test_what_makes_no_sense_is_refused_in_one_line(shell: CommandLine, arguments: tuple[str, ...], words: str) -> None:
     done = shell.inside("retract", "power", *arguments)
     assert done.code == 2 and words in done.err and done.err.count("\n") == 1
+
+
+TOPIC = """type: timestore_assets.Dataset
+attributes:
+  name: readings
+  columns: {ts: timestamp, station: string, temp: {type: double, nullable: true}}
+  time: ts
+  start: 2013-01-01
+  sources: [kafka: {topic: NAME}]
+"""
+
+
+@pytest.mark.xdist_group("kafka")
+def test_a_range_of_a_topic_is_taken_out_and_read_again_by_the_line_it_says(
+    tmp_path: Path, any_kafka: KafkaCluster | EmbeddedKafka
+) -> None:
+    topic = new_topic(any_kafka)
+    produce(any_kafka.bootstrap, topic, [(0, None, value(number), None, None) for number in range(20)])
+    shell = CommandLine(tmp_path)
+    shell.environment["TIMESTORE_KAFKA_BOOTSTRAP_SERVERS"] = any_kafka.bootstrap
+    declaration = shell.home / "defs" / "readings" / "defs.yaml"
+    declaration.parent.mkdir(parents=True)
+    declaration.write_text(TOPIC.replace("NAME", topic))
+
+    def stations() -> list[int]:
+        found = shell.inside("query", "readings", "--columns", "station", "--json")
+        return sorted(int(row["station"][1:]) for row in found.json)
+
+    assert shell.inside("stream", "readings", "--json").json["landed"] == 20
+    done = shell.inside("retract", "readings", "--source", f"{topic}/0", "--from", "5", "--to", "12")
+    assert done.code == 0 and "7 rows of readings in 1 partition are left out." in done.out, done.err
+    assert stations() == [*range(5), *range(12, 20)]
+    (line,) = [one for one in done.out.splitlines() if one.startswith("To land them again: ")]
+    again = shell.shell(line.removeprefix("To land them again: "))
+    assert again.code == 0 and f"{topic}/0 5-12" in again.out, again.err
+    assert stations() == list(range(20))
+    nothing = shell.inside("reload", "readings", "--source", f"{topic}/1", "--from", "0")
+    assert nothing.code == 3 and "nothing of" in nothing.err
