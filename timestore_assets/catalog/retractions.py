@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, sources
+from timestore_assets.catalog import audit, datasets, file_chunks, manifest, outbox, partitions, sources
 from timestore_assets.catalog.audit import write_once
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
@@ -22,7 +22,7 @@ from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import FileState
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import audit as audit_table
-from timestore_assets.catalog.tables import files, retractions, segments
+from timestore_assets.catalog.tables import files, retractions, segments, source_partitions
 from timestore_assets.catalog.tables import partitions as partitions_table
 from timestore_assets.model.errors import ConflictError, InputError, RefusedError
 from timestore_assets.model.retraction import Retracted, sources_of, wholly_retracted
@@ -30,7 +30,7 @@ from timestore_assets.model.window import Partition, Window
 
 RetractionState = Literal["hidden", "dropped", "undone"]
 """hidden: readers leave its rows out, and it can be undone · dropped: builds have dropped all of its rows · undone."""
-RETRACTED, UNDONE = "retracted", "retraction_undone"
+RETRACTED, UNDONE, ROLLED_BACK = "retracted", "retraction_undone", "rolled_back"
 _WITH_ROWS: tuple[FileState, ...] = ("landed", "landing", "quarantined")
 
 
@@ -171,6 +171,34 @@ def undo(
     return version
 
 
+def made_by_people(connection: Connection, dataset_id: int) -> frozenset[int]:
+    """Manifest versions that retractions of people made. Any other retraction belongs to the landing that made its version."""
+    a = audit_table.c
+    made = select(a.manifest_version).where(a.dataset_id == dataset_id, a.action == RETRACTED)
+    return frozenset(connection.execute(made).scalars())
+
+
+def reopen_since(connection: Connection, dataset_id: int, version: int, *, now: int) -> frozenset[int]:
+    """Let files that people retracted after that version be as they were, unless they have landed again.
+
+    For whoever goes back to it: the retractions themselves are theirs to end. Returns the source partitions that are open again.
+    """
+    a, f, p = audit_table.c, files.c, source_partitions.c
+    told = select(a.manifest_version, a.details).where(
+        a.dataset_id == dataset_id, a.action == RETRACTED, a.manifest_version > version
+    )
+    reopened: set[int] = set()
+    for row in connection.execute(told).all():
+        for file_id, state, reason in json.loads(row.details)["files"]:
+            own = files.update().where(f.id == file_id, f.state == "retracted", f.newest)
+            source = connection.execute(own.values(state=state, reason=reason, updated_at=now).returning(f.source_partition_id))
+            reopened |= file_chunks.with_parts(connection, [one for one in source.scalars() if one is not None])
+    for ids in chunked(sorted(reopened)):
+        closed = source_partitions.update().where(p.id.in_(ids), p.retracted_version > version)
+        connection.execute(closed.values(retracted_version=None))
+    return frozenset(reopened)
+
+
 def not_undoable(found: RetractionRecord, dropped: int | None = None) -> str:
     """Why a retraction can't be undone. `dropped`: so many of its rows are gone, all when None."""
     if found.state == "undone":
@@ -189,9 +217,19 @@ def listed(connection: Connection, dataset_id: int) -> list[RetractionRecord]:
     hidden = select(r.added_version).where(r.dataset_id == dataset_id, r.removed_version.is_(None)).distinct()
     at_work = set(connection.execute(hidden).scalars())
     rows = connection.execute(
-        select(audit_table).where(a.dataset_id == dataset_id, a.action.in_((RETRACTED, UNDONE))).order_by(a.id.desc())
+        select(audit_table)
+        .where(a.dataset_id == dataset_id, a.action.in_((RETRACTED, UNDONE, ROLLED_BACK)))
+        .order_by(a.id.desc())
     ).all()
-    undone = {json.loads(row.details)["id"] for row in rows if row.action == UNDONE}
+    told = [(row, json.loads(row.details)) for row in rows]
+    undone = {details["id"] for row, details in told if row.action == UNDONE}
+    # whoever rolled back to a version before it has undone it as well
+    back = [(details["to"], details["from"]) for row, details in told if row.action == ROLLED_BACK]
+    undone |= {
+        details["id"]
+        for row, details in told
+        if row.action == RETRACTED and any(to < row.manifest_version <= since for to, since in back)
+    }
     return [_record(row, at_work, undone, Window(window)) for row in rows if row.action == RETRACTED]
 
 

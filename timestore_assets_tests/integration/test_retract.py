@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from timestore_assets.building.merge import merge
+from timestore_assets.catalog import retractions
 from timestore_assets.model.dataset import Dedupe, FileSource, HttpSource
 from timestore_assets.model.errors import ConflictError, InputError, RefusedError
 from timestore_assets.model.question import Question
@@ -271,6 +272,24 @@ def test_it_is_in_the_audit_and_dagster_is_told(warehouse: Warehouse) -> None:
     assert told["manifest_version"] == made.manifest_version
     events = [one for one in warehouse.catalog.outbox.claim(holder="t", limit=99, ttl=_minute()) if one.kind == "retracted"]
     assert [one.payload["reason"] for one in events] == ["2 rows retracted (file bad.jsonl)"]
+
+
+def test_going_back_to_a_version_of_before_opens_its_files_again_unless_they_have_landed_since(warehouse: Warehouse) -> None:
+    kept, again = drop(warehouse, "kept.jsonl", "a"), drop(warehouse, "again.jsonl", "b")
+    land(warehouse, kept, again)
+    _, record = warehouse.resolve("weather")
+    before = record.manifest_version
+    made = [warehouse.retract("weather", FileRows(address=name))[1] for name in ("kept.jsonl", "again.jsonl")]
+    land(warehouse, again)
+    database = warehouse.catalog.database
+    by_people = database.read(lambda c: retractions.made_by_people(c, record.id))
+    assert by_people == {one.manifest_version for one in made}
+    opened = database.timed(lambda c, now: retractions.reopen_since(c, record.id, before, now=now))
+    (source,) = [one for one in warehouse.catalog.sources.of(record.id) if one.kind == "files"]
+    files = {file.address: file for file in warehouse.catalog.files.of(source.id)}
+    assert opened == {files["kept.jsonl"].source_partition_id}
+    assert {name: file.state for name, file in files.items()} == {"kept.jsonl": "landed", "again.jsonl": "landed"}
+    assert database.timed(lambda c, now: retractions.reopen_since(c, record.id, before, now=now)) == frozenset()
 
 
 def _minute() -> Any:
