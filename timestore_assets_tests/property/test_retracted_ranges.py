@@ -160,7 +160,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(steps=st.lists(STEPS, min_size=3, max_size=14))
 def test_rows_are_those_of_a_plain_model(shared: tuple[BuildingWarehouse, Builder], steps: list[tuple[object, ...]]) -> None:
     ground = replace(shared[0], dataset=replace(PLAIN, name=f"readings_{next(NUMBERS)}"))
