@@ -29,6 +29,7 @@ from timestore_assets.catalog.lease_keeper import HeldLease, LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ConflictError, InputError
+from timestore_assets.model.retraction import NOTHING, Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment, SegmentFormat
 from timestore_assets.model.window import Partition
@@ -81,7 +82,7 @@ class _State:
     partition: Partition
     known: PartitionRecord | None
     segments: tuple[Segment, ...]
-    retracted: frozenset[int]
+    retracted: Retracted
     plan: BuildPlan
 
 
@@ -151,7 +152,7 @@ class Builder:
         dataset = effective(dataset, record)
         known = self._catalog.partitions.find(record.id, partition)
         segments: tuple[Segment, ...] = ()
-        retracted: frozenset[int] = frozenset()
+        retracted = NOTHING
         plan = BuildPlan()
         if known is not None and known.state != "expired":
             segments = tuple(self._catalog.manifest.segments(record.id, partition=partition, with_stats=False))
@@ -288,6 +289,7 @@ def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, act
         seal=state.plan.seal,
         superseded_rows=merged.superseded_rows,
         retracted_rows=merged.retracted_rows,
+        read_version=state.record.manifest_version,
         content_hash=merged.content_hash,
         report=report,
         actor=actor,

@@ -15,6 +15,7 @@ from timestore_assets.building.build_plan import BuildPlan
 from timestore_assets.building.file_splitting import ROWID, FileSplitter
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import RefusedError, TimestoreError, UnavailableError
+from timestore_assets.model.retraction import Retracted, sources_of, wholly_retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
@@ -80,7 +81,8 @@ class MergeJob:
     """The dataset's current one."""
     schema_of: Callable[[int], Schema]
     """Another version of it."""
-    retracted: frozenset[int]
+    retracted: Retracted
+    """Rows that leave."""
     digests: Mapping[int, str]
     """Of the segments' bytes as they were committed, by id."""
     storage: ObjectReader
@@ -94,7 +96,8 @@ class MergeJob:
     @property
     def read(self) -> tuple[Segment, ...]:
         """The segments that hold rows to keep: one whose every source was retracted need not be there, or whole, any more."""
-        return tuple(one for one in self.plan.merge if not one.source_ids or not self.retracted.issuperset(one.source_ids))
+        gone = wholly_retracted(self.retracted)
+        return tuple(one for one in self.plan.merge if not one.source_ids or not gone.issuperset(one.source_ids))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +186,8 @@ def _merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
 
 def _retracted_rows(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob) -> int:
     """How many rows of the segments `source` leaves out."""
-    if not any(job.retracted.intersection(segment.source_ids) for segment in job.plan.merge):
+    losing = sources_of(job.retracted)
+    if not any(losing.intersection(segment.source_ids) for segment in job.plan.merge):
         return 0
     found = con.execute(f"SELECT count(*) FROM {source}").fetchone()
     return sum(segment.rows for segment in job.plan.merge) - (found[0] if found else 0)
@@ -293,4 +297,4 @@ def _segment(job: MergeJob, name: str, file: WrittenFile, key: tuple[str, ...] |
 def _source_ids(job: MergeJob) -> tuple[int, ...]:
     """Source partitions that rows may have come from; one too many only costs a build after its retraction."""
     held = {source for segment in job.plan.merge for source in segment.source_ids}
-    return tuple(sorted(held - job.retracted))
+    return tuple(sorted(held - wholly_retracted(job.retracted)))

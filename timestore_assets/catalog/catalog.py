@@ -23,8 +23,10 @@ from timestore_assets.catalog.migrate import ensure_current, revision
 from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
+from timestore_assets.catalog.reloads import Reloads
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
+from timestore_assets.catalog.retractions import Retractions
 from timestore_assets.catalog.schema_migrations import SchemaMigrations
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
@@ -65,6 +67,8 @@ class Catalog:
     """What content stands at which address of a source, and what became of it."""
     chunks: Chunks
     """Parts of large files."""
+    reloads: Reloads
+    """Windows of topics that are read again."""
     topics: StoredTopics
     """Topic partitions: who reads them, and what the broker lost."""
 
@@ -81,6 +85,8 @@ class Catalog:
     """Segments by manifest version."""
     versions: ReadableVersions
     """Which manifest versions can be read, and pins that keep them."""
+    retractions: Retractions
+    """Rows that people took out."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
     dead_letters: DeadLetterFiles
@@ -154,12 +160,14 @@ class Catalog:
             sources=Sources(database),
             files=Files(database),
             chunks=Chunks(database),
+            reloads=Reloads(database),
             topics=StoredTopics(database),
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
+            retractions=Retractions(database, progress),
             partitions=Partitions(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),

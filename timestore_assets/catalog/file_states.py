@@ -19,7 +19,7 @@ from timestore_assets.model.errors import ForgottenError
 from timestore_assets.model.position import Position
 
 UNSETTLED: tuple[FileState, ...] = ("pending", "landing")
-SETTLED: tuple[FileState, ...] = ("landed", "duplicate", "rejected", "quarantined")
+SETTLED: tuple[FileState, ...] = ("landed", "duplicate", "rejected", "quarantined", "retracted")
 
 
 def one(connection: Connection, file_id: int) -> FileRecord:

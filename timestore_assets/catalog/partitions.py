@@ -137,6 +137,21 @@ def lost_rows(connection: Connection, dataset_id: int, starts: Collection[int], 
         connection.execute(here.values(retracted=True))
 
 
+def losing_rows(connection: Connection, dataset_id: int) -> frozenset[int]:
+    """Starts of the partitions that hold retracted rows, see `lost_rows`."""
+    p = partitions.c
+    return frozenset(connection.execute(select(p.start).where(p.dataset_id == dataset_id, p.retracted)).scalars())
+
+
+def superseded_rows(connection: Connection, dataset_id: int, starts: Iterable[int]) -> int:
+    """Rows that builds have removed as duplicates in those of these partitions that hold retracted rows now."""
+    p, total = partitions.c, 0
+    for chunk in chunked(sorted(set(starts))):
+        here = select(_sum(p.superseded_rows)).where(p.dataset_id == dataset_id, p.start.in_(chunk), p.retracted)
+        total += connection.execute(here).scalar() or 0
+    return total
+
+
 def find(connection: Connection, dataset_id: int, start: int) -> Row[Any] | None:
     p = partitions.c
     return connection.execute(select(partitions).where(p.dataset_id == dataset_id, p.start == start)).one_or_none()

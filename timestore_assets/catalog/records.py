@@ -14,10 +14,10 @@ from timestore_assets.model.segment import DEFAULT_TARGET
 from timestore_assets.model.source_kinds import SourceKind, reads_topics
 from timestore_assets.model.window import Partition
 
-FileState = Literal["pending", "landing", "landed", "duplicate", "rejected", "quarantined", "replaced"]
+FileState = Literal["pending", "landing", "landed", "duplicate", "rejected", "quarantined", "replaced", "retracted"]
 """pending: seen, not begun · landing: some batches committed · landed · duplicate: same content landed under another
 address · rejected: changed content at a landed address under `on_change: reject` · quarantined: can't be read · replaced:
-its rows were retracted."""
+its rows left with the landing of another content · retracted: somebody took them out; named once more it lands again."""
 
 PartitionState = Literal["open", "sealed", "stale", "expired"]
 
@@ -241,7 +241,7 @@ class PartitionRecord:
     superseded_rows: int
     """Rows that deduplication has removed, over all builds."""
     retracted: bool
-    """Live segments hold rows of retracted source partitions (a build will drop them)."""
+    """Live segments hold retracted rows (a build will drop them)."""
     content_hash: str | None
     """Of the logical rows, set when sealed."""
     manifest_version: int

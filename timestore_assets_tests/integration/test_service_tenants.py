@@ -317,6 +317,11 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/admin/datasets/{name}/partitions"): named("GET", "/admin/datasets/{name}/partitions"),
     ("GET", "/admin/datasets/{name}/retention"): named("GET", "/admin/datasets/{name}/retention"),
     ("PUT", "/admin/datasets/{name}/retention"): named("PUT", "/admin/datasets/{name}/retention", {"maxAge": "1d"}),
+    ("GET", "/admin/datasets/{name}/retractions"): named("GET", "/admin/datasets/{name}/retractions"),
+    ("POST", "/admin/datasets/{name}/retractions"): named(
+        "POST", "/admin/datasets/{name}/retractions", {"session": 1}, {"file": "a.csv", "dryRun": True}, {}, b"{"
+    ),
+    ("DELETE", "/admin/datasets/{name}/retractions/{retraction_id}"): named("DELETE", "/admin/datasets/{name}/retractions/1"),
     ("GET", "/admin/datasets/{name}/storage-target"): named("GET", "/admin/datasets/{name}/storage-target"),
     ("PUT", "/admin/datasets/{name}/storage-target"): named(
         "PUT", "/admin/datasets/{name}/storage-target", {"target": "default"}

@@ -13,6 +13,7 @@ from timestore_assets.service.admin import (
     life_routes,
     manifest_routes,
     retention_routes,
+    retraction_routes,
     storage_routes,
     upload_routes,
 )
@@ -23,6 +24,7 @@ for part in (
     life_routes,
     manifest_routes,
     retention_routes,
+    retraction_routes,
     storage_routes,
     dead_letter_route,
     dead_letter_replay_route,
