@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from timestore_assets.catalog.alerts import Alerts
 from timestore_assets.catalog.audit import AuditLog
+from timestore_assets.catalog.backfills import Backfills
 from timestore_assets.catalog.commits import Commits
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.dataset_life import DatasetLife
@@ -80,6 +81,8 @@ class Catalog:
     """Which manifest versions can be read, and pins that keep them."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
+    backfills: Backfills
+    """Rewrites that schema versions ask for."""
     dead_letters: DeadLetterFiles
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
@@ -157,6 +160,7 @@ class Catalog:
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
             partitions=Partitions(database),
+            backfills=Backfills(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),

@@ -213,6 +213,8 @@ class BuildCommit:
     """Rows dropped because their source partition had been retracted."""
     content_hash: str | None = None
     """Of the logical rows, None unless the partition is sealed."""
+    seconds: float = 0.0
+    """How long its segments took to make, for estimates; 0 where nobody measured it."""
     report: bool = True
     """Queue a materialisation in the outbox (False when Dagster itself runs the build and yields the event)."""
     actor: str = "timestore"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from timestore_assets.model.errors import DamagedError
 from timestore_assets.model.window import Partition
 from timestore_assets.verbs.workplace import Workplace
 
@@ -60,3 +62,17 @@ class BuildingVerbs(Workplace):
         with Builder(self.writing) as builder:
             for partition in partitions:
                 yield builder.build(dataset, partition, close=close, report=report, actor=actor)
+
+    def build_each(
+        self, name: str, partitions: Sequence[Partition], *, close: bool, actor: str = "command line"
+    ) -> Iterator[BuildReport | DamagedError]:
+        """As `build`, with the error in place of the report of a partition with a damaged segment: the others are built."""
+        left = deque(partitions)
+        while left:
+            try:
+                for report in self.build(name, tuple(left), close=close, actor=actor):
+                    left.popleft()
+                    yield report
+            except DamagedError as error:
+                left.popleft()
+                yield error
