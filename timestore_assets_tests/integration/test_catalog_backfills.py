@@ -4,59 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from timestore_assets.catalog import datasets
 from timestore_assets.catalog.backfill_records import cause_in_words
-from timestore_assets.catalog.backfills import request, request_rewrite
+from timestore_assets.catalog.backfills import request
 from timestore_assets.catalog.rewrites import ASSUMED_BYTES_PER_SECOND
 from timestore_assets.model.errors import ConflictError, ForgottenError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import DOUBLE
+from timestore_assets_tests.support.asked_backfills import CAUSE, REWRITE_ALL, ask, computing, new_schema, without
 from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset, day
-
-CAUSE = {"kind": "migration", "ticket": "OPS-12", "columns": ["temp_c"]}
 
 
 def now_written(ground: CatalogDataset, change: Callable[[Schema], Schema]) -> int:
-    """A new schema version in force from now on; its number."""
-
-    def work(connection: Connection, now: int) -> int:
-        row = datasets.lock(connection, ground.id)
-        current = datasets.schema(connection, ground.id, row.schema_version)
-        evolved = replace(change(current), version=current.version + 1)
-        version = row.manifest_version
-        datasets.add_schema_version(connection, row, evolved, changes=(), manifest_version=version, actor="test", now=now)
-        return evolved.version
-
-    return ground.catalog.database.timed(work)
+    return new_schema(ground.catalog, ground.id, change)
 
 
-def computing(name: str) -> Callable[[Schema], Schema]:
-    """Adds a column that is computed for older rows."""
-
-    def change(schema: Schema) -> Schema:
-        return schema.with_columns(Column(name=name, type=DOUBLE, nullable=True, expression='"#3" * 2'))
-
-    return change
-
-
-def without(name: str) -> Callable[[Schema], Schema]:
-    return lambda schema: replace(
-        schema,
-        columns=tuple(column for column in schema if column.name != name),
-        retired=(*schema.retired, schema.column(name)),
-    )
-
-
-def asked(ground: CatalogDataset, version: int, *, policy: Any = "ask", cause: Any = CAUSE) -> int | None:
-    return ground.catalog.database.timed(
-        lambda c, now: request_rewrite(c, ground.id, schema_version=version, cause=cause, policy=policy, actor="tester", now=now)
-    )
+def asked(ground: CatalogDataset, version: int, **options: Any) -> int | None:
+    return ask(ground.catalog, ground.id, version, **options)
 
 
 def migrated(ground: CatalogDataset, *, days: int = 3, policy: Any = "ask") -> int:
@@ -130,7 +98,7 @@ def test_nothing_is_asked_for_where_no_row_is_concerned(catalog_dataset: Catalog
 def test_rewrite_all_concerns_what_is_only_older(catalog_dataset: CatalogDataset) -> None:
     catalog_dataset.land("a", *catalog_dataset.many(range(2)))
     version = now_written(catalog_dataset, without("origin"))
-    backfill = asked(catalog_dataset, version, cause={"kind": "migration", "rewrite": "all"})
+    backfill = asked(catalog_dataset, version, cause=REWRITE_ALL)
     assert backfill is not None and progress(catalog_dataset, backfill) == (0, 2)
     rewrite(catalog_dataset, 1, version)
     assert progress(catalog_dataset, backfill) == (1, 2)
