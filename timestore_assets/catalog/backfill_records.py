@@ -73,13 +73,14 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     """Why a backfill is asked for, as the end of a sentence."""
     columns = cause.get("columns") or ([cause["column"]] if cause.get("column") else [])
     named = ", ".join(str(one) for one in columns)
+    column = f"column {named}" if named else "a column"
     match cause.get("kind"):
         case "migration":
             ticket = f" ({cause['ticket']})" if cause.get("ticket") else ""
             return f"a migration computes {named} for older rows{ticket}" if named else f"a migration changed older rows{ticket}"
         case "default":
-            return f"{named or 'a column'} was given a value for older rows"
+            return f"{column} was given a value for older rows"
         case "ignored_column":
-            return f"{named or 'a column'} was ignored when older records landed"
+            return f"{column} was ignored when older records landed"
         case kind:
             return str(kind or "it was asked for").replace("_", " ")

@@ -232,8 +232,8 @@ def test_those_of_a_dropped_dataset_are_gone(catalog_dataset: CatalogDataset) ->
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        ({"kind": "default", "column": "wind"}, "wind was given a value for older rows"),
-        ({"kind": "ignored_column", "column": "gust"}, "gust was ignored when older records landed"),
+        ({"kind": "default", "column": "wind"}, "column wind was given a value for older rows"),
+        ({"kind": "ignored_column", "column": "gust"}, "column gust was ignored when older records landed"),
         ({"kind": "migration", "rewrite": "all"}, "a migration changed older rows"),
         ({"kind": "of_another_kind"}, "of another kind"),
     ],

@@ -97,5 +97,5 @@ def test_files_to_land_again_are_named_with_their_commands(shell: CommandLine) -
     (found,) = shell.inside("backfills", "list", "--json").json
     assert (found["summary"], found["why"]) == (
         "0 of 1 file landed again",
-        "gust was ignored when older records landed",
+        "column gust was ignored when older records landed",
     )
