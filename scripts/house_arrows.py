@@ -21,7 +21,7 @@ segments
 sources
 decoding
 landing building querying
-tailing upkeep
+tailing upkeep migrating
 declarations declaration_files dataset_registry dataset_status reload overview reloading
 verbs
 warehouse

@@ -40,7 +40,13 @@ class BuildPlan:
 
 
 def plan_build(
-    segments: Sequence[Segment], *, dataset: Dataset, closed: bool, sealed: bool, retracted: frozenset[int] = frozenset()
+    segments: Sequence[Segment],
+    *,
+    dataset: Dataset,
+    closed: bool,
+    sealed: bool,
+    retracted: frozenset[int] = frozenset(),
+    outdated: frozenset[int] = frozenset(),
 ) -> BuildPlan:
     """What to merge in a partition with these live segments.
 
@@ -49,16 +55,23 @@ def plan_build(
     Args:
         closed: the partition is to be sealed. sealed: the catalog says that it is.
         retracted: source partitions whose rows have to leave.
+        outdated: schema versions whose rows are written anew, see `schema_rewrites`.
     """
     if not closed:
-        return _merge_deltas(segments, retracted)
-    if sealed and all(_as_wanted(segment, dataset, retracted) for segment in segments) and _well_sized(segments, dataset):
+        return _merge_deltas(segments, retracted, outdated)
+    is_built = sealed and all(
+        _as_wanted(segment, dataset, retracted) and segment.schema_version not in outdated for segment in segments
+    )
+    if is_built and _well_sized(segments, dataset):
         return BuildPlan()
     return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
 
 
-def _merge_deltas(segments: Sequence[Segment], retracted: frozenset[int]) -> BuildPlan:
-    """All deltas as landed, with them each next level that the result would fill, and whatever holds retracted rows."""
+def _merge_deltas(segments: Sequence[Segment], retracted: frozenset[int], outdated: frozenset[int]) -> BuildPlan:
+    """All deltas as landed, with them each next level that the result would fill, and whatever is not to stay as it is.
+
+    That is what holds retracted rows, or was written under a schema of before.
+    """
     levels: dict[int, list[Segment]] = defaultdict(list)
     for segment in segments:
         if segment.kind == "delta":
@@ -67,7 +80,8 @@ def _merge_deltas(segments: Sequence[Segment], retracted: frozenset[int]) -> Bui
     while chosen and len(levels[level]) + 1 >= FANOUT:
         chosen += levels.pop(level)
         level += 1
-    chosen += [held for rest in levels.values() for held in rest if retracted.intersection(held.source_ids)]
+    rest = [held for held_there in levels.values() for held in held_there]
+    chosen += [one for one in rest if one.schema_version in outdated or retracted.intersection(one.source_ids)]
     if not chosen:
         return BuildPlan()
     chosen.sort(key=lambda segment: segment.id)

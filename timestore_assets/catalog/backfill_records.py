@@ -41,6 +41,11 @@ class Backfill:
         return tuple(self.cause.get("files", ()))
 
     @property
+    def rewrites_all(self) -> bool:
+        """Whatever is older is concerned, also where nothing is computed for it."""
+        return self.cause.get("rewrite") == "all"
+
+    @property
     def is_reload(self) -> bool:
         """Segments don't hold what is missing: the sources have to be landed again."""
         return self.cause.get("kind") == "ignored_column"

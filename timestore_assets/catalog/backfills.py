@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import audit, datasets, outbox
-from timestore_assets.catalog.backfill_records import OPEN, Backfill, BackfillProgress, BackfillState, cause_in_words
+from timestore_assets.catalog.backfill_records import APPROVED, OPEN, Backfill, BackfillProgress, BackfillState, cause_in_words
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.former_names import shown_name
 from timestore_assets.catalog.instants import from_micros, to_micros
@@ -96,6 +96,11 @@ class Backfills:
         """Somebody knows that it is done, or needs not be; False when it was done already. Errors as `approve`."""
         return self._database.timed(lambda c, now: move(c, backfill_id, "done", actor=actor, now=now))
 
+    def rewritten_below(self, dataset_id: int) -> int:
+        """The schema version of which an approved request wants everything older rewritten; 1 when none does."""
+        found = self.listed(dataset_ids=[dataset_id], states=APPROVED)
+        return max((one.schema_version for one in found if one.rewrites_all), default=1)
+
     def settle(self, dataset_id: int, *, actor: str = ACTOR) -> list[int]:
         """End the dataset's requests of which nothing is left; their ids."""
         return self._database.timed(lambda c, now: settle(c, dataset_id, actor=actor, now=now))
@@ -173,6 +178,12 @@ def request_rewrite(
     )
 
 
+def policy_of(definition: Mapping[str, Any]) -> BackfillPolicy:
+    """What a dataset's declaration says of who decides; `ask` where it was registered before that could be said."""
+    found: BackfillPolicy = definition.get("evolution", {}).get("backfill", "ask")
+    return found
+
+
 def listed(
     connection: Connection,
     *,
@@ -198,8 +209,8 @@ def progress(connection: Connection, backfill: Backfill) -> BackfillProgress:
         left = tuple(_files_left(connection, backfill))
         of = len(backfill.reloads)
         return BackfillProgress(done=of - len(left), of=of, files=left, is_unknown=not of)
-    everything = backfill.cause.get("rewrite") == "all"
-    versions = outdated_versions(connection, backfill.dataset_id, made=backfill.schema_version, everything=everything)
+    made, everything = backfill.schema_version, backfill.rewrites_all
+    versions = outdated_versions(connection, backfill.dataset_id, made=made, everything=everything)
     only = None if backfill.partitions is None else {to_micros(one) for one in backfill.partitions}
     starts = outdated_partitions(connection, backfill.dataset_id, versions, only=only)
     asked = int(backfill.cost.get("partitions", 0)) if backfill.partitions is None else len(backfill.partitions)

@@ -26,6 +26,7 @@ from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
+from timestore_assets.catalog.schema_migrations import SchemaMigrations
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
@@ -54,6 +55,8 @@ class Catalog:
     datasets: Datasets
     """Declarations and the history of their schemas."""
     declarations: Declarations
+    migrations: SchemaMigrations
+    """Changes of columns that people asked for."""
     life: DatasetLife
     """Dropping, renaming and retiring datasets."""
     policies: Policies
@@ -148,6 +151,7 @@ class Catalog:
             replica=replica,
             datasets=Datasets(database, progress, replica),
             declarations=Declarations(database),
+            migrations=SchemaMigrations(database, progress),
             life=DatasetLife(database),
             policies=Policies(database),
             sources=Sources(database),

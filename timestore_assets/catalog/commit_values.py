@@ -46,11 +46,13 @@ class WatermarkRule:
 class SchemaChange:
     """What a new schema version changes."""
 
-    kind: Literal["column_added", "type_widened"]
+    kind: Literal["column_added", "type_widened", "column_renamed", "column_transformed", "column_dropped", "column_restored"]
     column: str
+    """As it is called since, or was until then."""
     before: str | None
-    """Its type as text, None for an added column."""
-    after: str
+    """Its type as text, its name for a renamed one; None for one that was not there."""
+    after: str | None
+    """Likewise; None for one that is not there any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,19 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from timestore_assets.cli import schema_migrate
 from timestore_assets.cli.describe import print_column_table
 from timestore_assets.cli.open_warehouse import open_warehouse
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import print_json, print_table
+from timestore_assets.cli.schema_changes import change_in_words
 from timestore_assets.model.errors import InputError
 
 Version = Annotated[int | None, typer.Option("--version", min=1, help="An earlier version instead of the current one.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="Show a dataset's schema and its history.")
+    group = typer.Typer(help="Show a dataset's schema and its history, and change it.")
     group.command("show", help="Show the columns as they are stored now, evolved ones included.")(show)
     group.command("history", help="Show every version of the schema and what changed.")(history)
+    group.command("migrate", help=schema_migrate.HELP)(schema_migrate.migrate)
+    group.command("migrations", help="Show what was migrated, for whom, and what was taken back.")(schema_migrate.migrations)
     app.add_typer(group, name="schema")
 
 
@@ -49,13 +53,7 @@ def history(dataset: DatasetName, json: AsJson = False) -> None:
 
 
 def _rows(version: dict[str, Any]) -> list[list[str]]:
-    changes = [_sentence(change) for change in version["changes"]] or [f"{len(version['columns'])} columns declared"]
+    changes = [change_in_words(change) for change in version["changes"]] or [f"{len(version['columns'])} columns declared"]
     first, *rest = changes
     since = str(version["created_at"])[:19].replace("T", " ")
     return [[str(version["version"]), since, str(version["actor"]), first], *(["", "", "", change] for change in rest)]
-
-
-def _sentence(change: dict[str, Any]) -> str:
-    if change["kind"] == "column_added":
-        return f"{change['column']} added as {change['after']}"
-    return f"{change['column']} widened from {change['before']} to {change['after']}"

@@ -116,7 +116,7 @@ def _schema(attributes: DatasetAttributes) -> Schema:
             from timestore_assets.declaration.pandera_model import columns_of_model
 
         return Schema(columns=columns_of_model(attributes.pandera))
-    columns = tuple(_column(name, column) for name, column in (attributes.columns or {}).items())
+    columns = tuple(to_column(name, column) for name, column in (attributes.columns or {}).items())
     if not columns:
         raise DeclarationError("is empty; declare at least the time column", key="columns")
     _refuse_case_twins(columns)
@@ -131,7 +131,8 @@ def _refuse_case_twins(columns: Iterable[Column]) -> None:
         seen[column.name.casefold()] = column.name
 
 
-def _column(name: str, attributes: ColumnAttributes | str) -> Column:
+def to_column(name: str, attributes: ColumnAttributes | str) -> Column:
+    """The column that attributes describe; DeclarationError, with its key below `columns`, when they can't be meant."""
     key = f"columns.{name}"
     if not name or name.startswith("__") or not name.isprintable():
         raise DeclarationError("is no column name: it is empty, begins with __ (reserved) or isn't printable", key=key)

@@ -103,6 +103,19 @@ def parse_declaration(text: str, *, file: str = "") -> Dataset:
     return _declared(*documents[0], file) if documents else _declared(None, None, file)
 
 
+def read_mapping(text: str, *, file: str = "", what: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The one mapping that another text of people's holds, and the line of each dotted key. `what`: how errors call the text.
+
+    Raises:
+        DeclarationError: with file and line: it is no YAML, or something other than one mapping.
+    """
+    documents = list(_read(text, file))
+    if len(documents) != 1 or not isinstance(documents[0][1], dict):
+        raise DeclarationError(f"{what} is one mapping of keys to values", file=file, line=1 if file else None)
+    root, plain = documents[0]
+    return plain, {".".join(path): line for path, line in _lines(root).items()}
+
+
 def parse_project_file(text: str, *, file: str = "") -> list[Dataset]:
     """The datasets among the components of a Dagster project's `defs.yaml`, which may hold several of any type.
 

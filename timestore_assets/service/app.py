@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from timestore_assets import __version__
 from timestore_assets.service import ingest_route, openapi, operations_routes, page, problems
 from timestore_assets.service.admin import admin_routes as admin
+from timestore_assets.service.admin import migration_routes
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.observing.middleware import Observed
 from timestore_assets.service.query import backfill_routes, dataset_alerts_route, schema_route, session_route, status_routes
@@ -35,6 +36,7 @@ ROUTERS = (
     saved_query_routes.router,
     status_routes.router,
     schema_route.router,
+    migration_routes.router,
     dataset_alerts_route.router,
     backfill_routes.router,
     backfill_routes.deciding,

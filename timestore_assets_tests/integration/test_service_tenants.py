@@ -281,6 +281,11 @@ def ingestions(world: World, other: str) -> list[Ask]:
     return [Ask(method="GET", path="/ingestions/{name}")]
 
 
+DROP_A_COLUMN = {
+    "governance": {"ticketId": "1", "approvedBy": "intruder"},
+    "operations": [{"drop": {"column": "temp", "archive": False}}],
+    "execution": {"dryRun": False},
+}
 ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("POST", "/datasets/{name}/ingest"): ingests,
     ("GET", "/ingestions/{ingestion_id}"): ingestions,
@@ -295,6 +300,10 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("POST", "/datasets/{name}/backfills/{id}/approve"): named("POST", "/datasets/{name}/backfills/1/approve"),
     ("POST", "/datasets/{name}/backfills/{id}/refuse"): named("POST", "/datasets/{name}/backfills/1/refuse"),
     ("GET", "/datasets/{name}/schema"): named("GET", "/datasets/{name}/schema"),
+    ("GET", "/datasets/{name}/schema/migrations"): named("GET", "/datasets/{name}/schema/migrations"),
+    ("POST", "/datasets/{name}/schema/migrations"): named(
+        "POST", "/datasets/{name}/schema/migrations", {"operations": []}, DROP_A_COLUMN, b"{"
+    ),
     ("GET", "/session"): named("GET", "/session?dataset={name}"),
     ("POST", "/sql"): in_sql,
     ("GET", "/saved-queries"): named("GET", "/saved-queries?dataset={name}"),

@@ -18,7 +18,7 @@ LAYERS = """
     warehouse
     verbs
     dataset_registry  declarations  declaration_files  dataset_status  reload
-    tailing  upkeep
+    tailing  upkeep  migrating
     landing  building  querying
     decoding
     sources

@@ -1,0 +1,165 @@
+"""Taking migrations back: the columns of an earlier schema version in force again, by their ids, as a new version.
+
+Rows that were stored by then have those columns still. Rows written since may lack them: they are computed by what the migration
+named as its inverse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from timestore_assets.catalog import datasets, manifest
+from timestore_assets.catalog.commit_values import SchemaChange
+from timestore_assets.catalog.schema_migrations import ColumnState, Migrated, state_of, write_version
+from timestore_assets.catalog.tables import dataset_schemas, migrations, segments
+from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.schema import Column, FormerName, Schema
+
+
+def restored(
+    connection: Connection,
+    row: Row[Any],
+    schema_version: int,
+    *,
+    may_null: bool = False,
+    written: Collection[int] | None = None,
+    ticket: str = "",
+    approved_by: str = "",
+    actor: str,
+    now: int,
+) -> int:
+    """Put the columns of an earlier schema version in force again, by their ids, as a new one; the new schema version.
+
+    The dataset's row is locked. The manifest version rises by one.
+
+    Args:
+        may_null: nullable columns may be NULL in rows that have nothing for them.
+        written: schema versions of the segments that will be live; those that are when it is None.
+
+    Raises:
+        RefusedError: rows that landed since have no value for a column, and nothing says how to compute one.
+    """
+    current = datasets.identified(connection, row.id, datasets.schema(connection, row.id, row.schema_version))
+    wanted = datasets.schema(connection, row.id, schema_version)
+    before = state_of(row, current)
+    inverse = _inverses(connection, row.id)
+    versions = _live_versions(connection, row.id) if written is None else set(written)
+    later = [datasets.schema(connection, row.id, one) for one in sorted(versions) if one > schema_version]
+    columns = tuple(
+        _with_alias(_restored(column, later, inverse, may_null=may_null, dataset=row.name), current) for column in wanted
+    )
+    shown = {column.id for column in columns}
+    gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
+    schema = Schema(columns=columns, version=current.version + 1, retired=gone)
+    definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
+    state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
+    migrated = Migrated(state=state, changes=_differences(current, schema))
+    details = {"ticket": ticket, "approved_by": approved_by, "restores": schema_version}
+    write_version(connection, row, before, migrated, details=details, action="schema_restored", actor=actor, now=now)
+    values = {
+        "dataset_id": row.id,
+        "schema_version": schema.version,
+        "kind": "rollback",
+        "manifest": json.dumps({"restores": schema_version}),
+        "digest": "",
+        "ticket": ticket,
+        "approved_by": approved_by,
+        "actor": actor,
+        "at": now,
+    }
+    connection.execute(migrations.insert(), values)
+    return schema.version
+
+
+def _restored(column: Column, later: Sequence[Schema], inverse: Mapping[int, str], *, may_null: bool, dataset: str) -> Column:
+    """A column as it is to be read again; rows of `later` schemas may lack it."""
+    lacking = [schema for schema in later if all(one.id != column.id for one in schema)]
+    if not lacking or column.expression is not None:
+        return column
+    if column.id in inverse:
+        return replace(column, expression=inverse[column.id])
+    if may_null and column.nullable:
+        return column
+    way = "say --nulls to have none there" if column.nullable else "and it is not nullable"
+    raise RefusedError(
+        f"rows of dataset {dataset!r} that were written since have no {column.name!r}, and the migration named no `inverse:` for "
+        f"it; {way}, or take back what landed too, with --and-landings"
+    )
+
+
+def _with_alias(column: Column, current: Schema) -> Column:
+    """A column that goes on to be accepted under the name that it had until now."""
+    known = next((one for one in current if one.id == column.id), column)
+    if known.name == column.name or known.name in {alias.name for alias in column.aliases}:
+        return column
+    return replace(column, aliases=(*column.aliases, FormerName(name=known.name)))
+
+
+def _plain_when_used(column: Column, shown: Sequence[Column]) -> Column:
+    """A column that is retired now, without its expression where a shown one is computed from it: neither needs the other."""
+    needed = f'"#{column.id}"'
+    return replace(column, expression=None) if any(needed in (one.expression or "") for one in shown) else column
+
+
+def _differences(before: Schema, after: Schema) -> tuple[SchemaChange, ...]:
+    """What other columns with the same ids, or without them, come to."""
+    changes: list[SchemaChange] = []
+    for column in after:
+        known = next((one for one in before if one.id == column.id), None)
+        if known is None:
+            changes.append(SchemaChange(kind="column_restored", column=column.name, before=None, after=str(column.type)))
+        elif known.name != column.name:
+            changes.append(SchemaChange(kind="column_renamed", column=column.name, before=known.name, after=column.name))
+        elif known.type != column.type:
+            change = SchemaChange(kind="column_transformed", column=column.name, before=str(known.type), after=str(column.type))
+            changes.append(change)
+    shown = {column.id for column in after}
+    changes += [
+        SchemaChange(kind="column_dropped", column=column.name, before=str(column.type), after=None)
+        for column in before
+        if column.id not in shown
+    ]
+    return tuple(changes)
+
+
+def _with_part(definition: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with the columns, keys and order of another."""
+    keys = {key: part[key] for key in ("time", "partition_by", "dedupe")}
+    columns = {**definition["schema"], "columns": part["columns"]}
+    return {**definition, **keys, "schema": columns, "segments": {**definition["segments"], "sort_by": part["sort_by"]}}
+
+
+def _part_at(connection: Connection, dataset_id: int, version: int) -> Mapping[str, Any]:
+    """What was declared of the columns when a schema version was in force."""
+    h = dataset_schemas.c
+    said = (
+        select(h.declared)
+        .where(h.dataset_id == dataset_id, h.version <= version, h.declared.is_not(None))
+        .order_by(h.version.desc())
+        .limit(1)
+    )
+    found = connection.execute(said).scalar()
+    if found is None:
+        raise RefusedError(f"the catalog does not know what was declared at schema version {version}; restore a later one")
+    newest: Mapping[str, Any] = json.loads(found)[-1]
+    return newest
+
+
+def _live_versions(connection: Connection, dataset_id: int) -> set[int]:
+    c = segments.c
+    statement = select(c.schema_version).distinct().where(c.dataset_id == dataset_id, manifest.live(None))
+    return set(connection.execute(statement).scalars())
+
+
+def _inverses(connection: Connection, dataset_id: int) -> dict[int, str]:
+    """What migrations said about how to compute columns that they retired, by their ids."""
+    statement = select(migrations.c.manifest).where(migrations.c.dataset_id == dataset_id).order_by(migrations.c.schema_version)
+    found: dict[int, str] = {}
+    for text in connection.execute(statement).scalars():
+        found.update({int(column_id): sql for column_id, sql in json.loads(text).get("inverse", {}).items()})
+    return found

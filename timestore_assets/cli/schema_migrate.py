@@ -1,0 +1,176 @@
+"""`schema migrate` and `schema migrations`: changing columns as a manifest says, tried first, and what was done before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
+from timestore_assets.cli.options import AsJson, DatasetName
+from timestore_assets.cli.output import NOTHING, count, counted, duration, print_json, print_table, size, stdout
+from timestore_assets.cli.schema_changes import change_in_words
+from timestore_assets.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from timestore_assets.catalog.schema_migrations import MigrationRecord
+    from timestore_assets.migrating.dry_run import ColumnTrial, DryRun
+    from timestore_assets.migrating.migration_manifest import MigrationManifest
+    from timestore_assets.verbs.migration_verbs import Migration
+    from timestore_assets.warehouse import Warehouse
+
+HELP = """Rename, transform, cast, drop or add columns as a manifest says.
+
+Nothing is done without --execute, or `execution: {dryRun: false}` in the manifest: what it would do is shown, with what it costs
+and why it would be refused (exit code 3). No partition is touched when it is done: older rows are read as the new columns, and
+where that takes computing, a backfill is asked for. Migrate first, then deploy the changed declaration."""
+
+ManifestFile = Annotated[
+    Path,
+    typer.Option(
+        "--manifest", metavar="FILE", help="The manifest, in YAML or JSON.", exists=True, dir_okay=False, show_default=False
+    ),
+]
+OnlyTry = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do, whatever the manifest says.")]
+Execute = Annotated[bool, typer.Option("--execute", help="Do it, whatever the manifest says.")]
+SampleRows = Annotated[
+    int | None,
+    typer.Option("--sample", min=1, metavar="N", help="Try about N rows of all partitions, to be quick; all by default."),
+]
+ArchiveFolder = Annotated[
+    Path | None, typer.Option("--archive-dir", metavar="DIR", help="Where archives of dropped columns go.", show_default=False)
+]
+AllowBroken = Annotated[bool, typer.Option("--allow-broken-queries", help="Do it although saved queries fail afterwards.")]
+REFUSED = 3
+
+
+def migrate(
+    manifest: ManifestFile,
+    dry_run: OnlyTry = False,
+    execute: Execute = False,
+    sample: SampleRows = None,
+    archive_dir: ArchiveFolder = None,
+    allow_broken_queries: AllowBroken = False,
+    json: AsJson = False,
+) -> None:
+    from timestore_assets.migrating.manifest_file import read_manifest
+
+    if dry_run and execute:
+        raise InputError("--dry-run and --execute exclude each other")
+    try:
+        wanted = read_manifest(manifest.read_text(encoding="utf-8"), file=str(manifest))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{manifest} can't be read: {error}") from None
+    if archive_dir is not None and not any(getattr(one, "archive", None) for one in wanted.operations):
+        raise InputError("--archive-dir is for a manifest in which a `drop` says `archive: true`")
+    with open_warehouse() as warehouse:
+        if dry_run or (wanted.dry_run and not execute):
+            _show(warehouse.try_migration(wanted, sample=sample, allow_broken_queries=allow_broken_queries), manifest, json=json)
+            return
+        done = warehouse.migrate(wanted, sample=sample, allow_broken_queries=allow_broken_queries, actor=actor())
+        _tell(warehouse, wanted, done, json=json)
+
+
+def migrations(dataset: DatasetName, json: AsJson = False) -> None:
+    with open_warehouse() as warehouse:
+        found = warehouse.migrations(dataset)
+    if json:
+        print_json([asdict(one) for one in found])
+    elif not found:
+        stdout().print(f"{dataset} was never migrated.", markup=False)
+    else:
+        print_table([">schema", "at", "ticket", "approved by", "by", "~change"], (row for one in found for row in _history(one)))
+
+
+def _history(one: MigrationRecord) -> Iterator[list[str]]:
+    changes = [change_in_words(change) for change in one.changes] or [one.kind]
+    yield [str(one.schema_version), f"{one.at:%Y-%m-%d %H:%M:%S}", one.ticket, one.approved_by, one.actor, changes[0]]
+    for change in changes[1:]:
+        yield ["", "", "", "", "", change]
+
+
+def _show(run: DryRun, manifest: Path, *, json: bool) -> None:
+    if json:
+        print_json(run)
+    else:
+        _print(run, manifest)
+    if run.refusals:
+        raise typer.Exit(REFUSED)
+
+
+def _print(run: DryRun, manifest: Path) -> None:
+    _say(f"{run.dataset}: what schema version {run.schema_version + 1} would change")
+    print_table(["column", "~change"], ([change.column, change_in_words(asdict(change))] for change in run.changes))
+    if run.computed:
+        tried = count(run.rows_tried) if run.rows_tried == run.rows else f"{count(run.rows_tried)} of {count(run.rows)}"
+        _say(f"Computed for older rows, tried on {tried}:")
+        print_table(["column", "~values", ">lost", ">NULL"], (_computed(one) for one in run.computed))
+        print_table(["column", "~before", "~after"], (row for one in run.computed for row in _samples(one)))
+    _say(_cost(run))
+    for note in run.notes:
+        _say(f"Mind: {note}.")
+    for query in run.broken_queries:
+        _say(f"Saved query {query.name} would fail: {query.problem}")
+    if run.refusals:
+        for refusal in run.refusals:
+            _say(f"Refused: {refusal}.")
+    else:
+        _say(f"Nothing was done; `{timestore('schema', 'migrate', '--manifest', str(manifest), '--execute')}` does it.")
+
+
+def _computed(one: ColumnTrial) -> list[str]:
+    source = f"{one.source} {one.source_type} → " if one.source else ""
+    return [one.column, f"{source}{one.type}: {one.expression}", count(one.lost), count(one.nulls)]
+
+
+def _samples(one: ColumnTrial) -> Iterator[list[str]]:
+    for sample in (*one.samples, *one.lost_samples):
+        yield [one.column, sample.before or NOTHING, sample.after or "NULL"]
+
+
+def _cost(run: DryRun) -> str:
+    if not run.cost.partitions:
+        return "Nothing has to be rewritten: older rows are read as they are."
+    what = f"{counted(run.cost.partitions, 'partition')} with {counted(run.cost.rows, 'row')} ({size(run.cost.bytes)})"
+    takes = duration(max(run.cost.seconds, 0.01))
+    return f"To be rewritten when a backfill is approved: {what}, {takes}; until then values are computed."
+
+
+def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *, json: bool) -> None:
+    record, tried = done.done.record, done.tried
+    lines = list(tried.lines) if tried else []
+    file = warehouse.file_of(manifest.dataset)
+    if json:
+        answer: dict[str, Any] = {
+            "dataset": manifest.dataset,
+            "schema_version": record.schema_version,
+            "manifest_version": record.manifest_version,
+            "is_new": done.done.is_new,
+            "changes": list(record.changes),
+            "lines": lines,
+            "file": str(file.path) if file else None,
+            "dry_run": tried,
+        }
+        print_json(answer)
+        return
+    if not done.done.is_new:
+        _say(f"{manifest.dataset} was migrated so before, to schema version {record.schema_version}; nothing was done.")
+        return
+    _say(
+        f"{manifest.dataset} has schema version {record.schema_version}, in force from version {record.manifest_version} of its "
+        f"rows on ({manifest.governance.ticket}, approved by {manifest.governance.approved_by})."
+    )
+    if tried is not None and tried.cost.partitions:
+        _say(f"A rewrite of {counted(tried.cost.partitions, 'partition')} is asked for.")
+    if file is not None and lines:
+        _say(f"Now write this into {file.path}, and deploy it:")
+        for line in lines:
+            _say(line)
+
+
+def _say(text: str) -> None:
+    stdout().print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,110 @@
+"""Changing a dataset's columns as a manifest says: trying it, doing it, and what was done before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from timestore_assets.model.errors import RefusedError
+from timestore_assets.verbs.workplace import Workplace
+
+if TYPE_CHECKING:
+    from timestore_assets.catalog.schema_migrations import CutOver, MigrationRecord
+    from timestore_assets.migrating.applying import Applied
+    from timestore_assets.migrating.dry_run import BrokenQuery, DryRun
+    from timestore_assets.migrating.migration_manifest import MigrationManifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Migration:
+    """A migration that was carried out; `tried` is None when it had been before."""
+
+    done: CutOver
+    tried: DryRun | None
+
+
+class MigrationVerbs(Workplace):
+    """Migrations of schemas."""
+
+    def try_migration(
+        self, manifest: MigrationManifest, *, sample: int | None = None, allow_broken_queries: bool = False
+    ) -> DryRun:
+        """What a migration would do; nothing is written.
+
+        Args:
+            sample: try about so many rows, all when it is None.
+
+        Raises:
+            InputError: there is no such dataset, or an operation is not possible.
+        """
+        return self._tried(manifest, sample, allow_broken_queries=allow_broken_queries)[0]
+
+    def migrate(
+        self, manifest: MigrationManifest, *, sample: int | None = None, allow_broken_queries: bool = False, actor: str
+    ) -> Migration:
+        """Carry out a migration after having tried it; the same again, however often, is done once.
+
+        Raises:
+            InputError: as `try_migration`. RefusedError: what it would lose or break, see `DryRun.refusals`.
+            ConflictError: another migration came in between, or other columns under the same names.
+        """
+        from timestore_assets.catalog.schema_migrations import CutOver, MigrationOrder
+        from timestore_assets.migrating.applying import apply
+        from timestore_assets.migrating.declaration_changes import redeclared
+        from timestore_assets.migrating.dry_run import rewrites_all
+        from timestore_assets.querying.planning import syntax
+
+        _, record = self.resolve(manifest.dataset)
+        known = self.catalog.migrations.done(record.id, manifest.digest)
+        if known is not None:
+            return Migration(done=CutOver(record=known, is_new=False), tried=None)
+        tried, applied = self._tried(manifest, sample, allow_broken_queries=allow_broken_queries)
+        if tried.refusals:
+            raise RefusedError(f"dataset {manifest.dataset!r} is not migrated: {'; '.join(tried.refusals)}")
+        order = MigrationOrder(
+            manifest=manifest.plain,
+            digest=manifest.digest,
+            ticket=manifest.governance.ticket,
+            approved_by=manifest.governance.approved_by,
+            base=applied.before.schema,
+            rewrites_all=rewrites_all(manifest),
+            cost=asdict(tried.cost),
+            actor=actor,
+        )
+        con = syntax.parser()
+        done = self.catalog.migrations.cut_over(record.id, order, lambda state: apply(con, state, manifest).migrated, redeclared)
+        self._registry.refresh_now()
+        return Migration(done=done, tried=tried)
+
+    def migrations(self, name: str) -> Sequence[MigrationRecord]:
+        """What was migrated in a dataset, and taken back, the newest first."""
+        _, record = self.resolve(name)
+        return self.catalog.migrations.of(record.id)
+
+    def _tried(self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool) -> tuple[DryRun, Applied]:
+        from timestore_assets.migrating.dry_run import dry_run
+        from timestore_assets.migrating.saved_query_check import broken_queries
+        from timestore_assets.querying.reading.querier import Querier
+
+        _, record = self.resolve(manifest.dataset)
+        saved = [one for one in self.catalog.saved_queries.listed() if manifest.dataset in one.datasets]
+
+        def broken(applied: Applied) -> Sequence[BrokenQuery]:
+            if not saved:
+                return ()
+            with closing(Querier(self.catalog, self.storage, self.limits, holder=self.holder)) as querier:
+                return broken_queries(querier, saved, self._registry.resolved(), applied, manifest.dataset)
+
+        return dry_run(
+            self.catalog,
+            self.storage,
+            self.limits,
+            record,
+            manifest,
+            holder=self.holder,
+            broken=broken,
+            sample=sample,
+            allow_broken_queries=allow_broken_queries,
+        )
