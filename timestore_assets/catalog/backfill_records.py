@@ -41,6 +41,11 @@ class Backfill:
         return tuple(self.cause.get("files", ()))
 
     @property
+    def reloads_topics(self) -> bool:
+        """Records of topics are to be landed again, or what nobody can send again was left out."""
+        return bool(self.cause.get("ranges") or self.cause.get("others"))
+
+    @property
     def rewrites_all(self) -> bool:
         """Whatever is older is concerned, also where nothing is computed for it."""
         return self.cause.get("rewrite") == "all"
@@ -61,7 +66,7 @@ class BackfillProgress:
     partitions: tuple[datetime, ...] = ()
     #: Files that are left, as `Backfill.reloads`.
     files: tuple[Mapping[str, Any], ...] = ()
-    #: Nothing in the catalog tells how far it is: a reload that names no files.
+    #: Nothing in the catalog tells how far it is: a reload that is not about files alone.
     is_unknown: bool = False
 
     @property
@@ -78,14 +83,14 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     """Why a backfill is asked for, as the end of a sentence."""
     columns = cause.get("columns") or ([cause["column"]] if cause.get("column") else [])
     named = ", ".join(str(one) for one in columns)
-    column = f"column {named}" if named else "a column"
+    column, were = (f"column {named}" if named else "a column", "was") if len(columns) < 2 else (f"columns {named}", "were")
     match cause.get("kind"):
         case "migration":
             ticket = f" ({cause['ticket']})" if cause.get("ticket") else ""
             return f"a migration computes {named} for older rows{ticket}" if named else f"a migration changed older rows{ticket}"
         case "default":
-            return f"{column} was given a value for older rows"
+            return f"{column} {were} given a value for older rows"
         case "ignored_column":
-            return f"{column} was ignored when older records landed"
+            return f"{column} {were} ignored when older records landed"
         case kind:
             return str(kind or "it was asked for").replace("_", " ")

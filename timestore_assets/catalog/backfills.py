@@ -208,7 +208,7 @@ def progress(connection: Connection, backfill: Backfill) -> BackfillProgress:
     if backfill.is_reload:
         left = tuple(_files_left(connection, backfill))
         of = len(backfill.reloads)
-        return BackfillProgress(done=of - len(left), of=of, files=left, is_unknown=not of)
+        return BackfillProgress(done=of - len(left), of=of, files=left, is_unknown=not of or backfill.reloads_topics)
     made, everything = backfill.schema_version, backfill.rewrites_all
     versions = outdated_versions(connection, backfill.dataset_id, made=made, everything=everything)
     only = None if backfill.partitions is None else {to_micros(one) for one in backfill.partitions}

@@ -12,7 +12,7 @@ from timestore_assets.cli.build import counted_reports, print_reports, reports_t
 from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, OptionalDatasetName
 from timestore_assets.cli.output import NOTHING, count, counted, duration, print_json, print_table, size, stderr, stdout
-from timestore_assets.model.errors import DamagedError
+from timestore_assets.model.errors import DamagedError, TimestoreError
 
 if TYPE_CHECKING:
     from timestore_assets.verbs.backfill_verbs import BackfillStatus
@@ -112,23 +112,25 @@ def run(dataset: OptionalDatasetName = None, json: AsJson = False) -> None:
         stdout().print("Nothing to do: no backfill is approved.")
     else:
         _tell_commands(left)
-    if any(failed for _, failed in told):
-        raise typer.Exit(DamagedError.exit_code)
+    codes = [error.exit_code for _, errors in told for error in errors]
+    if codes:
+        raise typer.Exit(codes[0])
 
 
-def _run_one(warehouse: Warehouse, name: str, json: bool) -> tuple[dict[str, object], bool]:
-    """Its reports as JSON values, and whether a partition is damaged."""
+def _run_one(warehouse: Warehouse, name: str, json: bool) -> tuple[dict[str, object], Sequence[TimestoreError]]:
+    """Its reports as JSON values, and why partitions could not be built."""
     wanted = warehouse.approved_partitions(name)
     built = counted_reports(warehouse.run_backfills(name, actor=actor()), total=len(wanted), shown=not json)
-    reports = [one for one in built if not isinstance(one, DamagedError)]
-    errors = [one for one in built if isinstance(one, DamagedError)]
+    reports = [one for one in built if not isinstance(one, TimestoreError)]
+    errors = [one for one in built if isinstance(one, TimestoreError)]
     if not json:
         stdout().print(f"{name}: {counted(len(reports), 'partition')} built", markup=False)
         if reports:
             print_reports(reports)
     for error in errors:
         stderr().print(f"error: {error}", markup=False, soft_wrap=True)
-    return reports_to_plain(name, reports, errors, None), bool(errors)
+    plain = reports_to_plain(name, reports, [one for one in errors if isinstance(one, DamagedError)], None)
+    return {**plain, "refused": [str(one) for one in errors if not isinstance(one, DamagedError)]}, errors
 
 
 def _waiting(warehouse: Warehouse) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from timestore_assets.landing.files.land_report import LandReport
     from timestore_assets.model.window import Partition
     from timestore_assets.warehouse import Warehouse
+
+T = TypeVar("T")
 
 HELP = """Build partitions: merge, deduplicate, sort and publish.
 
@@ -48,7 +50,7 @@ def build(
     with open_warehouse() as warehouse:
         landed = _reloaded(warehouse, dataset, keys=partition or [], start=start, end=end) if reload else None
         chosen = choose(warehouse, dataset, keys=partition or [], start=start, end=end)
-        running = warehouse.build_each(dataset, chosen, close=True, actor=actor())
+        running = warehouse.build_each(dataset, chosen, close=True, apart=DamagedError, actor=actor())
         built = counted_reports(running, total=len(chosen), shown=not json)
         warehouse.settle_backfills(dataset)
     reports = [one for one in built if not isinstance(one, DamagedError)]
@@ -105,9 +107,7 @@ def _is_unbuilt(found: PartitionRecord) -> bool:
     return found.state not in ("sealed", "expired") or found.deltas > 0 or found.retracted
 
 
-def counted_reports(
-    reports: Iterator[BuildReport | DamagedError], *, total: int, shown: bool
-) -> list[BuildReport | DamagedError]:
+def counted_reports(reports: Iterator[T], *, total: int, shown: bool) -> list[T]:
     """The reports, with a bar on a terminal while they come in."""
     from rich.progress import track
 

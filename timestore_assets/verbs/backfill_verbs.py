@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from timestore_assets.catalog.backfill_records import APPROVED, OPEN, Backfill, BackfillProgress, BackfillState, cause_in_words
-from timestore_assets.model.errors import DamagedError, InputError
+from timestore_assets.model.errors import DamagedError, InputError, RefusedError, TimestoreError
 from timestore_assets.model.window import Partition, format_time
 from timestore_assets.verbs.building_verbs import BuildingVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.building.builder import BuildReport
+
+_APART = (DamagedError, RefusedError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +82,14 @@ class BackfillVerbs(BuildingVerbs):
         left = {start for one in approved for start in self.catalog.backfills.progress(one).partitions}
         return [Partition(window=dataset.window, start=start) for start in sorted(left)]
 
-    def run_backfills(self, name: str, *, actor: str = "command line") -> Iterator[BuildReport | DamagedError]:
-        """Build what approved backfills of a dataset ask for, as `build_each`, and end those of which nothing is left.
+    def run_backfills(self, name: str, *, actor: str = "command line") -> Iterator[BuildReport | TimestoreError]:
+        """Build what approved backfills of a dataset ask for, and end those of which nothing is left.
 
-        Broken off it goes on where it was, since what is left is told from what there is. A partition that still takes rows is
-        not sealed by it.
+        A partition that is damaged, is being built by somebody else, or has a value that can't be computed gives its error, and
+        the others are built. Broken off it goes on where it was, since what is left is told from what there is. A partition that
+        still takes rows is not sealed by it.
         """
-        yield from self.build_each(name, self.approved_partitions(name), close=False, actor=actor)
+        yield from self.build_each(name, self.approved_partitions(name), close=False, apart=_APART, actor=actor)
         self.settle_backfills(name)
 
     def _status(self, backfill: Backfill) -> BackfillStatus:
@@ -122,8 +125,6 @@ def _commands(backfill: Backfill, progress: BackfillProgress) -> tuple[str, ...]
     if not backfill.is_reload or backfill.state not in OPEN:
         return ()
     given = tuple(str(line) for line in backfill.cause.get("commands", ()))
-    return given or tuple(_reload(backfill.dataset, file) for file in progress.files)
-
-
-def _reload(dataset: str, file: Mapping[str, Any]) -> str:
-    return f"timestore reload {dataset} --file {shlex.quote(str(file['address']))}"
+    addresses = [shlex.quote(str(file["address"])) for file in progress.files]
+    name = backfill.dataset
+    return given or tuple(f"timestore retract {name} --file {one} && timestore land {name} {one}" for one in addresses)

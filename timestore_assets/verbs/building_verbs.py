@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from timestore_assets.model.errors import DamagedError
+from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import Partition
 from timestore_assets.verbs.workplace import Workplace
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from timestore_assets.building.needs import Need
     from timestore_assets.catalog.records import PartitionRecord
     from timestore_assets.landing.topics.backpressure import Backlog
+
+E = TypeVar("E", bound=TimestoreError)
 
 
 class BuildingVerbs(Workplace):
@@ -66,15 +68,21 @@ class BuildingVerbs(Workplace):
                 yield builder.build(dataset, partition, close=close, report=report, actor=actor)
 
     def build_each(
-        self, name: str, partitions: Sequence[Partition], *, close: bool, actor: str = "command line"
-    ) -> Iterator[BuildReport | DamagedError]:
-        """As `build`, with the error in place of the report of a partition with a damaged segment: the others are built."""
+        self,
+        name: str,
+        partitions: Sequence[Partition],
+        *,
+        close: bool,
+        apart: type[E] | tuple[type[E], ...],
+        actor: str = "command line",
+    ) -> Iterator[BuildReport | E]:
+        """As `build`, with the error in place of the report of a partition that fails in one of these ways: others are built."""
         left = deque(partitions)
         while left:
             try:
                 for report in self.build(name, tuple(left), close=close, actor=actor):
                     left.popleft()
                     yield report
-            except DamagedError as error:
+            except apart as error:
                 left.popleft()
                 yield error

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from timestore_assets.building.builder import BuildReport
 from timestore_assets.model.dataset import BackfillPolicy
+from timestore_assets.model.errors import RefusedError
 from timestore_assets.model.question import Question
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.asked_backfills import ask, computing, new_schema
 from timestore_assets_tests.support.dagster_deployment import DECLARATION
 from timestore_assets_tests.support.migrations import drop, manifest, rename, transform
 
@@ -63,11 +66,22 @@ def test_what_a_migration_computes_is_rewritten_once_it_is_approved(warehouse: W
     before = rows(warehouse)
     assert versions(warehouse) == {1}
     warehouse.decide_backfill(asked.backfill.id, "approved", actor="ann")
-    assert [report.outcome for report in warehouse.run_backfills("readings")] == ["built"] * 3  # type: ignore[union-attr] # none is damaged
+    assert [one.outcome for one in warehouse.run_backfills("readings") if isinstance(one, BuildReport)] == ["built"] * 3
     assert versions(warehouse) == {2} and rows(warehouse) == before
     (done,) = warehouse.backfills(states=("done",))
     assert done.summary == "3 of 3 partitions rewritten"
     assert list(warehouse.run_backfills("readings")) == []
+
+
+def test_a_value_that_cannot_be_computed_keeps_no_other_partition(warehouse: Warehouse) -> None:
+    catalog, record = warehouse.catalog, warehouse.resolve("readings")[1]
+    fails_on_one = computing("half", """CAST(CASE WHEN "#3" = 2 THEN 'x' ELSE '7' END AS DOUBLE)""")
+    assert ask(catalog, record.id, new_schema(catalog, record.id, fails_on_one), policy="auto")
+    (asked,) = warehouse.backfills()
+    first, second, third = warehouse.run_backfills("readings")
+    assert isinstance(second, RefusedError) and "2024-01-02" in str(second)
+    assert isinstance(first, BuildReport) and isinstance(third, BuildReport)
+    assert warehouse.backfill(asked.backfill.id).summary == "2 of 3 partitions rewritten"
 
 
 def test_a_rename_asks_for_nothing(warehouse: Warehouse) -> None:

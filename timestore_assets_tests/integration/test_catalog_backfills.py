@@ -207,7 +207,7 @@ def test_files_that_have_landed_again_are_done(catalog_dataset: CatalogDataset) 
 
 def test_a_reload_without_files_is_done_when_somebody_says_so(catalog_dataset: CatalogDataset) -> None:
     backfills = catalog_dataset.catalog.backfills
-    cause = {"kind": "ignored_column", "column": "gust", "commands": ["timestore reload weather --topic t"]}
+    cause = {"kind": "ignored_column", "columns": ["gust"], "ranges": [{"topic": "t", "from": 0, "to": 9}], "files": []}
     backfill = backfills.request(catalog_dataset.id, schema_version=1, cause=cause, cost={}, policy="ask", actor="tester")
     assert backfill is not None and backfills.settle(catalog_dataset.id) == []
     assert backfills.done(backfill, actor="ann") and state(catalog_dataset, backfill) == "done"
@@ -234,6 +234,7 @@ def test_those_of_a_dropped_dataset_are_gone(catalog_dataset: CatalogDataset) ->
     [
         ({"kind": "default", "column": "wind"}, "column wind was given a value for older rows"),
         ({"kind": "ignored_column", "column": "gust"}, "column gust was ignored when older records landed"),
+        ({"kind": "ignored_column", "columns": ["a", "b"]}, "columns a, b were ignored when older records landed"),
         ({"kind": "migration", "rewrite": "all"}, "a migration changed older rows"),
         ({"kind": "of_another_kind"}, "of another kind"),
     ],

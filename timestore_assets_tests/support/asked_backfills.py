@@ -34,11 +34,11 @@ def new_schema(catalog: Catalog, dataset_id: int, change: Callable[[Schema], Sch
     return catalog.database.timed(work)
 
 
-def computing(name: str) -> Callable[[Schema], Schema]:
+def computing(name: str, expression: str = '"#3" * 2') -> Callable[[Schema], Schema]:
     """Adds a column that is computed for older rows."""
 
     def change(schema: Schema) -> Schema:
-        return schema.with_columns(Column(name=name, type=DOUBLE, nullable=True, expression='"#3" * 2'))
+        return schema.with_columns(Column(name=name, type=DOUBLE, nullable=True, expression=expression))
 
     return change
 
