@@ -60,7 +60,7 @@ def plan_build(
     """
     losing = sources_of(retracted)
     if not closed:
-        return _merge_deltas(segments, losing)
+        return _merge_deltas(segments, losing, outdated)
     is_built = sealed and all(
         _as_wanted(segment, dataset, losing) and segment.schema_version not in outdated for segment in segments
     )
@@ -69,8 +69,11 @@ def plan_build(
     return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
 
 
-def _merge_deltas(segments: Sequence[Segment], losing: frozenset[int]) -> BuildPlan:
-    """All deltas as landed, with them each next level that the result would fill, and whatever holds retracted rows."""
+def _merge_deltas(segments: Sequence[Segment], losing: frozenset[int], outdated: frozenset[int]) -> BuildPlan:
+    """All deltas as landed, with them each next level that the result would fill, and whatever is not to stay as it is.
+
+    That is what holds retracted rows, or was written under a schema of before.
+    """
     levels: dict[int, list[Segment]] = defaultdict(list)
     for segment in segments:
         if segment.kind == "delta":
@@ -79,7 +82,8 @@ def _merge_deltas(segments: Sequence[Segment], losing: frozenset[int]) -> BuildP
     while chosen and len(levels[level]) + 1 >= FANOUT:
         chosen += levels.pop(level)
         level += 1
-    chosen += [held for rest in levels.values() for held in rest if losing.intersection(held.source_ids)]
+    rest = [held for held_there in levels.values() for held in held_there]
+    chosen += [one for one in rest if one.schema_version in outdated or losing.intersection(one.source_ids)]
     if not chosen:
         return BuildPlan()
     chosen.sort(key=lambda segment: segment.id)

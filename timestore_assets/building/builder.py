@@ -223,11 +223,12 @@ class Builder:
 
     def _attempt(self, state: _State, lease: HeldLease, *, report: bool, actor: str) -> Merged | None:
         """Merge and commit; None when the catalog had moved on, so that the plan no longer holds."""
-        session_id = self._sessions.of(state.record.id)
+        session_id, started = self._sessions.of(state.record.id), time.perf_counter()
         try:
             with staging_folder(self._context, state.record, "build") as folder:
                 merged = self._merge(state, session_id, folder) if state.plan.merge else Merged(content_hash=EMPTY)
                 commit = _commit(state, merged, session_id, report=report, actor=actor)
+                commit = replace(commit, seconds=time.perf_counter() - started)
                 publish(self._context, state.record, commit, merged.uploads, lease=lease)
         except ConflictError:
             lease.check()

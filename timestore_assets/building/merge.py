@@ -17,13 +17,13 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import RefusedError, TimestoreError, UnavailableError
 from timestore_assets.model.retraction import Retracted, sources_of, wholly_retracted
 from timestore_assets.model.schema import Schema
+from timestore_assets.model.schema_rewrites import needs_rewrite
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
 from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.deduplicate import deduplicated
 from timestore_assets.segments.engine import disk_failures, one_thread, threads_of, unreadable
-from timestore_assets.segments.projection import needs_rewrite
 from timestore_assets.segments.reader import opened
 from timestore_assets.segments.statistics import as_time
 from timestore_assets.segments.writer import WrittenFile, write_parquet

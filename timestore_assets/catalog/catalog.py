@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from timestore_assets.catalog.alerts import Alerts
 from timestore_assets.catalog.audit import AuditLog
+from timestore_assets.catalog.backfills import Backfills
 from timestore_assets.catalog.commits import Commits
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.dataset_life import DatasetLife
@@ -89,6 +90,8 @@ class Catalog:
     """Rows that people took out."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
+    backfills: Backfills
+    """Rewrites that schema versions ask for."""
     dead_letters: DeadLetterFiles
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
@@ -169,6 +172,7 @@ class Catalog:
             versions=ReadableVersions(database, progress),
             retractions=Retractions(database, progress),
             partitions=Partitions(database),
+            backfills=Backfills(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),

@@ -233,6 +233,8 @@ class BuildCommit:
     """A manifest version as of which the build knew the retractions. None: it replaces nothing that any could concern."""
     content_hash: str | None = None
     """Of the logical rows, None unless the partition is sealed."""
+    seconds: float = 0.0
+    """How long its segments took to make, for estimates; 0 where nobody measured it."""
     report: bool = True
     """Queue a materialisation in the outbox (False when Dagster itself runs the build and yields the event)."""
     actor: str = "timestore"

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from timestore_assets.cli import (
     alert_commands,
+    backfill_commands,
     broker,
     build,
     cache,
@@ -71,6 +72,7 @@ for module in (
     land,
     stream,
     build,
+    backfill_commands,
     query,
     sql_command,
     views,

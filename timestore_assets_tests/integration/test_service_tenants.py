@@ -295,6 +295,10 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/datasets/{name}/partitions"): named("GET", "/datasets/{name}/partitions"),
     ("GET", "/datasets/{name}/status"): named("GET", "/datasets/{name}/status"),
     ("GET", "/datasets/{name}/alerts"): named("GET", "/datasets/{name}/alerts"),
+    ("GET", "/backfills"): named("GET", "/backfills?state=asked&name={name}"),
+    ("GET", "/datasets/{name}/backfills"): named("GET", "/datasets/{name}/backfills"),
+    ("POST", "/datasets/{name}/backfills/{id}/approve"): named("POST", "/datasets/{name}/backfills/1/approve"),
+    ("POST", "/datasets/{name}/backfills/{id}/refuse"): named("POST", "/datasets/{name}/backfills/1/refuse"),
     ("GET", "/datasets/{name}/schema"): named("GET", "/datasets/{name}/schema"),
     ("GET", "/datasets/{name}/schema/migrations"): named("GET", "/datasets/{name}/schema/migrations"),
     ("POST", "/datasets/{name}/schema/migrations"): named(

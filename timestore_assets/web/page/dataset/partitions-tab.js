@@ -1,9 +1,10 @@
-// A dataset's partitions: as a calendar of states, and as figures. A click looks at the rows of one.
+// A dataset's partitions: what is to be rewritten, a calendar of states, and figures. A click looks at the rows of one.
 
 import { el, note, show } from "../base/dom.js";
 import { bytes, count, moment } from "../base/format.js";
 import { factTable } from "../base/table.js";
 import { address, go, read } from "../frame/route.js";
+import { BackfillsPanel } from "./backfills-panel.js";
 import { CalendarPanel } from "./calendar.js";
 
 const PAGE = 100;
@@ -22,10 +23,12 @@ export class PartitionsTab {
   constructor(view) {
     Object.assign(this, { view, shown: PAGE });
     this.calendar = new CalendarPanel({ tip: view.tip, chosen: (one) => go({ ...read(), ...windowOf(one) }) });
+    this.backfills = new BackfillsPanel(view);
     this.list = el("div", { id: "partition-list" });
     this.root = el(
       "div",
       { class: "stack" },
+      this.backfills.root,
       this.calendar.root,
       el(
         "section",
@@ -37,6 +40,7 @@ export class PartitionsTab {
   }
 
   look({ changed }) {
+    this.backfills.draw();
     if (!changed) return;
     const { partitions, dataset } = this.view;
     this.calendar.load(partitions, dataset.window);
