@@ -59,6 +59,10 @@ class Reloads:
         """Parts whose rows are shown, unless they were closed."""
         return self._database.read(lambda c: done(c, source_id))
 
+    def read_again(self, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+        """Of these source partitions, windows `[first, end)` whose records have landed once more by a later reload."""
+        return self._database.read(lambda c: read_again(c, source_partition_ids))
+
 
 def begin(
     connection: Connection, dataset_id: int, source_id: int, windows: Sequence[Retraction], *, now: int
@@ -91,6 +95,18 @@ def done(connection: Connection, source_id: int) -> list[ReloadPart]:
     known = _known(connection, source_id)
     finished = {part.number for part in known if part.position.line == DONE_LINE}
     return [part for part in known if part.number in finished]
+
+
+def read_again(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+    """See `Reloads.read_again`."""
+    windows: dict[int, list[tuple[int, int]]] = {}
+    for row in connection.execute(select(p.id, p.name, p.source_id).where(p.id.in_(source_partition_ids))):
+        found = _NAME.fullmatch(row.name)
+        base, number = (found["base"], int(found["number"])) if found else (row.name, 0)
+        later = [part for part in done(connection, row.source_id) if part.base == base and part.number > number]
+        if later:
+            windows[row.id] = [(part.first, part.end) for part in later]
+    return windows
 
 
 def _new_part(connection: Connection, source_id: int, base: str, first: int, end: int, number: int) -> ReloadPart:

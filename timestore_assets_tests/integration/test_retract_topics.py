@@ -11,9 +11,11 @@ import pytest
 
 from timestore_assets.building.builder import Builder
 from timestore_assets.catalog.retractions import RetractionRecord
+from timestore_assets.landing.dead_letters.replay import Replayer
 from timestore_assets.landing.topics.reload import ReloadReport, TopicReloader
 from timestore_assets.model.errors import InputError, RefusedError, UnavailableError
 from timestore_assets.model.row_selector import RowSelector, SessionRows, TopicRows
+from timestore_assets.model.schema import Checks
 from timestore_assets.model.window import parse_time
 from timestore_assets.upkeep.retraction_plan import RetractionPlan, Retractor
 from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, KafkaCluster, produce
@@ -180,6 +182,23 @@ def test_a_reload_that_was_broken_off_is_not_seen_and_goes_on(warehouse: TopicWa
     assert shown(warehouse) == list(range(20)) and len({source for source, _ in places(warehouse)}) == 2
     counters = warehouse.counters()
     assert (counters.read, counters.landed) == (27, 27)
+
+
+def test_dead_letters_of_a_window_are_replayed_by_its_last_reading(
+    tmp_path: Path, any_kafka: KafkaCluster | EmbeddedKafka
+) -> None:
+    """I1: a record that was refused twice lands once."""
+    warehouse = topic_warehouse(tmp_path, any_kafka)
+    records = [(0, None, value(at, temp=20.0 if at != 3 else 999.0), None, None) for at in range(6)]
+    produce(any_kafka.bootstrap, warehouse.topics[0], records)
+    warehouse.stream()
+    reload(warehouse, TopicRows(topic=warehouse.topics[0], number=0, start=2, end=5))
+    assert shown(warehouse) == [0, 1, 2, 4, 5] and [letter.position for letter in warehouse.letters()] == [3, 3]
+    unchecked = tuple(replace(column, checks=Checks()) for column in warehouse.dataset.schema)
+    mended = replace(warehouse.dataset, schema=replace(warehouse.dataset.schema, columns=unchecked))
+    declared = replace(mended, sources=(warehouse.kafka_source,))
+    assert Replayer(warehouse.context).replay(declared, None, actor="test").landed == 1
+    assert shown(warehouse) == [0, 1, 2, 3, 4, 5] and [letter.position for letter in warehouse.letters()] == [3]
 
 
 def test_another_window_gives_up_one_that_was_broken_off(warehouse: TopicWarehouse) -> None:

@@ -227,6 +227,11 @@ class FileReplay:
         gone = self._setting.context.catalog.sources.withdrawn(partitions)
         if gone:
             chosen &= ~pc.is_in(records.column("source_partition"), pa.array(sorted(gone))).to_numpy()
+        # a reload has judged these once more: what it refused is a dead letter of its own
+        sources, positions = (records.column(name).to_numpy() for name in ("source_partition", "position"))
+        for source, windows in self._setting.context.catalog.reloads.read_again(partitions).items():
+            for first, end in windows:
+                chosen &= ~((sources == source) & (positions >= first) & (positions < end))
         return np.flatnonzero(chosen)
 
     def _rules(self, schema: Schema, encoding: str, path: Mapping[str, str | None]) -> Rules:
