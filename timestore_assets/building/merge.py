@@ -15,11 +15,12 @@ from timestore_assets.building.build_plan import BuildPlan
 from timestore_assets.building.file_splitting import ROWID, FileSplitter
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import TimestoreError, UnavailableError
+from timestore_assets.model.hash_sums import EMPTY, combined
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
-from timestore_assets.segments.content_hash import EMPTY, combined, hash_sql
+from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.deduplicate import deduplicated
 from timestore_assets.segments.engine import disk_failures, one_row, one_thread, threads_of, unreadable
 from timestore_assets.segments.reader import opened

@@ -25,14 +25,17 @@ from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
+from timestore_assets.catalog.rollbacks import Rollbacks
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
 from timestore_assets.catalog.tables import HEAD
+from timestore_assets.catalog.tags import Tags
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.catalog.topics import StoredTopics
 from timestore_assets.catalog.trimming import Trimming
 from timestore_assets.catalog.versioned_rows import Declarations, Policies, SavedQueries
+from timestore_assets.catalog.versions_in_time import VersionsInTime
 
 DEFAULT_SCHEMA = "timestore"
 
@@ -72,12 +75,18 @@ class Catalog:
     """Exclusive claims that expire by themselves."""
     commits: Commits
     """The transactions that make manifest versions."""
+    rollbacks: Rollbacks
+    """The one that shows an earlier version's rows again."""
 
     # what is there
     manifest: Manifest
     """Segments by manifest version."""
     versions: ReadableVersions
     """Which manifest versions can be read, and pins that keep them."""
+    in_time: VersionsInTime
+    """Which version was in force at a time, or is meant by a tag."""
+    tags: Tags
+    """Versions with a name, which are kept."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
     dead_letters: DeadLetterFiles
@@ -154,8 +163,11 @@ class Catalog:
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
+            rollbacks=Rollbacks(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
+            in_time=VersionsInTime(database),
+            tags=Tags(database),
             partitions=Partitions(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),

@@ -28,6 +28,7 @@ from timestore_assets.catalog.tables import (
     segment_stats,
     segments,
     sessions,
+    source_partitions,
 )
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.model.segment import ObjectName
@@ -139,8 +140,10 @@ def unnamed(connection: Connection, objects: Iterable[ObjectName]) -> list[Objec
 def _note_landings(connection: Connection, gone: Sequence[Row[Any]]) -> None:
     """Remember how new the deltas as landed were that can't come back: what merged them is all there is of their rows."""
     newest: dict[tuple[int, int], int] = {}
-    for row in gone:
-        if row.kind == "delta" and row.level == 0 and row.added_version is not None:
+    landed = [row for row in gone if row.kind == "delta" and row.level == 0 and row.added_version is not None]
+    closed = _closed(connection, {source for row in landed for source in _source_ids(row)})
+    for row in landed:
+        if not _source_ids(row) or not closed.issuperset(_source_ids(row)):  # else other content took their place
             place, first = (row.dataset_id, row.partition_start), row.first_version or row.added_version
             newest[place] = max(first, newest.get(place, 0))
     p = partitions.c
@@ -148,6 +151,17 @@ def _note_landings(connection: Connection, gone: Sequence[Row[Any]]) -> None:
         older = or_(p.landing_collected.is_(None), p.landing_collected < first)
         here = partitions.update().where(p.dataset_id == dataset_id, p.start == start, older)
         connection.execute(here.values(landing_collected=first))
+
+
+def _source_ids(row: Row[Any]) -> list[int]:
+    return [int(one) for one in row.source_ids.split(",") if one]
+
+
+def _closed(connection: Connection, source_partition_ids: Iterable[int]) -> set[int]:
+    p, found = source_partitions.c, set[int]()
+    for ids in chunked(sorted(source_partition_ids)):
+        found.update(connection.execute(select(p.id).where(p.id.in_(ids), p.retracted_version.is_not(None))).scalars())
+    return found
 
 
 def collect_intents(connection: Connection, *, created_before: int, now: int) -> list[ObjectName]:

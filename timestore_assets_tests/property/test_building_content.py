@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from timestore_assets.building.builder import Builder
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
+from timestore_assets.model.hash_sums import combined
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import STRING
-from timestore_assets.segments.content_hash import combined
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, building_warehouse_in, reading
 
 NUMBERS = count(1)
