@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Connection
 
 from timestore_assets.catalog import datasets, manifest, partitions
@@ -103,6 +103,18 @@ class RollbackHistory(RuleBasedStateMachine):
 
     # --- what happens
 
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        """Something to go back to and forward from."""
+        self.land(1, [("a", 0, 1), ("b", 1, 2)], replaced=False, data=data)
+        self.land(2, [("a", 0, 3)], replaced=False, data=data)
+        self.land_and_seal(1, [("a", 0, 4)], replaced=False, data=data)
+
+    @rule(day=DAYS, rows=st.lists(READING, min_size=1, max_size=3), replaced=st.booleans(), data=st.data())
+    def land_and_seal(self, day: int, rows: list[tuple[str, int, int]], replaced: bool, data: st.DataObject) -> None:
+        self.land(day, rows, replaced=replaced, data=data)
+        self.build(day, close=True)
+
     @rule(day=DAYS, rows=st.lists(READING, min_size=1, max_size=4), replaced=st.booleans(), data=st.data())
     def land(self, day: int, rows: list[tuple[str, int, int]], replaced: bool, data: st.DataObject) -> None:
         unique = {(device, minute): value for device, minute, value in rows}
@@ -174,9 +186,8 @@ class RollbackHistory(RuleBasedStateMachine):
         for version in self.tags.values():
             self.see(version, must=True)
 
-    @rule(data=st.data())
-    @precondition(lambda self: len(self.versions) > 2)
-    def roll_back(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), forward=st.sampled_from([True, True, False]))
+    def roll_back(self, data: st.DataObject, forward: bool) -> None:
         tagged = sorted(self.tags.values())
         to = data.draw(st.sampled_from(tagged) if tagged and data.draw(st.booleans()) else st.integers(0, len(self.versions) - 1))
         expected = self.rolled_back(to)
@@ -195,7 +206,7 @@ class RollbackHistory(RuleBasedStateMachine):
         self.versions.append(expected)
         self.see(done.version, must=True)
         self.hashes_are_true()
-        if data.draw(st.booleans()):
+        if forward:
             self.go_forward(newest, before)
 
     def go_forward(self, to: int, standings: Mapping[int, tuple[str, str | None]]) -> None:
@@ -289,7 +300,7 @@ def test_every_version_shows_its_rows_and_rolling_back_loses_nothing(ground: Gro
     run_state_machine_as_test(
         OnGround,
         settings=settings(
-            max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=10, stateful_step_count=16, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
         ),
     )
 
