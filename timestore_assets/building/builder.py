@@ -29,13 +29,13 @@ from timestore_assets.catalog.lease_keeper import HeldLease, LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ConflictError, InputError
+from timestore_assets.model.hash_sums import EMPTY
 from timestore_assets.model.retraction import NOTHING, Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment, SegmentFormat
 from timestore_assets.model.window import Partition
 from timestore_assets.ownership.target_claim import claim as claim_target
 from timestore_assets.retry import CONFLICT
-from timestore_assets.segments.content_hash import EMPTY
 from timestore_assets.segments.engine import connect
 from timestore_assets.segments.publishing import WriteContext, publish, staging_folder
 

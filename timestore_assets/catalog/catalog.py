@@ -28,15 +28,18 @@ from timestore_assets.catalog.reloads import Reloads
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.retractions import Retractions
+from timestore_assets.catalog.rollbacks import Rollbacks
 from timestore_assets.catalog.schema_migrations import SchemaMigrations
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
 from timestore_assets.catalog.tables import HEAD
+from timestore_assets.catalog.tags import Tags
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.catalog.topics import StoredTopics
 from timestore_assets.catalog.trimming import Trimming
 from timestore_assets.catalog.versioned_rows import Declarations, Policies, SavedQueries
+from timestore_assets.catalog.versions_in_time import VersionsInTime
 
 DEFAULT_SCHEMA = "timestore"
 
@@ -80,6 +83,8 @@ class Catalog:
     """Exclusive claims that expire by themselves."""
     commits: Commits
     """The transactions that make manifest versions."""
+    rollbacks: Rollbacks
+    """The one that shows an earlier version's rows again."""
 
     # what is there
     manifest: Manifest
@@ -88,6 +93,10 @@ class Catalog:
     """Which manifest versions can be read, and pins that keep them."""
     retractions: Retractions
     """Rows that people took out."""
+    in_time: VersionsInTime
+    """Which version was in force at a time, or is meant by a tag."""
+    tags: Tags
+    """Versions with a name, which are kept."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
     backfills: Backfills
@@ -168,9 +177,12 @@ class Catalog:
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
+            rollbacks=Rollbacks(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
             retractions=Retractions(database, progress),
+            in_time=VersionsInTime(database),
+            tags=Tags(database),
             partitions=Partitions(database),
             backfills=Backfills(database),
             dead_letters=DeadLetterFiles(database),

@@ -19,6 +19,8 @@ from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import PartitionState
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import idempotency_keys
+from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.hash_sums import EMPTY
 from timestore_assets.model.window import format_time
 
 C = TypeVar("C", LandingCommit, BuildCommit)
@@ -78,6 +80,10 @@ def _build(connection: Connection, build: BuildCommit, *, token: str, now: int) 
     swapped = bool(build.replaces or build.segments)
     version: int = dataset.manifest_version + swapped
     gone = manifest.supersede(connection, dataset.id, start, build.replaces, version=version, now=now)
+    anew = build.seal and (build.segments or build.content_hash == EMPTY)
+    if anew and partitions.has_sealed(connection, dataset.id, start):
+        # sealed segments are disjoint: one that a rollback brought back meanwhile has to be merged, too
+        raise ConflictError(f"partition {build.partition.key} got sealed segments meanwhile; plan this build again")
     came = sum(segment.rows for segment in build.segments)
     if gone != came + build.superseded_rows + build.retracted_rows:
         raise ValueError(

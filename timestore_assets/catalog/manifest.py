@@ -289,7 +289,9 @@ def left_behind(connection: Connection, dataset_id: int, partition_start: int) -
     if not rows:
         return False
     here = c.dataset_id == dataset_id, c.partition_start == partition_start, live(None), c.source_ids != ""
-    for added, text in connection.execute(select(c.added_version, c.source_ids).where(*here)):
+    # of one that a rollback has brought back it counts when it was built
+    born = func.coalesce(c.first_version, c.added_version)
+    for added, text in connection.execute(select(born, c.source_ids).where(*here)):
         listed = set(parse_ids(text))
         if any(row.source_partition_id in listed and (_is_whole(row) or added <= row.added_version) for row in rows):
             return True

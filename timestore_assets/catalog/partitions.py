@@ -14,6 +14,7 @@ from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
 from timestore_assets.catalog.records import LiveRows, PartitionRecord, PartitionState
 from timestore_assets.catalog.tables import build_requests, datasets, partitions, segments
+from timestore_assets.model.segment import SegmentKind
 from timestore_assets.model.window import Partition, Window
 
 OPEN: Final = "open"
@@ -158,8 +159,16 @@ def find(connection: Connection, dataset_id: int, start: int) -> Row[Any] | None
 
 
 def has_unbuilt(connection: Connection, dataset_id: int, start: int) -> bool:
+    return _has(connection, dataset_id, start, kind="delta")
+
+
+def has_sealed(connection: Connection, dataset_id: int, start: int) -> bool:
+    return _has(connection, dataset_id, start, kind="sealed")
+
+
+def _has(connection: Connection, dataset_id: int, start: int, *, kind: SegmentKind) -> bool:
     c = segments.c
-    statement = select(c.id).where(c.dataset_id == dataset_id, c.partition_start == start, c.kind == "delta", live(None))
+    statement = select(c.id).where(c.dataset_id == dataset_id, c.partition_start == start, c.kind == kind, live(None))
     return connection.execute(statement.limit(1)).first() is not None
 
 

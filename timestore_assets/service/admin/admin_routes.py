@@ -1,4 +1,4 @@
-"""The routes below `/admin`. Each asks for the admin scope."""
+"""The routes below `/admin`, and those that change versions. Each asks for the admin scope, but for reading tags."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from timestore_assets.service.admin import (
     dataset_routes,
     dead_letter_replay_route,
     dead_letter_route,
+    history_routes,
     life_routes,
     manifest_routes,
     retention_routes,
@@ -22,6 +23,7 @@ router = APIRouter(tags=["admin"])
 for part in (
     dataset_routes,
     life_routes,
+    history_routes,
     manifest_routes,
     retention_routes,
     retraction_routes,
