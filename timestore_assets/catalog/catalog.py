@@ -17,6 +17,7 @@ from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
 from timestore_assets.catalog.ingestions import Ingestions
+from timestore_assets.catalog.late_records import LateRecords
 from timestore_assets.catalog.leases import Leases, ReadableVersions
 from timestore_assets.catalog.manifest import Manifest
 from timestore_assets.catalog.migrate import ensure_current, revision
@@ -81,6 +82,8 @@ class Catalog:
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
     dead_letters: DeadLetterFiles
+    late: LateRecords
+    """The ledger of late data."""
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
     objects: StoredObjects
@@ -158,6 +161,7 @@ class Catalog:
             versions=ReadableVersions(database, progress),
             partitions=Partitions(database),
             dead_letters=DeadLetterFiles(database),
+            late=LateRecords(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),
             moving=Moving(database),

@@ -194,7 +194,7 @@ def _commit_of(replayed: Replayed, setting: Setting, letters: LetterFile, record
         dataset_id=record.id,
         session_id=setting.session_id,
         source_id=letters.origin.id,
-        progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,)),
+        progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,), kind=replayed.file.kind),
         counters=replayed.shift,
         segments=tuple(replace(one.segment, storage=record.storage) for one in replayed.segments),
         dead_letter_files=(replace(replayed.rest.file, storage=record.storage),) if replayed.rest else (),

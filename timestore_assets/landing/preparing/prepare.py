@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from timestore_assets.catalog.commit_values import IdempotencyKey, SchemaChange
+from timestore_assets.catalog.records import LateRows
 from timestore_assets.decoding.decode import decode
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
@@ -140,6 +141,8 @@ class Prepared:
     keys: tuple[IdempotencyKey, ...]
     base_schema_version: int
     """Of the schema it was judged by."""
+    late: tuple[LateRows, ...] = ()
+    """How many records were kept back as late, of which partitions."""
 
 
 Run = Callable[[Callable[[duckdb.DuckDBPyConnection], Prepared]], Prepared]
@@ -204,13 +207,13 @@ def _sifted(batch: Batch, rules: Rules) -> tuple[RowMask, tuple[IdempotencyKey, 
 def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepared:
     row_mask, keys = _sifted(batch, rules)
     decoded = decode(con, batch, row_mask, declared=rules.declared, inferred=rules.inferred, **rules.writing)
-    evolved = Evolved(schema=rules.schema)
+    evolved, late = Evolved(schema=rules.schema), tuple[LateRows, ...]()
     if batch.records.num_rows:
         refuse_missing(decoded.table, rules.dataset, row_mask)
         refuse_out_of_range(con, decoded.table, rules.dataset, row_mask, now=rules.now)
         rules.validator.refuse_invalid(decoded.table, row_mask)
         policy = rules.dataset.evolution
-        refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)
+        late = refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)
         evolved = evolve(con, decoded.extras, row_mask, schema=rules.schema, policy=policy, allowance=rules.allowance)
     table = decoded.table
     for name, values in evolved.columns.items():
@@ -226,6 +229,7 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         changes=evolved.changes,
         ignored=evolved.ignored,
         keys=keys,
+        late=late,
         base_schema_version=rules.schema.version,
     )
 

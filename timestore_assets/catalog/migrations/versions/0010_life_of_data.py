@@ -47,6 +47,7 @@ def _add_columns() -> None:
         op.add_column("dataset_schemas", _text(name, nullable=True))
     for table in ("files", "dead_letter_files"):
         op.add_column(table, _whole("schema_version", nullable=True))
+    op.add_column("dead_letter_files", _text("late", nullable=True))
 
 
 def _give_ids() -> None:
