@@ -54,14 +54,6 @@ class LateCount:
     first_at: datetime
     last_at: datetime
 
-    @property
-    def at_least_seconds(self) -> int:
-        return 1 << self.lateness if self.lateness else 0
-
-    @property
-    def below_seconds(self) -> int:
-        return 2 << self.lateness
-
 
 class LateRecords:
     """Each method is one short transaction."""

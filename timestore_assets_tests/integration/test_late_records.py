@@ -18,6 +18,7 @@ from timestore_assets.landing.dead_letters.replay import Replayer, Selection
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import FileSource, Late
 from timestore_assets.model.errors import ConflictError, InputError
+from timestore_assets.model.late_words import at_least_seconds
 from timestore_assets_tests.support.dead_letter_replays import FILES, STRICT, TOPIC, land_topic, mended, offsets
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
@@ -50,7 +51,7 @@ def seal(warehouse: LandingWarehouse) -> None:
 def ledger(warehouse: LandingWarehouse) -> list[tuple[str, str, int, int]]:
     """Partition, disposition, seconds that the lateness reaches, rows."""
     found = warehouse.catalog.late.of(warehouse.record.id, window=warehouse.dataset.window)
-    return [(one.partition.key, one.disposition, one.at_least_seconds, one.rows) for one in found]
+    return [(one.partition.key, one.disposition, at_least_seconds(one.lateness), one.rows) for one in found]
 
 
 def states(warehouse: LandingWarehouse) -> dict[str, str]:

@@ -42,8 +42,8 @@ def ledger(pieces: Sequence[Sequence[int]], *, chunk_rows: int | None = None) ->
                 records.append({"ts": f"2013-01-{day:02}T01:00", "station": f"s{number}"})
             warehouse.land_one(f"{at}.jsonl", records, chunk_rows=chunk_rows)
         found: Ledger = {}
-        for one in warehouse.catalog.late.of(warehouse.record.id, window=warehouse.dataset.window):
-            found[one.partition.key, one.disposition, one.lateness] = one.rows
+        for cell in warehouse.catalog.late.of(warehouse.record.id, window=warehouse.dataset.window):
+            found[cell.partition.key, cell.disposition, cell.lateness] = cell.rows
         warehouse.catalog.close()
         return found
 
