@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from timestore_assets.model.dataset import Access, KafkaSource, Late
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.command_line import CommandLine
-from timestore_assets_tests.support.dead_letter_replays import Message, land_topic
 from timestore_assets_tests.support.http_service import WEATHER, HttpService, service
-from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
+from timestore_assets_tests.support.late_records import hold
 
 DECLARATION = """
 type: timestore_assets.Dataset
@@ -31,7 +29,6 @@ attributes:
   sources:
     - kafka: {topic: power, format: json}
 """
-BORDER = datetime(2024, 2, 1, tzinfo=UTC)
 POWER = replace(
     WEATHER,
     name="power",
@@ -39,21 +36,6 @@ POWER = replace(
     late=Late(policy="hold"),
     access=Access(read=("power:read",)),
 )
-
-
-def hold(warehouse: Warehouse, name: str, *documents: str, offset: int = 0) -> None:
-    """Land records of the topic as one batch; those before the border are held."""
-    dataset = warehouse.declared(name)
-    ground = LandingWarehouse(
-        root=warehouse.settings.home_folder,
-        catalog=warehouse.catalog,
-        store=warehouse.storage.target("default"),
-        limits=warehouse.limits,
-        dataset=dataset,
-        now=datetime.now(UTC),
-    )
-    messages = [Message(value=text.encode(), offset=offset + at) for at, text in enumerate(documents)]
-    land_topic(ground, messages, source=dataset.kafka_sources[0], late_before=BORDER)
 
 
 def reading(day: str, meter: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -105,6 +106,25 @@ def test_a_partition_that_changed_is_made_again_and_no_other(opened: Downstream)
     assert opened.follow() == [], "each change asks once"
 
 
+def test_the_build_s_event_says_what_came_late(opened: Downstream) -> None:
+    opened.land("a.csv", ["a,2024-01-01,1", "a,2024-01-02,1", "a,2024-01-05,1"])
+    opened.build("2024-01-01", "2024-01-02", "2024-01-05")
+    assert "late" not in metadata(opened, "2024-01-01")
+    opened.land("late.csv", ["b,2024-01-01,2", "c,2024-01-01,2"])
+    opened.build()
+    found = metadata(opened, "2024-01-01")
+    assert found["late_rows"].value == 2
+    (row,) = found["late"].records
+    assert (row.data["disposition"], row.data["how late"], row.data["rows"]) == ("corrected", "3.0 d to 6.1 d", 2)
+
+
+def metadata(opened: Downstream, partition: str) -> dict[str, Any]:
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("readings"), asset_partitions=[partition])
+    (newest,) = opened.ground.instance.fetch_materializations(wanted, limit=1).records
+    assert newest.asset_materialization is not None
+    return dict(newest.asset_materialization.metadata)
+
+
 def test_a_build_that_changed_nothing_asks_for_nothing(opened: Downstream) -> None:
     opened.land("a.csv", ["a,2024-01-01,1", "a,2024-01-02,1"])
     opened.build("2024-01-01", "2024-01-02")
@@ -165,6 +185,7 @@ def test_hours_that_changed_ask_for_their_day_once(opened: Downstream) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_one_late_record_a_day_for_a_year_makes_one_day_again_each_time(opened: Downstream) -> None:
     """I7: nothing is left out, and nothing beside it is made."""
     days = YEAR_DAYS + 8

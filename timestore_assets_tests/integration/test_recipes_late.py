@@ -64,7 +64,7 @@ def test_a_straggler_is_in_the_ledger_and_has_its_day_made_again(line: CommandLi
     assert "corrected" in shown
     assert "2024-03-03" in shown
     tell_dagster(instance)
-    (request,) = look(cursor).run_requests or ()
+    (request,) = look(cursor).run_requests or []
     assert request.partition_key == "2024-03-03"
     done = defs.resolve_job_def("make_again").execute_in_process(instance=instance, partition_key=request.partition_key)
     (made,) = done.asset_materializations_for_node("warmest_of_the_day")

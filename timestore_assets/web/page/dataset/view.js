@@ -32,6 +32,12 @@ const RETIRED = "Retired: nothing lands in it any more; what it has can be read.
 // Tabs whose content depends on the chosen range and filters.
 const RANGED = new Set(["chart", "rows"]);
 
+// Records that wait for somebody: refused ones, and those that are held for being late.
+function waiting(status) {
+  const { deadLetters, held } = totals(status);
+  return deadLetters + held;
+}
+
 export class DatasetView {
   constructor(dataset, { tip, session }) {
     Object.assign(this, { dataset, tip, session, partitions: [], status: null, version: null, closed: false });
@@ -76,8 +82,7 @@ export class DatasetView {
     const changed = this.version !== status.manifestVersion;
     const partitions = first ? await first : changed ? await allPartitions(name) : this.partitions;
     if (this.closed) return;
-    const letters = totals(status).deadLetters;
-    const told = this.status === null || changed || letters !== totals(this.status).deadLetters;
+    const told = this.status === null || changed || waiting(status) !== waiting(this.status);
     Object.assign(this, { partitions, status, version: status.manifestVersion, known: true });
     show(this.state);
     this.dataset.retired = status.retired;
@@ -109,7 +114,7 @@ export class DatasetView {
 
   showLinks(route) {
     const firing = this.dataset.firing.length;
-    const letters = this.status ? totals(this.status).deadLetters : 0;
+    const letters = this.status ? waiting(this.status) : 0;
     const link = ([tab, label]) =>
       el(
         "a",
