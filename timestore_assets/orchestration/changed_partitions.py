@@ -192,9 +192,15 @@ class Overlap:
     downstream: dg.PartitionsDefinition
 
     def of(self, partition: str) -> list[str]:
-        """Downstream keys, in order; those of other than time windows are matched by name."""
+        """Downstream keys, in order; where neither has time windows, the one of the same name.
+
+        Raises:
+            InputError: only one of the two has time windows.
+        """
         up, down = self.upstream, self.downstream
         if not isinstance(up, dg.TimeWindowPartitionsDefinition) or not isinstance(down, dg.TimeWindowPartitionsDefinition):
+            if isinstance(up, dg.TimeWindowPartitionsDefinition) or isinstance(down, dg.TimeWindowPartitionsDefinition):
+                raise InputError("the asset or the job has partitions that are no windows of time, so they can't be matched")
             return [partition] if partition in set(self._keys) else []
         window = up.time_window_for_partition_key(partition)
         first = bisect_right(self._keys, window.start, key=lambda key: down.time_window_for_partition_key(key).end)

@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 
 import timestore_assets
+from timestore_assets.model.errors import InputError
 from timestore_assets.orchestration.changed_partitions import Overlap, Place
 from timestore_assets.orchestration.outbox_relay import drain
 from timestore_assets.warehouse import Warehouse
@@ -227,6 +228,14 @@ def test_partitions_are_matched_by_time(up: str, partition: str, down: str, expe
         "later": dg.DailyPartitionsDefinition("2024-03-01", end_date="2024-06-01", timezone="UTC"),
     }
     assert Overlap(upstream=kinds[up], downstream=kinds[down]).of(partition) == expected
+
+
+def test_what_has_no_windows_of_time_is_matched_by_name_or_refused() -> None:
+    named, other = dg.StaticPartitionsDefinition(["all"]), dg.StaticPartitionsDefinition(["a", "b"])
+    assert Overlap(upstream=named, downstream=named).of("all") == ["all"]
+    assert Overlap(upstream=named, downstream=other).of("all") == []
+    with pytest.raises(InputError, match="can't be matched"):
+        Overlap(upstream=named, downstream=DAILY).of("all")
 
 
 def test_a_place_survives_its_text() -> None:
