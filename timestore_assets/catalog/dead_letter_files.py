@@ -76,7 +76,7 @@ def refuse_held(connection: Connection, dataset_id: int, file_ids: Collection[in
     for row in found:
         sources.add_counters(connection, sources_table, row.source_id, Counters(held=-row.rows, late_dropped=row.rows))
         late = parse_late(row.late)
-        move(connection, dataset_id, row.source_id, late, before="held", after="dropped", now=now)
+        move(connection, dataset_id, row.source_id, late, before="held", after="dropped")
     rows: int = sum(row.rows for row in found)
     if found:
         details = {"late_dropped": rows, "reason": f"{rows:,} held records were refused", "batches": len(found)}

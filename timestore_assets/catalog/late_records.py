@@ -20,14 +20,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, cast, func, select
-from sqlalchemy.types import BigInteger
+from sqlalchemy import BigInteger, Connection, Row, case, cast, func, select
 
 from timestore_assets.catalog import sources
 from timestore_assets.catalog.commit_values import FileProgress, LandingCommit, ReplaySettlement
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
-from timestore_assets.catalog.portable import chunked, upsert
+from timestore_assets.catalog.portable import Change, chunked, upsert
 from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind, LateRows
 from timestore_assets.catalog.tables import dead_letter_files, late_records, partitions, segments
 from timestore_assets.model.window import Partition, Window
@@ -38,6 +37,14 @@ _WAS_SEALED = ("sealed", "stale")
 
 Cell = tuple[int, int]
 """Start of a partition, in microseconds, and lateness."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Came:
+    rows: int
+    first: int
+    last: int
+    """When, in microseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +89,7 @@ def note(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now
 
     Returns the batch with how late the records of its dead-letter files were.
     """
-    if isinstance(batch.progress, ReplaySettlement) and _move_replayed(connection, batch, batch.progress, now=now):
+    if isinstance(batch.progress, ReplaySettlement) and _move_replayed(connection, batch, batch.progress):
         return batch
     landed = _sealed_before(connection, batch)
     refused = [file for file in batch.dead_letter_files if file.late]
@@ -95,11 +102,11 @@ def note(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now
         return _lateness(closed - to_micros(window.after(from_micros(start))))
 
     whose = batch.dataset_id, batch.source_id
-    _add(connection, *whose, "corrected", {(start, late(start)): rows for start, rows in landed.items()}, now=now)
+    _add(connection, *whose, "corrected", _came({(start, late(start)): rows for start, rows in landed.items()}, now))
     by_name: dict[str, DeadLetterFile] = {}
     for file in refused:
         by_name[file.name] = replace(file, late=tuple(replace(one, lateness=late(to_micros(one.start))) for one in file.late))
-        _add(connection, *whose, _OF_KIND[file.kind], _cells(by_name[file.name].late), now=now)
+        _add(connection, *whose, _OF_KIND[file.kind], _came(_cells(by_name[file.name].late), now))
     return replace(batch, dead_letter_files=tuple(by_name.get(file.name, file) for file in batch.dead_letter_files))
 
 
@@ -111,16 +118,16 @@ def move(
     *,
     before: LateDisposition,
     after: LateDisposition,
-    now: int,
 ) -> None:
-    """Records that had one disposition have another from now on."""
-    cells, c = _cells(parts), late_records.c
-    for (start, lateness), rows in cells.items():
+    """Records that had one disposition have another from now on; when they came stays."""
+    c, moved = late_records.c, dict[Cell, _Came]()
+    for (start, lateness), rows in _cells(parts).items():
         here = (c.dataset_id == dataset_id, c.source_id == source_id, c.partition_start == start, c.lateness == lateness)
-        connection.execute(late_records.update().where(*here, c.disposition == before).values(rows=c.rows - rows))
-    gone = late_records.delete().where(c.dataset_id == dataset_id, c.disposition == before, c.rows <= 0)
-    connection.execute(gone)
-    _add(connection, dataset_id, source_id, after, cells, now=now)
+        change = late_records.update().where(*here, c.disposition == before).values(rows=c.rows - rows)
+        for old in connection.execute(change.returning(c.first_at, c.last_at)):
+            moved[start, lateness] = _Came(rows=rows, first=old.first_at, last=old.last_at)
+    connection.execute(late_records.delete().where(c.dataset_id == dataset_id, c.disposition == before, c.rows <= 0))
+    _add(connection, dataset_id, source_id, after, moved)
 
 
 def without(parts: Sequence[LateRows], landed: Mapping[datetime, int]) -> tuple[LateRows, ...]:
@@ -149,7 +156,7 @@ def parse_late(text: str | None) -> tuple[LateRows, ...]:
     return tuple(LateRows(start=from_micros(start), lateness=late, rows=rows) for start, late, rows in json.loads(text or "[]"))
 
 
-def _move_replayed(connection: Connection, batch: LandingCommit, replayed: ReplaySettlement, *, now: int) -> bool:
+def _move_replayed(connection: Connection, batch: LandingCommit, replayed: ReplaySettlement) -> bool:
     """Late records that land by a replay are corrected from now on; False when the replayed ones are not known to be late."""
     if replayed.kind not in _OF_KIND:
         return False
@@ -163,7 +170,7 @@ def _move_replayed(connection: Connection, batch: LandingCommit, replayed: Repla
         moved.subtract(_cells(file.late))
     parts = [LateRows(start=from_micros(start), lateness=late, rows=rows) for (start, late), rows in moved.items() if rows > 0]
     before = _OF_KIND[replayed.kind]
-    move(connection, batch.dataset_id, batch.source_id, parts, before=before, after="corrected", now=now)
+    move(connection, batch.dataset_id, batch.source_id, parts, before=before, after="corrected")
     return True
 
 
@@ -213,9 +220,11 @@ def _cells(parts: Iterable[LateRows]) -> Counter[Cell]:
     return cells
 
 
-def _add(
-    connection: Connection, dataset_id: int, source_id: int, to: LateDisposition, cells: Mapping[Cell, int], *, now: int
-) -> None:
+def _came(cells: Mapping[Cell, int], now: int) -> dict[Cell, _Came]:
+    return {cell: _Came(rows=rows, first=now, last=now) for cell, rows in cells.items()}
+
+
+def _add(connection: Connection, dataset_id: int, source_id: int, to: LateDisposition, cells: Mapping[Cell, _Came]) -> None:
     rows = [
         {
             "dataset_id": dataset_id,
@@ -223,14 +232,18 @@ def _add(
             "source_id": source_id,
             "disposition": to,
             "lateness": lateness,
-            "rows": number,
-            "first_at": now,
-            "last_at": now,
+            "rows": came.rows,
+            "first_at": came.first,
+            "last_at": came.last,
         }
-        for (start, lateness), number in sorted(cells.items())
+        for (start, lateness), came in sorted(cells.items(), key=lambda item: item[0])
     ]
-    more = {"rows": lambda old, new: old.rows + new.rows, "last_at": lambda _, new: new.last_at}
-    upsert(connection, late_records, rows, keys=[key.name for key in late_records.primary_key], set_=more)
+    change: dict[str, Change] = {
+        "rows": lambda old, new: old.rows + new.rows,
+        "first_at": lambda old, new: case((old.first_at < new.first_at, old.first_at), else_=new.first_at),
+        "last_at": lambda old, new: case((old.last_at > new.last_at, old.last_at), else_=new.last_at),
+    }
+    upsert(connection, late_records, rows, keys=[key.name for key in late_records.primary_key], set_=change)
 
 
 def _count(row: Row[Any], source: str, window: Window) -> LateCount:

@@ -120,8 +120,10 @@ def test_what_is_kept_back_and_replayed_is_corrected_in_the_ledger_too(
     assert sum(rows for *_, rows in ledger(held)) == 3
     assert {one[:2] for one in ledger(held)} == {("2013-02-03", disposition), ("2013-02-27", disposition)}
     before = [(key, seconds, rows) for key, _, seconds, rows in ledger(held)]
+    came = [(one.first_at, one.last_at) for one in held.catalog.late.of(held.record.id, window=held.dataset.window)]
     Replayer(held.context).replay(held.dataset, Selection(kind="held" if policy == "hold" else "late_dropped"), actor="test")
     assert ledger(held) == [(key, "corrected", seconds, rows) for key, seconds, rows in before]
+    assert [(one.first_at, one.last_at) for one in held.catalog.late.of(held.record.id, window=held.dataset.window)] == came
     assert held.counters().landed == 4
 
 

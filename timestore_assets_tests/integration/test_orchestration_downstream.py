@@ -107,6 +107,19 @@ def test_a_partition_that_changed_is_made_again_and_no_other(opened: Downstream)
     assert opened.follow() == [], "each change asks once"
 
 
+def test_a_build_that_a_run_of_dagster_does_counts_as_well(opened: Downstream) -> None:
+    opened.land("a.csv", ["a,2024-01-01,1", "a,2024-01-02,1"])
+    opened.build("2024-01-01", "2024-01-02")
+    opened.follow()
+    opened.land("late.csv", ["b,2024-01-02,2"])
+    drain(opened.warehouse, opened.ground.instance)
+    assert opened.follow() == [], "it has landed and is not built"
+    job = opened.definitions.resolve_implicit_global_asset_job_def()
+    selected = [dg.AssetKey("readings")]
+    assert job.execute_in_process(instance=opened.ground.instance, asset_selection=selected, partition_key="2024-01-02").success
+    assert opened.follow() == ["2024-01-02"]
+
+
 def test_the_build_s_event_says_what_came_late(opened: Downstream) -> None:
     opened.land("a.csv", ["a,2024-01-01,1", "a,2024-01-02,1", "a,2024-01-05,1"])
     opened.build("2024-01-01", "2024-01-02", "2024-01-05")
