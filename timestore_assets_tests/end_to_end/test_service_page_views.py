@@ -336,6 +336,12 @@ def test_what_is_held_for_being_late_is_accepted_and_refused(visit: Visits, tmp_
         expect(rows.first).to_contain_text("2024-01-05 (2)")
         expect(rows.first).to_contain_text("onerror=")
         assert Axe().run(page).response["violations"] == []
+        open_tab(page, "partitions")
+        steps = page.locator("#late tbody tr")
+        expect(steps).to_have_count(1)
+        expect(steps.first).to_contain_text("to 2024-01-07")
+        assert Axe().run(page).response["violations"] == []
+        open_tab(page, "deadletters")
         rows.first.get_by_role("button", name="Accept").click()
         expect(page.get_by_text("2 records landed.")).to_be_visible()
         expect(rows).to_have_count(1)

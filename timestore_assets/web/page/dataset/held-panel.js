@@ -2,7 +2,7 @@
 
 import { datasetPath, get, post, words } from "../base/api.js";
 import { el, note, show } from "../base/dom.js";
-import { count, moment, parse, plural } from "../base/format.js";
+import { count, lasting, moment, parse, plural } from "../base/format.js";
 import { factTable } from "../base/table.js";
 import { totals } from "./tiles.js";
 
@@ -10,12 +10,6 @@ const SHOWN = 50;
 const PREVIEW = 120;
 const PARTITIONS = 4;
 const HEADS = [["Batch"], ["Records", "number"], ["Partitions"], ["First records"], ["Held at", "time"], ["Decide"]];
-const UNITS = [
-  ["years", 365 * 86_400],
-  ["days", 86_400],
-  ["hours", 3600],
-  ["minutes", 60],
-];
 
 export class HeldPanel {
   constructor(view, decided) {
@@ -102,13 +96,7 @@ function places(partitions) {
   const shown = partitions.slice(0, PARTITIONS).map((one) => `${one.partition} (${count(one.rows)})`);
   const more = partitions.length > PARTITIONS ? [`and ${count(partitions.length - PARTITIONS)} more`] : [];
   const latest = Math.max(...partitions.map((one) => one.belowSeconds));
-  return [[...shown, ...more].join(", "), el("span", { class: "hint" }, ` up to ${long(latest)} late`)];
-}
-
-function long(seconds) {
-  const [unit, size] = UNITS.find((one) => seconds >= one[1]) ?? ["seconds", 1];
-  const value = seconds / size;
-  return `${value < 10 ? Number(value.toFixed(1)) : Math.round(value)} ${unit}`;
+  return [[...shown, ...more].join(", "), el("span", { class: "hint" }, ` up to ${lasting(latest)} late`)];
 }
 
 function sample(text) {
