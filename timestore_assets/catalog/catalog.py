@@ -18,6 +18,7 @@ from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
 from timestore_assets.catalog.ingestions import Ingestions
+from timestore_assets.catalog.late_records import LateRecords
 from timestore_assets.catalog.leases import Leases, ReadableVersions
 from timestore_assets.catalog.manifest import Manifest
 from timestore_assets.catalog.migrate import ensure_current, revision
@@ -102,6 +103,8 @@ class Catalog:
     backfills: Backfills
     """Rewrites that schema versions ask for."""
     dead_letters: DeadLetterFiles
+    late: LateRecords
+    """The ledger of late data."""
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
     objects: StoredObjects
@@ -186,6 +189,7 @@ class Catalog:
             partitions=Partitions(database),
             backfills=Backfills(database),
             dead_letters=DeadLetterFiles(database),
+            late=LateRecords(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),
             moving=Moving(database),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Any, Literal
 
-from timestore_assets.catalog.records import DeadLetterFile
+from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.position import Position
 from timestore_assets.model.retraction import NOTHING, Retracted
@@ -138,6 +138,8 @@ class ReplaySettlement:
 
     dead_letter_ids: tuple[int, ...]
     """Dead-letter files that are settled; a conflict when one is already."""
+    kind: DeadLetterKind = "refused"
+    """Of these files; a conflict when one has another by now."""
 
     @property
     def spans(self) -> tuple[Span, ...]:

@@ -15,6 +15,7 @@ from timestore_assets.catalog import (
     file_chunks,
     file_states,
     ingestions,
+    late_records,
     manifest,
     outbox,
     partitions,
@@ -59,6 +60,7 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
         file_states.take_up(connection, batch.progress.file_id)
     elif isinstance(batch.progress, ReplaySettlement):
         dead_letter_files.settle(connection, batch, batch.progress, now=now)
+    batch = late_records.note(connection, batch, dataset, now=now)
     starts = _publish(connection, batch, dataset, now=now)
     version: int = dataset.manifest_version + bool(starts is not None)
     if starts is not None:
@@ -166,6 +168,8 @@ def _waits_for(batch: LandingCommit) -> int | None:
 
 def _count(connection: Connection, batch: LandingCommit, *, now: int) -> None:
     sources.add_counters(connection, sources_table, batch.source_id, batch.counters)
+    if isinstance(batch.progress, ReplaySettlement):
+        file_states.follow_replay(connection, batch)
     if batch.counters.landed:
         sources.note_landed(connection, batch.source_id, batch.counters.landed, now=now)
 

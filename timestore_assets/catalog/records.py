@@ -185,6 +185,17 @@ DeadLetterKind = Literal["refused", "late_dropped", "held"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LateRows:
+    """Late records of one partition."""
+
+    start: datetime
+    """Of the partition."""
+    rows: int
+    lateness: int = 0
+    """How late they were: that of `catalog.late_records`, which their commit finds out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetterFile:
     """A durable Parquet object of records that did not land, see `landing.committing.staged_dead_letters` for its columns."""
 
@@ -200,6 +211,8 @@ class DeadLetterFile:
     """Name of the storage target."""
     sha256: str | None = None
     """Of the object's bytes in hex, None for one of before there were digests."""
+    late: tuple[LateRows, ...] = ()
+    """Of late records: which partitions they are of. Empty for others, and for files of before this was noted."""
     id: int = 0
     """The catalog's, 0 before."""
     schema_version: int | None = None

@@ -290,6 +290,7 @@ dead_letter_files = table(
     Column("storage", Text, nullable=False, server_default=text("'default'")),
     text_column("sha256", nullable=True),
     whole("schema_version", nullable=True),  # by which its records were refused
+    text_column("late", nullable=True),  # of late records: partition starts, lateness and rows
     UniqueConstraint("name"),
     Index(None, "dataset_id"),
 )

@@ -48,6 +48,7 @@ def _add_columns() -> None:
     for table in ("files", "dead_letter_files"):
         op.add_column(table, _whole("schema_version", nullable=True))
     op.add_column("partitions", _whole("landing_collected", nullable=True))
+    op.add_column("dead_letter_files", _text("late", nullable=True))
 
 
 def _give_ids() -> None:

@@ -1,4 +1,5 @@
-// A dataset's partitions: what is to be rewritten, a calendar of states, and figures. A click looks at the rows of one.
+// A dataset's partitions: what is to be rewritten, a calendar of states, and figures, with what came late to them. A click looks
+// at the rows of one.
 
 import { el, note, show } from "../base/dom.js";
 import { bytes, count, moment } from "../base/format.js";
@@ -6,6 +7,7 @@ import { factTable } from "../base/table.js";
 import { address, go, read } from "../frame/route.js";
 import { BackfillsPanel } from "./backfills-panel.js";
 import { CalendarPanel } from "./calendar.js";
+import { LatePanel } from "./late-panel.js";
 
 const PAGE = 100;
 const HEADS = [
@@ -25,11 +27,13 @@ export class PartitionsTab {
     this.calendar = new CalendarPanel({ tip: view.tip, chosen: (one) => go({ ...read(), ...windowOf(one) }) });
     this.backfills = new BackfillsPanel(view);
     this.list = el("div", { id: "partition-list" });
+    this.late = new LatePanel(view);
     this.root = el(
       "div",
       { class: "stack" },
       this.backfills.root,
       this.calendar.root,
+      this.late.root,
       el(
         "section",
         { class: "card", "aria-labelledby": "figures-title" },
@@ -41,11 +45,12 @@ export class PartitionsTab {
 
   look({ changed }) {
     this.backfills.draw();
-    if (!changed) return;
+    if (!changed) return undefined;
     const { partitions, dataset } = this.view;
     this.calendar.load(partitions, dataset.window);
     this.calendar.mark(read().from, read().to);
     this.draw();
+    return this.late.load();
   }
 
   draw() {

@@ -33,6 +33,12 @@ const RETIRED = "Retired: nothing lands in it any more; what it has can be read.
 // Tabs whose content depends on the chosen range and filters.
 const RANGED = new Set(["chart", "rows"]);
 
+// Records that wait for somebody: refused ones, and those that are held for being late.
+function waiting(status) {
+  const { deadLetters, held } = totals(status);
+  return deadLetters + held;
+}
+
 export class DatasetView {
   constructor(dataset, { tip, session }) {
     Object.assign(this, { dataset, tip, session, partitions: [], backfills: [], status: null, version: null, closed: false });
@@ -77,8 +83,7 @@ export class DatasetView {
     const changed = this.version !== status.manifestVersion;
     const partitions = first ? await first : changed ? await allPartitions(name) : this.partitions;
     if (this.closed) return;
-    const letters = totals(status).deadLetters;
-    const told = this.status === null || changed || letters !== totals(this.status).deadLetters;
+    const told = this.status === null || changed || waiting(status) !== waiting(this.status);
     Object.assign(this, { partitions, backfills, status, version: status.manifestVersion, known: true });
     show(this.state);
     this.dataset.retired = status.retired;
@@ -109,15 +114,15 @@ export class DatasetView {
   }
 
   showLinks(route = read()) {
-    const waiting = this.backfills.filter((one) => one.state === "asked").length;
+    const asked = this.backfills.filter((one) => one.state === "asked").length;
     const firing = this.dataset.firing.length;
-    const letters = this.status ? totals(this.status).deadLetters : 0;
+    const letters = this.status ? waiting(this.status) : 0;
     const link = ([tab, label]) =>
       el(
         "a",
         { href: address({ ...route, tab }), "aria-current": tab === route.tab ? "page" : null, "data-tab": tab },
         label,
-        tab === "partitions" && waiting ? el("span", { class: "badge warn" }, count(waiting)) : null,
+        tab === "partitions" && asked ? el("span", { class: "badge warn" }, count(asked)) : null,
         tab === "deadletters" && letters ? el("span", { class: "badge warn" }, count(letters)) : null,
         tab === "alerts" && firing ? el("span", { class: "badge bad" }, `▲ ${count(firing)}`) : null,
       );
