@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, select
+from sqlalchemy import Connection, Row, and_, delete, exists, func, or_, select
 
 from timestore_assets.catalog import file_chunks, manifest, sources
 from timestore_assets.catalog.manifest import live
@@ -93,8 +93,11 @@ def give_back(connection: Connection, dataset_id: int, returned: Returned, *, to
     manifest.abandon_waiting(connection, closed, version=version, now=now)
     reason = f"rolled back to version {to}, so that it lands again"
     for ids in chunked(returned.files):
-        settled = files.update().where(f.id.in_(ids)).values(state="replaced", reason=reason, updated_at=now)
-        connection.execute(settled)
+        content = select(f.sha256).where(f.id.in_(ids)).scalar_subquery()
+        # a copy of it counts as new, too: it may be all that is left of it
+        copies = and_(f.dataset_id == dataset_id, f.state == "duplicate", f.sha256.in_(content))
+        settled = files.update().where(or_(f.id.in_(ids), copies))
+        connection.execute(settled.values(state="replaced", reason=reason, updated_at=now))
     for ids in chunked(sorted(returned.reopened)):
         connection.execute(source_partitions.update().where(p.id.in_(ids)).values(retracted_version=None))
         former = files.update().where(f.source_partition_id.in_(ids), f.state == "replaced")

@@ -243,6 +243,17 @@ def test_files_land_again(catalog_dataset: CatalogDataset) -> None:
     assert {new.source_partition_id, other.source_partition_id, old.source_partition_id} <= hidden
 
 
+def test_a_copy_of_what_went_back_is_new_too(catalog_dataset: CatalogDataset) -> None:
+    file = catalog_dataset.observe("a", "1")
+    catalog_dataset.land_file(file, catalog_dataset.segment(source_ids=(file.source_partition_id or 0,)))
+    assert catalog_dataset.observe("copy", "1").state == "duplicate"
+    roll_back(catalog_dataset, 0, with_landings=True)
+    copy = catalog_dataset.observe("copy", "1")
+    assert copy.state == "pending", "the other address may be empty by now"
+    catalog_dataset.land_file(copy, catalog_dataset.segment(source_ids=(copy.source_partition_id or 0,)))
+    assert catalog_dataset.observe("a", "1").state == "duplicate" and catalog_dataset.rows() == 10
+
+
 def test_half_a_file_is_not_given_back(catalog_dataset: CatalogDataset) -> None:
     file = catalog_dataset.observe("half", "1")
     part = file.source_partition_id or 0
