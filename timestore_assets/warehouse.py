@@ -17,6 +17,7 @@ from timestore_assets.settings import Settings
 from timestore_assets.verbs.dataset_verbs import DatasetVerbs
 from timestore_assets.verbs.landing_verbs import LandingVerbs
 from timestore_assets.verbs.topic_verbs import TopicVerbs
+from timestore_assets.verbs.upkeep_verbs import UpkeepVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.dataset_status import DatasetStats
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from timestore_assets.upkeep.verify import VerifyReport
 
 
-class Warehouse(DatasetVerbs, LandingVerbs, TopicVerbs):
+class Warehouse(DatasetVerbs, LandingVerbs, TopicVerbs, UpkeepVerbs):
     """All of the project behind one object; close it, or use it as a context manager.
 
     Its verbs stand below `verbs/`, a class for each concern; here is how it is opened, and what reads and tidies up.
@@ -148,6 +149,7 @@ class Warehouse(DatasetVerbs, LandingVerbs, TopicVerbs):
             self.storage,
             intent_grace=settings.gc_grace,
             keep_versions=settings.keep_versions,
+            keep_versions_of=self.kept_versions(),
             keep=LedgerAges.of(settings),
             all_orphans_of=all_orphans_of,
         )

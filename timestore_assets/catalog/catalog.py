@@ -13,6 +13,7 @@ from timestore_assets.catalog.dataset_life import DatasetLife
 from timestore_assets.catalog.datasets import Datasets
 from timestore_assets.catalog.dead_letter_files import DeadLetterFiles
 from timestore_assets.catalog.dropped_datasets import DroppedDatasets
+from timestore_assets.catalog.expiry import Expiry
 from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
@@ -80,6 +81,8 @@ class Catalog:
     """Which manifest versions can be read, and pins that keep them."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
+    expiry: Expiry
+    """Partitions whose time is over, and what legal holds keep."""
     dead_letters: DeadLetterFiles
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
@@ -157,6 +160,7 @@ class Catalog:
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
             partitions=Partitions(database),
+            expiry=Expiry(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),

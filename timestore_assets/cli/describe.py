@@ -9,6 +9,7 @@ import typer
 from timestore_assets.cli.open_warehouse import open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import NOTHING, print_json, print_table, stdout
+from timestore_assets.cli.retention_commands import retention_text
 from timestore_assets.model.window import Window, format_duration
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["late", f"{late.policy}, {format_duration(late.allowed)} allowed"],
         ["evolution", f"new columns: {evolution.new_columns}, widen: {'yes' if evolution.widen else 'no'}"],
         ["segments", f"{dataset.segments.format}, sorted by {', '.join(dataset.sort_columns)}"],
-        ["retention", format_duration(dataset.retention.max_age) if dataset.retention.max_age else "for ever"],
+        ["retention", retention_text(dataset.retention)],
         ["storage", record.storage],
         ["manifest version", str(record.manifest_version)],
     ]

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from timestore_assets.model.dataset import Access, FileSource, KafkaSource, Retention
+from timestore_assets.model.dataset import Access, FileSource, KafkaSource
+from timestore_assets.model.retention import Retention
 from timestore_assets.service.access.api_tokens import digest_of, new_secret
 from timestore_assets.service.admin import dead_letter_route
 from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving

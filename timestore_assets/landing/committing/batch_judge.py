@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from timestore_assets.catalog.effective_declaration import effective
 from timestore_assets.catalog.records import DatasetRecord
@@ -30,6 +31,8 @@ class _Terms:
     dataset: Dataset
     """As declared, with the columns that the catalog has."""
     validator: Validator
+    expired: frozenset[datetime]
+    """Starts of partitions in which nothing lands; the commit refuses what has expired since."""
 
 
 class BatchJudge:
@@ -38,7 +41,8 @@ class BatchJudge:
     def __init__(self, context: WriteContext, worker: Worker, dataset: Dataset, origin: Origin) -> None:
         self._context, self._engine = context, worker.engine
         self._declared, self._origin = dataset, origin
-        self._terms = _Terms(record=self._newest(), dataset=dataset, validator=worker.validator)
+        record = self._newest()
+        self._terms = _Terms(record=record, dataset=dataset, validator=worker.validator, expired=self._expired(record))
         self._agree(self._terms.record)
         self._looked = time.monotonic()
 
@@ -89,6 +93,7 @@ class BatchJudge:
             now=clock(),
             allowance=lambda: columns_left(catalog, terms.record.id, terms.dataset, now=clock()),
             known_keys=lambda keys: catalog.commits.known_keys(terms.record.id, keys),
+            expired=terms.expired,
             late_before=batch.late_before,
             max_record_bytes=self._origin.max_record_bytes,
         )
@@ -102,4 +107,7 @@ class BatchJudge:
     def _agree(self, record: DatasetRecord) -> None:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
-        self._terms = _Terms(record=record, dataset=dataset, validator=validator)
+        self._terms = _Terms(record=record, dataset=dataset, validator=validator, expired=self._expired(record))
+
+    def _expired(self, record: DatasetRecord) -> frozenset[datetime]:
+        return self._context.retry.run(lambda: self._context.catalog.expiry.expired(record.id))
