@@ -67,17 +67,18 @@ def retention_of(catalog: Catalog, record: DatasetRecord) -> Retention:
     return Retention.from_definition(record.definition.get("retention") or {})
 
 
-def kept_versions(catalog: Catalog) -> dict[int, timedelta]:
-    """How long superseded segments stay, of the datasets that say so themselves, by their id."""
+def retentions(catalog: Catalog) -> Iterator[tuple[DatasetRecord, Retention]]:
+    """What counts for every dataset that is registered."""
     policies = catalog.policies.all("retention")
-    found: dict[int, timedelta] = {}
     for record in catalog.datasets.all():
         policy = policies.get(record.id)
         declared = Retention.from_definition(record.definition.get("retention") or {})
-        retention = Retention.from_policy(policy.value) if policy and policy.value is not None else declared
-        if retention.keep_versions is not None:
-            found[record.id] = retention.keep_versions
-    return found
+        yield record, Retention.from_policy(policy.value) if policy and policy.value is not None else declared
+
+
+def kept_versions(catalog: Catalog) -> dict[int, timedelta]:
+    """How long superseded segments stay, of the datasets that say so themselves, by their id."""
+    return {one.id: retention.keep_versions for one, retention in retentions(catalog) if retention.keep_versions is not None}
 
 
 def look(catalog: Catalog, record: DatasetRecord, retention: Retention, *, now: datetime) -> RetentionPlan:

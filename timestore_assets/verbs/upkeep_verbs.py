@@ -24,6 +24,12 @@ class UpkeepVerbs(Workplace):
 
         return retention_of(self.catalog, self.resolve(name)[1])
 
+    def with_retention(self) -> Sequence[str]:
+        """Registered datasets of this process of which partitions may expire or move, by name."""
+        from timestore_assets.upkeep.retention import retentions
+
+        return [record.name for record, found in retentions(self.catalog) if found.acts and record.name in self.datasets]
+
     def kept_versions(self) -> Mapping[int, timedelta]:
         """How long superseded segments stay, of the datasets that say so themselves, by their id."""
         from timestore_assets.upkeep.retention import kept_versions

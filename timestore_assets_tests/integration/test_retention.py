@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from timestore_assets.model.dataset import Dedupe, FileSource
 from timestore_assets.model.errors import ConflictError, RefusedError
 from timestore_assets.model.retention import Retention, Tier
 from timestore_assets.model.window import Partition, Window
+from timestore_assets.segments import publishing
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.collect import collect
@@ -33,7 +35,9 @@ NONE = timedelta(0)
 @pytest.fixture
 def warehouse(tmp_path: Path, catalog_url: str) -> Iterator[LandingWarehouse]:
     """Ten days of two rows each."""
-    made = LandingWarehouse.at(tmp_path, dataset(retention=Retention(max_age=7 * DAY), sources=(FileSource(prefix="inbox"),)), url=catalog_url)
+    made = LandingWarehouse.at(
+        tmp_path, dataset(retention=Retention(max_age=7 * DAY), sources=(FileSource(prefix="inbox"),)), url=catalog_url
+    )
     made.land_one("days.csv", "ts,station,temp\n" + "".join(f"{day}T0{hour}:00,JFK,{hour}\n" for day in DAYS for hour in (1, 2)))
     yield made
     made.catalog.close()
@@ -89,7 +93,9 @@ def test_it_is_audited_and_dagster_is_told_in_the_same_transaction(warehouse: La
     audited = [row for row in warehouse.catalog.audit.newest() if row["action"] == "partition_expired"]
     assert [row["details"]["partition"] for row in audited] == DAYS[2::-1]
     assert audited[0]["details"]["reason"] == "max_age: it ended 7 days ago and is kept for 1w"
-    events = [event.payload for event in warehouse.catalog.outbox.claim(holder="test", limit=20, ttl=DAY) if "rows" in event.payload]
+    events = [
+        event.payload for event in warehouse.catalog.outbox.claim(holder="test", limit=20, ttl=DAY) if "rows" in event.payload
+    ]
     assert [(event["partition"], event["rows"], event["manifest_version"]) for event in events] == [
         (key, 2, warehouse.record.manifest_version - 2 + number) for number, key in enumerate(DAYS[:3])
     ]
@@ -132,18 +138,18 @@ def test_rows_for_an_expired_partition_are_refused_and_counted(warehouse: Landin
     assert states(warehouse)["2013-01-02"] == "expired"
 
 
-def test_a_session_that_judged_before_it_expired_judges_again(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_judged_before_it_expired_judges_again(
+    warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit refuses what has expired since, so the row is counted once, as a dead letter."""
-    from timestore_assets.landing.committing import batch_commit
+    real, expired = publishing.publish, []
 
-    real, expired = batch_commit.publish, []
-
-    def publish(*arguments: object, **options: object) -> int:
+    def publish(*arguments: Any, **options: Any) -> int:
         if not expired:
             expired.append(warehouse.catalog.expiry.expire(warehouse.record.id, day(2), reason="test", actor="test"))
-        return real(*arguments, **options)  # type: ignore[arg-type] # passed through
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(batch_commit, "publish", publish)
+    monkeypatch.setattr("timestore_assets.landing.committing.batch_commit.publish", publish)
     report = warehouse.land_one("late.csv", "ts,station,temp\n2013-01-02T05:00,JFK,1\n2013-01-05T05:00,JFK,1\n")
     assert expired != [None]
     assert (report.counters.landed, report.counters.dead_letters) == (1, 1)
@@ -162,16 +168,16 @@ def test_a_replay_does_not_bring_it_back_until_it_is_opened_again(warehouse: Lan
     assert warehouse.counters().balanced
 
 
-def test_builds_leave_it_alone_and_one_under_way_commits_nothing(warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    from timestore_assets.building import builder as module
+def test_builds_leave_it_alone_and_one_under_way_commits_nothing(
+    warehouse: LandingWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, catalog, record = publishing.publish, warehouse.catalog, warehouse.record
 
-    real, catalog, record = module.publish, warehouse.catalog, warehouse.record
-
-    def publish(*arguments: object, **options: object) -> int:
+    def publish(*arguments: Any, **options: Any) -> int:
         catalog.expiry.expire(record.id, day(2), reason="test", actor="test")
-        return real(*arguments, **options)  # type: ignore[arg-type] # passed through
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(module, "publish", publish)
+    monkeypatch.setattr("timestore_assets.building.builder.publish", publish)
     catalog.partitions.request_builds(record.id, [day(2)], reason="test")
     with Builder(warehouse.context) as builder:
         report = builder.build(warehouse.dataset, day(2), close=True, actor="test")
@@ -198,7 +204,10 @@ def test_a_legal_hold_keeps_what_its_version_shows(warehouse: LandingWarehouse) 
     hold(warehouse)
     warehouse.land_one("new.csv", "ts,station,temp\n2013-01-01T09:00,JFK,1\n")
     report = run(warehouse)
-    assert (report.expired, [(one.partition, one.held_by) for one in report.held]) == ((), [(key, ("lawsuit",)) for key in DAYS[:3]])
+    assert (report.expired, [(one.partition, one.held_by) for one in report.held]) == (
+        (),
+        [(key, ("lawsuit",)) for key in DAYS[:3]],
+    )
     with pytest.raises(RefusedError, match="kept by the legal hold 'lawsuit'"):
         warehouse.catalog.expiry.expire(warehouse.record.id, day(1), reason="test", actor="test")
     assert len(warehouse.rows()) == 21

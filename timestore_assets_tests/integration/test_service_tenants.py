@@ -308,6 +308,8 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/admin/datasets/{name}/partitions"): named("GET", "/admin/datasets/{name}/partitions"),
     ("GET", "/admin/datasets/{name}/retention"): named("GET", "/admin/datasets/{name}/retention"),
     ("PUT", "/admin/datasets/{name}/retention"): named("PUT", "/admin/datasets/{name}/retention", {"maxAge": "1d"}),
+    ("DELETE", "/admin/datasets/{name}/retention"): named("DELETE", "/admin/datasets/{name}/retention"),
+    ("POST", "/admin/datasets/{name}/retention/runs"): named("POST", "/admin/datasets/{name}/retention/runs", {"execute": True}),
     ("GET", "/admin/datasets/{name}/storage-target"): named("GET", "/admin/datasets/{name}/storage-target"),
     ("PUT", "/admin/datasets/{name}/storage-target"): named(
         "PUT", "/admin/datasets/{name}/storage-target", {"target": "default"}
