@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from timestore_assets.querying.time_limit import Cancellable
     from timestore_assets.tailing.hot_buffers import HotBuffers
     from timestore_assets.upkeep.collect import CollectReport
+    from timestore_assets.upkeep.repair import RepairReport
     from timestore_assets.upkeep.verify import VerifyReport
 
 
@@ -160,3 +161,11 @@ class Warehouse(DatasetVerbs, LandingVerbs, TopicVerbs, UpkeepVerbs):
 
         _, record = self.resolve(name)
         return verify(self.catalog, self.storage, self.limits, record)
+
+    def repair(self, report: VerifyReport, *, execute: bool, actor: str = "command line") -> RepairReport:
+        """Say what is safe to put right of what was found, and with `execute` do it; see `upkeep.repair.repair`."""
+        from timestore_assets.upkeep.repair import repair
+
+        _, record = self.resolve(report.dataset)
+        grace = self.settings.gc_grace
+        return repair(self.catalog, self.storage, self.limits, record, report, grace=grace, execute=execute, actor=actor)

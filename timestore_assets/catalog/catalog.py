@@ -24,6 +24,7 @@ from timestore_assets.catalog.migrate import ensure_current, revision
 from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
+from timestore_assets.catalog.repairs import Repairs
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.sessions import Sessions
@@ -88,6 +89,8 @@ class Catalog:
     """What dropped datasets leave behind."""
     objects: StoredObjects
     """All objects by name, and those that may be deleted."""
+    repairs: Repairs
+    """What is proved beside segments, and what may be put right."""
     moving: Moving
     """Where objects are."""
 
@@ -164,6 +167,7 @@ class Catalog:
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),
+            repairs=Repairs(database),
             moving=Moving(database),
             audit=AuditLog(database),
             outbox=Outbox(database),

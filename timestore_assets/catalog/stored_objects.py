@@ -224,7 +224,7 @@ class Moving:
             if switched:
                 fulfil(connection, session_id, [copies[file] for file in switched])
                 _leave(connection, session_id, switched, now=now)
-                _count_move(connection, dataset_id, actor=actor, now=now)
+                count_move(connection, dataset_id, actor=actor, now=now)
                 details = {"to": target, "from": _summed(switched)}
                 audit.record(connection, dataset_id, actor=actor, action="objects_moved", details=details, now=now)
             return switched
@@ -294,7 +294,7 @@ def _leave(connection: Connection, session_id: int, files: Sequence[StoredFile],
         connection.execute(intents.insert(), chunk)
 
 
-def _count_move(connection: Connection, dataset_id: int, *, actor: str, now: int) -> None:
+def count_move(connection: Connection, dataset_id: int, *, actor: str, now: int) -> None:
     row = {"dataset_id": dataset_id, "kind": _MOVES, "value": "{}", "actor": actor, "version": 1, "updated_at": now}
     set_: dict[str, Any] = {"version": lambda old, _new: old.version + 1, "updated_at": lambda _old, new: new.updated_at}
     upsert(connection, policies, [row], keys=["dataset_id", "kind"], set_=set_)

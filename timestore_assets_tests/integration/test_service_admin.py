@@ -283,8 +283,10 @@ def test_the_retention_is_looked_at_and_applied(http: HttpService) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {}, {"maxAge": "soon"}, {"maxAge": 5}, {"maxAge": "0d"}, {"maxAge": "5y", "x": 1}, [], None, {"maxAge": "5y", "maxBytes": 0},
-        {"maxAge": None, "tier": [{"after": "1d", "to": "nowhere"}]}, {"maxAge": "1d", "tier": [{"after": "2d", "to": "default"}]},
+        {}, {"maxAge": "soon"}, {"maxAge": 5}, {"maxAge": "0d"}, {"maxAge": "5y", "x": 1}, [], None,
+        {"maxAge": "5y", "maxBytes": 0},
+        {"maxAge": None, "tier": [{"after": "1d", "to": "nowhere"}]},
+        {"maxAge": "1d", "tier": [{"after": "2d", "to": "default"}]},
     ],
 )  # fmt: skip
 def test_retention_has_to_be_a_duration(http: HttpService, body: Any) -> None:
