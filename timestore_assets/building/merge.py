@@ -89,6 +89,12 @@ class MergeJob:
     """Where DuckDB spills."""
     name: Callable[[int, SegmentFormat], str]
     """Object name for the nth file of that format."""
+    erasing: str | None = None
+    """SQL condition over the stored columns; rows for which it is true go."""
+
+    def left_of(self, rows: str) -> str:
+        """Of a SQL table expression what stays when rows are erased."""
+        return f"(SELECT * FROM {rows} WHERE ({self.erasing}) IS NOT TRUE)" if self.erasing else rows
 
     @property
     def read(self) -> tuple[Segment, ...]:
@@ -104,6 +110,7 @@ class Merged:
     uploads: tuple[Upload, ...] = ()
     superseded_rows: int = 0
     retracted_rows: int = 0
+    erased_rows: int = 0
     content_hash: str | None = None
     """Of all of them, when the plan seals."""
 
@@ -176,11 +183,12 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
 
     It is not deduplicated: a row that another one supersedes has to come back when the file of that one is replaced.
     """
-    if not kept:
-        return Merged(retracted_rows=retracted)
+    erased = _erased_rows(con, source, job)
+    if kept == erased:
+        return Merged(retracted_rows=retracted, erased_rows=erased)
     order = _ordered(job.dataset.sort_columns)
-    file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet")
-    return _finished(job, [(file, None, "parquet")], expected=kept, retracted=retracted)
+    file = write_parquet(con, f"SELECT * FROM {job.left_of(source)} {order}", job.folder / "merged.parquet")
+    return _finished(job, [(file, None, "parquet")], expected=kept - erased, retracted=retracted, erased=erased)
 
 
 def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, kept: int, retracted: int) -> Merged:
@@ -189,9 +197,11 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
     order = _ordered(tuple(dict.fromkeys((*dataset.partition_by, *dataset.sort_columns))))
     try:
         with deduplicated(con, source, dedupe=dataset.dedupe, schema=job.schema, total=kept) as unique:
-            superseded = unique.superseded
+            # what an erased row has superseded does not come back for it
+            superseded, erased = unique.superseded, _erased_rows(con, unique.rows, job)
             number, columns = _numbered(job.schema)
-            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {unique.rows} {order})")
+            rows = job.left_of(unique.rows)
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {rows} {order})")
         digest = con.execute(hash_sql(job.schema, _MERGED)).fetchone()
         splitter = FileSplitter(con=con, table=_MERGED, number=number, dataset=dataset, schema=job.schema, folder=job.folder)
         pieces = splitter.pieces(bytes_per_row=_bytes_per_row(job.plan.merge))
@@ -200,8 +210,21 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
         con.execute(f"DROP TABLE IF EXISTS {_MERGED}")
     content_hash = digest[0] if digest else None
     return _finished(
-        job, files, expected=kept - superseded, retracted=retracted, superseded=superseded, content_hash=content_hash
+        job,
+        files,
+        expected=kept - superseded - erased,
+        retracted=retracted,
+        superseded=superseded,
+        erased=erased,
+        content_hash=content_hash,
     )
+
+
+def _erased_rows(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob) -> int:
+    if job.erasing is None:
+        return 0
+    found = con.execute(f"SELECT count(*) FROM {rows} WHERE {job.erasing}").fetchone()
+    return int(found[0]) if found else 0
 
 
 def _numbered(schema: Schema) -> tuple[str, str]:
@@ -226,6 +249,7 @@ def _finished(
     expected: int,
     retracted: int,
     superseded: int = 0,
+    erased: int = 0,
     content_hash: str | None = None,
 ) -> Merged:
     """The files as segments, once it is sure that they hold every row."""
@@ -245,6 +269,7 @@ def _finished(
         uploads=tuple(Upload(staged=file.path, name=name, sha256=file.sha256) for name, file, _, _ in named),
         superseded_rows=superseded,
         retracted_rows=retracted,
+        erased_rows=erased,
         content_hash=content_hash,
     )
 

@@ -13,6 +13,7 @@ from timestore_assets.catalog.dataset_life import DatasetLife
 from timestore_assets.catalog.datasets import Datasets
 from timestore_assets.catalog.dead_letter_files import DeadLetterFiles
 from timestore_assets.catalog.dropped_datasets import DroppedDatasets
+from timestore_assets.catalog.erasure import Erasures
 from timestore_assets.catalog.expiry import Expiry
 from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
@@ -84,6 +85,8 @@ class Catalog:
     """Partitions, and the builds that were asked for."""
     expiry: Expiry
     """Partitions whose time is over, and what legal holds keep."""
+    erasures: Erasures
+    """What is never to be read again."""
     dead_letters: DeadLetterFiles
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
@@ -164,6 +167,7 @@ class Catalog:
             versions=ReadableVersions(database, progress),
             partitions=Partitions(database),
             expiry=Expiry(database),
+            erasures=Erasures(database),
             dead_letters=DeadLetterFiles(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),

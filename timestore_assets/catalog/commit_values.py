@@ -211,6 +211,8 @@ class BuildCommit:
     """Rows removed by deduplication in this build."""
     retracted_rows: int = 0
     """Rows dropped because their source partition had been retracted."""
+    erased_rows: int = 0
+    """Rows that a person had erased."""
     content_hash: str | None = None
     """Of the logical rows, None unless the partition is sealed."""
     report: bool = True

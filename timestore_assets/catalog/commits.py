@@ -77,10 +77,10 @@ def _build(connection: Connection, build: BuildCommit, *, token: str, now: int) 
     version: int = dataset.manifest_version + swapped
     gone = manifest.supersede(connection, dataset.id, start, build.replaces, version=version, now=now)
     came = sum(segment.rows for segment in build.segments)
-    if gone != came + build.superseded_rows + build.retracted_rows:
+    if gone != came + build.superseded_rows + build.retracted_rows + build.erased_rows:
         raise ValueError(
-            f"a build of {build.partition.key} read {gone} rows and accounts for {came} kept, {build.superseded_rows} superseded "
-            f"and {build.retracted_rows} retracted ones"
+            f"a build of {build.partition.key} read {gone} rows and accounts for {came} kept, "
+            f"{build.superseded_rows} superseded, {build.retracted_rows} retracted and {build.erased_rows} erased ones"
         )
     sessions.fulfil(connection, build.session_id, build.objects)
     manifest.add(connection, dataset, build.segments, version=version, waiting_for=None, now=now)
@@ -161,6 +161,7 @@ def _tell(
         "manifest_version": version,
     }
     details = payload | {"segments": len(build.segments), "replaced": len(build.replaces)}
+    details |= {"erased_rows": build.erased_rows} if build.erased_rows else {}
     audit.record(
         connection,
         dataset.id,

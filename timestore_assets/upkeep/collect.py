@@ -153,7 +153,7 @@ def collect(
     _delete(catalog, storage, unfinished)
     dropped = _dropped(catalog, storage)
     own = {dataset_id: now - kept for dataset_id, kept in (keep_versions_of or {}).items()}
-    superseded = _superseded(catalog, storage, before=now - keep_versions, of_datasets=own)
+    superseded = collect_superseded(catalog, storage, before=now - keep_versions, of_datasets=own)
     found = [
         collect_orphans(catalog, storage, target, before=now - intent_grace, everything=target in all_orphans_of)
         for target in storage.names
@@ -191,7 +191,10 @@ def _dropped(catalog: Catalog, storage: Storage) -> int:
     return total
 
 
-def _superseded(catalog: Catalog, storage: Storage, *, before: datetime, of_datasets: Mapping[int, datetime]) -> int:
+def collect_superseded(
+    catalog: Catalog, storage: Storage, *, before: datetime, of_datasets: Mapping[int, datetime] | None = None
+) -> int:
+    """Remove the files of segments that were superseded before; of what was erased whenever it was. Returns how many."""
     total = 0
     while names := catalog.objects.collect_segments(superseded_before=before, of_datasets=of_datasets, limit=_AT_ONCE):
         _delete(catalog, storage, names)

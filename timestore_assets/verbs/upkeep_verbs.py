@@ -12,6 +12,7 @@ from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.service_records import Policy
+    from timestore_assets.upkeep.erase import EraseReport
     from timestore_assets.upkeep.retention import RetentionReport
 
 
@@ -64,6 +65,25 @@ class UpkeepVerbs(Workplace):
         if not execute:
             return would_do(self.catalog, record, now=now)
         return apply_retention(self.catalog, self.storage, record, now=now, holder=self.holder, actor=actor)
+
+    def erase(
+        self,
+        name: str,
+        where: str,
+        *,
+        execute: bool,
+        dead_letters: bool = False,
+        archives: bool = False,
+        actor: str = "command line",
+    ) -> EraseReport:
+        """Erase the rows of a dataset for which a SQL condition is true; without `execute` only say what would go.
+
+        Errors as `upkeep.erase.Eraser`.
+        """
+        from timestore_assets.upkeep.erase import Eraser
+
+        eraser = Eraser(self.writing, *self.resolve(name), where)
+        return eraser.erase(dead_letters=dead_letters, archives=archives, actor=actor) if execute else eraser.look()
 
     def reopen(self, name: str, keys: Sequence[str], *, actor: str = "command line") -> list[str]:
         """Let rows land in expired partitions again; the keys of those that had expired. What they held does not come back.
