@@ -101,10 +101,11 @@ def _done(report: EraseReport) -> list[str]:
 def _beside(report: EraseReport) -> list[str]:
     lines = []
     if report.dead_letters:
-        what = counted(report.dead_letters, "file")
-        gone = "were removed" if report.removed_dead_letters else "stay and may hold such rows; --dead-letters removes them all"
-        lines.append(f"{what} of dead letters {gone}")
+        what = f"{counted(report.dead_letters, 'file')} of dead letters"
+        stays = f"{what} may hold such rows; --dead-letters removes all of the dataset's"
+        lines.append(f"removed: {what}" if report.removed_dead_letters else stays)
     if report.archives:
-        gone = "were removed" if report.removed_archives else "stay and may hold such rows; --archives removes them"
-        lines.append(f"{counted(report.archives, 'archive')} of dropped columns {gone}")
+        what = f"{counted(report.archives, 'archive')} of dropped columns"
+        stays = f"{what} may hold such rows; --archives removes them"
+        lines.append(f"removed: {what}" if report.removed_archives else stays)
     return lines

@@ -94,7 +94,10 @@ def repair(
             for kind, number, detail in wanted
             if number
         ),
-        left=tuple(_left(report, {segment.name for segment in mending})),
+        left=(
+            *_left(report, {segment.name for segment in mending}),
+            *_too_young(len(report.orphans) - done["orphans"] if execute else 0),
+        ),
     )
 
 
@@ -144,6 +147,11 @@ def _remove(catalog: Catalog, storage: Storage, grace: timedelta) -> int:
         claim_for_collection(catalog, storage, target)
     before = datetime.now(UTC) - grace
     return sum(collect_orphans(catalog, storage, target, before=before).files for target in storage.names)
+
+
+def _too_young(files: int) -> Iterable[str]:
+    if files > 0:
+        yield f"{files:,} unknown files stay for now: they are too young, or another catalog may name them; see `timestore gc`"
 
 
 def _left(report: VerifyReport, mended: set[str]) -> Iterable[str]:
