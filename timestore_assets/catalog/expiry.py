@@ -127,6 +127,8 @@ def expire(
         manifest_version=version,
     )
     details = asdict(expired)
+    unseen = sum(row.rows for row in taken) - expired.rows
+    details |= {"rows_never_shown": unseen} if unseen else {}
     audit.record(
         connection, dataset.id, actor=actor, action="partition_expired", details=details, now=now, manifest_version=version
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -53,6 +54,7 @@ def _summary(dataset: Dataset) -> dict[str, Any]:
 def describe(dataset: DatasetName, json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         declared, record = warehouse.resolve(dataset)
+        declared = replace(declared, retention=warehouse.retention(dataset))  # what counts, whoever set it
     if json:
         found = {"manifest_version": record.manifest_version, "storage": record.storage, "schema": _columns(record.schema)}
         print_json({**declared.definition(), **found})

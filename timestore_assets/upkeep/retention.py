@@ -124,11 +124,18 @@ def would_do(catalog: Catalog, record: DatasetRecord, *, now: datetime) -> Reten
 
 
 def apply_retention(
-    catalog: Catalog, storage: Storage, record: DatasetRecord, *, now: datetime, holder: str, actor: str
+    catalog: Catalog,
+    storage: Storage,
+    record: DatasetRecord,
+    *,
+    now: datetime,
+    holder: str,
+    actor: str,
+    moves: bool = True,
 ) -> RetentionReport:
     """Let partitions expire and move as the retention of a dataset says; idempotent.
 
-    A partition that a legal hold keeps stays, and the report names the hold.
+    A partition that a legal hold keeps stays, and the report names the hold. `moves`: False leaves tiers for another time.
 
     Raises:
         InputError: a tier is no storage target of this process; nothing was changed.
@@ -153,7 +160,7 @@ def apply_retention(
         retention=retention,
         expired=tuple(expired),
         held=(*_held(plan), *refused),
-        moved=tuple(_move(catalog, storage, record, plan, holder=holder, actor=actor)),
+        moved=tuple(_move(catalog, storage, record, plan, holder=holder, actor=actor)) if moves else (),
         over=plan.over,
         manifest_version=catalog.manifest.version(record.id),
     )

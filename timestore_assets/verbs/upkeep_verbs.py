@@ -52,11 +52,11 @@ class UpkeepVerbs(Workplace):
         return self.catalog.policies.put(record.id, "retention", value, actor=actor, if_version=if_version)
 
     def apply_retention(
-        self, name: str, *, execute: bool, actor: str = "command line", now: datetime | None = None
+        self, name: str, *, execute: bool, moves: bool = True, actor: str = "command line", now: datetime | None = None
     ) -> RetentionReport:
         """Let partitions of a dataset expire and move as its retention says; without `execute` only say which would.
 
-        Errors as `upkeep.retention.apply_retention`.
+        `moves`: False leaves what is to move for another time: it may take hours. Errors as `upkeep.retention.apply_retention`.
         """
         from timestore_assets.upkeep.retention import apply_retention, would_do
 
@@ -64,7 +64,7 @@ class UpkeepVerbs(Workplace):
         now = now or datetime.now(UTC)
         if not execute:
             return would_do(self.catalog, record, now=now)
-        return apply_retention(self.catalog, self.storage, record, now=now, holder=self.holder, actor=actor)
+        return apply_retention(self.catalog, self.storage, record, now=now, holder=self.holder, actor=actor, moves=moves)
 
     def erase(
         self,

@@ -129,7 +129,7 @@ class KeptPartition(Wire):
 
 
 class TieredPartition(Wire):
-    """A partition that was brought to another storage target, or would be."""
+    """A partition that belongs into another storage target."""
 
     partition: str
     target: str
@@ -144,7 +144,7 @@ class RetentionOutcome(Wire):
     executed: bool
     expired: list[GonePartition]
     held: list[KeptPartition]
-    moved: list[TieredPartition]
+    to_move: list[TieredPartition] = Field(description="The job `timestore_retention`, or the command, brings them there.")
     over: int = Field(description="Bytes that stay above `maxBytes`, because nothing more may expire.")
     manifest_version: int
 
@@ -202,7 +202,7 @@ async def unset(
 
 @router.post(
     "/admin/datasets/{name}/retention/runs",
-    summary="Let partitions expire and move",
+    summary="Let partitions expire",
     response_model=RetentionOutcome,
     responses={**ERRORS, **responses(HTTPStatus.CONFLICT, *json_bodies.ERRORS)},
     openapi_extra=json_bodies.described(RetentionRun, {"execute": False}),
@@ -213,12 +213,17 @@ async def applied(
     service: UsesService,
     wish: Annotated[RetentionRun, Depends(json_bodies.json_body(RetentionRun))],
 ) -> RetentionOutcome:
-    """Says what the retention asks for now, and with `execute: true` does it: each partition expires in a transaction of its own.
+    """Says what the retention asks for now, and with `execute: true` lets partitions expire, each in a transaction of its own.
 
-    Their files stay as long as old versions are kept, and go with a later collection. Run again, it goes on with the rest.
+    Moving to a tier is no matter of one request: what is to move is said, and the job in Dagster or the command does it.
+    Files of expired partitions stay as long as old versions are kept. Run again, it goes on with the rest.
     """
     service.dataset(caller, name)
-    report = await run_in_threadpool(lambda: service.warehouse.apply_retention(name, execute=wish.execute, actor=caller.name))
+    warehouse = service.warehouse
+    looked = await run_in_threadpool(lambda: warehouse.apply_retention(name, execute=False))
+    report = looked
+    if wish.execute:
+        report = await run_in_threadpool(lambda: warehouse.apply_retention(name, execute=True, moves=False, actor=caller.name))
     return RetentionOutcome(
         dataset=name,
         executed=wish.execute,
@@ -226,9 +231,9 @@ async def applied(
             GonePartition(partition=one.partition, reason=one.reason, rows=one.rows, bytes=one.bytes) for one in report.expired
         ],
         held=[KeptPartition(partition=one.partition, held_by=list(one.held_by)) for one in report.held],
-        moved=[
+        to_move=[
             TieredPartition(partition=one.partition, target=one.target, objects=one.objects, bytes=one.bytes)
-            for one in report.moved
+            for one in looked.moved
         ],
         over=report.over,
         manifest_version=report.manifest_version,
