@@ -80,7 +80,7 @@ def _build(connection: Connection, build: BuildCommit, *, token: str, now: int) 
     if gone != came + build.superseded_rows + build.retracted_rows + build.erased_rows:
         raise ValueError(
             f"a build of {build.partition.key} read {gone} rows and accounts for {came} kept, "
-            f"{build.superseded_rows} superseded, {build.retracted_rows} retracted and {build.erased_rows} erased ones"
+            f"{build.superseded_rows} superseded and {build.retracted_rows} retracted ones, and {build.erased_rows} erased"
         )
     sessions.fulfil(connection, build.session_id, build.objects)
     manifest.add(connection, dataset, build.segments, version=version, waiting_for=None, now=now)
