@@ -203,11 +203,11 @@ class Builder:
 
     def _attempt(self, state: _State, lease: HeldLease, *, report: bool, actor: str) -> Merged | None:
         """Merge and commit; None when the catalog had moved on, so that the plan no longer holds."""
-        session_id = self._sessions.of(state.record.id)
+        session_id, started = self._sessions.of(state.record.id), time.perf_counter()
         try:
             with staging_folder(self._context, state.record, "build") as folder:
                 merged = self._merge(state, session_id, folder) if state.plan.merge else Merged(content_hash=EMPTY)
-                commit = _commit(state, merged, session_id, report=report, actor=actor)
+                commit = _commit(state, merged, session_id, started, report=report, actor=actor)
                 publish(self._context, state.record, commit, merged.uploads, lease=lease)
         except ConflictError:
             lease.check()
@@ -259,7 +259,7 @@ class Builder:
             self._con = None
 
 
-def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, actor: str) -> BuildCommit:
+def _commit(state: _State, merged: Merged, session_id: int, started: float, *, report: bool, actor: str) -> BuildCommit:
     return BuildCommit(
         dataset_id=state.record.id,
         session_id=session_id,
@@ -272,6 +272,7 @@ def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, act
         content_hash=merged.content_hash,
         report=report,
         actor=actor,
+        seconds=time.perf_counter() - started,
     )
 
 

@@ -216,6 +216,8 @@ class BuildCommit:
     report: bool = True
     """Queue a materialisation in the outbox (False when Dagster itself runs the build and yields the event)."""
     actor: str = "timestore"
+    seconds: float = 0.0
+    """That it took up to here."""
     token: str = field(default_factory=lambda: token_hex(16), init=False, compare=False)
     """Names this one attempt in the audit, so that it can be told whether it happened; `replace` makes another one."""
 

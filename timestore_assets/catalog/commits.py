@@ -160,7 +160,8 @@ def _tell(
         "max_time": _bound(max, [segment.max_time for segment in build.segments]),
         "manifest_version": version,
     }
-    details = payload | {"segments": len(build.segments), "replaced": len(build.replaces)}
+    counts = {"segments": len(build.segments), "replaced": len(build.replaces)}
+    details = payload | counts | {"session": build.session_id, "seconds": round(build.seconds, 3)}
     audit.record(
         connection,
         dataset.id,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.window import Partition
 from timestore_assets.verbs.workplace import Workplace
 
@@ -56,7 +57,14 @@ class BuildingVerbs(Workplace):
         """
         from timestore_assets.building.builder import Builder
 
-        dataset, _ = self.resolve(name)
+        dataset, record = self.resolve(name)
         with Builder(self.writing) as builder:
             for partition in partitions:
-                yield builder.build(dataset, partition, close=close, report=report, actor=actor)
+                try:
+                    built = builder.build(dataset, partition, close=close, report=report, actor=actor)
+                except ConflictError:  # somebody else builds it
+                    raise
+                except Exception as error:
+                    self.catalog.audit.failed(record.id, "build_failed", error, actor=actor, partition=partition.key)
+                    raise
+                yield built
