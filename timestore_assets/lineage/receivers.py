@@ -7,7 +7,6 @@ sent when the brokers have it, so topics have the producer that dead letters hav
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -146,7 +145,7 @@ class KafkaReceiver:
         key, value = f"run:{event.job.namespace}/{event.job.name}", Serde.to_json(event).encode()
         self._produce(producer, key, value, outcomes)
         producer.flush(TIMEOUT_SECONDS + 1)
-        if outcomes == [None]:
+        if outcomes and outcomes[0] is None:  # an error of the client can't be compared with None
             return
         self.close()
         from confluent_kafka import KafkaError
@@ -167,6 +166,6 @@ class KafkaReceiver:
     def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(Exception):  # what is under way is sent again
-                producer.purge()
-                producer.flush(1)
+            # what is under way is sent again
+            producer.purge()
+            producer.flush(1)
