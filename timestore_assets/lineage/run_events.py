@@ -149,7 +149,7 @@ class RunEvents:
             inputs: Sequence[LineageName] = [table_name(self.settings, run.dataset)]
             facets = dict(self._table_facets(table))
         else:
-            read, facets = run.counters.get("read", 0), {}
+            read, facets = run.counters.get("read", 0), dict(_sent(run, table))
             inputs = self._read(run, table)
         statistics = _made(input_statistics_input_dataset.InputStatisticsInputDatasetFacet, rowCount=read)
         quality = _made(data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet, assertions=list(_assertions(run)))
@@ -230,6 +230,19 @@ def _schema(schema: Schema) -> schema_dataset.SchemaDatasetFacet:
         for place, column in enumerate(schema, 1)
     ]
     return _made(schema_dataset.SchemaDatasetFacet, fields=fields)
+
+
+def _sent(run: Run, table: Table) -> Iterator[tuple[str, Any]]:
+    """The fields that a landing reads of its source, without types: receivers draw no line from a field that is not named."""
+    source = _source(run, table)
+    if source is None or table.declared is None or table.schema is None:
+        return
+    origins = column_lineage(table.declared, table.schema).values()
+    names = dict.fromkeys(sent.field for origin in origins for sent in origin.fields if sent.source == source)
+    yield (
+        "schema",
+        _made(schema_dataset.SchemaDatasetFacet, fields=[schema_dataset.SchemaDatasetFacetFields(name=name) for name in names]),
+    )
 
 
 def _nominal(run: Run, table: Table) -> nominal_time_run.NominalTimeRunFacet | None:

@@ -97,6 +97,7 @@ def test_a_landing_and_a_build_are_runs_with_all_their_facets(tmp_path: Path, ca
 
     [read], [written] = landed["inputs"], landed["outputs"]
     assert (read["namespace"], read["name"]) == ("file", source)
+    assert [field["name"] for field in read["facets"]["schema"]["fields"]] == ["ts", "station", "temp"]
     assert read["inputFacets"]["inputStatistics"]["rowCount"] == 2
     found = {one["assertion"]: one["success"] for one in read["inputFacets"]["dataQualityAssertions"]["assertions"]}
     assert found.pop("accounting") and not found.pop("dead_letters") and found.pop("late_records")
