@@ -90,8 +90,10 @@ def _file(row: Mapping[str, Any]) -> str:
 
 
 def _listed(details: Details) -> str:
-    """Plain values by name; what is nested stays in the details."""
-    plain = {key: value for key, value in details.items() if isinstance(value, str | int | float) and key != "partition"}
+    """Plain values by name, also of what something was set to; what is nested otherwise stays in the details."""
+    after = details.get("after")
+    shown = {**details, **(after if isinstance(after, Mapping) else {})}
+    plain = {key: value for key, value in shown.items() if isinstance(value, str | int | float) and key != "partition"}
     text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in plain.items() if value != "")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

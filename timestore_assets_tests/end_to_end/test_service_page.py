@@ -261,7 +261,17 @@ def test_nothing_sticks_out_at_any_width(visit: Visits, width: int) -> None:
     drawn(page)
     bars = "#sql?q=SELECT%20station,count(*)%20FROM%20weather%20GROUP%20BY%20ALL"
     board = "#board?panel=load:avg:load,temp:station&panel=weather:avg:temp:station"
-    views = ("weather", "weather/rows", "tank/schema", "weather/deadletters", "load/sources", "load/alerts", "load/history", "burst", "empty")
+    views = (
+        "weather",
+        "weather/rows",
+        "tank/schema",
+        "weather/deadletters",
+        "load/sources",
+        "load/alerts",
+        "load/history",
+        "burst",
+        "empty",
+    )
     for path in (*(f"#/{view}" for view in views), "#sql", bars, board):
         page.goto(f"{visit.http.url}/{path}")
         page.wait_for_load_state("networkidle")

@@ -14,7 +14,7 @@ from timestore_assets.catalog.audit import AuditFilter, partitions_of
 from timestore_assets.model.errors import InputError, TimestoreError
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.command_warehouse import CommandWarehouse
-from timestore_assets_tests.support.http_service import open_warehouse
+from timestore_assets_tests.support.http_service import open_warehouse, serving
 from timestore_assets_tests.support.landing_warehouse import dataset
 
 
@@ -88,6 +88,18 @@ def test_a_build_that_fails_says_why(warehouse: Warehouse) -> None:
         build(warehouse, "2013-01-01")
     [said] = summaries(warehouse, partition="2013-01-01", actions=("build_failed",))
     assert said == f"build of 2013-01-01 failed, begun by dagster run 4f2a: {raised.value}"
+
+
+def test_over_http_a_reason_names_no_folder(tmp_path: Path) -> None:
+    with open_warehouse(tmp_path / "home") as warehouse:
+        land(warehouse, "a.csv", "2013-01-01T00:00:00Z,x,1")
+        for segment in warehouse.settings.data_folder.rglob("*.parquet"):
+            segment.unlink()
+        with pytest.raises(TimestoreError, match=str(tmp_path)):
+            build(warehouse, "2013-01-01")
+        with serving(warehouse) as http:
+            [row] = http.client.get("/admin/audit", params={"action": "build_failed"}).json()["rows"]
+    assert "missing from the store" in row["summary"] and str(tmp_path) not in str(row)
 
 
 def test_a_landing_that_fails_says_why(tmp_path: Path) -> None:

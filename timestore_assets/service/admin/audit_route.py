@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from timestore_assets.catalog.audit import AuditFilter
+from timestore_assets.catalog.audit import FAILURES, AuditFilter
 from timestore_assets.model.errors import InputError
 from timestore_assets.service.admin.dataset_routes import ONE_ERRORS
+from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.etags import tagged
 from timestore_assets.service.json_bodies import Wire
 from timestore_assets.service.problems import UnknownResourceError
@@ -68,9 +69,18 @@ def audit(request: Request, choice: Annotated[AuditChoice, Query()], _caller: Us
     _require(service, choice.dataset)
     before = _before(choice.cursor)
     found = service.warehouse.audit(choice.dataset, only=choice.filter(), limit=choice.limit + 1, before=before)
-    rows = [AuditRow(**row) for row in found[: choice.limit]]
+    redaction = ErrorRedaction.of(service.warehouse)
+    rows = [AuditRow(**_told(row, redaction)) for row in found[: choice.limit]]
     answer = AuditPage(rows=rows, next_cursor=str(rows[-1].id) if len(found) > len(rows) else None)
     return tagged(request, answer, version=0)
+
+
+def _told(row: dict[str, Any], redaction: ErrorRedaction) -> dict[str, Any]:
+    """With the sentences of errors as they are told over HTTP."""
+    if row["action"] not in FAILURES:
+        return row
+    details = {**row["details"], "reason": redaction.told(row["details"].get("reason", ""))}
+    return {**row, "details": details, "summary": redaction.told(row["summary"])}
 
 
 def _require(service: Service, name: str | None) -> None:
