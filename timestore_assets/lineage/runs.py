@@ -114,6 +114,10 @@ def news_of(
         elif row.action in ("built", "build_failed"):
             told += _build(row)
     for session in list(runs):
+        if found.are_all and session in open_runs and session not in before:  # so long ago that the catalog has forgotten it
+            run = runs.pop(session)
+            told.append(RunNews(state="COMPLETE", at=from_micros(run.told), run=run))
+            continue
         told += _stand(runs, session, found, before, is_touched=session in touched)
     return told, runs
 

@@ -33,8 +33,8 @@ attributes:
 ROWS = "meter,at,watts\nkitchen,2024-01-01T00:00:00Z,10\ncellar,2024-01-01T12:00:00Z,30.5\nkitchen,2024-01-02T00:00:00Z,low\n"
 NOT_INSTALLED = (
     "boto3", "confluent_kafka", "dagster_aws", "dagster_postgres", "dagster_webserver", "fastapi", "fastavro", "httptools", "jwt",
-    "matplotlib", "obstore", "openlineage", "opentelemetry", "pandas", "pandera", "polars", "prometheus_client", "psycopg", "psycopg2",
-    "python_calamine",
+    "matplotlib", "obstore", "openlineage", "opentelemetry", "pandas", "pandera", "polars", "prometheus_client", "psycopg",
+    "psycopg2", "python_calamine",
     "starlette", "uvicorn",
     "uvloop",
 )  # fmt: skip

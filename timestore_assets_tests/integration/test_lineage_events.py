@@ -204,8 +204,13 @@ def test_a_topic_gets_them_keyed_by_job(tmp_path: Path, any_kafka: KafkaCluster 
     consumer = Consumer({"bootstrap.servers": any_kafka.bootstrap, "group.id": topic, "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     found: list[Any] = []
+
+    def are_there() -> bool:
+        found.extend(consumer.consume(10, 0.5))
+        return len(found) >= 2
+
     try:
-        wait_until(lambda: found.extend(consumer.consume(10, 0.5)) or len(found) >= 2, "both events are there")
+        wait_until(are_there, "both events are there")
     finally:
         consumer.close()
     assert {message.key() for message in found} == {b"run:timestore/weather.landing"}

@@ -113,6 +113,13 @@ def test_a_session_that_died_is_aborted_and_one_that_pauses_is_not() -> None:
     assert states(news) == [("session/7", "ABORT")] and left == {}
 
 
+def test_a_session_that_the_catalog_has_forgotten_is_over() -> None:
+    _, runs = tell(read(landed(1, 7)), s7=times())
+    assert states(tell(read(are_all=False), runs)[0]) == []
+    news, left = tell(read(), runs)
+    assert states(news) == [("session/7", "COMPLETE")] and left == {}
+
+
 def test_each_build_is_a_run_of_its_own() -> None:
     built = {"partition": "2013-01-01", "rows": 12, "bytes": 99, "segments": 1, "superseded_rows": 3, "seconds": 2.5}
     news, runs = tell(read(row(1, "built", token="t1", **built), row(2, "built", token="t2", **built)))
