@@ -9,7 +9,7 @@ from typing import Literal
 
 from timestore_assets.model.errors import MissingExtraError
 
-Extra = Literal["avro", "checks", "cloud", "demo", "kafka", "postgres", "serve", "spreadsheets", "tracing", "ui"]
+Extra = Literal["avro", "checks", "cloud", "demo", "kafka", "openlineage", "postgres", "serve", "spreadsheets", "tracing", "ui"]
 
 PURPOSES: dict[Extra, str] = {
     "avro": "Avro files need",
@@ -17,6 +17,7 @@ PURPOSES: dict[Extra, str] = {
     "cloud": "object stores and AWS Secrets Manager need",
     "demo": "the demo's data and its picture need",
     "kafka": "topics need",
+    "openlineage": "TIMESTORE_OPENLINEAGE needs",
     "postgres": "a catalog in PostgreSQL needs",
     "serve": "the HTTP service needs",
     "spreadsheets": "Excel's and OpenDocument's files need",

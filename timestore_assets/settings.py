@@ -294,6 +294,16 @@ class Settings(BaseModel):
     )
     alert_run_failures: str = Field("", description="Channels, separated by commas, that are told of failed Dagster runs.")
     alert_interval_seconds: int = Field(30, ge=1, description="How often the conditions of alerts are looked at.")
+    openlineage: SecretStr | None = Field(
+        None,
+        description="Where OpenLineage events of landings and builds go: `https://host` (its `/api/v1/lineage`, or the path "
+        "given), `file:///path/events.jsonl`, or `kafka://host:port/topic`; without a host the deployment's brokers. May hold "
+        "a password.",
+    )
+    openlineage_api_key: SecretStr | None = Field(None, description="Bearer token that an HTTP receiver wants. Never shown.")
+    openlineage_namespace: str = Field(
+        "timestore", min_length=1, max_length=200, description="Namespace of this warehouse's jobs and datasets in those events."
+    )
     otlp_endpoint: str | None = Field(
         None, description="OpenTelemetry collector (OTLP over HTTP) that traces are sent to; none by default."
     )

@@ -14,6 +14,7 @@ from timestore_assets.declaration_files import DeclarationFiles
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import StorageFullError, UnavailableError, UnwritableError
 from timestore_assets.settings import Settings
+from timestore_assets.verbs.audit_verbs import AuditVerbs
 from timestore_assets.verbs.backfill_verbs import BackfillVerbs
 from timestore_assets.verbs.dataset_verbs import DatasetVerbs
 from timestore_assets.verbs.history_verbs import HistoryVerbs
@@ -35,7 +36,17 @@ if TYPE_CHECKING:
     from timestore_assets.upkeep.verify import VerifyReport
 
 
-class Warehouse(DatasetVerbs, MigrationVerbs, HistoryVerbs, LandingVerbs, LateVerbs, BackfillVerbs, RetractionVerbs, UpkeepVerbs):
+class Warehouse(
+    DatasetVerbs,
+    MigrationVerbs,
+    HistoryVerbs,
+    AuditVerbs,
+    LandingVerbs,
+    LateVerbs,
+    BackfillVerbs,
+    RetractionVerbs,
+    UpkeepVerbs,
+):
     """All of the project behind one object; close it, or use it as a context manager.
 
     Its verbs stand below `verbs/`, a class for each concern; here is how it is opened, and what reads and tidies up.

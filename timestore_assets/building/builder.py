@@ -245,8 +245,7 @@ class Builder:
         try:
             with staging_folder(self._context, state.record, "build") as folder:
                 merged = self._merge(state, session_id, folder) if state.plan.merge else Merged(content_hash=EMPTY)
-                commit = _commit(state, merged, session_id, report=report, actor=actor)
-                commit = replace(commit, seconds=time.perf_counter() - started)
+                commit = _commit(state, merged, session_id, started, report=report, actor=actor)
                 publish(self._context, state.record, commit, merged.uploads, lease=lease)
         except ConflictError:
             lease.check()
@@ -299,7 +298,7 @@ class Builder:
             self._con = None
 
 
-def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, actor: str) -> BuildCommit:
+def _commit(state: _State, merged: Merged, session_id: int, started: float, *, report: bool, actor: str) -> BuildCommit:
     return BuildCommit(
         dataset_id=state.record.id,
         session_id=session_id,
@@ -314,6 +313,7 @@ def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, act
         content_hash=merged.content_hash,
         report=report,
         actor=actor,
+        seconds=time.perf_counter() - started,
     )
 
 

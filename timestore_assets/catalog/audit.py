@@ -5,19 +5,68 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, Select, select
 
 from timestore_assets.catalog import tables
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.former_names import shown_name
-from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import insert_ignore
+from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import format_time
 
-ROUTINE = ("landed", "built", "file_duplicate", "landing_paused", "landing_resumed")
+FAILURES = ("landing_failed", "replay_failed", "build_failed")
+"""Work that ended by an error; what it had committed until then stands in rows of its own."""
+ROUTINE = ("landed", "built", "file_duplicate", "landing_paused", "landing_resumed", *FAILURES)
 """Actions that happen by themselves, again and again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditFilter:
+    """Which rows of the audit are wanted: those that all of it fits."""
+
+    partition: str | None = None
+    """Key of a partition that the row names."""
+    actions: tuple[str, ...] = ()
+    """One of them; any when there is none."""
+    actor: str | None = None
+    """How the actor begins: `cli:`, `dagster run 4f…`."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """The first moment that is not wanted any more."""
+
+    def narrow(self, statement: Select[Any]) -> Select[Any]:
+        """A statement over the audit with what a database can tell; `fits` says the rest."""
+        log = tables.audit.c
+        if self.actions:
+            statement = statement.where(log.action.in_(self.actions))
+        if self.actor:
+            statement = statement.where(log.actor.startswith(self.actor, autoescape=True))
+        if self.since is not None:
+            statement = statement.where(log.at >= to_micros(self.since))
+        if self.until is not None:
+            statement = statement.where(log.at < to_micros(self.until))
+        if self.partition is not None:
+            statement = statement.where(log.details.contains(json.dumps(self.partition), autoescape=True))
+        return statement
+
+    def fits(self, details: Mapping[str, Any]) -> bool:
+        return self.partition is None or self.partition in partitions_of(details)
+
+
+ANY = AuditFilter()
+_AT_ONCE = 1000
+
+
+def partitions_of(details: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of the partitions that a row names, below `partition` or `partitions`."""
+    one, several = details.get("partition"), details.get("partitions")
+    return ((one,) if isinstance(one, str) else ()) + (tuple(map(str, several)) if isinstance(several, list) else ())
 
 
 class AuditLog:
@@ -27,28 +76,53 @@ class AuditLog:
         self._database = database
 
     def newest(
-        self, *, dataset_ids: Sequence[int] | None = None, limit: int = 100, before: int | None = None
+        self,
+        *,
+        dataset_ids: Sequence[int] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+        only: AuditFilter = ANY,
     ) -> list[dict[str, Any]]:
         """The newest rows first, with their datasets' names; only those of these datasets, and older than the row `before`."""
         log = tables.audit.c
         statement = select(tables.audit, tables.datasets.c.name).outerjoin_from(tables.audit, tables.datasets)
         if dataset_ids is not None:
             statement = statement.where(log.dataset_id.in_(dataset_ids))
+        statement = only.narrow(statement).order_by(log.id.desc())
+        found: list[dict[str, Any]] = []
+        while len(found) < limit:
+            asked = _AT_ONCE if only.partition is not None else limit
+            rows = self._older(statement, before, asked)
+            found += [row for row in map(_plain, rows) if only.fits(row["details"])]
+            if len(rows) < asked:
+                break
+            before = rows[-1].id
+        return found[:limit]
+
+    def _older(self, statement: Select[Any], before: int | None, limit: int) -> Sequence[Row[Any]]:
         if before is not None:
-            statement = statement.where(log.id < before)
-        rows = self._database.read(lambda c: c.execute(statement.order_by(log.id.desc()).limit(limit)).all())
-        return [
-            {
-                "id": row.id,
-                "at": format_time(from_micros(row.at)),
-                "dataset": None if row.name is None else shown_name(row.name),
-                "actor": row.actor,
-                "action": row.action,
-                "manifest_version": row.manifest_version,
-                "details": json.loads(row.details),
-            }
-            for row in rows
-        ]
+            statement = statement.where(tables.audit.c.id < before)
+        return self._database.read(lambda c: c.execute(statement.limit(limit)).all())
+
+    def failed(self, dataset_id: int, action: str, reason: Exception, *, actor: str, **details: Any) -> None:
+        """Note that work ended by an error; when the catalog is what failed, nobody is told here."""
+        # only the sentences of our own errors are known to hold no secret
+        words = str(reason) if isinstance(reason, TimestoreError) else type(reason).__name__
+        told = details | {"reason": words}
+        with suppress(TimestoreError):
+            self._database.timed(lambda c, now: record(c, dataset_id, actor=actor, action=action, details=told, now=now))
+
+
+def _plain(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "at": format_time(from_micros(row.at)),
+        "dataset": None if row.name is None else shown_name(row.name),
+        "actor": row.actor,
+        "action": row.action,
+        "manifest_version": row.manifest_version,
+        "details": json.loads(row.details),
+    }
 
 
 def write_once(database: Database, work: Callable[[Connection, str, int], int], token: str | None = None) -> int:

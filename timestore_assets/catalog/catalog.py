@@ -15,6 +15,7 @@ from timestore_assets.catalog.datasets import Datasets
 from timestore_assets.catalog.dead_letter_files import DeadLetterFiles
 from timestore_assets.catalog.dropped_datasets import DroppedDatasets
 from timestore_assets.catalog.erasure import Erasures
+from timestore_assets.catalog.event_cursors import EventCursors
 from timestore_assets.catalog.expiry import Expiry
 from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
@@ -125,6 +126,8 @@ class Catalog:
     audit: AuditLog
     outbox: Outbox
     """Events for Dagster."""
+    event_cursors: EventCursors
+    """How far consumers of the audit have been told."""
     alerts: Alerts
     """How alerts stand, and messages about them."""
     ingestions: Ingestions
@@ -207,6 +210,7 @@ class Catalog:
             moving=Moving(database),
             audit=AuditLog(database),
             outbox=Outbox(database),
+            event_cursors=EventCursors(database),
             alerts=Alerts(database),
             ingestions=Ingestions(database),
             tokens=Tokens(database),

@@ -163,7 +163,8 @@ def _tell(
         "max_time": _bound(max, [segment.max_time for segment in build.segments]),
         "manifest_version": version,
     }
-    details = payload | {"segments": len(build.segments), "replaced": len(build.replaces), "seconds": round(build.seconds, 3)}
+    counts = {"segments": len(build.segments), "replaced": len(build.replaces)}
+    details = payload | counts | {"session": build.session_id, "seconds": round(build.seconds, 3)}
     details |= {"erased_rows": build.erased_rows} if build.erased_rows else {}
     audit.record(
         connection,

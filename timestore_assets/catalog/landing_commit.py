@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -217,7 +218,8 @@ def _tell(
     file = batch.progress if isinstance(batch.progress, FileProgress) else None
     address = file and connection.execute(select(files_table.c.address).where(files_table.c.id == file.file_id)).scalar()
     source = sources.owner(connection, batch.source_id)
-    details = _audited(batch, file) | {"source": source.address, "file": address, "partitions": keys}
+    sent = {"source": source.address, "source_kind": source.kind, "file": address, "partitions": keys}
+    details = _audited(batch, file) | sent
     if file is not None and file.retracts:
         # what the old content had superseded in built partitions does not come back by itself
         details["superseded_rows"] = partitions.superseded_rows(connection, dataset.id, starts)
@@ -266,7 +268,9 @@ def _audited(batch: LandingCommit, file: FileProgress | None) -> dict[str, Any]:
             [span.source_partition_id, span.start.offset, span.end.offset] for span in batch.spans if span.end != span.start
         ],
         "counters": asdict(batch.counters),
+        "reasons": dict(sum((Counter(file.reasons) for file in batch.dead_letter_files), Counter[str]())),
         "segments": len(batch.segments),
+        "bytes": sum(segment.bytes for segment in batch.segments),
         "retracted": list(file.retracts if file else ()),
         "ignored_columns": dict(batch.ignored_columns),
         "replayed": list(replayed),

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select
+from sqlalchemy import Connection, Row, and_, delete, select
 from sqlalchemy.sql import ColumnElement
 
+from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.holders import is_gone
-from timestore_assets.catalog.instants import later
+from timestore_assets.catalog.holders import is_gone, shown
+from timestore_assets.catalog.instants import from_micros, later, optional_time
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import intents, sessions
 from timestore_assets.model.errors import ConflictError, ForgottenError
 from timestore_assets.model.segment import DEFAULT_TARGET
+
+_LANDING = ("landing", "replay")
+"""Kinds whose sudden end is a failure; one that builds may have had nothing to do just then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionTimes:
+    """`ended_at`: None while it has not ended; one that expired without an end is dead, or paused."""
+
+    started_at: datetime
+    ended_at: datetime | None
+    expires_at: datetime
 
 
 class Sessions:
@@ -36,12 +51,33 @@ class Sessions:
         statement = select(s.id, s.expires_at).where(s.id.in_(session_ids))
         return self._database.read(lambda c: {row.id: row.expires_at for row in c.execute(statement)})
 
+    def times(self, session_ids: Collection[int]) -> dict[int, SessionTimes]:
+        """When each of these sessions began, ended, and counts as dead; without those that are forgotten."""
+        s = sessions.c
+
+        def work(connection: Connection) -> dict[int, SessionTimes]:
+            found: dict[int, SessionTimes] = {}
+            for chunk in chunked(session_ids):
+                rows = connection.execute(select(sessions).where(s.id.in_(chunk)))
+                found |= {row.id: _times(row) for row in rows}
+            return found
+
+        return self._database.read(work)
+
     def end(self, session_id: int) -> None:
         self._database.timed(lambda c, now: end(c, session_id, now=now))
 
     def announce(self, session_id: int, names: Sequence[str], *, storage: str = DEFAULT_TARGET) -> None:
         """Write intents for objects that are about to appear in a storage target."""
         self._database.timed(lambda c, now: announce(c, session_id, names, storage=storage, now=now))
+
+
+def _times(row: Row[Any]) -> SessionTimes:
+    return SessionTimes(
+        started_at=from_micros(row.started_at),
+        ended_at=optional_time(row.ended_at),
+        expires_at=from_micros(row.expires_at),
+    )
 
 
 def begin(connection: Connection, dataset_id: int, kind: str, *, holder: str, until: int, now: int) -> int:
@@ -54,10 +90,14 @@ def begin(connection: Connection, dataset_id: int, kind: str, *, holder: str, un
 def _end_those_of_the_gone(connection: Connection, dataset_id: int, *, now: int) -> None:
     """End the sessions of processes that have died on this machine, so that what they held is free at once."""
     s = sessions.c
-    rows = connection.execute(select(s.id, s.holder).where(s.dataset_id == dataset_id, alive(now))).all()
-    gone = [row.id for row in rows if is_gone(row.holder)]
-    if gone:
-        connection.execute(sessions.update().where(s.id.in_(gone), s.ended_at.is_(None)).values(ended_at=now))
+    rows = connection.execute(select(s.id, s.holder, s.kind).where(s.dataset_id == dataset_id, alive(now))).all()
+    for row in rows:
+        if not is_gone(row.holder):
+            continue
+        ended = sessions.update().where(s.id == row.id, s.ended_at.is_(None)).values(ended_at=now)
+        if connection.execute(ended).rowcount and row.kind in _LANDING:
+            details = {"session": row.id, "reason": f"its process {shown(row.holder)} is gone"}
+            audit.record(connection, dataset_id, actor="timestore", action=f"{row.kind}_failed", details=details, now=now)
 
 
 def heartbeat(connection: Connection, session_id: int, *, until: int) -> None:

@@ -322,6 +322,18 @@ audit = table(
     whole("manifest_version", nullable=True),
     UniqueConstraint("token"),
     Index(None, "dataset_id"),
+    Index(None, "at"),
+)
+
+# how far those who are told of the audit have been told
+event_cursors = table(
+    "event_cursors",
+    text_column("consumer", primary_key=True),
+    whole("audit_id"),  # rows up to it have been told
+    text_column("state"),  # what the consumer keeps beside it
+    whole("revision"),  # compared and set, so that of two who tell one goes on
+    whole("attempts"),  # that have failed since the last one that did not
+    whole("due_at"),
 )
 
 outbox = table(

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from timestore_assets.cli import (
     alert_commands,
+    audit_command,
     backfill_commands,
     broker,
     build,
@@ -27,6 +28,7 @@ from timestore_assets.cli import (
     land,
     late,
     lifecycle,
+    lineage_commands,
     query,
     reload,
     retention_commands,
@@ -89,6 +91,7 @@ for module in (
     tag_commands,
     rollback_command,
     lifecycle,
+    audit_command,
     reload,
     retract,
     gc_verify,
@@ -98,6 +101,7 @@ for module in (
     cache,
     token_commands,
     alert_commands,
+    lineage_commands,
     serve,
     dev,
     broker,

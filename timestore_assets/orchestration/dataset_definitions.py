@@ -12,6 +12,7 @@ from timestore_assets.orchestration.building.build_asset import build_asset
 from timestore_assets.orchestration.building.io_manager import TimestoreIOManager
 from timestore_assets.orchestration.dagster_names import IO_MANAGER
 from timestore_assets.orchestration.dataset_sensors import jobs_and_sensors
+from timestore_assets.orchestration.lineage_sensor import lineage_sensors
 from timestore_assets.orchestration.outbox_relay import relay_sensor
 from timestore_assets.orchestration.reload_sensor import reload_sensors
 from timestore_assets.orchestration.resources import DatasetsDuckDBResource, WarehouseResource
@@ -45,7 +46,12 @@ def shared_defs(served: ServedDatasets, settings: Settings | None = None) -> dg.
 
 def serving_defs(served: ServedDatasets, settings: Settings) -> dg.Definitions:
     """The sensors and schedules that serve all datasets of a code location, and the jobs that they ask for."""
-    sensors = [relay_sensor(served, settings), *alert_sensors(served, settings), *reload_sensors(served, settings)]
+    sensors = [
+        relay_sensor(served, settings),
+        *alert_sensors(served, settings),
+        *lineage_sensors(served, settings),
+        *reload_sensors(served, settings),
+    ]
     return dg.Definitions.merge(jobs_and_sensors(served, settings), upkeep_defs(served), dg.Definitions(sensors=sensors))
 
 

@@ -117,7 +117,7 @@ def _built(warehouse: Warehouse, event: OutboxEvent) -> Event | None:
         return None
     # A dataset of another code location, or one whose declaration was removed, has no declared schema here.
     declared = warehouse.datasets.get(event.dataset)
-    metadata = partition_metadata(warehouse, record, partition, declared.schema if declared else None)
+    metadata = partition_metadata(warehouse, record, partition, declared)
     if not metadata:
         return None
     why = str(event.payload.get("reason") or "built outside Dagster")

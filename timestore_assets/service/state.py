@@ -20,6 +20,7 @@ from timestore_assets.service.background_loop import BackgroundLoop
 from timestore_assets.service.body_intake import Intake
 from timestore_assets.service.declaration_loop import declaration_loop
 from timestore_assets.service.delta_compaction import Merging
+from timestore_assets.service.lineage_loop import lineage_loop
 from timestore_assets.service.observing.catalog_figures import CatalogFigures
 from timestore_assets.service.observing.live_figures import Lags, LiveFigures
 from timestore_assets.service.observing.metrics import Metrics
@@ -36,7 +37,7 @@ Need = Literal["read", "write", "see"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """`landers`, `hot`, `merging`, `alerts` and `declarations` have threads of their own, which `close` ends."""
+    """`landers`, `hot`, `merging`, `alerts`, `lineage` and `declarations` have threads of their own, which `close` ends."""
 
     warehouse: Warehouse
     access: AccessControl
@@ -47,6 +48,7 @@ class Service:
     workers: Workers
     merging: Merging
     alerts: BackgroundLoop
+    lineage: BackgroundLoop
     declarations: BackgroundLoop
     metrics: Metrics
     lags: Lags
@@ -86,6 +88,7 @@ class Service:
             gate=QueryGate(concurrency=settings.query_concurrency, waiting=settings.query_waiting),
             merging=Merging(warehouse, metrics, log),
             alerts=alert_loop(warehouse, log),
+            lineage=lineage_loop(warehouse, log),
             declarations=declaration_loop(warehouse, log, held=held, gone=gone),
             metrics=metrics,
             lags=lags,
@@ -97,6 +100,8 @@ class Service:
         """Begin what goes on without requests."""
         self.merging.start()
         self.alerts.start()
+        if self.warehouse.settings.openlineage is not None:
+            self.lineage.start()
         self.declarations.start()
 
     def close(self) -> None:
@@ -104,6 +109,7 @@ class Service:
         self.workers.close()
         self.merging.ask_to_stop()
         self.alerts.close()
+        self.lineage.close()
         self.declarations.close()
         self.landers.close()
         self.hot.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from timestore_assets.model.errors import TimestoreError
+from timestore_assets.model.errors import ConflictError, TimestoreError
 from timestore_assets.model.window import Partition
 from timestore_assets.verbs.workplace import Workplace
 
@@ -62,10 +62,17 @@ class BuildingVerbs(Workplace):
         """
         from timestore_assets.building.builder import Builder
 
-        dataset, _ = self.resolve(name)
+        dataset, record = self.resolve(name)
         with Builder(self.writing) as builder:
             for partition in partitions:
-                yield builder.build(dataset, partition, close=close, report=report, actor=actor)
+                try:
+                    built = builder.build(dataset, partition, close=close, report=report, actor=actor)
+                except ConflictError:  # somebody else builds it
+                    raise
+                except Exception as error:
+                    self.catalog.audit.failed(record.id, "build_failed", error, actor=actor, partition=partition.key)
+                    raise
+                yield built
 
     def build_each(
         self,

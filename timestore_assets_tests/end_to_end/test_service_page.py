@@ -261,7 +261,17 @@ def test_nothing_sticks_out_at_any_width(visit: Visits, width: int) -> None:
     drawn(page)
     bars = "#sql?q=SELECT%20station,count(*)%20FROM%20weather%20GROUP%20BY%20ALL"
     board = "#board?panel=load:avg:load,temp:station&panel=weather:avg:temp:station"
-    views = ("weather", "weather/rows", "tank/schema", "weather/deadletters", "load/sources", "load/alerts", "burst", "empty")
+    views = (
+        "weather",
+        "weather/rows",
+        "tank/schema",
+        "weather/deadletters",
+        "load/sources",
+        "load/alerts",
+        "load/history",
+        "burst",
+        "empty",
+    )
     for path in (*(f"#/{view}" for view in views), "#sql", bars, board):
         page.goto(f"{visit.http.url}/{path}")
         page.wait_for_load_state("networkidle")
@@ -297,9 +307,20 @@ def test_a_token_opens_what_the_address_names_and_stays_in_the_tab(tmp_path: Pat
         open_tab(page, "alerts")
         expect(page.locator("#alerts tbody tr")).to_contain_text("Dead letters")
         expect(page.get_by_role("button", name="Test channel ops")).to_have_count(0)
+        open_tab(page, "history")
+        expect(page.locator("#history")).to_have_text("Looking at it needs an administrator’s token.")
+        open_tab(page, "alerts")
         page.get_by_role("button", name="Sign out").click()
         enter(page, admin)
         expect(page.get_by_role("button", name="Test channel ops")).to_have_count(1)
+        open_tab(page, "history")
+        expect(page.locator("#history tbody tr").first).to_contain_text("1 of 2 records, 1 refused (")
+        page.fill("#history-partition", "2031-01-01")
+        page.locator("#history-partition").press("Enter")
+        expect(page.locator("#history")).to_have_text("Nothing of that kind.")
+        page.fill("#history-partition", "2024-01-01")
+        page.locator("#history-partition").press("Enter")
+        expect(page.locator("#history tbody tr")).to_have_count(1)
         open_tab(page, "deadletters")
         expect(page.locator("#deadletters tbody tr")).to_have_count(1)
         page.reload()

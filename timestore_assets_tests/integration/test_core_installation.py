@@ -33,8 +33,8 @@ attributes:
 ROWS = "meter,at,watts\nkitchen,2024-01-01T00:00:00Z,10\ncellar,2024-01-01T12:00:00Z,30.5\nkitchen,2024-01-02T00:00:00Z,low\n"
 NOT_INSTALLED = (
     "boto3", "confluent_kafka", "dagster_aws", "dagster_postgres", "dagster_webserver", "fastapi", "fastavro", "httptools", "jwt",
-    "matplotlib", "obstore", "opentelemetry", "pandas", "pandera", "polars", "prometheus_client", "psycopg", "psycopg2",
-    "python_calamine",
+    "matplotlib", "obstore", "openlineage", "opentelemetry", "pandas", "pandera", "polars", "prometheus_client", "psycopg",
+    "psycopg2", "python_calamine",
     "starlette", "uvicorn",
     "uvloop",
 )  # fmt: skip
@@ -134,6 +134,7 @@ ASKED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "secret": (["status"], {"TIMESTORE_DATABASE_URL_SECRET": "none"}, "cloud"),
     "bucket": (["land", "meters", "s3://none/meters.csv"], {"AWS_ACCESS_KEY_ID": "none"}, "cloud"),
     "avro": (["init", "a.avro"], {}, "avro"),
+    "lineage": (["lineage", "emit"], {"TIMESTORE_OPENLINEAGE": "https://127.0.0.1:1"}, "openlineage"),
     "sheet": (["init", "a.xlsx"], {}, "spreadsheets"),
     "target": (["land", "meters", "again.csv"], {"TIMESTORE_STORAGE_DRIVER": "s3", "TIMESTORE_S3_BUCKET": "none"}, "cloud"),
 }

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from timestore_assets.catalog.catalog import Catalog
-from timestore_assets.catalog.holders import this_process
+from timestore_assets.catalog.holders import shown, this_process
 from timestore_assets.catalog.records import Lease
 from timestore_assets.model.errors import ConflictError, StorageFullError
 from timestore_assets_tests.support.building_warehouse import READINGS, building_warehouse_in, reading
@@ -67,6 +67,8 @@ def test_leases_and_sessions_of_a_killed_process_are_taken_over_at_once(catalog:
         child.wait(60)
         lease, parts = take()
         assert lease is not None and parts == {part.id}
+        [told] = [row for row in catalog.audit.newest() if row["action"] == "landing_failed"]
+        assert told["details"]["reason"] == f"its process {shown(this_process()).partition(':')[0]}:{child.pid} is gone"
         assert catalog.leases.acquire("build:1:x", holder="another", ttl=HOUR) is None
     assert catalog.leases.renew(lease, ttl=HOUR) is not None
 

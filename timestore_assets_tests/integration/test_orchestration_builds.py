@@ -74,7 +74,7 @@ def test_each_partition_is_reported_with_its_figures(deployment: DagsterDeployme
     shown = subprocess.run(["sh", "-c", first["open_with"]], capture_output=True, text=True, timeout=60, check=True).stdout
     assert "device" in shown and "2024-01-01" in shown
     assert "timestore query readings --from 2024-01-01 --to 2024-01-02 --limit 5" in first["look_inside"]
-    assert "dagster/column_schema" not in first, "the columns are those of the definition"
+    assert not {"dagster/column_schema", "dagster/column_lineage"} & first.keys(), "the columns are those of the definition"
 
 
 def test_partitions_without_rows_are_skipped_and_named_in_the_log(deployment: DagsterDeployment) -> None:
@@ -176,6 +176,8 @@ def test_an_evolved_schema_is_reported_with_the_partition(deployment: DagsterDep
     found = events(materialize(deployment, 1, 1))["2024-01-01"]
     columns = {column.name: column for column in found["dagster/column_schema"].columns}
     assert "undeclared" in columns["humidity"].tags
+    upstream = found["dagster/column_lineage"].deps_by_column["humidity"]
+    assert [one.column_name for one in upstream] == ["humidity"] and upstream[0].asset_key.path[0] == "readings"
 
 
 def fail_at(

@@ -190,6 +190,7 @@ def test_partitions_are_chosen(shared: HttpService, choice: dict[str, str], keys
         ("/admin/audit", {"cursor": "-1"}),
         ("/admin/audit", {"cursor": "9" * 30}),
         ("/admin/audit", {"cursor": "²"}),
+        ("/admin/audit", {"since": "soon"}),
     ],
 )
 def test_wrong_choices_are_explained(shared: HttpService, path: str, choice: dict[str, Any]) -> None:
@@ -330,6 +331,11 @@ def test_the_audit_log_by_page(http: HttpService) -> None:
     of_one = pages(http, "/admin/audit", "rows", limit=2, dataset="weather")
     assert {row["dataset"] for row in of_one} == {"weather"} and len(of_one) < len(whole)
     assert http.client.get("/admin/audit", params={"dataset": "nothing"}).status_code == 404
+    chosen = {"action": ["retention_set", "built"], "actor": "local", "since": "-1h", "until": "+1h", "dataset": "weather"}
+    assert pages(http, "/admin/audit", "rows", limit=2, **chosen) == [row for row in whole if row["action"] == "retention_set"]
+    for none in ({"action": "built"}, {"actor": "token:"}, {"until": "-1h"}, {"partition": "2013-01-01"}):
+        assert http.client.get("/admin/audit", params=none).json()["rows"] == [], none
+    assert whole[0]["summary"].startswith("retention set by local")
 
 
 def test_status_answers_without_brokers(shared: HttpService) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -18,11 +18,15 @@ from aiosmtpd.controller import Controller
 
 @dataclass
 class Received:
-    """Requests in order. `answers`: statuses of the next ones; 204 where there are none left."""
+    """Requests in order. `answers`: statuses of the next ones; 204 where there are none left.
+
+    `before_answer`: is told how many there are by now, before the last one is answered.
+    """
 
     url: str = ""
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    before_answer: Callable[[int], None] = lambda _: None
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -38,6 +42,7 @@ def webhook() -> Iterator[Received]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.requests.append((dict(self.headers), body))
+            received.before_answer(len(received.requests))
             self.send_response(received.answers.pop(0) if received.answers else 204)
             self.end_headers()
 

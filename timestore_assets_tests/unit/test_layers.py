@@ -14,7 +14,7 @@ LAYERS = """
     definitions
     cli  client  in_process
     orchestration  service  web
-    alerting
+    alerting  lineage
     warehouse
     verbs
     dataset_registry  declarations  declaration_files  dataset_status  reload

@@ -49,7 +49,7 @@ def source_session(
     catalog = context.catalog
     registered = catalog.datasets.register(dataset, actor=actor)
     record = catalog.sources.ensure(registered.id, source.kind, source.address)
-    with working(context, registered, "landing") as session:
+    with working(context, registered, "landing", actor=actor, source=source.address) as session:
         origin = Origin(
             source_id=record.id,
             address=source.address,

@@ -128,7 +128,7 @@ class Replayer:
 
     @contextmanager
     def _session(self, dataset: Dataset, record: DatasetRecord, selection: Selection, actor: str) -> Iterator[Setting]:
-        with working(self._context, record, "replay") as session:
+        with working(self._context, record, "replay", actor=actor) as session:
             yield Setting(
                 context=self._context,
                 engine=session.engine,

@@ -82,7 +82,7 @@ class Lander:
         started = time.monotonic()
         registered = self._catalog.datasets.register(dataset, actor=actor)
         dataset = effective(dataset, registered)
-        with self._opened(dataset, registered, source, files) as opened:
+        with self._opened(dataset, registered, source, files, actor=actor) as opened:
             call = LandingCall(
                 context=self._context,
                 dataset=dataset,
@@ -101,7 +101,7 @@ class Lander:
 
     @contextmanager
     def _opened(
-        self, dataset: Dataset, registered: DatasetRecord, source: FileSource, files: Sequence[InputFile]
+        self, dataset: Dataset, registered: DatasetRecord, source: FileSource, files: Sequence[InputFile], *, actor: str
     ) -> Iterator[_OpenedSource]:
         record = self._catalog.sources.ensure(registered.id, source.kind, source.address)
         count = self._worker_count(dataset, files)
@@ -109,7 +109,8 @@ class Lander:
             self._limits, memory_bytes=self._limits.memory_bytes // count, threads=max(1, self._limits.threads // count)
         )
         with ExitStack() as stack:
-            session = stack.enter_context(working(replace(self._context, limits=limits), registered, "landing"))
+            context = replace(self._context, limits=limits)
+            session = stack.enter_context(working(context, registered, "landing", actor=actor, source=source.address))
             engines = [session.engine, *(stack.enter_context(closing(Engine(limits))) for _ in range(count - 1))]
             workers = [Worker.of(engine, limits, dataset) for engine in engines]
             yield _OpenedSource(session=session, record=record, workers=workers)

@@ -15,7 +15,7 @@ import dagster as dg
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError, TimestoreError
 from timestore_assets.model.window import Partition, Window
-from timestore_assets.orchestration.building.metadata import build_metadata, table_schema
+from timestore_assets.orchestration.building.metadata import build_metadata, table_lineage, table_schema
 from timestore_assets.orchestration.checks.checks import check_specs, results
 from timestore_assets.orchestration.dagster_names import (
     BUILD_POOL,
@@ -100,6 +100,7 @@ def dataset_spec(dataset: Dataset) -> dg.AssetSpec:
         metadata={
             DATASET_METADATA: dataset.name,
             "dagster/column_schema": table_schema(dataset.schema, dataset),
+            "dagster/column_lineage": table_lineage(dataset.schema, dataset),
             "time": dataset.time,
             "window": str(dataset.window),
             **({"dedupe_keys": ", ".join(dataset.dedupe.keys)} if dataset.dedupe else {}),
@@ -191,7 +192,7 @@ def _builds(
 
 def _materialization(warehouse: Warehouse, dataset: Dataset, report: "BuildReport") -> dg.AssetMaterialization:
     record = warehouse.catalog.datasets.find(dataset.name)
-    metadata = build_metadata(warehouse, record, report, dataset.schema) if record else {}
+    metadata = build_metadata(warehouse, record, report, dataset) if record else {}
     return dg.AssetMaterialization(
         dataset_key(dataset),
         partition=report.partition.key,

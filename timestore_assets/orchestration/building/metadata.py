@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from timestore_assets.model.column_lineage import ColumnOrigin, column_lineage
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.late_words import lateness_range
 from timestore_assets.model.schema import Checks, Column, Schema
+from timestore_assets.orchestration.dagster_names import dataset_key, source_keys
 from timestore_assets.segments.open_command import open_command
 
 if TYPE_CHECKING:
@@ -25,6 +27,22 @@ if TYPE_CHECKING:
 def table_schema(schema: Schema, dataset: Dataset | None = None) -> dg.TableSchema:
     """Columns with type, description, unit and constraints; `dataset` marks its time, semantic and dedupe keys."""
     return dg.TableSchema(columns=[_column(column, dataset) for column in schema])
+
+
+def table_lineage(schema: Schema, dataset: Dataset) -> dg.TableColumnLineage:
+    """For each column the fields of the source assets that it comes from, and the columns that its expression reads."""
+    own = dataset_key(dataset)
+
+    def upstream(origin: ColumnOrigin) -> list[dg.TableColumnDep]:
+        fields = [
+            dg.TableColumnDep(asset_key=key, column_name=sent.field)
+            for sent in origin.fields
+            for key in source_keys(dataset, sent.source)
+        ]
+        return [*fields, *(dg.TableColumnDep(asset_key=own, column_name=name) for name in origin.columns)]
+
+    origins = column_lineage(dataset, schema)
+    return dg.TableColumnLineage(deps_by_column={name: upstream(origin) for name, origin in origins.items()})
 
 
 def _column(column: Column, dataset: Dataset | None) -> dg.TableColumn:
@@ -82,7 +100,7 @@ _WHOLE = "dagster/row_count"
 Metadata = Mapping[str, Any]
 
 
-def build_metadata(warehouse: Warehouse, record: DatasetRecord, report: BuildReport, declared: Schema) -> Metadata:
+def build_metadata(warehouse: Warehouse, record: DatasetRecord, report: BuildReport, declared: Dataset) -> Metadata:
     """Metadata of one partition's materialisation, from its build's report."""
     return {
         **_figures(report),
@@ -94,7 +112,7 @@ def build_metadata(warehouse: Warehouse, record: DatasetRecord, report: BuildRep
     }
 
 
-def partition_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partition, declared: Schema | None) -> Metadata:
+def partition_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partition, declared: Dataset | None) -> Metadata:
     """The same, from the catalog, for a partition that was built outside Dagster; empty when it holds nothing."""
     found = warehouse.catalog.partitions.find(record.id, partition)
     if found is None:
@@ -177,8 +195,13 @@ def _bound(time: datetime) -> str:
     return f"{time:%Y-%m-%d}" if time.hour == 0 else f"{time:%Y-%m-%dT%H:%MZ}"
 
 
-def _evolved(record: DatasetRecord, declared: Schema | None) -> dict[str, Any]:
-    """The columns, where they are no longer those of the asset's definition; else they would be stored with every event."""
-    if declared is None or record.schema.columns == declared.columns:
+def _evolved(record: DatasetRecord, declared: Dataset | None) -> dict[str, Any]:
+    """Columns, and where they come from, where that is no longer as in the asset's definition; each event would store it."""
+    if declared is None:
         return {}
-    return {"dagster/column_schema": table_schema(record.schema)}
+    changed: dict[str, Any] = {}
+    if record.schema.columns != declared.schema.columns:
+        changed["dagster/column_schema"] = table_schema(record.schema)
+    if column_lineage(declared, record.schema) != column_lineage(declared, declared.schema):
+        changed["dagster/column_lineage"] = table_lineage(record.schema, declared)
+    return changed

@@ -1,4 +1,4 @@
-"""`GET /admin/audit`: who changed what, and when."""
+"""`GET /admin/audit`: who or what changed what, when and why."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
+from timestore_assets.catalog.audit import FAILURES, AuditFilter
 from timestore_assets.model.errors import InputError
 from timestore_assets.service.admin.dataset_routes import ONE_ERRORS
+from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.etags import tagged
 from timestore_assets.service.json_bodies import Wire
 from timestore_assets.service.problems import UnknownResourceError
+from timestore_assets.service.query.query_body import Instant
 from timestore_assets.service.state import Service, UsesAdmin, UsesService
 
 router = APIRouter()
@@ -29,6 +32,7 @@ class AuditRow(Wire):
     action: str = Field(examples=["retention_set"])
     manifest_version: int | None = Field(description="The version that it made.", examples=[None])
     details: dict[str, Any]
+    summary: str = Field(description="All of it in one sentence, for people.", examples=["retention set by token:ops"])
 
 
 class AuditPage(Wire):
@@ -42,26 +46,47 @@ class AuditChoice(Wire):
     """The query string that chooses rows."""
 
     dataset: str | None = Field(None, max_length=200, description="Only what was done to this one.", examples=["nyc_weather"])
+    partition: str | None = Field(None, max_length=40, description="Only what names it.", examples=["2013-01-01"])
+    action: list[Annotated[str, Field(max_length=60)]] = Field(
+        [], max_length=20, description="Only one of these; may be given several times.", examples=[["built"]]
+    )
+    actor: str | None = Field(None, max_length=200, description="Only of those whose name begins so.", examples=["token:"])
+    since: Instant | None = Field(None, description="Only from this time on: ISO 8601, `2013-01`, `-1d`, `today`.")
+    until: Instant | None = Field(None, description="Only before this time.")
     limit: int = Field(100, ge=1, le=1000, description="So many at most.")
     cursor: str | None = Field(None, max_length=40, description="`nextCursor` of the page before.")
+
+    def filter(self) -> AuditFilter:
+        """What rows it chooses."""
+        return AuditFilter(
+            partition=self.partition, actions=tuple(self.action), actor=self.actor, since=self.since, until=self.until
+        )
 
 
 @router.get("/admin/audit", summary="Who changed what", response_model=AuditPage, responses={**ONE_ERRORS})
 def audit(request: Request, choice: Annotated[AuditChoice, Query()], _caller: UsesAdmin, service: UsesService) -> Response:
     """Every commit that changed something has a row."""
-    ids = None if choice.dataset is None else _dataset_ids(service, choice.dataset)
-    found = service.warehouse.catalog.audit.newest(dataset_ids=ids, limit=choice.limit + 1, before=_before(choice.cursor))
-    rows = [AuditRow(**row) for row in found[: choice.limit]]
+    _require(service, choice.dataset)
+    before = _before(choice.cursor)
+    found = service.warehouse.audit(choice.dataset, only=choice.filter(), limit=choice.limit + 1, before=before)
+    redaction = ErrorRedaction.of(service.warehouse)
+    rows = [AuditRow(**_told(row, redaction)) for row in found[: choice.limit]]
     answer = AuditPage(rows=rows, next_cursor=str(rows[-1].id) if len(found) > len(rows) else None)
     return tagged(request, answer, version=0)
 
 
-def _dataset_ids(service: Service, name: str) -> list[int]:
-    """The ids of a dataset that is, or was, declared; those of that name that were dropped are among them."""
-    found = service.warehouse.catalog.life.ids(name)
-    if not found:
+def _told(row: dict[str, Any], redaction: ErrorRedaction) -> dict[str, Any]:
+    """With the sentences of errors as they are told over HTTP."""
+    if row["action"] not in FAILURES:
+        return row
+    details = {**row["details"], "reason": redaction.told(row["details"].get("reason", ""))}
+    return {**row, "details": details, "summary": redaction.told(row["summary"])}
+
+
+def _require(service: Service, name: str | None) -> None:
+    """Those that were dropped count."""
+    if name is not None and not service.warehouse.catalog.life.ids(name):
         raise UnknownResourceError(f"there is no dataset {name[:63]!r} in the catalog; GET /admin/datasets lists those declared")
-    return found
 
 
 def _before(cursor: str | None) -> int | None:

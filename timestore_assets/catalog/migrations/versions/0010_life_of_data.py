@@ -25,6 +25,7 @@ def upgrade() -> None:
     _backfills()
     _tags()
     _late_records()
+    _event_cursors()
 
 
 def _whole(name: str, *, nullable: bool = False) -> sa.Column[int]:
@@ -221,4 +222,18 @@ def _late_records() -> None:
         sa.PrimaryKeyConstraint(
             "dataset_id", "partition_start", "source_id", "disposition", "lateness", name=op.f("pk_late_records")
         ),
+    )
+
+
+def _event_cursors() -> None:
+    op.create_index(op.f("ix_audit_at"), "audit", ["at"], unique=False)
+    op.create_table(
+        "event_cursors",
+        _text("consumer"),
+        _whole("audit_id"),
+        _text("state"),
+        _whole("revision"),
+        _whole("attempts"),
+        _whole("due_at"),
+        sa.PrimaryKeyConstraint("consumer", name=op.f("pk_event_cursors")),
     )

@@ -14,6 +14,7 @@ import { openBackfills } from "./backfills-panel.js";
 import { ChartTab } from "./chart-tab.js";
 import { firstRange, wholeRange } from "./choices.js";
 import { feeding } from "./feeding.js";
+import { HistoryTab } from "./history-tab.js";
 import { LettersTab } from "./letters-tab.js";
 import { PartitionsTab } from "./partitions-tab.js";
 import { SchemaTab } from "./schema-tab.js";
@@ -28,6 +29,7 @@ const TABS = [
   ["sources", "Sources", SourcesTab],
   ["alerts", "Alerts", AlertsTab],
   ["deadletters", "Dead letters", LettersTab],
+  ["history", "History", HistoryTab],
 ];
 const RETIRED = "Retired: nothing lands in it any more; what it has can be read.";
 // Tabs whose content depends on the chosen range and filters.

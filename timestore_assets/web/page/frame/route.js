@@ -9,7 +9,7 @@ import { iso, parse } from "../base/format.js";
 import { readPanel, writePanel } from "../board/panels.js";
 import { readFilter, writeFilter } from "../filters/conditions.js";
 
-export const TABS = ["chart", "rows", "schema", "partitions", "sources", "alerts", "deadletters"];
+export const TABS = ["chart", "rows", "schema", "partitions", "sources", "alerts", "deadletters", "history"];
 
 export function read(hash = location.hash) {
   const [path, search = ""] = hash.replace(/^#/, "").split("?");
