@@ -65,7 +65,13 @@ class RequestBatch:
         self.outcomes = outcomes(prepared, [request.submission.body for request in self.group])
         pairs = zip(self.group, self.outcomes, strict=True)
         kept = tuple(new_ingestion(request, outcome) for request, outcome in pairs if request.submission.is_kept)
-        return RequestOutcomes(span=self.span, ingestions=kept)
+        return RequestOutcomes(span=self.span, ingestions=kept, requests=tuple(self._firsts()))
+
+    def _firsts(self) -> Iterator[tuple[int, str]]:
+        first = self.span.start.offset
+        for request in self.group:
+            yield first, request.submission.id
+            first += request.rows
 
     def confirm(self) -> None:
         """Raise KeysUsedError when a key has been used meanwhile."""
