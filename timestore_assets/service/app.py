@@ -16,7 +16,7 @@ from timestore_assets.service import ingest_route, openapi, operations_routes, p
 from timestore_assets.service.admin import admin_routes as admin
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.observing.middleware import Observed
-from timestore_assets.service.query import dataset_alerts_route, schema_route, session_route, status_routes
+from timestore_assets.service.query import dataset_alerts_route, schema_events_route, schema_route, session_route, status_routes
 from timestore_assets.service.query import query_route as query
 from timestore_assets.service.service_log import Log
 from timestore_assets.service.sql import saved_query_routes
@@ -35,6 +35,7 @@ ROUTERS = (
     saved_query_routes.router,
     status_routes.router,
     schema_route.router,
+    schema_events_route.router,
     dataset_alerts_route.router,
     session_route.router,
     admin.router,

@@ -291,6 +291,7 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/datasets/{name}/status"): named("GET", "/datasets/{name}/status"),
     ("GET", "/datasets/{name}/alerts"): named("GET", "/datasets/{name}/alerts"),
     ("GET", "/datasets/{name}/schema"): named("GET", "/datasets/{name}/schema"),
+    ("GET", "/datasets/{name}/schema/events"): named("GET", "/datasets/{name}/schema/events"),
     ("GET", "/session"): named("GET", "/session?dataset={name}"),
     ("POST", "/sql"): in_sql,
     ("GET", "/saved-queries"): named("GET", "/saved-queries?dataset={name}"),
