@@ -7,6 +7,7 @@ before its oldest row is not known any more (`TIMESTORE_AUDIT_KEEP_SECONDS`), so
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,7 +170,7 @@ def _cause(connection: Connection, dataset: Row[Any], found: LeftOut) -> dict[st
         "ranges": ranges,
         "others": found.others,
         "known_since": format_time(from_micros(since)),
-        "commands": _commands(dataset.name, list(found.files), ranges),
+        "commands": _commands(dataset, found.files, ranges),
     }
 
 
@@ -186,9 +187,18 @@ def _ranges(connection: Connection, found: LeftOut) -> list[dict[str, Any]]:
     return ranges
 
 
-def _commands(name: str, addresses: Sequence[str], ranges: Sequence[Mapping[str, Any]]) -> list[str]:
+def _commands(dataset: Row[Any], addresses: Mapping[str, str], ranges: Sequence[Mapping[str, Any]]) -> list[str]:
     """The command lines that land it again, the first ones."""
-    lines = [line for one in addresses for line in (f"timestore retract {name} --file {one}", f"timestore land {name} {one}")]
+    name, lines = dataset.name, list[str]()
+    prefixes = {
+        f"{one['prefix'].rstrip('/')}/{one['glob']}": one["prefix"]
+        for one in json.loads(dataset.definition)["sources"]
+        if "prefix" in one
+    }
+    for address, source in addresses.items():
+        folder = prefixes.get(source, source.partition("*")[0].rpartition("/")[0]).rstrip("/")
+        path = address if address.startswith("/") or "://" in address else f"{folder}/{address}"
+        lines += [f"timestore retract {name} --file {shlex.quote(address)}", f"timestore land {name} {shlex.quote(path)}"]
     lines += [
         f"timestore retract {name} --source {one['topic']}/{one['partition']} --from {one['from']} --to {one['to']}"
         for one in ranges
