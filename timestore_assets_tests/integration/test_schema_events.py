@@ -18,7 +18,7 @@ from timestore_assets.landing.files.context import BulkLimits
 from timestore_assets.landing.requests.ingest import GroupLanders
 from timestore_assets.landing.requests.request_queue import QueueLimits
 from timestore_assets.landing.requests.submission import Landed, Submission
-from timestore_assets.model.dataset import Evolution, HttpSource
+from timestore_assets.model.dataset import Evolution, FileSource, HttpSource
 from timestore_assets.model.errors import FrozenSchemaError
 from timestore_assets.segments.publishing import utc_now
 from timestore_assets.settings import Settings
@@ -26,7 +26,7 @@ from timestore_assets.sources.http.body_formats import BodyContext, read_body
 from timestore_assets.sources.http.request_body import BodyLimits
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, columns, dataset
 
-FILES = LandingWarehouse.__dataclass_fields__["source"].default
+FILES = FileSource(prefix="inbox")
 WEATHER = dataset(*columns(depth="double"), sources=(FILES, HttpSource()))
 
 

@@ -1,4 +1,4 @@
-"""I2, I4: under every mode of the schema contract the split into batches changes nothing about what is admitted, and all adds up."""
+"""I2, I4: under every mode of the schema contract the split into batches changes nothing of what is admitted; all adds up."""
 
 from __future__ import annotations
 

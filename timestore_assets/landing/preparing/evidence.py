@@ -10,7 +10,8 @@ from timestore_assets.sources.batches import Batch
 
 SAMPLE_CHARACTERS = 60
 _SECRET = re.compile(
-    r"pass(word|wd|phrase|code)|secret|token|credential|auth|cookie|api[_-]?key|private[_-]?key|signature|\bpin\b|\bssn\b|iban|card",
+    r"pass(word|wd|phrase|code)|pwd|secret|token|credential|auth(?!ors?($|[^a-z]))|cookie|(api|private)[_-]?key|signature|iban|credit"
+    r"|(^|[^a-z])(pin|ssn)([^a-z]|$)",
     re.IGNORECASE,
 )
 """Names of columns that may hold what nobody should read anywhere else."""
