@@ -60,7 +60,7 @@ def test_a_frozen_contract_pauses_the_source_until_the_declaration_changes(wareh
     assert len(frozen.audited("landing_paused")) == 1
     # the sensor looks at nothing else, however little waits behind landing
     nobody: Any = SimpleNamespace(partitions=())
-    assert _paused(SimpleNamespace(), frozen.dataset, frozen.known, nobody, []) == frozen.known.paused  # type: ignore[arg-type] # it is not asked
+    assert _paused(nobody, frozen.dataset, frozen.known, nobody, []) == frozen.known.paused
     lifted = evolving(frozen)
     assert lifted.known.paused == ""
     assert lifted.stream().counters.landed == 2
