@@ -388,3 +388,12 @@ def test_ctrl_c_ends_a_landing_cleanly(shell: CommandLine) -> None:
 
 def test_version(shell: CommandLine) -> None:
     assert shell.inside("version", "--json").json["duckdb"].startswith("2.")
+
+
+def test_values_that_became_null_are_told(landed: CommandLine) -> None:
+    defs = next((landed.folder).rglob("defs.yaml"))
+    defs.write_text(defs.read_text().rstrip() + "\n  evolution: {types: discard_value}\n")
+    for name, phase in (("first.csv", "2"), ("second.csv", "odd")):
+        (landed.folder / name).write_text(f"meter,at,watts,phase\nkitchen,2024-01-04T00:00:00Z,1,{phase}\n")
+    assert "null" not in landed.inside("land", "meters", "first.csv").out
+    assert "don't fit the type of column phase: 1 value" in landed.inside("land", "meters", "second.csv").out
