@@ -393,7 +393,7 @@ def test_version(shell: CommandLine) -> None:
 def test_values_that_became_null_are_told(landed: CommandLine) -> None:
     defs = next((landed.folder).rglob("defs.yaml"))
     defs.write_text(defs.read_text().rstrip() + "\n  evolution: {types: discard_value}\n")
-    for name, phase in (("first.csv", "2"), ("second.csv", "odd")):
+    for name, phase in (("whole.csv", "2"), ("odd.csv", "odd")):
         (landed.folder / name).write_text(f"meter,at,watts,phase\nkitchen,2024-01-04T00:00:00Z,1,{phase}\n")
-    assert "null" not in landed.inside("land", "meters", "first.csv").out
-    assert "don't fit the type of column phase: 1 value" in landed.inside("land", "meters", "second.csv").out
+    assert "null" not in landed.inside("land", "meters", "whole.csv").out
+    assert "don't fit the type of column phase: 1 value" in landed.inside("land", "meters", "odd.csv").out
