@@ -267,6 +267,8 @@ def add_schema_version(
         "manifest_version": manifest_version,
     }
     queue(connection, dataset.id, "schema_changed", payload, now=now)
+    if cause["kind"] not in schema_events.OF_DATA:
+        file_states.thaw(connection, dataset.id, now=now)
     channels = (definition or json.loads(dataset.definition)).get("evolution", {}).get("notify", ())
     schema_events.tell_channels(connection, dataset, channels, version=evolved.version, changes=changes, cause=cause, now=now)
 

@@ -31,6 +31,8 @@ from timestore_assets.model.window import format_time
 Cause = Mapping[str, Any]
 """JSON values. `kind`: data, replay, declaration, or what else made the version, such as a migration with its `ticket`."""
 DECLARED: Cause = {"kind": "declaration"}
+OF_DATA = ("data", "replay")
+"""Kinds of causes that no person is."""
 
 
 def cause_of(connection: Connection, batch: LandingCommit) -> Cause:

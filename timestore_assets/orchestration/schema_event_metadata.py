@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from timestore_assets.catalog.schema_events import cause_sentence, change_sentence, place_sentence
+from timestore_assets.catalog.schema_events import OF_DATA, cause_sentence, change_sentence, place_sentence
 
 
 def described(payload: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def shown(payload: Mapping[str, Any]) -> dict[str, Any]:
     rows = change_rows(payload["changes"], cause or {})
     if rows:
         metadata["changes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
-    found = [change for change in payload["changes"] if cause is not None and cause["kind"] in ("data", "replay")]
+    found = [change for change in payload["changes"] if cause is not None and cause["kind"] in OF_DATA]
     if found:
         metadata["what_to_do"] = dg.MetadataValue.md(to_declare({str(one["column"]): str(one["after"]) for one in found}))
     return metadata
