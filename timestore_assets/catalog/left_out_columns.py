@@ -64,8 +64,9 @@ def ask_for_reload(
     `backfills`, told in the audit and to Dagster.
     """
     added = {change.column for change in changes if change.kind == "column_added"}
-    lifted = _leaves_out(before) and not _leaves_out(after)
-    if not added and not lifted:
+    lifted = not _leaves_out(after)
+    # where nothing is left out now, all that was has been asked for when that ended
+    if not _leaves_out(before) or not (added or lifted):
         return
     found = _left_out(connection, dataset, None if lifted else added)
     if not found.values:
@@ -110,11 +111,16 @@ def _left_out(connection: Connection, dataset: Row[Any], wanted: Collection[str]
         told = told.where(or_(*(a.details.contains(json.dumps(name), autoescape=True) for name in sorted(wanted))))
     for text in connection.execute(told.order_by(a.id)).scalars():
         details = json.loads(text)
-        values = {name: n for name, n in details["ignored_columns"].items() if wanted is None or name in wanted}
+        values = {name: count for name, count in details["ignored_columns"].items() if _is_wanted(name, wanted)}
         if values:
             _add(found, details, values, window)
     _forget_what_is_gone(connection, dataset.id, found)
     return found
+
+
+def _is_wanted(name: str, wanted: Collection[str] | None) -> bool:
+    # names that begin so are no columns', whoever declares what
+    return name in wanted if wanted is not None else not name.startswith("__")
 
 
 def _add(found: LeftOut, details: Mapping[str, Any], values: Mapping[str, int], window: Window) -> None:

@@ -146,7 +146,8 @@ def evolve(
         return Evolved(schema=schema)
     left_out = [name for name in names if name_problem(name) is not None]
     new = [name for name in names if schema.find(name) is None and name not in left_out]
-    known = [column.name for column in schema if column.name in set(names)]
+    present = frozenset(names)
+    known = [column.name for column in schema if column.name in present]
     if new and policy.columns == "freeze":
         _require_known(extras, row_mask, new)
     elif new and policy.columns == "discard_row":
