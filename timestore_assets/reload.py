@@ -66,6 +66,7 @@ def merged_reports(reports: Sequence[LandReport]) -> LandReport:
         seconds=sum(report.seconds for report in reports),
         dead_letter_reasons=dict(sum((Counter(report.dead_letter_reasons) for report in reports), Counter[str]())),
         ignored_columns=dict(sum((Counter(report.ignored_columns) for report in reports), Counter[str]())),
+        discarded_values=dict(sum((Counter(report.discarded_values) for report in reports), Counter[str]())),
         unread_path_columns=tuple(sorted({name for report in reports for name in report.unread_path_columns})),
         bytes=sum(report.bytes for report in reports),
         parts=sum(report.parts for report in reports),

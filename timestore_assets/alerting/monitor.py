@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from timestore_assets.alerting.conditions import Facts, Measurement, read
 from timestore_assets.alerting.turning import Told, Turn, turned
 from timestore_assets.catalog.alerts import AlertState
+from timestore_assets.catalog.schema_events import change_sentence
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import TimestoreError
@@ -175,10 +176,5 @@ def _facts(warehouse: Warehouse, dataset: Dataset, record: DatasetRecord) -> Fac
         quarantined=catalog.files.quarantined(record.id) if "quarantine" in kinds else 0,
         lags=warehouse.lags(dataset, timeout_seconds=_LAG_SECONDS) if "lag" in kinds else {},
         schema_version=record.schema.version,
-        schema_changes=[_change(change) for change in history[0]["changes"]] if history else [],
+        schema_changes=[change_sentence(change) for change in history[0]["changes"]] if history else [],
     )
-
-
-def _change(change: Mapping[str, Any]) -> str:
-    words = str(change["kind"]).removeprefix("column_").replace("_", " ")
-    return f"{change.get('column', '')} {words}" + (f" as {change['after']}" if change.get("after") else "")

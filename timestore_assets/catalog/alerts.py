@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import audit
+from timestore_assets.catalog.channel_messages import queue
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, from_micros, later, optional_micros, optional_time, to_micros
 from timestore_assets.catalog.portable import chunked, insert_ignore
@@ -184,13 +185,6 @@ class Alerts:
     def give_up(self, message: AlertMessage, reason: str) -> None:
         """Nobody tries it any more; the audit says so."""
         self._database.timed(lambda connection, now: _give_up(connection, message, reason, now=now))
-
-
-def queue(connection: Connection, channel: str, key: str, payload: Mapping[str, Any], *, now: int) -> bool:
-    """Queue a message; False when the channel got one with this key before."""
-    told = json.dumps({**payload, "at": from_micros(now).isoformat().replace("+00:00", "Z")})
-    row = {"channel": channel, "key": key, "payload": told, "attempts": 0, "due_at": now, "created_at": now}
-    return bool(insert_ignore(connection, alert_messages, row))
 
 
 def _change(connection: Connection, message_id: int, **values: int) -> None:

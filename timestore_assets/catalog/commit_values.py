@@ -44,16 +44,44 @@ class WatermarkRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """The record that made a schema change."""
+
+    position: int
+    """In its source partition, as `__position`."""
+    line: int | None = None
+    """1-based, where the source has lines."""
+    source_partition_id: int | None = None
+    """None: the only one of the commit's spans."""
+    sample: str | None = None
+    """The beginning of the value, None where it may be a secret."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SchemaChange:
     """What a new schema version changes."""
 
-    kind: Literal["column_added", "type_widened", "column_renamed", "column_transformed", "column_dropped", "column_restored"]
+    kind: Literal[
+        "column_added",
+        "type_widened",
+        "nullability_relaxed",
+        "column_renamed",
+        "column_transformed",
+        "column_dropped",
+        "column_restored",
+    ]
     column: str
     """As it is called since, or was until then."""
     before: str | None
-    """Its type as text, its name for a renamed one; None for one that was not there."""
+    """Its type as text, its name for a renamed one, "required" of `nullability_relaxed`; None for one that was not there."""
     after: str | None
-    """Likewise; None for one that is not there any more."""
+    """Likewise, "nullable" of `nullability_relaxed`; None for one that is not there any more."""
+    evidence: Evidence | None = field(default=None, compare=False)
+    """None where no record made it but a person."""
+
+    def plain(self) -> dict[str, str | None]:
+        """The change as JSON values, without what made it."""
+        return {"kind": self.kind, "column": self.column, "before": self.before, "after": self.after}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +152,8 @@ class RequestOutcomes:
     span: Span
     ingestions: tuple[NewIngestion, ...] = ()
     """Requests that are remembered; a key that another request has used by now is a conflict."""
+    requests: tuple[tuple[int, str], ...] = ()
+    """Position of the first record of each request, rising, and its id."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -187,7 +217,9 @@ class LandingCommit:
     schema_changes: tuple[SchemaChange, ...] = ()
     """What is new in `schema`."""
     ignored_columns: Mapping[str, int] = field(default_factory=dict)
-    """Values left out by `new_columns: ignore`, by column; kept in the audit."""
+    """Values left out by `columns: discard_value`, by column; kept in the audit."""
+    discarded_values: Mapping[str, int] = field(default_factory=dict)
+    """Values left out by `types: discard_value`, by column; kept in the audit."""
     actor: str = "timestore"
     token: str = field(default_factory=lambda: token_hex(16), init=False, compare=False)
     """Names this one attempt in the audit, so that it can be told whether it happened; `replace` makes another one."""

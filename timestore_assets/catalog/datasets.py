@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from timestore_assets.catalog import former_names, sources
+from timestore_assets.catalog import file_states, former_names, schema_events, sources
 from timestore_assets.catalog.audit import record
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
@@ -26,6 +26,7 @@ from timestore_assets.catalog.effective_declaration import (
     redeclare,
 )
 from timestore_assets.catalog.instants import from_micros, optional_time
+from timestore_assets.catalog.left_out_columns import ask_for_reload, requests
 from timestore_assets.catalog.outbox import queue
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.records import DatasetRecord
@@ -97,6 +98,17 @@ class Datasets:
             return schema(connection, dataset_id, schema_version_at(connection, dataset_id, manifest_version))
 
         return self._database.read(read)
+
+    def schema_events(self, dataset_id: int, *, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Per version, newest first: version, at, actor, manifest_version, changes, cause (see `schema_events`).
+
+        `before`: only older versions than that.
+        """
+        return self._database.read(lambda c: schema_events.events(c, dataset_id, limit=limit, before=before))
+
+    def wanted_reloads(self, dataset_id: int) -> list[Mapping[str, Any]]:
+        """What is to be landed again since columns that were left out are wanted now, see `left_out_columns`."""
+        return self._database.read(lambda c: requests(c, dataset_id))
 
     def schema_history(self, dataset_id: int) -> list[dict[str, Any]]:
         """Per version, newest first: version, created_at, actor, changes [{kind, column, before, after}], columns."""
@@ -200,7 +212,7 @@ def register(
     if inserted:
         former_names.take(connection, dataset.name, written=written)
         first, part = Schema(columns=dataset.schema.columns), column_part(definition_of(dataset))
-        write_schema(connection, row.id, first, changes=(), declared=part, actor=actor, now=now)
+        write_schema(connection, row.id, first, changes=(), cause=schema_events.DECLARED, declared=part, actor=actor, now=now)
         record(connection, row.id, actor=actor, action="dataset_registered", details={"dataset": dataset.name}, now=now)
     elif json.loads(row.definition) != definition_of(dataset):
         _update(connection, row, dataset, actor=actor, now=now, may_be_behind=may_be_behind)
@@ -236,13 +248,16 @@ def add_schema_version(
     *,
     changes: Sequence[SchemaChange],
     manifest_version: int,
+    cause: schema_events.Cause,
     declared: ColumnPart | None = None,
+    definition: Mapping[str, Any] | None = None,
     actor: str,
     now: int,
 ) -> None:
     """Make `evolved` the dataset's current schema and tell the world.
 
-    `manifest_version`: from which on it is in force. `declared`: by what declaration, None for data alone.
+    `manifest_version`: from which on it is in force. `cause`: what made it. `declared`: by what declaration, None for data alone.
+    `definition`: the declaration that says who is told, None for the dataset's.
     """
     write_schema(
         connection,
@@ -250,6 +265,7 @@ def add_schema_version(
         evolved,
         changes=changes,
         manifest_version=manifest_version,
+        cause=cause,
         declared=declared,
         actor=actor,
         now=now,
@@ -257,8 +273,18 @@ def add_schema_version(
     connection.execute(
         datasets.update().where(datasets.c.id == dataset.id).values(schema_version=evolved.version, updated_at=now)
     )
-    payload = {"version": evolved.version, "changes": [asdict(change) for change in changes], "actor": actor}
+    payload = {
+        "version": evolved.version,
+        "changes": [change.plain() for change in changes],
+        "actor": actor,
+        "cause": schema_events.without_samples(cause),
+        "manifest_version": manifest_version,
+    }
     queue(connection, dataset.id, "schema_changed", payload, now=now)
+    if cause["kind"] not in schema_events.OF_DATA:
+        file_states.thaw(connection, dataset.id, now=now)
+    channels = (definition or json.loads(dataset.definition)).get("evolution", {}).get("notify", ())
+    schema_events.tell_channels(connection, dataset, channels, version=evolved.version, changes=changes, cause=cause, now=now)
 
 
 def write_schema(
@@ -268,6 +294,7 @@ def write_schema(
     *,
     changes: Sequence[SchemaChange],
     manifest_version: int = 0,
+    cause: schema_events.Cause | None = None,
     declared: ColumnPart | None = None,
     actor: str,
     now: int,
@@ -281,7 +308,8 @@ def write_schema(
             "columns": _json(schema_to_plain(schema)),
             "identities": _json(identities_to_plain(schema)),
             "manifest_version": manifest_version,
-            "changes": _json([asdict(change) for change in changes]),
+            "changes": _json([change.plain() for change in changes]),
+            "cause": None if cause is None else _json(cause),
             "actor": actor,
             "created_at": now,
             "declared": None if declared is None else _json([declared]),
@@ -349,7 +377,9 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
             next_schema.schema,
             changes=next_schema.changes,
             manifest_version=row.manifest_version,
+            cause=schema_events.DECLARED,
             declared=part,
+            definition=after,
             actor=actor,
             now=now,
         )
@@ -363,6 +393,9 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
     changed = sorted(key for key in after if after[key] != before.get(key))
     details = {"changed": changed, "schema_version": next_schema.schema.version}
     record(connection, row.id, actor=actor, action="dataset_changed", details=details, now=now)
+    file_states.thaw(connection, row.id, now=now)
+    version, changes = next_schema.schema.version, next_schema.changes
+    ask_for_reload(connection, row, before=before, after=after, changes=changes, version=version, actor=actor, now=now)
 
 
 def _rewrite_schema(connection: Connection, dataset_id: int, schema: Schema) -> None:

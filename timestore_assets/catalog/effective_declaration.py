@@ -65,6 +65,9 @@ def redeclare(current: Schema, declared: Schema) -> Redeclared:
         elif known.type != column.type:
             before, after = str(known.type), str(column.type)
             changes.append(SchemaChange(kind="type_widened", column=column.name, before=before, after=after))
+        if known is not None and column.nullable and not known.nullable:
+            relaxed = SchemaChange(kind="nullability_relaxed", column=column.name, before="required", after="nullable")
+            changes.append(relaxed)
         columns.append(with_identity(column, known) if known else column)
     columns += [column for column in current if column.origin == "inferred" and declared.find(column.name) is None]
     schema = replace(current, columns=tuple(columns), version=current.version + bool(changes))

@@ -8,14 +8,15 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Row, Select, cast, func, or_, select
 
-from timestore_assets.catalog import audit, datasets, outbox, sources
+from timestore_assets.catalog import audit, outbox, sources
 from timestore_assets.catalog.commit_values import LandingCommit
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import FileRecord, FileState
 from timestore_assets.catalog.sources import add_counters, counters_of
 from timestore_assets.catalog.tables import file_chunks, files, segments, source_partitions
 from timestore_assets.catalog.tables import sources as sources_table
-from timestore_assets.model.counters import Counters
+from timestore_assets.model.contract import is_frozen
+from timestore_assets.model.counters import NO_COUNTS, Counters
 from timestore_assets.model.errors import ForgottenError
 from timestore_assets.model.position import Position
 
@@ -30,36 +31,11 @@ def one(connection: Connection, file_id: int) -> FileRecord:
     return to_record(row)
 
 
-def settle(
-    connection: Connection, file_id: int, state: FileState, *, reason: str, counters: Counters, token: str, now: int
-) -> int:
-    """Move a file to a state outside a landing commit; returns the manifest version, which stays."""
-    if not counters.balanced:
-        raise ValueError(f"counters do not add up: {counters}")
-    dataset_id = connection.execute(select(files.c.dataset_id).where(files.c.id == file_id)).scalar()
-    if dataset_id is None:
-        raise ForgottenError(f"the catalog has no file {file_id}")
-    dataset = datasets.lock(connection, dataset_id)
-    file = connection.execute(select(files).where(files.c.id == file_id)).one()
-    if state == "quarantined" and file.state != "quarantined":
-        counters += _held(connection, file.source_partition_id)
-    set_state(connection, file_id, state, reason=reason, now=now)
-    add_counters(connection, files, file_id, counters)
-    add_counters(connection, sources_table, file.source_id, counters)
-    tell(
-        connection, file, state, reason=reason, counters=counters, now=now, token=token, manifest_version=dataset.manifest_version
-    )
-    if state == "landed":
-        settle_copies(connection, file_id, now=now)
-    version: int = dataset.manifest_version
-    return version
-
-
 def take_up(connection: Connection, file_id: int) -> None:
     """A quarantined file goes on after all: what was held of a replacement counts as landed again."""
     file = connection.execute(select(files).where(files.c.id == file_id)).one_or_none()
     if file is not None and file.state == "quarantined":
-        held = _held(connection, file.source_partition_id)
+        held = held_rows(connection, file.source_partition_id)
         add_counters(connection, files, file_id, Counters(landed=-held.landed, held=-held.held))
         add_counters(connection, sources_table, file.source_id, Counters(landed=-held.landed, held=-held.held))
 
@@ -178,9 +154,24 @@ def to_record(row: Row[Any]) -> FileRecord:
     )
 
 
-def _held(connection: Connection, source_partition_id: int | None) -> Counters:
+def held_rows(connection: Connection, source_partition_id: int | None) -> Counters:
     # rows of a replacement that can't be completed never become visible, so they have not landed: they are held
     c = segments.c
     waiting = c.waiting_for == source_partition_id, c.added_version.is_(None), c.removed_version.is_(None)
     rows: int = connection.execute(select(cast(func.coalesce(func.sum(c.rows), 0), BigInteger)).where(*waiting)).scalar_one()
     return Counters(landed=-rows, held=rows)
+
+
+def thaw(connection: Connection, dataset_id: int, *, now: int) -> None:
+    """Let landing try again what stopped for the schema contract: the declaration has changed."""
+    for source in sources.listed(connection, dataset_id):
+        if is_frozen(source.paused):
+            sources.pause(connection, source.id, "", now=now)
+    stopped = with_position().where(files.c.dataset_id == dataset_id, files.c.state == "quarantined").order_by(files.c.id)
+    for row in connection.execute(stopped).all():
+        if is_frozen(row.reason):
+            take_up(connection, row.id)
+            state: FileState = "landing" if row.position_offset else "pending"
+            reason = "the declaration has changed, so it is tried again"
+            set_state(connection, row.id, state, reason=reason, now=now)
+            tell(connection, row, state, reason=reason, counters=NO_COUNTS, now=now)

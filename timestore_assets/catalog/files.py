@@ -18,6 +18,7 @@ from timestore_assets.catalog.sessions import is_alive
 from timestore_assets.catalog.tables import files
 from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.counters import NO_COUNTS, Counters
+from timestore_assets.model.errors import ForgottenError
 
 
 class Files:
@@ -85,11 +86,36 @@ class Files:
         """Move a file to `quarantined`, `duplicate`, … outside a landing commit; audited, with an outbox event."""
         write_once(
             self._database,
-            lambda c, token, now: file_states.settle(c, file_id, state, reason=reason, counters=counters, token=token, now=now),
+            lambda c, token, now: settle(c, file_id, state, reason=reason, counters=counters, token=token, now=now),
         )
 
 
 Rows = Sequence[Row[Any]]
+
+
+def settle(
+    connection: Connection, file_id: int, state: FileState, *, reason: str, counters: Counters, token: str, now: int
+) -> int:
+    """See `Files.settle`; returns the manifest version, which stays."""
+    if not counters.balanced:
+        raise ValueError(f"counters do not add up: {counters}")
+    dataset_id = connection.execute(select(files.c.dataset_id).where(files.c.id == file_id)).scalar()
+    if dataset_id is None:
+        raise ForgottenError(f"the catalog has no file {file_id}")
+    dataset = datasets.lock(connection, dataset_id)
+    file = connection.execute(select(files).where(files.c.id == file_id)).one()
+    if state == "quarantined" and file.state != "quarantined":
+        counters += file_states.held_rows(connection, file.source_partition_id)
+    file_states.set_state(connection, file_id, state, reason=reason, now=now)
+    sources.add_counters(connection, files, file_id, counters)
+    sources.add_counters(connection, sources_table, file.source_id, counters)
+    file_states.tell(
+        connection, file, state, reason=reason, counters=counters, now=now, token=token, manifest_version=dataset.manifest_version
+    )
+    if state == "landed":
+        file_states.settle_copies(connection, file_id, now=now)
+    version: int = dataset.manifest_version
+    return version
 
 
 def observe(

@@ -20,6 +20,7 @@ from timestore_assets.catalog import (
     manifest,
     outbox,
     partitions,
+    schema_events,
     sessions,
     sources,
     topics,
@@ -68,9 +69,15 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     if starts is not None:
         manifest.set_version(connection, dataset.id, version, now=now)
     if batch.schema is not None:
-        changes, actor = batch.schema_changes, batch.actor
         datasets.add_schema_version(
-            connection, dataset, batch.schema, changes=changes, manifest_version=version, actor=actor, now=now
+            connection,
+            dataset,
+            batch.schema,
+            changes=batch.schema_changes,
+            manifest_version=version,
+            cause=schema_events.cause_of(connection, batch),
+            actor=batch.actor,
+            now=now,
         )
     if isinstance(batch.progress, RequestOutcomes) and batch.progress.ingestions:
         ingestions.settle(connection, batch, batch.progress.ingestions, version=version, now=now)
@@ -273,6 +280,7 @@ def _audited(batch: LandingCommit, file: FileProgress | None) -> dict[str, Any]:
         "bytes": sum(segment.bytes for segment in batch.segments),
         "retracted": list(file.retracts if file else ()),
         "ignored_columns": dict(batch.ignored_columns),
+        "discarded_values": dict(batch.discarded_values),
         "replayed": list(replayed),
     }
 

@@ -105,7 +105,7 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["partition_by", ", ".join(dataset.partition_by) or NOTHING],
         ["dedupe", _dedupe(dataset.dedupe)],
         ["late", f"{late.policy}, {format_duration(late.allowed)} allowed"],
-        ["evolution", f"new columns: {evolution.new_columns}, widen: {'yes' if evolution.widen else 'no'}"],
+        ["evolution", f"new columns: {evolution.columns}, types: {evolution.types}"],
         ["segments", f"{dataset.segments.format}, sorted by {', '.join(dataset.sort_columns)}"],
         ["retention", retention_text(dataset.retention)],
         ["storage", record.storage],

@@ -15,6 +15,7 @@ from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName, span
 from timestore_assets.cli.output import (
     count,
+    counted,
     counter_rows,
     duration,
     print_json,
@@ -124,6 +125,10 @@ def _print_report(report: LandReport, repeated: int) -> None:
     print_schema_changes(report.schema_changes)
     for why, names in _left_out(report):
         console.print(f"left out, {why}: {', '.join(names)}", markup=False, soft_wrap=True)
+    for name, values in report.discarded_values.items():
+        console.print(
+            f"null since they don't fit the type of column {name}: {counted(values, 'value')}", markup=False, soft_wrap=True
+        )
     if sentence := unread_path_sentence(report):
         console.print(sentence, markup=False, soft_wrap=True)
     if repeated:
@@ -164,4 +169,4 @@ def _left_out(report: LandReport) -> Iterator[tuple[str, list[str]]]:
     if index:
         yield "an index without a name", index
     if others:
-        yield "because the dataset says new_columns: ignore", others
+        yield "because the dataset says columns: discard_value", others

@@ -157,7 +157,7 @@ def _explain_refusals(reports: Sequence[StreamReport]) -> bool:
             console.print(text, markup=False, soft_wrap=True)
         for topic in report.missing_topics:
             console.print(f"topic {topic} does not exist on this cluster", markup=False, soft_wrap=True)
-        if report.ending in ("held_elsewhere", "overtaken", "paused"):
+        if report.ending in ("held_elsewhere", "overtaken", "paused", "frozen"):
             refused = True
             console.print(f"{report.source}: {report.reason}", markup=False, soft_wrap=True)
     return refused

@@ -61,7 +61,7 @@ def alerts_of(declared: Sequence[AlertAttributes]) -> tuple[Alert, ...]:
 
 
 def _alert(declared: AlertAttributes, key: str) -> Alert:
-    alert = Alert(on=declared.on, to=_channels(declared, key), **_limit(declared, key))
+    alert = Alert(on=declared.on, to=_channels(declared.to, f"{key}.to"), **_limit(declared, key))
     lasting = {name: value for name, value in _lasting(declared) if value is not None}
     if declared.on == "schema" and lasting:
         raise DeclarationError("has no meaning for schema, which is told once; leave it out", key=f"{key}.{min(lasting)}")
@@ -85,15 +85,30 @@ def _duration(value: Any, key: str) -> timedelta | None:
     return duration
 
 
-def _channels(declared: AlertAttributes, key: str) -> tuple[str, ...]:
-    channels = (declared.to,) if isinstance(declared.to, str) else tuple(declared.to)
-    wrong = next((name for name in channels if not _CHANNEL.fullmatch(name)), None)
-    if wrong is not None or not channels:
-        raise DeclarationError(
-            f"{(wrong or '')[:60]!r} is no name of a channel; write one of TIMESTORE_ALERT_CHANNELS, such as slack",
-            key=f"{key}.to",
-        )
+def _channels(declared: str | Sequence[str], key: str) -> tuple[str, ...]:
+    channels = channel_names(declared, key=key)
+    if not channels:
+        raise _no_channel("", key)
+    return channels
+
+
+def channel_names(declared: str | Sequence[str], *, key: str) -> tuple[str, ...]:
+    """The channels that are named, each once.
+
+    Raises:
+        DeclarationError: one can't be the name of a channel.
+    """
+    channels = (declared,) if isinstance(declared, str) else tuple(declared)
+    for name in channels:
+        if not _CHANNEL.fullmatch(name):
+            raise _no_channel(name, key)
     return tuple(dict.fromkeys(channels))
+
+
+def _no_channel(name: str, key: str) -> DeclarationError:
+    return DeclarationError(
+        f"{name[:60]!r} is no name of a channel; write one of TIMESTORE_ALERT_CHANNELS, such as slack", key=key
+    )
 
 
 def _limit(declared: AlertAttributes, key: str) -> dict[str, Any]:

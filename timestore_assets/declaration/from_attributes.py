@@ -18,6 +18,7 @@ from timestore_assets.declaration.attributes import (
     HttpAttributes,
     KafkaAttributes,
 )
+from timestore_assets.declaration.evolution_policy import evolution_of
 from timestore_assets.declaration.field_paths import field_path, json_path, with_fields
 from timestore_assets.declaration.record_forms import check_zone, csv_dialect, path_columns, record_form
 from timestore_assets.extras import extra
@@ -27,7 +28,6 @@ from timestore_assets.model.dataset import (
     BuildPolicy,
     Dataset,
     Dedupe,
-    Evolution,
     FileSource,
     FlushPolicy,
     Freshness,
@@ -84,7 +84,7 @@ def to_dataset(attributes: DatasetAttributes) -> Dataset:
         partition_by=tuple(attributes.partition_by),
         dedupe=_dedupe(attributes, schema),
         sources=_sources(attributes, schema),
-        evolution=Evolution(**dict(attributes.evolution)),
+        evolution=evolution_of(attributes.evolution),
         late=Late(**dict(attributes.late)),
         segments=_segments(attributes),
         build=BuildPolicy(**dict(attributes.build)),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from timestore_assets.model.alert import Alert
+from timestore_assets.model.contract import ContractMode
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.record_form import PLAIN, PathColumns, RecordForm
 from timestore_assets.model.retention import FOR_EVER, Retention
@@ -175,14 +176,19 @@ class Dedupe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evolution:
-    """What happens to columns nobody declared, and to values that need a wider type.
+    """What happens to columns nobody declared, and to values of theirs that need a wider type.
 
     `backfill`: whether partitions of before a schema version are rewritten by themselves, when a person says so, or not at all.
     """
 
-    new_columns: Literal["add", "ignore", "reject"] = "add"
-    widen: bool = True
+    columns: ContractMode = "evolve"
+    """A record has a value in a column that the dataset does not have."""
+    types: ContractMode = "evolve"
+    """A value does not fit the type of a column that was found in the data."""
     max_new_columns: int = 50
+    """A day; records with more are dead letters."""
+    notify: tuple[str, ...] = ()
+    """Channels that get each schema version as a message."""
     backfill: BackfillPolicy = "ask"
 
 

@@ -49,6 +49,16 @@ class BadFileError(InputError):
         super().__init__(reason)
 
 
+class FrozenSchemaError(BadFileError):
+    """Records ask for another schema, and the dataset's contract is `freeze`: nothing of the batch lands, see `model.contract`.
+
+    `reason`: names the column and never a value.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("schema_frozen", reason)
+
+
 class RefusedError(TimestoreError):
     """A policy, a conflict or an access rule forbids it."""
 

@@ -20,6 +20,7 @@ from timestore_assets.catalog.records import OutboxEvent
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import Window
+from timestore_assets.orchestration import schema_event_metadata
 from timestore_assets.orchestration.building.metadata import partition_metadata
 from timestore_assets.orchestration.checks.checks import CheckPace, evaluations
 from timestore_assets.orchestration.dagster_names import RELAY_SENSOR, dataset_key, source_keys, topic_key
@@ -45,6 +46,7 @@ _EVENT = "outbox_event"
 _STREAMED = "records_landed"
 _FILES_LANDED = "files_landed"
 _EXPIRED = "partition_expired"
+_SCHEMA_CHANGED = "schema_changed"
 _RECENT = 25
 _LISTED = 6
 
@@ -138,12 +140,18 @@ def _observed(warehouse: Warehouse, event: OutboxEvent) -> Event:
         source or dataset_key(dataset or event.dataset),
         partition=str(event.payload["partition"]) if event.kind == _EXPIRED else None,
         description=_description(event),
-        metadata={**_shown(event.payload), "event": event.kind, _EVENT: event.id},
+        metadata={**_metadata(event), "event": event.kind, _EVENT: event.id},
     )
+
+
+def _metadata(event: OutboxEvent) -> dict[str, Any]:
+    return schema_event_metadata.shown(event.payload) if event.kind == _SCHEMA_CHANGED else _shown(event.payload)
 
 
 def _description(event: OutboxEvent) -> str:
     payload = event.payload
+    if event.kind == _SCHEMA_CHANGED:
+        return schema_event_metadata.described(payload)
     if event.kind in (_FILES_LANDED, _STREAMED):
         counters = payload["counters"]
         return f"{counters['landed']:,} of {counters['read']:,} records landed"

@@ -72,7 +72,7 @@ class Judge:
         """
         now = self._clock()
         rules = Rules(
-            dataset=self._dataset,
+            dataset=_never_frozen(self._dataset),
             schema=self._schema,
             validator=self._validator,
             zone=self._source.timezone,
@@ -97,6 +97,13 @@ class Judge:
     def _columns_left(self, now: datetime) -> int:
         added = sum(self._stored.find(name) is None for name in self._schema.names)
         return max(0, columns_left(self._catalog, self._dataset_id, self._dataset, now=now) - added)
+
+
+def _never_frozen(dataset: Dataset) -> Dataset:
+    """Landing stops at records that ask for a frozen schema to change; a query shows what is beside them."""
+    policy = dataset.evolution
+    columns, types = (("discard_row" if mode == "freeze" else mode) for mode in (policy.columns, policy.types))
+    return replace(dataset, evolution=replace(policy, columns=columns, types=types))
 
 
 def _stored(table: pa.Table, schema: Schema, positions: pa.ChunkedArray, sources: pa.ChunkedArray | None) -> pa.Table:

@@ -58,7 +58,7 @@ def test_wider_types_are_taken(catalog_dataset: CatalogDataset) -> None:
 def test_what_segments_do_not_depend_on_changes_freely(catalog_dataset: CatalogDataset) -> None:
     catalog_dataset.land()
     changed = replace(
-        with_columns(replace(WEATHER.schema.column("origin"), nullable=True, description="airport", unit="-")),
+        with_columns(replace(WEATHER.schema.column("origin"), description="airport", unit="-")),
         description="new",
         late=Late(allowed=timedelta(days=2)),
         sources=(*WEATHER.sources, FileSource(prefix="more")),

@@ -293,6 +293,18 @@ def test_schema_history_shows_what_evolved(landed: CommandLine) -> None:
     assert "versions 1 to 2; there is no 9" in landed.inside("schema", "show", "meters", "--version", "9").err
 
 
+def test_schema_events_show_what_made_each_version(landed: CommandLine) -> None:
+    (landed.folder / "wider.csv").write_text("meter,at,watts,phase\nkitchen,2024-01-03T00:00:00Z,1,2\n")
+    landed.inside("land", "meters", "wider.csv")
+    newest, first = landed.inside("schema", "events", "meters", "--json").json
+    assert (newest["version"], newest["cause"]["columns"]["phase"]["sample"], first["cause"]) == (2, "2", {"kind": "declaration"})
+    shown = landed.inside("schema", "events", "meters").out
+    assert "phase added as int64" in shown
+    assert "line 2" in shown
+    assert [event["version"] for event in landed.inside("schema", "events", "meters", "--before", "2", "--json").json] == [1]
+    assert "Nothing of meters is to be landed again" in landed.inside("schema", "reloads", "meters").out
+
+
 def test_verify_and_gc(landed: CommandLine) -> None:
     landed.inside("build", "meters")
     (report,) = landed.inside("verify", "meters", "--json").json
@@ -376,3 +388,12 @@ def test_ctrl_c_ends_a_landing_cleanly(shell: CommandLine) -> None:
 
 def test_version(shell: CommandLine) -> None:
     assert shell.inside("version", "--json").json["duckdb"].startswith("2.")
+
+
+def test_values_that_became_null_are_told(landed: CommandLine) -> None:
+    defs = next((landed.folder).rglob("defs.yaml"))
+    defs.write_text(defs.read_text().rstrip() + "\n  evolution: {types: discard_value}\n")
+    for name, phase in (("whole.csv", "2"), ("odd.csv", "odd")):
+        (landed.folder / name).write_text(f"meter,at,watts,phase\nkitchen,2024-01-04T00:00:00Z,1,{phase}\n")
+    assert "null" not in landed.inside("land", "meters", "whole.csv").out
+    assert "don't fit the type of column phase: 1 value" in landed.inside("land", "meters", "odd.csv").out

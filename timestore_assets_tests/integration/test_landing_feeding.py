@@ -403,7 +403,7 @@ def test_a_key_of_its_own_in_each_record(warehouse: LandingWarehouse) -> None:
 
 
 def test_new_columns_ignored_are_counted(tmp_path: Path) -> None:
-    warehouse = make(tmp_path, evolution=Evolution(new_columns="ignore"))
+    warehouse = make(tmp_path, evolution=Evolution(columns="discard_value"))
     report = warehouse.land(warehouse.drop("a.csv", "ts,station,x,y\n2013-01-05,JFK,1,\n2013-01-05,JFK,2,\n"))
     assert report.ignored_columns == {"x": 2}
     assert warehouse.record.schema.names == ("ts", "station", "temp")
@@ -412,7 +412,7 @@ def test_new_columns_ignored_are_counted(tmp_path: Path) -> None:
 
 
 def test_new_columns_rejected_by_record(tmp_path: Path) -> None:
-    warehouse = make(tmp_path, evolution=Evolution(new_columns="reject"))
+    warehouse = make(tmp_path, evolution=Evolution(columns="discard_row"))
     warehouse.land_one("a.csv", "ts,station,x\n2013-01-05,JFK,1\n2013-01-05,EWR,\n")
     assert warehouse.codes() == ["unknown_column"]
     assert [row[0] for row in warehouse.rows("station")] == ["EWR"]
@@ -429,7 +429,7 @@ def test_types_widen_over_files_and_old_values_keep_their_text(warehouse: Landin
 
 
 def test_widening_off_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    warehouse = make(tmp_path, evolution=Evolution(widen=False))
+    warehouse = make(tmp_path, evolution=Evolution(types="discard_row"))
     warehouse.land_one("a.csv", "ts,station,v\n2013-01-05,JFK,1\n")
     warehouse.land_one("b.csv", "ts,station,v\n2013-01-05,JFK,2\n2013-01-05,JFK,2.5\n")
     assert [row[0] for row in warehouse.rows("v")] == [1, 2]

@@ -130,6 +130,24 @@ def test_the_schema_check_fails_until_the_column_is_declared(deployment: Dagster
     assert not check(deployment, "schema").passed
 
 
+def test_a_new_schema_version_says_in_dagster_what_made_it_and_what_to_do(deployment: DagsterDeployment) -> None:
+    land(deployment, "b.csv", [f"{row},sesame" for row in rows(2)], header="device,at,value,note")
+    deployment.tick("timestore_relay")
+    told = [record.asset_observation for record in deployment.instance.fetch_observations(KEY, limit=10).records]
+    (event,) = [one for one in told if one is not None and one.metadata["event"].value == "schema_changed"]
+    assert event.description == "schema version 2: note added as string"
+    table = event.metadata["changes"]
+    assert isinstance(table, dg.TableMetadataValue)
+    (change,) = table.records
+    assert (change.data["change"], change.data["column"], change.data["after"]) == ("column_added", "note", "string")
+    assert change.data["record"] == "b.csv, line 2"
+    assert str(event.metadata["cause"].value).startswith("files:inbox/readings/**/* in session ")
+    assert "note: {type: string, nullable: true}" in str(event.metadata["what_to_do"].value)
+    assert "sesame" not in str(event.metadata), "a value of the data"
+    history = outcome(deployment, "schema").metadata["history"].records
+    assert [row.data["record"] for row in history] == ["b.csv, line 2"]
+
+
 def test_the_schema_check_passes_once_the_advice_was_followed(deployment: DagsterDeployment) -> None:
     land(deployment, "b.csv", [f"{row},7" for row in rows(2)], header="device,at,value,humidity")
     advice = outcome(deployment, "schema").metadata["what_to_do"].value.split("```yaml\n")[1].split("\n```")[0]

@@ -29,7 +29,7 @@ def test_an_export_of_influxdb_lands_with_its_counts(line: CommandLine) -> None:
     page.write_files(line)
     shown = page.type_commands(line)
     assert re.search(r"read +4\b", shown)
-    assert "new_columns: ignore: table" in shown, "the nameless column and `result` hold nothing"
+    assert "columns: discard_value: table" in shown, "the nameless column and `result` hold nothing"
     rows = line.inside("query", "machines", "--json").json
     assert [row["at"] for row in rows] == ["2024-03-01T00:00:00Z"] * 2 + ["2024-03-01T00:00:10.25Z", "2024-03-02T00:00:00Z"]
     assert [row["pieces"] for row in rows] == [12, 9, 13, None]

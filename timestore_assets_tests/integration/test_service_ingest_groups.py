@@ -301,7 +301,7 @@ class TestFaults:
         assert landed(good).outcome.landed == 2
 
     def test_columns_that_are_refused_are_dead_letters(self, make: Callable[..., Landing]) -> None:
-        landing = make(dataset=dataset(sources=(SOURCE,), evolution=Evolution(new_columns="reject")))
+        landing = make(dataset=dataset(sources=(SOURCE,), evolution=Evolution(columns="discard_row")))
         outcome = landing.land([*rows(1), *rows(1, extra=1)]).outcome
         assert (outcome.landed, [one.row for one in outcome.refused]) == (1, [1])
 

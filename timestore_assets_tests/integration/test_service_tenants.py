@@ -304,6 +304,7 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("POST", "/datasets/{name}/schema/migrations"): named(
         "POST", "/datasets/{name}/schema/migrations", {"operations": []}, DROP_A_COLUMN, b"{"
     ),
+    ("GET", "/datasets/{name}/schema/events"): named("GET", "/datasets/{name}/schema/events"),
     ("GET", "/session"): named("GET", "/session?dataset={name}"),
     ("POST", "/sql"): in_sql,
     ("GET", "/saved-queries"): named("GET", "/saved-queries?dataset={name}"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from timestore_assets.decoding.arrow_values import typed_cell, typed_raw_column
 from timestore_assets.decoding.coerce_columns import coerce
 from timestore_assets.decoding.rejections import RowMask
-from timestore_assets.landing.preparing.evolve import raw_texts
+from timestore_assets.landing.preparing.inferred_types import raw_texts
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import parse_type
 from timestore_assets.segments.engine import Engine, EngineLimits

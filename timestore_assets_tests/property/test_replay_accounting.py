@@ -27,7 +27,7 @@ from timestore_assets_tests.support.dead_letter_replays import (
 from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse
 
 HOLDING = replace(STRICT, late=Late(policy="hold"))
-HALF = replace(mended(HOLDING), evolution=Evolution(new_columns="reject"), start=HOLDING.start)
+HALF = replace(mended(HOLDING), evolution=Evolution(columns="discard_row"), start=HOLDING.start)
 WHOLE = mended(HOLDING)
 
 Step = Literal[

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from timestore_assets.decoding.arrow_values import typed_cell, typed_raw_column
 from timestore_assets.decoding.coerce_columns import coerce
 from timestore_assets.decoding.rejections import RowMask
-from timestore_assets.landing.preparing.evolve import raw_texts
+from timestore_assets.landing.preparing.inferred_types import raw_texts
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import parse_type
 from timestore_assets.sources.files.input_file import LocalFile

@@ -27,8 +27,8 @@ def new_schema(catalog: Catalog, dataset_id: int, change: Callable[[Schema], Sch
         row = datasets.lock(connection, dataset_id)
         current = datasets.schema(connection, dataset_id, row.schema_version)
         evolved = replace(change(current), version=current.version + 1)
-        version = row.manifest_version
-        datasets.add_schema_version(connection, row, evolved, changes=(), manifest_version=version, actor="test", now=now)
+        made = {"manifest_version": row.manifest_version, "cause": {"kind": "migration"}}
+        datasets.add_schema_version(connection, row, evolved, changes=(), **made, actor="test", now=now)
         return evolved.version
 
     return catalog.database.timed(work)

@@ -31,7 +31,7 @@ TOPIC = KafkaSource(topics=("meters",), max_record_bytes=300, dead_letter_topic=
 STRICT = dataset(
     *columns(n="int64?"),
     sources=(FILES, TOPIC),
-    evolution=Evolution(new_columns="reject"),
+    evolution=Evolution(columns="discard_row"),
     start=datetime(2013, 1, 2, tzinfo=UTC),
 )
 """Refuses all of `POISON`."""
@@ -61,7 +61,7 @@ def mended(declared: Dataset = STRICT) -> Dataset:
         replace(column, checks=Checks(), allow_nan=True) if column.name == "temp" else column for column in declared.schema
     )
     sources = tuple(replace(source, max_record_bytes=10_000) for source in declared.sources)
-    return replace(declared, schema=Schema(columns=changed), sources=sources, start=START, evolution=Evolution(new_columns="add"))
+    return replace(declared, schema=Schema(columns=changed), sources=sources, start=START, evolution=Evolution(columns="evolve"))
 
 
 def lines_of(values: Sequence[bytes | None]) -> bytes:

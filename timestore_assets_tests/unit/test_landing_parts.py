@@ -17,7 +17,8 @@ from timestore_assets.decoding.column_names import check_header
 from timestore_assets.decoding.rejections import RowMask
 from timestore_assets.decoding.undeclared_columns import ColumnPattern, RawColumn, TableExtras
 from timestore_assets.landing.files.part_job import read_ahead
-from timestore_assets.landing.preparing.evolve import admit, join, raw_texts, reject
+from timestore_assets.landing.preparing.evolve import admit, reject
+from timestore_assets.landing.preparing.inferred_types import join, raw_texts
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.errors import BadFileError, CredentialsError, StorageFullError, UnavailableError
 from timestore_assets.model.schema import Checks, Column

@@ -214,3 +214,39 @@ def test_a_form_that_cannot_be_meant_is_refused(good: str, bad: str, key: str, s
         parse_declaration(FORMS.replace(good, bad))
     assert error.value.key == f"sources.0.files.{key}"
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "columns", "types"),
+    [
+        ("", "evolve", "evolve"),
+        ("evolution: {columns: freeze, types: discard_value}", "freeze", "discard_value"),
+        ("evolution: {new_columns: add, widen: true}", "evolve", "evolve"),
+        ("evolution: {new_columns: ignore, widen: false}", "discard_value", "discard_row"),
+        ("evolution: {new_columns: reject, types: freeze}", "discard_row", "freeze"),
+    ],
+)
+def test_the_contract_has_two_spellings(written: str, columns: str, types: str) -> None:
+    evolution = parse_declaration(GOOD.replace("  late:", f"  {written}\n  late:")).evolution
+    assert (evolution.columns, evolution.types, evolution.max_new_columns, evolution.notify) == (columns, types, 50, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "says"),
+    [
+        ("{columns: evolve, new_columns: add}", "evolution.new_columns", "says what `columns` says"),
+        ("{types: evolve, widen: true}", "evolution.widen", "says what `types` says"),
+        ("{columns: adapt}", "evolution.columns", "evolve"),
+        ("{notify: Not a channel}", "evolution.notify", "is no name of a channel"),
+    ],
+)
+def test_a_contract_that_cannot_be_meant_is_refused(written: str, key: str, says: str) -> None:
+    with pytest.raises(DeclarationError, match=says) as caught:
+        parse_declaration(GOOD.replace("  late:", f"  evolution: {written}\n  late:"))
+    assert caught.value.key == key
+
+
+def test_channels_of_schema_versions_are_one_or_several() -> None:
+    for written, channels in (("ops", ("ops",)), ("[ops, mail, ops]", ("ops", "mail"))):
+        evolution = parse_declaration(GOOD.replace("  late:", f"  evolution: {{notify: {written}}}\n  late:")).evolution
+        assert evolution.notify == channels

@@ -26,7 +26,7 @@ def remarks(sample: Sample, times: Sequence[TimeGuess]) -> Iterator[str]:
         yield _time(time)
     if sample.fields:
         objects = _some(list(dict.fromkeys(str(steps[0]) for steps in sample.fields.values())))
-        yield f"columns with `from` are inside {objects}; these land as JSON too unless `evolution: {{new_columns: ignore}}`"
+        yield f"columns with `from` are inside {objects}; these land as JSON too unless `evolution: {{columns: discard_value}}`"
     if sample.path_columns:
         yield f"{_some(list(sample.path_columns))} stand in the path alone (path_columns)"
     if sample.record_path:

@@ -177,6 +177,7 @@ class BatchCommit:
             schema_changes=prepared.changes,
             actor=(batch.actor if batch is not None else None) or self.origin.actor,
             ignored_columns=prepared.ignored,
+            discarded_values=prepared.discarded,
         )
         self.manifest_version = publish(self.context, record, commit, staged.uploads)
         self._count(prepared, staged)
@@ -238,6 +239,7 @@ class BatchCommit:
         tally.counters += prepared.counters
         tally.changes.extend(prepared.changes)
         tally.ignored.update(prepared.ignored)
+        tally.discarded.update(prepared.discarded)
         tally.segments += len(staged.segments)
         starts = {one.segment.partition_start for one in staged.segments}
         tally.partitions.update((start, window.key_of(start)) for start in starts)

@@ -30,7 +30,9 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason code."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Values that `new_columns: ignore` left out, by column."""
+    """Values that `columns: discard_value` left out, by column."""
+    discarded: Counter[str] = field(default_factory=Counter)
+    """Values that `types: discard_value` left out, by column."""
     segments: int = 0
 
     def __iadd__(self, other: Tally) -> Self:
@@ -39,6 +41,7 @@ class Tally:
         self.changes += other.changes
         self.reasons.update(other.reasons)
         self.ignored.update(other.ignored)
+        self.discarded.update(other.discarded)
         self.segments += other.segments
         return self
 

@@ -77,6 +77,7 @@ class ReplayReport(SessionReport):
     reasons: dict[str, int]
     """Why they are, by code, the most frequent first."""
     ignored_columns: dict[str, int]
+    discarded_values: dict[str, int]
     problems: dict[str, int]
     """Why whole files could not be tried, with their number."""
 
@@ -121,6 +122,7 @@ class Replayer:
             refused=sum(tally.reasons.values()),
             reasons=dict(tally.reasons.most_common()),
             ignored_columns=dict(tally.ignored),
+            discarded_values=dict(tally.discarded),
             problems=dict(progress.problems),
             manifest_version=self._catalog.manifest.version(record.id),
             seconds=seconds,
@@ -205,6 +207,7 @@ def _commit_of(replayed: Replayed, setting: Setting, letters: LetterFile, record
         base_schema_version=record.schema.version,
         schema_changes=replayed.changes,
         ignored_columns=replayed.ignored,
+        discarded_values=replayed.discarded,
         actor=setting.actor,
     )
 
@@ -223,6 +226,7 @@ def _count(progress: _Progress, replayed: Replayed, dataset: Dataset) -> None:
     progress.settled += 1
     tally.counters += replayed.shift
     tally.ignored.update(replayed.ignored)
+    tally.discarded.update(replayed.discarded)
     tally.changes.extend(replayed.changes)
     starts = {one.segment.partition_start for one in replayed.segments}
     tally.partitions.update((start, dataset.window.key_of(start)) for start in starts)

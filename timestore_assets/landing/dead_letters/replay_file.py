@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from timestore_assets.catalog.commit_values import SchemaChange, Span
+from timestore_assets.catalog.commit_values import Evidence, SchemaChange, Span
 from timestore_assets.catalog.late_records import without
 from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile, LateRows, SourceRecord
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, poisoned
@@ -92,6 +92,7 @@ class Replayed:
     """The one the segments are stored in; its version is the next one when `changes` is not empty."""
     changes: tuple[SchemaChange, ...]
     ignored: Mapping[str, int]
+    discarded: Mapping[str, int]
 
     @property
     def shift(self) -> Counters:
@@ -112,15 +113,16 @@ class _Work:
     still: Counter[str] = field(default_factory=Counter)
     rest: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
+    discarded: Counter[str] = field(default_factory=Counter)
     segments: list[StagedSegment] = field(default_factory=list)
 
 
 class _EvolvedError(Exception):
     """A piece needs a further schema; what was written so far was written in an older one."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, changes: Sequence[SchemaChange]) -> None:
         super().__init__("the schema has evolved")
-        self.schema = schema
+        self.schema, self.changes = schema, changes
 
 
 class FileReplay:
@@ -143,6 +145,7 @@ class FileReplay:
             StorageFullError, UnavailableError: it can't be read, or the folder takes no more.
         """
         base = schema = self._record.schema
+        evidence: dict[str, Evidence | None] = {}
         with open_dead_letters(self._setting.context.storage, self._file) as opened:
             metadata = opened.schema_arrow.metadata or {}
             if ENCODING_KEY.encode() not in metadata:
@@ -154,6 +157,7 @@ class FileReplay:
                 except _EvolvedError as evolved:
                     # again from the beginning, so that all segments of the commit are of one schema
                     schema = replace(evolved.schema, version=base.version + 1)
+                    evidence = {change.column: change.evidence for change in evolved.changes} | evidence
         return Replayed(
             file=self._file,
             tried=work.tried,
@@ -162,8 +166,9 @@ class FileReplay:
             segments=tuple(work.segments),
             rest=self._staged_rest(work),
             schema=schema,
-            changes=_changes(base, schema),
+            changes=_changes(base, schema, evidence),
             ignored=dict(work.ignored),
+            discarded=dict(work.discarded),
         )
 
     def _pass(self, opened: pq.ParquetFile, metadata: Mapping[bytes, bytes], schema: Schema) -> _Work:
@@ -194,10 +199,11 @@ class FileReplay:
         again = self._again(records, rows, encoding, fields)
         prepared = prepare(self._setting.engine.run, again.batch, self._rules(schema, encoding, _path(self._source, records)))
         if prepared.changes:
-            raise _EvolvedError(prepared.schema)
+            raise _EvolvedError(prepared.schema, prepared.changes)
         work.tried += len(rows)
         work.landed += prepared.rows.num_rows
         work.ignored.update(prepared.ignored)
+        work.discarded.update(prepared.discarded)
         work.segments += self._write(prepared, schema, number)
         marked, still = with_reasons(records, again, prepared)
         work.still.update(still)
@@ -329,13 +335,15 @@ def _path(source: Source, records: pa.Table) -> Mapping[str, str | None]:
             assert_never(source)
 
 
-def _changes(before: Schema, after: Schema) -> tuple[SchemaChange, ...]:
-    """What evolution made of a schema, each column once."""
-    changes = []
+def _changes(before: Schema, after: Schema, evidence: Mapping[str, Evidence | None]) -> tuple[SchemaChange, ...]:
+    """What evolution made of a schema, each column once, with what asked for it first."""
+    changes: list[SchemaChange] = []
     for column in after:
-        known = before.find(column.name)
+        known, found = before.find(column.name), evidence.get(column.name)
+        kind = str(column.type)
         if known is None:
-            changes.append(SchemaChange(kind="column_added", column=column.name, before=None, after=str(column.type)))
+            changes.append(SchemaChange(kind="column_added", column=column.name, before=None, after=kind, evidence=found))
         elif known.type != column.type:
-            changes.append(SchemaChange(kind="type_widened", column=column.name, before=str(known.type), after=str(column.type)))
+            was = str(known.type)
+            changes.append(SchemaChange(kind="type_widened", column=column.name, before=was, after=kind, evidence=found))
     return tuple(changes)

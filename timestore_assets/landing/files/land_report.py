@@ -69,7 +69,9 @@ class LandReport(SessionReport):
     dead_letter_reasons: Mapping[str, int] = field(default_factory=dict)
     """Refused records by reason code."""
     ignored_columns: Mapping[str, int] = field(default_factory=dict)
-    """Values left out by `new_columns: ignore`, by column."""
+    """Values left out by `columns: discard_value`, by column."""
+    discarded_values: Mapping[str, int] = field(default_factory=dict)
+    """Values left out by `types: discard_value`, by column."""
     unread_path_columns: tuple[str, ...] = ()
     """Names that folders of the files' paths give to values, which are no columns of the dataset."""
     bytes: int = 0

@@ -157,6 +157,7 @@ class Lander:
             seconds=seconds,
             dead_letter_reasons=dict(tally.reasons),
             ignored_columns=dict(tally.ignored),
+            discarded_values=dict(tally.discarded),
             unread_path_columns=self._unread_path_columns(call, reports),
             bytes=sum(outcome.report.bytes for outcome in outcomes if outcome.tally.counters.read),
             parts=sum(outcome.parts for outcome in outcomes),

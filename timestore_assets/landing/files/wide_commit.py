@@ -30,7 +30,7 @@ from timestore_assets.landing.files.spill import Spill
 from timestore_assets.landing.preparing.prepare import Prepared
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.counters import Counters
-from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.errors import ConflictError, FrozenSchemaError
 from timestore_assets.model.schema import POSITION_COLUMN, SESSION_COLUMN, SOURCE_COLUMN
 from timestore_assets.segments.partition_rows import window_numbers
 from timestore_assets.segments.writer import WrittenFile
@@ -97,7 +97,7 @@ class WideCommit:
         last = batch.batch.last
         if not self._commit_bytes or (last and self._gathered is None):
             return self._commit.land(batch)
-        prepared = self._commit.prepare(batch)
+        prepared = self._prepared(batch)
         if prepared.changes or prepared.keys:
             # the batches behind it are judged by the schema or the keys that its commit makes known
             self.flush()
@@ -109,6 +109,13 @@ class WideCommit:
         if last or (self._gathered is not None and self._gathered.bytes >= self._commit_bytes):
             self.flush()
         return counters
+
+    def _prepared(self, batch: PartBatch) -> Prepared:
+        try:
+            return self._commit.prepare(batch)
+        except FrozenSchemaError:
+            self.flush()  # what came before it lands, however much a commit gathers
+            raise
 
     def go_on_one_by_one(self) -> None:
         """Commit each batch from now on, so that what can't be written is told from what can."""
@@ -158,7 +165,7 @@ class WideCommit:
         attempt, record = token_hex(6), self._judge.record
         label = self._commit.provenance(progress.spans, attempt).label
         folder = self._commit.context.storage.target(record.storage).staging(f"{self._judge.dataset.name}-{label}")
-        judged = replace(_without_rows(prepared), counters=Counters(), ignored={})
+        judged = replace(_without_rows(prepared), counters=Counters(), ignored={}, discarded={})
         return _Gathered(folder=folder, attempt=attempt, progress=progress, judged=judged)
 
     def _spill(self, gathered: _Gathered, prepared: Prepared) -> None:
@@ -219,9 +226,10 @@ def _without_rows(prepared: Prepared) -> Prepared:
 
 
 def _added(total: Prepared, prepared: Prepared) -> Prepared:
-    ignored = Counter(total.ignored)
+    ignored, discarded = Counter(total.ignored), Counter(total.discarded)
     ignored.update(prepared.ignored)
-    return replace(total, counters=total.counters + prepared.counters, ignored=ignored)
+    discarded.update(prepared.discarded)
+    return replace(total, counters=total.counters + prepared.counters, ignored=ignored, discarded=discarded)
 
 
 def _renamed(letters: StagedDeadLetters, before: str, attempt: str, path: Path) -> StagedDeadLetters:

@@ -1,15 +1,12 @@
-"""Undeclared columns: added, left out or refused as the dataset's `evolution` says, and their types widened.
+"""Undeclared columns: added, left out or refused as the dataset's `evolution` says, and their types widened or kept.
 
 Which ones a batch may add, of those that the dataset may still get today, is decided record by record, and the segments store
 their values as the texts that came. So the split into batches doesn't matter.
-
-The type of a column nobody declared is the join of what its values look like. bool joins only with itself, int64 lies below
-double, and string is above all: a value is never read as something that its text does not say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -22,10 +19,13 @@ from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.decoding.column_names import case_twin, name_problem
 from timestore_assets.decoding.rejections import RowMask, Rows
-from timestore_assets.decoding.undeclared_columns import ColumnPattern, Extras, RawColumn
+from timestore_assets.decoding.undeclared_columns import ColumnPattern, Extras
+from timestore_assets.landing.preparing.first_types import FirstTypes
+from timestore_assets.landing.preparing.inferred_types import NON_FINITE, fits, join, raw_texts
+from timestore_assets.model.contract import frozen_reason
 from timestore_assets.model.dataset import Dataset, Evolution
+from timestore_assets.model.errors import FrozenSchemaError
 from timestore_assets.model.schema import Column, Schema
-from timestore_assets.model.types import ColumnType
 from timestore_assets.model.window import parse_time
 
 PERIOD = timedelta(days=1)
@@ -93,77 +93,35 @@ def reject(shapes: Iterable[ColumnPattern], *, known: Collection[str]) -> Admiss
         new = [name for name in shape.names if name not in known]
         if new:
             first = min(new)
-            reason = f"column {first[:60]!r} is not declared and `new_columns: reject` takes no others"
+            reason = f"column {first[:60]!r} is not declared and `columns: discard_row` takes no others"
             refused.append(Refused(rows=shape.rows, code="unknown_column", column=first, reason=reason))
     return Admission(refused=tuple(refused))
 
 
-_INTEGER = "[+-]?[0-9]+"
-_FLOAT = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-_NOT_FINITE = "[+-]?(?i:nan|inf|infinity)"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecidingValue:
+    """The value that made a change."""
 
-NON_FINITE = "non_finite"
-_FITS = {
-    "bool": frozenset({"bool"}),
-    "int64": frozenset({"int64"}),
-    "double": frozenset({"int64", "double"}),
-    "string": frozenset({"bool", "int64", "double", "string"}),
-}
-
-
-def raw_texts(con: duckdb.DuckDBPyConnection, column: RawColumn) -> pa.Table:
-    """The column's values as columns `text`, as segments store them, and `class`, what each looks like.
-
-    Classes: `bool`, `int64`, `double`, `string`, or `non_finite` for what a format wrote as a number that is none; null for null.
-    """
-    nested = pa.types.is_nested(column.values.type)
-    table = {"v": column.values}
-    if column.is_string is not None:
-        table["s"] = column.is_string
-    con.register("landing_extra", pa.table(table))
-    text = "CAST(to_json(v) AS VARCHAR)" if nested else "CAST(v AS VARCHAR)"
-    inner = f"SELECT {text} AS text{', s' if 's' in table else ''} FROM landing_extra"
-    try:
-        return con.sql(f"SELECT text, {_class(column)} AS class FROM ({inner})").to_arrow_table()
-    finally:
-        con.unregister("landing_extra")
-
-
-def _class(column: RawColumn) -> str:
-    if column.type_name == "double":
-        return f"CASE WHEN regexp_full_match(text, '{_NOT_FINITE}') THEN '{NON_FINITE}' WHEN text IS NOT NULL THEN 'double' END"
-    if column.type_name is not None:
-        return f"CASE WHEN text IS NOT NULL THEN '{column.type_name}' END"
-    written = f"WHEN s THEN 'string' WHEN regexp_full_match(text, '{_NOT_FINITE}') THEN '{NON_FINITE}'"
-    # a whole number beyond int64 would lose digits as a double
-    return f"""CASE WHEN text IS NULL THEN NULL {written if column.is_string is not None else ""}
-        WHEN lower(text) IN ('true', 'false') THEN 'bool'
-        WHEN regexp_full_match(text, '{_INTEGER}') THEN CASE WHEN try_cast(text AS BIGINT) IS NULL THEN 'string' ELSE 'int64' END
-        WHEN regexp_full_match(text, '{_FLOAT}') AND isfinite(try_cast(text AS DOUBLE)) THEN 'double' ELSE 'string' END"""
-
-
-def join(classes: Collection[str]) -> ColumnType:
-    """The narrowest type that all these classes of values fit: text for what only a declaration can name, such as a timestamp."""
-    fitting = next((name for name, fits in _FITS.items() if fits.issuperset(classes)), "string")
-    return ColumnType(kind=fitting)
-
-
-def fits(kind: ColumnType) -> frozenset[str]:
-    """Classes of values that a column of the type can hold without being widened."""
-    return _FITS.get(kind.kind, frozenset({kind.kind}))
+    row: int
+    """Of the batch."""
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evolved:
-    """`schema`: the one to store the batch in, its version unchanged. `columns`: raw texts of inferred columns that have values.
-
-    `ignored`: values left out, by column.
-    """
+    """What a batch makes of the undeclared columns."""
 
     schema: Schema
+    """The one to store the batch in, its version unchanged."""
     changes: tuple[SchemaChange, ...] = ()
     columns: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
+    """Raw texts of inferred columns that have values."""
+    deciding: Mapping[str, DecidingValue] = field(default_factory=dict)
+    """What made each change, by column."""
     ignored: Mapping[str, int] = field(default_factory=dict)
+    """Values left out since nobody declared their column, by column."""
+    discarded: Mapping[str, int] = field(default_factory=dict)
+    """Values left out since they don't fit the type of their column, by column."""
 
 
 def evolve(
@@ -177,31 +135,89 @@ def evolve(
 ) -> Evolved:
     """Decide about the undeclared columns of a batch's good rows, refusing rows that the policy or limit keeps out.
 
-    Codes: `unknown_column`, `too_many_columns`, `ambiguous_column`, `non_finite`, `bad_value` (under `widen: false`).
+    Codes: `unknown_column`, `too_many_columns`, `ambiguous_column`, `non_finite`, `bad_value` (under `types: discard_row`).
     `allowance`: how many columns may still be added today; asked only when there are new ones.
+
+    Raises:
+        FrozenSchemaError: they ask for a change that the policy freezes.
     """
     names = extras.names()
     if not names or not row_mask.good_rows:
         return Evolved(schema=schema)
-    new = [name for name in names if schema.find(name) is None and name_problem(name) is None]
     left_out = [name for name in names if name_problem(name) is not None]
     # under the name of a column that was dropped, and not declared again, nothing comes back by itself
-    left_out += [name for name in new if name in schema.retired_names]
-    _refuse_outdated(extras, row_mask, schema, new)
-    new = [name for name in new if name not in schema.retired_names and name not in schema.former_names]
-    if policy.new_columns == "ignore":
-        left_out, new = [*left_out, *new], []
-    admission = _admission(extras, row_mask, schema, new, policy, allowance)
+    left_out += [name for name in names if name in schema.retired_names]
+    _refuse_outdated(extras, row_mask, schema, names)
+    gone = {*left_out, *schema.former_names}
+    new = [name for name in names if schema.find(name) is None and name not in gone]
+    present = frozenset(names)
+    known = [column.name for column in schema if column.name in present]
+    if new and policy.columns == "freeze":
+        _require_known(extras, row_mask, new)
+    elif new and policy.columns == "discard_row":
+        _refuse(row_mask, reject(extras.shapes(row_mask.good_indices()), known=(*schema.names, *left_out)))
+    elif new and policy.columns == "discard_value":
+        left_out += new
+    new = new if policy.columns == "evolve" else []
+    if policy.types == "evolve":
+        evolved = _widened(con, extras, row_mask, schema, known, new, left_out, allowance)
+    else:
+        kept = FirstTypes(con, extras, row_mask, schema=schema, mode=policy.types)
+        kept.judge(known, new, allowance=allowance)
+        evolved = _kept(kept, schema, known)
+    return replace(evolved, ignored=_count(extras, row_mask, left_out))
+
+
+def _refuse(row_mask: RowMask, admission: Admission) -> None:
     for refusal in admission.refused:
         row_mask.refuse(refusal.rows, code=refusal.code, column=refusal.column, reason=refusal.reason)
-    known = [name for name in names if schema.find(name) is not None]
-    evolved = Evolved(schema=schema, ignored=_count(extras, row_mask, left_out))
+
+
+def _require_known(extras: Extras, row_mask: RowMask, new: Sequence[str]) -> None:
+    counts = _count(extras, row_mask, new)
+    if counts:
+        names = ", ".join(repr(name[:60]) for name in sorted(counts)[:3]) + (" …" if len(counts) > 3 else "")
+        what = f"column {names} is" if len(counts) == 1 else f"columns {names} are"
+        raise FrozenSchemaError(frozen_reason(f"{what} not declared"))
+
+
+# --- types that don't widen
+
+
+def _kept(kept: FirstTypes, schema: Schema, known: Sequence[str]) -> Evolved:
+    new = [Column(name=name, type=kind, nullable=True, origin="inferred") for name, (kind, _) in kept.added.items()]
+    columns = {name: texts for name in (*known, *kept.added) if (texts := kept.values(name)) is not None}
+    return Evolved(
+        schema=schema.with_columns(*new),
+        changes=tuple(SchemaChange(kind="column_added", column=one.name, before=None, after=str(one.type)) for one in new),
+        columns=columns,
+        deciding={name: DecidingValue(row=row, text=kept.text(name, row)) for name, (_, row) in kept.added.items()},
+        discarded=kept.discarded(),
+    )
+
+
+# --- types that do
+
+
+def _widened(
+    con: duckdb.DuckDBPyConnection,
+    extras: Extras,
+    row_mask: RowMask,
+    schema: Schema,
+    known: Sequence[str],
+    new: Sequence[str],
+    left_out: Sequence[str],
+    allowance: Callable[[], int],
+) -> Evolved:
+    admission = _admission(extras, row_mask, (*schema.names, *left_out), new, allowance) if new else Admission()
+    _refuse(row_mask, admission)
+    evolved = Evolved(schema=schema)
     for name in (*known, *admission.added):
-        evolved = _with_column(con, evolved, name, extras, row_mask, policy)
+        evolved = _with_column(con, evolved, name, extras, row_mask)
     return evolved
 
 
-def _refuse_outdated(extras: Extras, row_mask: RowMask, schema: Schema, new: list[str]) -> None:
+def _refuse_outdated(extras: Extras, row_mask: RowMask, schema: Schema, new: Sequence[str]) -> None:
     """Refuse rows with values under a former name that is taken no longer: they would be lost, or make a second column."""
     for name in new:
         if column := schema.former_names.get(name):
@@ -211,28 +227,22 @@ def _refuse_outdated(extras: Extras, row_mask: RowMask, schema: Schema, new: lis
 
 
 def _admission(
-    extras: Extras, row_mask: RowMask, schema: Schema, new: list[str], policy: Evolution, allowance: Callable[[], int]
+    extras: Extras, row_mask: RowMask, known: Sequence[str], new: Sequence[str], allowance: Callable[[], int]
 ) -> Admission:
-    if not new:
-        return Admission()
-    if policy.new_columns == "reject":
-        return reject(extras.shapes(row_mask.good_indices()), known=schema.names)
     limit = allowance()
-    folded = {name.casefold() for name in (*new, *schema.names)}
-    if len(new) <= limit and len(folded) == len(new) + len(schema.names):
+    folded = {name.casefold() for name in (*new, *known)}
+    if len(new) <= limit and len(folded) == len(new) + len(known):
         # the usual case: whatever the order of the records, all of these are added
         return Admission(added=tuple(new))
-    return admit(extras.shapes(row_mask.good_indices()), known=schema.names, allowance=limit)
+    return admit(extras.shapes(row_mask.good_indices()), known=known, allowance=limit)
 
 
-def _with_column(
-    con: duckdb.DuckDBPyConnection, evolved: Evolved, name: str, extras: Extras, row_mask: RowMask, policy: Evolution
-) -> Evolved:
+def _with_column(con: duckdb.DuckDBPyConnection, evolved: Evolved, name: str, extras: Extras, row_mask: RowMask) -> Evolved:
     before = evolved.schema.find(name)
     texts = raw_texts(con, extras.column(name))
     classes = texts.column("class")
-    allowed = fits(before.type) if before is not None and not policy.widen else None
-    _refuse_unfitting(classes, row_mask, name, before, allowed)
+    not_finite = np.flatnonzero(pc.fill_null(pc.equal(classes, NON_FINITE), False).to_numpy())
+    row_mask.refuse(not_finite, code=NON_FINITE, column=name, reason=f"the number in column {name[:60]!r} is not finite")
     kinds = set(pc.unique(row_mask.keep(pa.table({"c": classes})).column(0)).to_pylist()) - {None}
     if not kinds:
         return evolved
@@ -247,23 +257,26 @@ def _with_column(
         before=str(before.type) if before is not None else None,
         after=str(kind),
     )
-    return replace(evolved, schema=evolved.schema.with_columns(after), changes=(*evolved.changes, change), columns=columns)
+    return replace(
+        evolved,
+        schema=evolved.schema.with_columns(after),
+        changes=(*evolved.changes, change),
+        columns=columns,
+        deciding={**evolved.deciding, name: _deciding(texts, row_mask, before)},
+    )
 
 
-def _refuse_unfitting(
-    classes: pa.ChunkedArray, row_mask: RowMask, name: str, before: Column | None, allowed: frozenset[str] | None
-) -> None:
-    not_finite = np.flatnonzero(pc.fill_null(pc.equal(classes, NON_FINITE), False).to_numpy())
-    row_mask.refuse(not_finite, code="non_finite", column=name, reason=f"the number in column {name[:60]!r} is not finite")
-    if allowed is not None and before is not None:
-        fitting = pc.is_in(classes, value_set=pa.array([*allowed, None], classes.type))
-        rows = np.flatnonzero(pc.invert(fitting).to_numpy())
-        reason = f"the value in column {name!r} is no {before.type} and `widen: false` keeps the type"
-        row_mask.refuse(rows, code="bad_value", column=name, reason=reason)
+def _deciding(texts: pa.Table, row_mask: RowMask, before: Column | None) -> DecidingValue:
+    """The first value of a new column, or the first that a column's type does not fit."""
+    classes = texts.column("class")
+    fitting = pa.array([None, *(fits(before.type) if before is not None else ())], classes.type)
+    asks = pc.invert(pc.is_in(classes, value_set=fitting)).to_numpy() & row_mask.good()
+    row = int(np.argmax(asks))
+    return DecidingValue(row=row, text=str(texts.column("text")[row].as_py()))
 
 
-def _count(extras: Extras, row_mask: RowMask, names: list[str]) -> dict[str, int]:
-    """Values of good rows in columns that are left out."""
+def _count(extras: Extras, row_mask: RowMask, names: Sequence[str]) -> dict[str, int]:
+    """Values of good rows in some columns."""
     counts = {}
     for name in names:
         values = row_mask.keep(pa.table({"v": extras.column(name).values})).column(0)

@@ -23,6 +23,7 @@ from timestore_assets.decoding.former_names import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.landing.preparing.earlier_values import EarlierValues
+from timestore_assets.landing.preparing.evidence import with_evidence
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
 from timestore_assets.landing.preparing.row_checks import (
     LATE,
@@ -155,6 +156,9 @@ class Prepared:
     """The one they are stored in; its version is the next one when `changes` is not empty."""
     changes: tuple[SchemaChange, ...]
     ignored: Mapping[str, int]
+    """Values left out since nobody declared their column, by column."""
+    discarded: Mapping[str, int]
+    """Values left out since they don't fit the type of their column, by column."""
     keys: tuple[IdempotencyKey, ...]
     base_schema_version: int
     """Of the schema it was judged by."""
@@ -174,6 +178,7 @@ def prepare(run: Run, batch: Batch, rules: Rules, *, trial: Callable[[Prepared],
 
     Raises:
         BadFileError: the columns of the file as a whole don't fit, see `decoding.column_names`.
+        FrozenSchemaError: a record asks for another schema, and the dataset's contract is frozen.
         Exception: judging fails as well without any record.
     """
     try:
@@ -248,8 +253,9 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         row_mask=row_mask,
         counters=_counters(batch, row_mask, rules.dataset),
         schema=replace(evolved.schema, version=version),
-        changes=evolved.changes,
+        changes=tuple(with_evidence(change, batch, evolved.deciding[change.column]) for change in evolved.changes),
         ignored=evolved.ignored,
+        discarded=evolved.discarded,
         keys=keys,
         late=late,
         base_schema_version=rules.schema.version,

@@ -69,7 +69,13 @@ class RequestBatch:
         self.outcomes = [self._placed(one, first) for one, first in zip(found, starts, strict=False)]
         pairs = zip(self.group, self.outcomes, strict=True)
         kept = tuple(new_ingestion(request, outcome) for request, outcome in pairs if request.submission.is_kept)
-        return RequestOutcomes(span=self.span, ingestions=kept)
+        return RequestOutcomes(span=self.span, ingestions=kept, requests=tuple(self._firsts()))
+
+    def _firsts(self) -> Iterator[tuple[int, str]]:
+        first = self.span.start.offset
+        for request in self.group:
+            yield first, request.submission.id
+            first += request.rows
 
     def _placed(self, outcome: Outcome, first: int) -> Outcome:
         """With where its rows are, so that they can be found again."""

@@ -17,7 +17,14 @@ from timestore_assets.landing.requests.group_session import GroupSession, group_
 from timestore_assets.landing.requests.idempotency_keys import KeysUsedError, announce, sort_by_key
 from timestore_assets.landing.requests.request_queue import Queue, QueueLimits
 from timestore_assets.landing.requests.submission import Request
-from timestore_assets.model.errors import BadFileError, ConflictError, ForgottenError, TimestoreError, UnavailableError
+from timestore_assets.model.errors import (
+    BadFileError,
+    ConflictError,
+    ForgottenError,
+    FrozenSchemaError,
+    TimestoreError,
+    UnavailableError,
+)
 from timestore_assets.retry import RetryPolicy
 from timestore_assets.segments.publishing import WriteContext
 
@@ -33,7 +40,7 @@ _TOO_LARGE = "decoding the records takes more memory than TIMESTORE_MEMORY; send
 
 def _is_of_requests(error: Exception) -> bool:
     """Whether landing requests one by one may tell which of them an error is about."""
-    return is_poison(error) or isinstance(error, duckdb.OutOfMemoryException)
+    return is_poison(error) or isinstance(error, (duckdb.OutOfMemoryException, FrozenSchemaError))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +202,8 @@ class GroupLander:
         try:
             session.land(group)
         except BadFileError as error:
+            if isinstance(error, FrozenSchemaError) and len(group) > 1:
+                raise  # one of them asks for another schema, and the others are not to suffer for it
             self._refuse(group, error)
             return
         rows, seconds = sum(request.rows for request in group), time.monotonic() - began

@@ -19,7 +19,7 @@ from timestore_assets.sources.kafka.sharding import WHOLE, Shard
 if TYPE_CHECKING:
     from timestore_assets.sources.kafka.topic_reader import TopicReader
 
-Ending = Literal["caught_up", "time_over", "stopped", "paused", "overtaken", "held_elsewhere", "lost_offsets"]
+Ending = Literal["caught_up", "time_over", "stopped", "paused", "overtaken", "held_elsewhere", "lost_offsets", "frozen"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

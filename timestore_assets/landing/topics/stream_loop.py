@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from timestore_assets.catalog.commit_values import Span, TopicProgress, WatermarkRule
 from timestore_assets.landing.committing.batch_commit import BatchCommit
 from timestore_assets.landing.committing.source_batch import OvertakenError
+from timestore_assets.landing.preparing.prepare import Prepared
 from timestore_assets.landing.preparing.row_checks import closed_before
 from timestore_assets.landing.topics.assignment import Assignment, assign
 from timestore_assets.landing.topics.backpressure_gate import BackpressureGate
@@ -18,7 +19,7 @@ from timestore_assets.landing.topics.idle_timers import IdleTimers
 from timestore_assets.landing.topics.session_options import Ending, SessionClock, StreamReport, StreamTask
 from timestore_assets.landing.topics.topic_batch import TopicBatch
 from timestore_assets.model.counters import Counters
-from timestore_assets.model.errors import InputError, UnavailableError
+from timestore_assets.model.errors import FrozenSchemaError, InputError, UnavailableError
 from timestore_assets.model.position import Position
 from timestore_assets.sources.batches import Batch
 from timestore_assets.sources.kafka.lag import Key, SourceLag
@@ -75,6 +76,9 @@ class StreamLoop:
             shown = self._positions
         except OvertakenError as error:
             ending, reason = "overtaken", str(error)
+        except FrozenSchemaError as error:
+            ending, reason = "frozen", error.reason
+            self._context.retry.run(lambda: self._catalog.sources.pause(self._record.id, reason))
         finally:
             self._pool.shutdown(wait=True)
             self._reader.close(shown)
@@ -191,7 +195,7 @@ class StreamLoop:
             self._last_record = time.monotonic()
             records = fetched.batch({key: one.id for key, one in self._places.held.items()})
             batch = self._topic_batch(records, spans)
-            prepared = self._landing.prepare(batch)
+            prepared = self._prepared(batch)
             if self._made_again(ids()):
                 self._distrusted, self._next_look = True, 0.0
                 return
@@ -200,6 +204,13 @@ class StreamLoop:
         elif spans:
             self._note(spans)
         self._went_on(fetched.ends, spans)
+
+    def _prepared(self, batch: TopicBatch) -> Prepared:
+        try:
+            return self._landing.prepare(batch)
+        except FrozenSchemaError:
+            self._settle()  # what was read before it lands
+            raise
 
     def _made_again(self, ids: Mapping[str, str]) -> bool:
         """Whether a topic is no longer the one that was read: its records may be of either, so they are read again.

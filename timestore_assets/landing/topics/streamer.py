@@ -37,7 +37,7 @@ class Streamer:
         self._monotonic, self._unreachable_seconds = monotonic, unreachable_seconds
 
     def stream(self, dataset: Dataset, source: KafkaSource, topics: Topics, wishes: SessionOptions) -> StreamReport:
-        """Run one session.
+        """Run one session. A record that asks for a schema that the contract freezes ends it, and pauses the source.
 
         Raises:
             InputError: the brokers refuse us, or none of the topics exists.

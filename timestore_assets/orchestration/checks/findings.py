@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from timestore_assets.catalog.schema_events import cause_sentence
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import format_time
+from timestore_assets.orchestration.schema_event_metadata import change_rows, to_declare
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.catalog import Catalog
@@ -152,7 +154,6 @@ def schema_finding(catalog: Catalog, dataset: Dataset, record: DatasetRecord) ->
             summary=f"{len(record.schema.columns)} columns, all as declared",
             metadata={"schema_version": record.schema.version},
         )
-    write = "\n".join(f"  {row['column']}: {{type: {row['after']}, nullable: true}}" for row in rows)
     names = ", ".join(row["column"] for row in rows[:5]) + (" …" if len(rows) > 5 else "")
     return CheckOutcome(
         check="schema",
@@ -162,22 +163,16 @@ def schema_finding(catalog: Catalog, dataset: Dataset, record: DatasetRecord) ->
             "schema_version": record.schema.version,
             "changes": table(rows),
             "history": table(_history(catalog, record)),
-            "what_to_do": dg.MetadataValue.md(f"Write them below `columns:` in the declaration:\n```yaml\n{write}\n```"),
+            "what_to_do": dg.MetadataValue.md(to_declare({row["column"]: row["after"] for row in rows})),
         },
     )
 
 
 def _history(catalog: Catalog, record: DatasetRecord) -> list[dict[str, str]]:
     rows = [
-        {
-            "version": str(version["version"]),
-            "at": _text(version["created_at"]),
-            "change": str(change["kind"]),
-            "column": str(change["column"]),
-            "after": str(change["after"]),
-        }
-        for version in catalog.datasets.schema_history(record.id)
-        for change in version["changes"]
+        {"version": str(event["version"]), "at": _text(event["at"]), **row, "cause": cause_sentence(event["cause"])}
+        for event in catalog.datasets.schema_events(record.id, limit=SHOWN)
+        for row in change_rows(event["changes"], event["cause"])
     ]
     return rows[:SHOWN]
 

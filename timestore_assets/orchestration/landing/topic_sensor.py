@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from timestore_assets.landing.topics.backpressure import Thresholds, should_pause
+from timestore_assets.model.contract import is_frozen
 from timestore_assets.model.dataset import Dataset, KafkaSource
 from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.orchestration.attempts import attempts, digest_of
@@ -163,7 +164,12 @@ def policy_of(source: KafkaSource, settings: Settings) -> SessionPolicy:
 
 
 def _paused(warehouse: Warehouse, dataset: Dataset, known: SourceRecord, lag: SourceLag, runs: list[Shard]) -> str:
-    """Why no session should begin now. While one is alive it judges by itself, else nobody but this tick does."""
+    """Why no session should begin now. While one is alive it judges by itself, else nobody but this tick does.
+
+    What stopped for the schema contract stays so until the declaration changes.
+    """
+    if is_frozen(known.paused):
+        return known.paused
     if runs or any(one.held_by is not None for one in lag.partitions):
         return known.paused
     reason = should_pause(warehouse.backlog(dataset.name), Thresholds.of(warehouse.settings), paused=bool(known.paused))

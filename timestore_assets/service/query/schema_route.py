@@ -22,8 +22,10 @@ class SchemaChangeAnswer(Wire):
 
     kind: str = Field(examples=["column_added"])
     column: str = Field(examples=["humidity"])
-    before: str | None = Field(description="Its type before; null for a column that was not there.", examples=[None])
-    after: str | None = Field(description="Its type since.", examples=["double"])
+    before: str | None = Field(
+        description="Its type before, `required` of `nullability_relaxed`; null for a column that was not there.", examples=[None]
+    )
+    after: str | None = Field(description="Its type since, `nullable` of `nullability_relaxed`.", examples=["double"])
 
 
 class SchemaVersionAnswer(Wire):

@@ -33,7 +33,7 @@ def check_schema(dataset: Dataset, schema: Mapping[str, Any]) -> None:
         except DeclarationError as error:
             raise InputError(f"`schema`: column {name[:60]!r}: {error.problem}") from None
         if column is None:
-            if dataset.evolution.new_columns == "reject" and name not in parts:
+            if dataset.evolution.columns in ("discard_row", "freeze") and name not in parts:
                 raise InputError(f"`schema`: dataset {dataset.name!r} has no column {name[:60]!r} and takes no new ones")
         elif kind != column.type and str(kind) not in _ALSO_TAKES.get(str(column.type), ()):
             raise InputError(f"`schema`: column {name!r} is {column.type}, not {kind}")
