@@ -16,7 +16,7 @@ from timestore_assets.verbs.topic_verbs import TopicVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.retractions import RetractionRecord
-    from timestore_assets.landing.topics.reload import ReloadReport
+    from timestore_assets.landing.topics.topic_reload import ReloadReport
     from timestore_assets.model.row_selector import RowSelector, TopicRows
     from timestore_assets.upkeep.retraction_plan import RetractionPlan, Retractor
 
@@ -79,14 +79,14 @@ class RetractionVerbs(TopicVerbs):
     def reload_topic(
         self, name: str, selector: TopicRows, *, stop: threading.Event | None = None, actor: str = "command line"
     ) -> ReloadReport:
-        """Read records of a topic again that have landed, and swap the window in at once; see `landing.topics.reload`.
+        """Read records of a topic again that have landed, and swap the window in at once; see `landing.topics.topic_reload`.
 
         Raises:
             InputError: nothing is known of the topic. RefusedError: nothing of it has landed there, or brokers have deleted it.
             ConflictError: another reload is under way. UnavailableError: brokers, catalog or store are away; the same call
                 goes on.
         """
-        from timestore_assets.landing.topics.reload import TopicReloader
+        from timestore_assets.landing.topics.topic_reload import TopicReloader
 
         dataset, _ = self._in_use(name)
         retractor = self._retractor(name)

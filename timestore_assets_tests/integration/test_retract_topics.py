@@ -12,7 +12,7 @@ import pytest
 from timestore_assets.building.builder import Builder
 from timestore_assets.catalog.retractions import RetractionRecord
 from timestore_assets.landing.dead_letters.replay import Replayer
-from timestore_assets.landing.topics.reload import ReloadReport, TopicReloader
+from timestore_assets.landing.topics.topic_reload import ReloadReport, TopicReloader
 from timestore_assets.model.errors import InputError, RefusedError, UnavailableError
 from timestore_assets.model.row_selector import RowSelector, SessionRows, TopicRows
 from timestore_assets.model.schema import Checks
