@@ -121,7 +121,8 @@ def _loadable(over_http: Mapping[str, Dataset], settings: Settings) -> Iterator[
     for name, dataset in over_http.items():
         try:
             definitions = dataset_defs(dataset, settings)
-            alone = shared_defs(ServedDatasets(from_files={}, over_http={name: dataset}), settings)
+            # what is the same whatever is declared need not be tried with each
+            alone = shared_defs(ServedDatasets(from_files={}, over_http={name: dataset}), settings, upkeep=False)
             dg.Definitions.validate_loadable(dg.Definitions.merge(definitions, alone))
         except (dg.DagsterInvalidDefinitionError, dg.DagsterInvariantViolationError) as error:
             LOG.warning("dataset %r was declared over HTTP in a way that Dagster refuses: %s", name, error)

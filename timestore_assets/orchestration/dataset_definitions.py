@@ -33,7 +33,7 @@ def dataset_defs(dataset: Dataset, settings: Settings | None = None) -> dg.Defin
     return dg.Definitions(assets=[*specs, asset], resources={IO_MANAGER: _io_manager()})
 
 
-def shared_defs(served: ServedDatasets, settings: Settings | None = None) -> dg.Definitions:
+def shared_defs(served: ServedDatasets, settings: Settings | None = None, *, upkeep: bool = True) -> dg.Definitions:
     """What a code location has once: `serving_defs`, and `warehouse`, `duckdb` and `timestore_io`."""
     warehouse = WarehouseResource()
     resources = {
@@ -41,18 +41,23 @@ def shared_defs(served: ServedDatasets, settings: Settings | None = None) -> dg.
         "duckdb": DatasetsDuckDBResource(warehouse=warehouse),
         IO_MANAGER: _io_manager(),
     }
-    return dg.Definitions.merge(serving_defs(served, settings or Settings.load()), dg.Definitions(resources=resources))
+    serving = serving_defs(served, settings or Settings.load(), upkeep=upkeep)
+    return dg.Definitions.merge(serving, dg.Definitions(resources=resources))
 
 
-def serving_defs(served: ServedDatasets, settings: Settings) -> dg.Definitions:
-    """The sensors and schedules that serve all datasets of a code location, and the jobs that they ask for."""
+def serving_defs(served: ServedDatasets, settings: Settings, *, upkeep: bool = True) -> dg.Definitions:
+    """The sensors and schedules that serve all datasets of a code location, and the jobs that they ask for.
+
+    `upkeep`: with the jobs that tidy up, and their schedules.
+    """
     sensors = [
         relay_sensor(served, settings),
         *alert_sensors(served, settings),
         *lineage_sensors(served, settings),
         *reload_sensors(served, settings),
     ]
-    return dg.Definitions.merge(jobs_and_sensors(served, settings), upkeep_defs(served), dg.Definitions(sensors=sensors))
+    tidying = [upkeep_defs(served)] if upkeep else []
+    return dg.Definitions.merge(jobs_and_sensors(served, settings), *tidying, dg.Definitions(sensors=sensors))
 
 
 @cache

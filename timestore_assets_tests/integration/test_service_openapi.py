@@ -135,7 +135,7 @@ def test_the_page_loads_nothing_from_another_host(http: HttpService) -> None:
 def test_an_address_names_all_its_methods(http: HttpService) -> None:
     answer = http.client.patch("/admin/datasets/weather/retention")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, PUT"
+    assert answer.headers["allow"] == "DELETE, GET, PUT"
 
 
 @pytest.mark.slow
