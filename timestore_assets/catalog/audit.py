@@ -7,15 +7,15 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, ScalarSelect, Select, func, select
 
 from timestore_assets.catalog import tables
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.former_names import shown_name
-from timestore_assets.catalog.instants import from_micros, to_micros
+from timestore_assets.catalog.instants import duration_micros, from_micros, to_micros
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import format_time
@@ -48,9 +48,11 @@ class AuditFilter:
         if self.actor:
             statement = statement.where(log.actor.startswith(self.actor, autoescape=True))
         if self.since is not None:
-            statement = statement.where(log.at >= to_micros(self.since))
+            since = to_micros(self.since)
+            statement = statement.where(log.at >= since, log.id >= _first_id(since - _DISORDER, _NEVER))
         if self.until is not None:
-            statement = statement.where(log.at < to_micros(self.until))
+            until = to_micros(self.until)
+            statement = statement.where(log.at < until, log.id <= _first_id(until + _DISORDER, _NEVER))
         if self.partition is not None:
             statement = statement.where(log.details.contains(json.dumps(self.partition), autoescape=True))
         return statement
@@ -61,6 +63,16 @@ class AuditFilter:
 
 ANY = AuditFilter()
 _AT_ONCE = 1000
+_NEVER = 2**63 - 1
+_DISORDER = duration_micros(timedelta(minutes=10))
+"""Of two rows so far apart in time the later one has the greater id: no transaction lasts that long."""
+
+
+def _first_id(at: int, otherwise: int) -> ScalarSelect[int]:
+    """Id of the first row of that time or later, so that a range of time is a range of ids, which are read in order."""
+    log = tables.audit.alias()
+    first = select(log.c.id).where(log.c.at >= at).order_by(log.c.at).limit(1).scalar_subquery()
+    return select(func.coalesce(first, otherwise)).scalar_subquery()
 
 
 def partitions_of(details: Mapping[str, Any]) -> tuple[str, ...]:

@@ -62,6 +62,12 @@ def _counters(details: Details) -> str:
     return ", ".join(parts)
 
 
+def _replayed(details: Details) -> str:
+    """Of records that were refused before: where the counters went down, others went up."""
+    counters = details.get("counters", {})
+    return f"{_counted(counters.get('landed', 0), 'record')} landed, {-counters.get('dead_letters', 0):,} refused no more"
+
+
 def _built(row: Mapping[str, Any]) -> str:
     return f"partition {row['details'].get('partition')} built"
 
@@ -100,7 +106,7 @@ def _listed(details: Details) -> str:
 
 _SENTENCES: Mapping[str, tuple[Callable[[Mapping[str, Any]], str], Callable[[Details], str]]] = {
     "landed": (_landed, _counters),
-    "replayed": (_landed, _counters),
+    "replayed": (_landed, _replayed),
     "built": (_built, _swapped),
     **{f"{kind}_failed": (_failed, _reason) for kind in ("landing", "replay", "build")},
     **{f"file_{state}": (_file, _reason) for state in ("duplicate", "rejected", "quarantined", "replaced")},

@@ -142,5 +142,6 @@ def test_where_the_rows_are_cut_changes_nothing(cut: int) -> None:
     after = {"s7": times(), "s8": times(), "s9": times()}
     whole, runs = tell(read(*rows), **after)
     one, some = tell(read(*rows[:cut], are_all=False), **after)
-    two, again = tell(read(*rows[cut:]), open_runs_from_plain(open_runs_to_plain(some)), **after)
+    plain = open_runs_to_plain(some)
+    two, again = tell(read(*rows[cut:]), open_runs_from_plain(plain), before={session: times() for session in some}, **after)
     assert states(one) + states(two) == states(whole) and again == runs
