@@ -28,7 +28,7 @@ ERRORS = responses(
 CHANGE_ERRORS = {**ERRORS, **responses(HTTPStatus.CONFLICT)}
 BODY_ERRORS = {**CHANGE_ERRORS, **responses(*json_bodies.ERRORS)}
 TagName = Annotated[str, Path(description="Name of a tag.", examples=["before-cleaning"], max_length=100)]
-Version = Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(min_length=1)]
+Version = Annotated[int, Field(strict=True, ge=0, le=2**53)] | Annotated[str, Field(min_length=1)]
 Release = Annotated[bool, Query(description="Even if that ends a legal hold.")]
 
 
