@@ -65,6 +65,8 @@ class Rollback:
     """Retractions made since that don't count any more."""
     files: tuple[str, ...] = ()
     """Addresses of files that land again."""
+    topics: tuple[str, ...] = ()
+    """Addresses of topic sources whose checkpoints are set back."""
     lost_requests: int = 0
     """Rows of requests over HTTP that go and don't come again by themselves."""
 
@@ -92,7 +94,7 @@ class Rollbacks:
         Whoever reads goes on reading the version that it reads. A build under way in a partition that changes is done again.
 
         Args:
-            with_landings: what landed since goes too; files land again, with their checkpoints set back.
+            with_landings: what landed since goes too; files and topics land again, with their checkpoints set back.
             may_lose: rows that came over HTTP may go, which don't come again by themselves.
 
         Raises:
@@ -120,7 +122,7 @@ def _planned(
     connection: Connection, dataset: Row[Any], to: int, *, with_landings: bool, may_lose: bool, now: int
 ) -> tuple[RollbackPlan, Returned]:
     require_target(connection, dataset, to, now=now)
-    returned = returnable(connection, dataset, to, may_lose=may_lose) if with_landings else Returned()
+    returned = returnable(connection, dataset, to, may_lose=may_lose, now=now) if with_landings else Returned()
     plan = plan_rollback(connection, dataset, to, with_landings=with_landings, reopened=returned.reopened, now=now)
     return plan, returned
 
@@ -243,7 +245,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned) -> Rollba
                 landed_rows=sum(row.rows for row in landed),
             )
         )
-    changed = not plan.nothing or bool(returned.files)
+    changed = not (plan.nothing and returned.nothing)
     return Rollback(
         dataset=dataset.name,
         start_version=plan.start_version,
@@ -253,6 +255,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned) -> Rollba
         retractions_back=len(plan.hides),
         retractions_off=len(plan.shows),
         files=returned.addresses,
+        topics=returned.topics,
         lost_requests=returned.lost_requests,
     )
 
@@ -271,6 +274,7 @@ def _tell(connection: Connection, dataset: Row[Any], done: Rollback, *, token: s
         "retractions_back": done.retractions_back,
         "retractions_off": done.retractions_off,
         "files": list(done.files[:_LISTED]),
+        "topics": list(done.topics),
         "lost_requests": done.lost_requests,
     }
     audit.record(

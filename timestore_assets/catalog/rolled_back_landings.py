@@ -1,14 +1,15 @@
 """What a rollback that takes landings with it gives back to their sources, so that it lands again.
 
 A file that landed wholly since is a new one: its rows never come back, its record is settled as replaced, and the next look
-finds its content unknown. What it had replaced has its place again. Records of a topic are not set back here, and requests over
-HTTP can't be: nobody sends them again.
+finds its content unknown. What it had replaced has its place again. A topic partition is read again from where the first commit
+since began, and its watermark anew, or what comes again would be late. Requests over HTTP can't be: nobody sends them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, exists, func, or_, select
@@ -16,7 +17,8 @@ from sqlalchemy import Connection, Row, and_, delete, exists, func, or_, select
 from timestore_assets.catalog import file_chunks, manifest, sources
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked
-from timestore_assets.catalog.rollback_plan import landed_since
+from timestore_assets.catalog.rollback_plan import Segments, landed_since
+from timestore_assets.catalog.sessions import is_alive
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import (
     audit,
@@ -28,7 +30,7 @@ from timestore_assets.catalog.tables import (
 )
 from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.errors import RefusedError
-from timestore_assets.model.source_kinds import lands_files
+from timestore_assets.model.source_kinds import lands_files, reads_topics
 
 f, p = files.c, source_partitions.c
 
@@ -43,26 +45,31 @@ class Returned:
     """Source partitions of those files, all their parts."""
     reopened: frozenset[int] = frozenset()
     """Source partitions whose rows they had replaced."""
+    checkpoints: Mapping[int, int] = field(default_factory=dict)
+    """Offsets from which topic partitions are read again, by source partition."""
+    topics: tuple[str, ...] = ()
+    """Addresses of their sources."""
     lost_requests: int = 0
     """Rows that came over HTTP."""
 
+    @property
+    def nothing(self) -> bool:
+        return not (self.files or self.checkpoints)
 
-def returnable(connection: Connection, dataset: Row[Any], to: int, *, may_lose: bool) -> Returned:
+
+def returnable(connection: Connection, dataset: Row[Any], to: int, *, may_lose: bool, now: int) -> Returned:
     """What would go back to its source.
 
     Raises:
-        RefusedError: some of it can't: it is of a topic, of a file that had begun to land by then, or of requests and
-            `may_lose` is not said.
+        RefusedError: some of it can't: it is of a topic that is being read or whose offsets of then are forgotten, of a file
+            that had begun to land by then, or of requests and `may_lose` is not said.
     """
     since = landed_since(connection, dataset.id, to)
     rows = _partitions(connection, {source for row in since.values() for source in parse_ids(row.source_ids)})
     open_ones = [row for row in rows if row.retracted_version is None]
-    if topics := sorted({row.address for row in open_ones if row.kind == "kafka"}):
-        raise RefusedError(
-            f"records of topic source {topics[0]} landed after version {to}, and a rollback can't set its checkpoints back; "
-            "roll back without --and-landings, then land those offsets again"
-        )
-    requests = {row.id for row in open_ones if not lands_files(row.kind)}
+    of_topics = [row for row in open_ones if reads_topics(row.kind)]
+    checkpoints = _offsets_before(connection, dataset, to, since, of_topics, now=now)
+    requests = {row.id for row in open_ones if not lands_files(row.kind) and not reads_topics(row.kind)}
     lost = sum(row.rows for row in since.values() if requests.intersection(parse_ids(row.source_ids)))
     if lost and not may_lose:
         raise RefusedError(
@@ -83,6 +90,8 @@ def returnable(connection: Connection, dataset: Row[Any], to: int, *, may_lose: 
         addresses=tuple(row.address for row in found),
         partitions=tuple(sorted(own)),
         reopened=frozenset(_replaced_since(connection, before, to)),
+        checkpoints=checkpoints,
+        topics=tuple(sorted({row.address for row in of_topics})),
         lost_requests=lost,
     )
 
@@ -102,8 +111,53 @@ def give_back(connection: Connection, dataset_id: int, returned: Returned, *, to
         connection.execute(source_partitions.update().where(p.id.in_(ids)).values(retracted_version=None))
         former = files.update().where(f.source_partition_id.in_(ids), f.state == "replaced")
         connection.execute(former.values(state="landed", reason="", updated_at=now))
+    _set_back(connection, returned.checkpoints)
     if returned.files or returned.lost_requests:
         _forget_keys(connection, dataset_id, to)
+
+
+def _offsets_before(
+    connection: Connection, dataset: Row[Any], to: int, since: Segments, partitions: Sequence[Row[Any]], *, now: int
+) -> dict[int, int]:
+    """Where the first commits since began in these topic partitions, as the audit has it."""
+    if not partitions:
+        return {}
+    address = partitions[0].address
+    if any(is_alive(connection, row.session_id, now=now) for row in partitions):
+        raise RefusedError(f"topic source {address} is being read; stop its session, then roll back with --and-landings")
+    a, starts, told = audit.c, dict[int, int](), set[int]()
+    rows = connection.execute(
+        select(a.action, a.details, a.manifest_version).where(
+            a.dataset_id == dataset.id, a.manifest_version > to, a.action.in_(("landed", "replayed"))
+        )
+    )
+    addresses = {row.address for row in partitions}
+    for action, text, version in rows:
+        details = json.loads(text)
+        if action == "replayed" and details["source"] in addresses:
+            raise RefusedError(
+                f"dead letters of topic source {details['source']} were replayed after version {to}, and reading its offsets "
+                "again would not bring them back; roll back without --and-landings"
+            )
+        told.add(version)
+        for source, start, _end in details["spans"]:
+            starts[source] = min(start, starts.get(source, start))
+    ids = {row.id for row in partitions}
+    firsts = {row.first_version or row.added_version for row in since.values() if ids.intersection(parse_ids(row.source_ids))}
+    if not firsts <= told or not ids <= starts.keys():
+        raise RefusedError(
+            f"the audit log no longer has the offsets that topic source {address} was at in version {to}; "
+            "roll back without --and-landings"
+        )
+    return {source: starts[source] for source in sorted(ids)}
+
+
+def _set_back(connection: Connection, checkpoints: Mapping[int, int]) -> None:
+    for source, offset in checkpoints.items():
+        back = {"position_offset": offset, "position_line": 0, "newest": None, "quiet": 0, "session_id": None}
+        connection.execute(source_partitions.update().where(p.id == source).values(back))
+    owners = select(p.source_id).where(p.id.in_(list(checkpoints)))
+    connection.execute(sources_table.update().where(sources_table.c.id.in_(owners)).values(watermark=None))
 
 
 def _partitions(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:

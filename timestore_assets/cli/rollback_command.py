@@ -18,11 +18,11 @@ HELP = """Show the rows of an earlier version again, as a new version.
 
 What builds and retractions have done since is undone; what landed since stays, as it landed, and is built again. Nothing is
 copied, so it takes a moment; the way forward is a rollback to the version before.
-With --and-landings what landed since goes too, and files land again."""
+With --and-landings what landed since goes too, and files and topics land again."""
 
 To = Annotated[str, typer.Option("--to", metavar="VERSION|TAG|TIME", help="The version to go back to.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
-AndLandings = Annotated[bool, typer.Option("--and-landings", help="What landed since goes too; files land again.")]
+AndLandings = Annotated[bool, typer.Option("--and-landings", help="What landed since goes too; files and topics land again.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Rows may go that came over HTTP and don't come again.")]
 _SHOWN = 20
 
@@ -67,6 +67,8 @@ def _show(done: Rollback) -> None:
         _say(f"{counted(done.retractions_off, 'retraction')} taken back, {done.retractions_back} in force again.")
     if done.files:
         _say(f"{counted(len(done.files), 'file')} to land again: {', '.join(done.files[:_SHOWN])}")
+    if done.topics:
+        _say(f"Checkpoints set back, to be read from there again: {', '.join(done.topics)}")
     if done.lost_requests:
         _say(f"{counted(done.lost_requests, 'row')} that came over HTTP go and don't come again by themselves.")
 

@@ -85,7 +85,7 @@ class HistoryVerbs(Workplace):
         """Show the rows of an earlier version again, and what landed since; see `catalog.rollbacks.Rollbacks.roll_back`.
 
         Args:
-            dry_run: only say what would change. with_landings: what landed since goes too, and lands again from files.
+            dry_run: only say what would change. with_landings: what landed since goes too, and lands again from files and topics.
             may_lose: rows that came over HTTP since may go with it.
 
         Raises:

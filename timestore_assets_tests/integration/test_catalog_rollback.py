@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import Connection
 
+from timestore_assets.catalog import manifest, partitions
+from timestore_assets.catalog.commit_values import LandingCommit, Span, TopicProgress, WatermarkRule
 from timestore_assets.catalog.rollbacks import Rollback
 from timestore_assets.catalog.tables import migrations
+from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RefusedError
 from timestore_assets.model.hash_sums import combined
+from timestore_assets.model.position import Position
 from timestore_assets.model.segment import NewSegment, ObjectName
 from timestore_assets.model.source_kinds import SourceKind
-from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset, day
+from timestore_assets_tests.support.catalog_dataset import HOUR, START, CatalogDataset, day
 
 HASHES = [f"{number:032x}" for number in (5, 7, 11)]
 
@@ -158,6 +163,31 @@ def test_what_replaced_a_content_stays_and_hides_it(catalog_dataset: CatalogData
     assert catalog.manifest.retracted(catalog_dataset.id, version=1) == frozenset()
 
 
+def test_a_retraction_made_since_is_taken_back_and_a_build_that_heeded_it_conflicts(catalog_dataset: CatalogDataset) -> None:
+    land(catalog_dataset, "a")
+    land(catalog_dataset, "b")
+    source, read = catalog_dataset.source_partition("a").id, catalog_dataset.live()
+
+    def retract(connection: Connection) -> None:
+        manifest.retract(connection, catalog_dataset.id, [source], version=3)
+        held = manifest.holding(connection, catalog_dataset.id, [source])
+        partitions.lost_rows(connection, catalog_dataset.id, held.keys(), version=3)
+        manifest.set_version(connection, catalog_dataset.id, 3, now=0)
+
+    catalog_dataset.catalog.database.write(retract)
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {source}
+    done = roll_back(catalog_dataset, 2)
+    assert (done.version, done.retractions_off, done.retractions_back) == (4, 1, 0)
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == frozenset()
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=3) == {source}
+    known = catalog_dataset.catalog.partitions.find(catalog_dataset.id, day(0))
+    assert known is not None and not known.retracted and known.rows == 20
+    with pytest.raises(ConflictError):  # it has left the rows out that are shown again
+        catalog_dataset.build(0, read, catalog_dataset.sealed(rows=10), retracted_rows=10, superseded_rows=0)
+    assert roll_back(catalog_dataset, 3).retractions_back == 1
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {source}
+
+
 def test_landings_that_only_builds_hold_are_not_lost(catalog_dataset: CatalogDataset) -> None:
     land(catalog_dataset, "a")
     catalog_dataset.catalog.tags.put(catalog_dataset.id, "t", version=1, note="", is_legal_hold=False, actor="ann")
@@ -286,9 +316,44 @@ def test_requests_are_lost_on_purpose_only(catalog_dataset: CatalogDataset) -> N
     assert catalog_dataset.rows() == 20, "forward again they are there"
 
 
-def test_topics_are_not_set_back(catalog_dataset: CatalogDataset) -> None:
-    land(catalog_dataset, "a")
-    landed_by(catalog_dataset, "kafka")
-    with pytest.raises(RefusedError, match="topic source kafka landed after version 1"):
-        roll_back(catalog_dataset, 1, with_landings=True, may_lose=True)
-    assert roll_back(catalog_dataset, 1).version == 2, "without its landings nothing changes"
+def test_topics_are_read_again_from_where_they_were(catalog_dataset: CatalogDataset) -> None:
+    catalog = catalog_dataset.catalog
+    source = catalog.sources.ensure(catalog_dataset.id, "kafka", "t")
+    (part,) = catalog.topics.open(source.id, cluster_id="c", topic="t", epoch=1, topic_id=None, starts={0: 5})
+    session = catalog.sessions.begin(catalog_dataset.id, "landing", holder="h", ttl=HOUR)
+    catalog.topics.assign(session, [part.id])
+
+    def read(at: int, *, newest: datetime | None = None) -> int:
+        span = Span(source_partition_id=part.id, start=Position(offset=at), end=Position(offset=at + 10), newest=newest)
+        rule = WatermarkRule(over=(part.id,), idle=HOUR, cap=datetime.now(UTC))
+        segment = catalog_dataset.unannounced(source_ids=(part.id,))
+        catalog.sessions.announce(session, [segment.name])
+        commit = LandingCommit(
+            dataset_id=catalog_dataset.id,
+            session_id=session,
+            source_id=source.id,
+            progress=TopicProgress(spans=(span,), watermark=rule),
+            counters=Counters(read=10, landed=10),
+            segments=(segment,),
+        )
+        return catalog.commits.land(commit)
+
+    first = read(5, newest=START)
+    for at in (15, 25):
+        read(at, newest=START + HOUR)
+    with pytest.raises(RefusedError, match="topic source t is being read; stop its session"):
+        roll_back(catalog_dataset, first, with_landings=True)
+    catalog.sessions.end(session)
+    assert roll_back(catalog_dataset, first, with_landings=True).topics == ("t",)
+    assert catalog.sources.checkpoints([part.id]) == {part.id: Position(offset=15)}
+    assert catalog.sources.ensure(catalog_dataset.id, "kafka", "t").watermark is None
+    assert catalog_dataset.rows() == 10
+    session = catalog.sessions.begin(catalog_dataset.id, "landing", holder="h", ttl=HOUR)
+    catalog.topics.assign(session, [part.id])
+    newest = read(15, newest=START)
+    assert catalog_dataset.rows() == 20
+    catalog.sessions.end(session)
+    with catalog.database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM audit")
+    with pytest.raises(RefusedError, match="no longer has the offsets"):
+        roll_back(catalog_dataset, newest - 1, with_landings=True)

@@ -28,7 +28,7 @@ ERRORS = responses(
 CHANGE_ERRORS = {**ERRORS, **responses(HTTPStatus.CONFLICT)}
 BODY_ERRORS = {**CHANGE_ERRORS, **responses(*json_bodies.ERRORS)}
 TagName = Annotated[str, Path(description="Name of a tag.", examples=["before-cleaning"], max_length=100)]
-Version = Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(min_length=1, max_length=120)]
+Version = Annotated[int, Field(strict=True, ge=0, le=2**53)] | Annotated[str, Field(min_length=1)]
 Release = Annotated[bool, Query(description="Even if that ends a legal hold.")]
 
 
@@ -65,7 +65,7 @@ class RollbackWish(Wire):
 
     to: Version = Field(description="A version's number, a time at which it was in force, or a tag.", examples=[17])
     dry_run: bool = Field(False, strict=True, description="Only say what would change.")
-    and_landings: bool = Field(False, strict=True, description="What landed since goes too; files land again.")
+    and_landings: bool = Field(False, strict=True, description="What landed since goes too; files and topics land again.")
     discard: bool = Field(False, strict=True, description="Rows may go that came over HTTP and don't come again by themselves.")
 
 
@@ -94,17 +94,18 @@ class RollbackAnswer(Wire):
     retractions_back: int = Field(description="Retractions that count again.")
     retractions_off: int = Field(description="Retractions made since that don't count any more.")
     files: list[str] = Field(description="Addresses of files that land again.")
+    topics: list[str] = Field(description="Addresses of topic sources whose checkpoints are set back.")
     lost_requests: int = Field(description="Rows of requests that go and don't come again by themselves.")
 
 
-@router.get("/datasets/{name}/tags", summary="Tags", response_model=TagList, responses=ERRORS, tags=["datasets"])
+@router.get("/datasets/{name}/tags", summary="Tags", response_model=TagList, responses=ERRORS)
 def listed(name: DatasetName, caller: UsesCaller, service: UsesService) -> TagList:
     """Versions that have a name and are kept for as long as they have it."""
     service.dataset(caller, name)
     return TagList(dataset=name, tags=[_answer(tag) for tag in service.warehouse.tags(name)])
 
 
-@router.get("/datasets/{name}/tags/{tag}", summary="One tag", response_model=TagAnswer, responses=ERRORS, tags=["datasets"])
+@router.get("/datasets/{name}/tags/{tag}", summary="One tag", response_model=TagAnswer, responses=ERRORS)
 def shown(name: DatasetName, tag: TagName, caller: UsesCaller, service: UsesService) -> TagAnswer:
     """The version that it stands for."""
     service.dataset(caller, name)
@@ -207,6 +208,7 @@ async def rolled_back(
         retractions_back=done.retractions_back,
         retractions_off=done.retractions_off,
         files=list(done.files),
+        topics=list(done.topics),
         lost_requests=done.lost_requests,
     )
 
