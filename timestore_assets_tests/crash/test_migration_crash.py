@@ -46,7 +46,7 @@ def test_a_killed_migration_has_happened_or_not(tmp_path: Path, catalog_url: str
         before, last = counted(warehouse), 1
         while (code := run(home, catalog_url, last)) == -signal.SIGKILL:
             assert counted(warehouse) == before and shown(warehouse) == ("at", "watts"), last
-            last += 3
+            last += 4
             assert last < MOST_STATEMENTS
         assert code == 0 and last > 10, "it was killed in the middle of its transaction"
         after = counted(warehouse)

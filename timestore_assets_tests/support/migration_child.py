@@ -30,8 +30,10 @@ def main(home: Path, url: str, plain: dict[str, Any], last: int) -> None:
                 if next(calls) == last:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            event.listen(warehouse.catalog.database.engine, "after_cursor_execute", called)
+            engine = warehouse.catalog.database.engine
+            event.listen(engine, "after_cursor_execute", called)
             done = cut_over(*arguments, **options)
+            event.remove(engine, "after_cursor_execute", called)
             if last == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             return done
