@@ -40,7 +40,13 @@ class BuildPlan:
 
 
 def plan_build(
-    segments: Sequence[Segment], *, dataset: Dataset, closed: bool, sealed: bool, retracted: frozenset[int] = frozenset()
+    segments: Sequence[Segment],
+    *,
+    dataset: Dataset,
+    closed: bool,
+    sealed: bool,
+    retracted: frozenset[int] = frozenset(),
+    outdated: frozenset[int] = frozenset(),
 ) -> BuildPlan:
     """What to merge in a partition with these live segments.
 
@@ -49,10 +55,14 @@ def plan_build(
     Args:
         closed: the partition is to be sealed. sealed: the catalog says that it is.
         retracted: source partitions whose rows have to leave.
+        outdated: schema versions whose rows are written anew, see `schema_rewrites`.
     """
     if not closed:
         return _merge_deltas(segments, retracted)
-    if sealed and all(_as_wanted(segment, dataset, retracted) for segment in segments) and _well_sized(segments, dataset):
+    is_built = sealed and all(
+        _as_wanted(segment, dataset, retracted) and segment.schema_version not in outdated for segment in segments
+    )
+    if is_built and _well_sized(segments, dataset):
         return BuildPlan()
     return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
 

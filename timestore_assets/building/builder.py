@@ -6,6 +6,7 @@ Nothing here knows Dagster.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,8 +22,9 @@ from timestore_assets.building.build_plan import BuildPlan, plan_build
 from timestore_assets.building.build_sessions import BuildSessions
 from timestore_assets.building.merge import Merged, MergeJob, merge
 from timestore_assets.building.needs import is_closed, source_progress
+from timestore_assets.building.schema_rewrites import outdated_versions
 from timestore_assets.catalog.commit_values import BuildCommit
-from timestore_assets.catalog.effective_declaration import effective
+from timestore_assets.catalog.effective_declaration import effective, renamed
 from timestore_assets.catalog.lease_keeper import HeldLease, LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState
 from timestore_assets.model.dataset import Dataset
@@ -155,7 +157,14 @@ class Builder:
             segments = tuple(self._catalog.manifest.segments(record.id, partition=partition, with_stats=False))
             retracted = self._catalog.manifest.retracted(record.id) if known.retracted else retracted
             closed = close or self._closed(dataset, record, partition, known)
-            plan = plan_build(segments, dataset=dataset, closed=closed, sealed=known.state == "sealed", retracted=retracted)
+            plan = plan_build(
+                self._as_named_now(segments, record),
+                dataset=dataset,
+                closed=closed,
+                sealed=known.state == "sealed",
+                retracted=retracted,
+                outdated=outdated_versions(self._catalog, record),
+            )
         return _State(
             dataset=dataset,
             record=record,
@@ -165,6 +174,16 @@ class Builder:
             retracted=retracted,
             plan=plan,
         )
+
+    def _as_named_now(self, segments: Sequence[Segment], record: DatasetRecord) -> Sequence[Segment]:
+        """Segments that say by what they are sorted under the names that those columns have now."""
+        if not record.schema.was_migrated:
+            return segments
+        return [
+            replace(one, sorted_by=tuple(names.get(name, name) for name in one.sorted_by))
+            for one in segments
+            if (names := renamed(self._catalog.datasets.schema(record.id, one.schema_version), record.schema)) is not None
+        ]
 
     def _closed(self, dataset: Dataset, record: DatasetRecord, partition: Partition, known: PartitionRecord) -> bool:
         rule = partial(is_closed, partition, known, dataset=dataset, now=self._context.clock())

@@ -84,7 +84,7 @@ class FileSplitter:
 
     def _write(self, rows: str, path: Path, format: SegmentFormat) -> WrittenFile:
         if format == "parquet":
-            return write_parquet(self.con, rows, path)
+            return write_parquet(self.con, rows, path, field_ids=self.schema.ids)
         return write_duckdb(self.con, rows, path, view=self.dataset.name, visible=self.schema.names)
 
     def _groups(self) -> list[tuple[tuple[str, ...] | None, int, int]]:

@@ -14,7 +14,7 @@ import duckdb
 from timestore_assets.building.build_plan import BuildPlan
 from timestore_assets.building.file_splitting import ROWID, FileSplitter
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import TimestoreError, UnavailableError
+from timestore_assets.model.errors import RefusedError, TimestoreError, UnavailableError
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
@@ -22,6 +22,7 @@ from timestore_assets.model.window import Partition
 from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.deduplicate import deduplicated
 from timestore_assets.segments.engine import disk_failures, one_thread, threads_of, unreadable
+from timestore_assets.segments.projection import needs_rewrite
 from timestore_assets.segments.reader import opened
 from timestore_assets.segments.statistics import as_time
 from timestore_assets.segments.writer import WrittenFile, write_parquet
@@ -130,9 +131,25 @@ def merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
         raise  # somebody broke it off; no file is to blame
     except duckdb.Error as error:
         damaged = damaged_segment(con, job.read, storage=job.storage, schema=job.schema, schema_of=job.schema_of)
-        if damaged is None:
-            raise
-        raise damaged from error
+        if damaged is not None:
+            raise damaged from error
+        if isinstance(error, duckdb.DataError) and _is_rewrite(job):
+            raise _not_computed(job, error) from error
+        raise
+
+
+def _is_rewrite(job: MergeJob) -> bool:
+    return any(needs_rewrite(job.schema_of(version), job.schema) for version in {one.schema_version for one in job.read})
+
+
+def _not_computed(job: MergeJob, error: duckdb.Error) -> RefusedError:
+    """What to say when a value of a row of before can't be computed; what is stored stays as it is."""
+    said = str(error).splitlines()[0]
+    return RefusedError(
+        f"partition {job.partition.key} of {job.dataset.name!r} is not rewritten: a value can't be computed by the expression "
+        f"of its column ({said}); questions read it as null until then. Roll the migration back, or migrate again with an "
+        "expression that takes it, or with `on_error: null`"
+    )
 
 
 def _merge_in_memory(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
@@ -155,6 +172,7 @@ def _merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
         schema_of=job.schema_of,
         retracted=job.retracted,
         stored=True,
+        strict=True,
     ) as source:
         retracted = _retracted_rows(con, source, job)
         kept = sum(segment.rows for segment in job.plan.merge) - retracted
@@ -179,7 +197,7 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
     if not kept:
         return Merged(retracted_rows=retracted)
     order = _ordered(job.dataset.sort_columns)
-    file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet")
+    file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet", field_ids=job.schema.ids)
     return _finished(job, [(file, None, "parquet")], expected=kept, retracted=retracted)
 
 

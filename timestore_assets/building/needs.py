@@ -71,18 +71,22 @@ def needed(
     feeds: SourceProgress,
     newest: datetime | None,
     now: datetime,
+    outdated: Mapping[datetime, int] | None = None,
 ) -> list[Need]:
     """The partitions that a build would change, in order of time.
 
     A closed partition is needed as soon as it holds anything unbuilt; an open one when its deltas reach a threshold of
-    `dataset.build` and some of them were never merged; a requested one always, unless it is built already.
+    `dataset.build` and some of them were never merged; a requested one always, unless it is built already in the present schema.
 
     Args:
         requested: partition key to reason, for partitions that somebody asked to build. feeds: what the sources still deliver.
-        newest: newest time of any landed row of the dataset.
+        newest: newest time of any landed row of the dataset. outdated: segments of an earlier schema, see `schema_rewrites`.
     """
+    rewrites = outdated or {}
     needs = (
-        _need(record, dataset, requested.get(record.partition.key), feeds=feeds, newest=newest, now=now)
+        _asked_for(record, request, rewrites.get(record.partition.start, 0), now)
+        if (request := requested.get(record.partition.key)) is not None
+        else _need(record, dataset, feeds=feeds, newest=newest, now=now)
         for record in sorted(records, key=lambda record: record.partition.start)
     )
     return [need for need in needs if need is not None]
@@ -114,10 +118,18 @@ def is_closed(
     return newest is not None and partition.end + dataset.late.allowed < newest
 
 
+def _asked_for(record: PartitionRecord, request: str, outdated: int, now: datetime) -> Need | None:
+    unbuilt = record.deltas > 0 or record.retracted
+    if record.state == "expired" or not (unbuilt or outdated):
+        return None
+    of_earlier = [f"{_count(outdated, 'segment')} of an earlier schema"] if outdated else []
+    described = ", ".join(filter(None, [_described(record, now), *of_earlier]))
+    return Need(partition=record.partition, reason=f"{request}: {described}", closes=True)
+
+
 def _need(
     record: PartitionRecord,
     dataset: Dataset,
-    request: str | None,
     *,
     feeds: SourceProgress,
     newest: datetime | None,
@@ -126,8 +138,6 @@ def _need(
     unbuilt = record.deltas > 0 or record.retracted
     if record.state == "expired" or not unbuilt:
         return None
-    if request is not None:
-        return Need(partition=record.partition, reason=f"{request}: {_described(record, now)}", closes=True)
     if is_closed(record.partition, record, dataset=dataset, feeds=feeds, newest=newest, now=now):
         kind = "late or replaced rows" if record.state == "stale" else "closed"
         return Need(partition=record.partition, reason=f"{kind}: {_described(record, now)}", closes=True)

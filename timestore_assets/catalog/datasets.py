@@ -20,6 +20,7 @@ from timestore_assets.catalog.effective_declaration import (
     column_part,
     combined,
     definition_of,
+    digest_of,
     fixed_problems,
     is_behind,
     redeclare,
@@ -69,7 +70,7 @@ class Datasets:
         """Those that were ever registered and not dropped, by name."""
         seen = self._progress.seen
         statement = _with_schema().where(datasets.c.dropped_at.is_(None)).order_by(datasets.c.name)
-        found = self._database.read(lambda c: [_record(row) for row in c.execute(statement)])
+        found = self._database.read(lambda c: [_record(c, row) for row in c.execute(statement).all()])
         for one in found:
             self._progress.note(one.id, one.manifest_version, seen)
         return found
@@ -83,6 +84,19 @@ class Datasets:
         # once there, a schema version is as unchanging as a manifest version: any replica that has it will do
         found = self._replica and self._replica.read(dataset_id, 0, lambda c: find_schema(c, dataset_id, version))
         return found or self._database.read(lambda c: schema(c, dataset_id, version))
+
+    def schema_of_records(self, dataset_id: int, version: int) -> Schema:
+        """The schema whose names records go by that came, or were refused, when a version was current."""
+        found = self.schema(dataset_id, version)
+        return found if found.incoming is None else self.schema(dataset_id, found.incoming)
+
+    def schema_at(self, dataset_id: int, manifest_version: int) -> Schema:
+        """The schema in force at a manifest version."""
+
+        def read(connection: Connection) -> Schema:
+            return schema(connection, dataset_id, schema_version_at(connection, dataset_id, manifest_version))
+
+        return self._database.read(read)
 
     def schema_history(self, dataset_id: int) -> list[dict[str, Any]]:
         """Per version, newest first: version, created_at, actor, changes [{kind, column, before, after}], columns."""
@@ -102,7 +116,7 @@ class Datasets:
 
 def find(connection: Connection, name: str) -> DatasetRecord | None:
     row = connection.execute(_with_schema().where(datasets.c.name == name)).one_or_none()
-    return None if row is None else _record(row)
+    return None if row is None else _record(connection, row)
 
 
 def lock(connection: Connection, dataset_id: int) -> Row[Any]:
@@ -192,7 +206,7 @@ def register(
         _update(connection, row, dataset, actor=actor, now=now, may_be_behind=may_be_behind)
     for source in dataset.sources:
         sources.ensure(connection, row.id, source.kind, source.address)
-    return _record(connection.execute(_with_schema().where(datasets.c.id == row.id)).one())
+    return _record(connection, connection.execute(_with_schema().where(datasets.c.id == row.id)).one())
 
 
 def _locked_or_made(connection: Connection, dataset: Dataset, *, now: int) -> tuple[Row[Any], bool]:
@@ -316,7 +330,8 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
         if problems:
             raise RefusedError(
                 f"dataset {dataset.name!r} already has rows, so its declaration can't change like this: "
-                f"{'; '.join(problems)}. Undo that, or declare a dataset of another name"
+                f"{'; '.join(problems)}. Undo that, migrate it first (`timestore schema migrate`), "
+                "or declare a dataset of another name"
             )
     elif next_schema.problems:
         # nothing was written by the old one, so the new declaration simply takes its place
@@ -364,7 +379,8 @@ def _is_behind(
     connection: Connection, dataset_id: int, own: Mapping[str, Any], newest: Mapping[str, Any], redeclared: Redeclared
 ) -> bool:
     """Whether a declaration is of before the newest one. Without rows one that says another type is not: it is new."""
-    if not redeclared.only_removes and not _has_segments(connection, dataset_id):
+    is_new = not redeclared.only_removes and not redeclared.schema.was_migrated
+    if is_new and not _has_segments(connection, dataset_id):
         return False
     parts = _parts(connection, dataset_id)
     earlier = [part for version in sorted(parts)[:-1] for part in parts[version]]
@@ -420,16 +436,29 @@ def _with_schema() -> Select[Any]:
     return chosen.join(dataset_schemas, same).outerjoin(policies, moved)
 
 
-def _record(row: Row[Any]) -> DatasetRecord:
+def _record(connection: Connection, row: Row[Any]) -> DatasetRecord:
+    schema = _schema(row, row.schema_version)
     return DatasetRecord(
         id=row.id,
         name=row.name,
         manifest_version=row.manifest_version,
-        schema=_schema(row, row.schema_version),
+        schema=schema,
+        earlier=_earlier(connection, row.id) if schema.was_migrated else {},
         definition=json.loads(row.definition),
         storage=json.loads(row.moved_to)["target"] if row.moved_to else row.storage,
         retired_at=optional_time(row.retired_at),
     )
+
+
+def _earlier(connection: Connection, dataset_id: int) -> dict[str, dict[str, int]]:
+    """See `DatasetRecord.earlier`."""
+    h = dataset_schemas.c
+    declared = h.dataset_id == dataset_id, h.declared.is_not(None), h.identities.is_not(None)
+    found: dict[str, dict[str, int]] = {}
+    for row in connection.execute(select(h.declared, h.identities).where(*declared).order_by(h.version)):
+        ids = {name: one["id"] for name, one in json.loads(row.identities).get("columns", {}).items()}
+        found |= {digest_of(part): ids for part in json.loads(row.declared)}
+    return found
 
 
 def _json(value: Any) -> str:

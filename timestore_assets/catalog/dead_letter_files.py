@@ -66,6 +66,7 @@ def keep(connection: Connection, batch: LandingCommit, *, now: int) -> None:
             "forward": file.forward,
             "storage": file.storage,
             "sha256": file.sha256,
+            "schema_version": file.schema_version or batch.base_schema_version,
         }
         for file in batch.dead_letter_files
     ]
@@ -101,4 +102,5 @@ def _record(row: Row[Any]) -> DeadLetterFile:
         forward=row.forward,
         storage=row.storage,
         sha256=row.sha256,
+        schema_version=row.schema_version,
     )

@@ -6,6 +6,7 @@ The file says sources and policies, the catalog says columns and keys. A process
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -64,14 +65,14 @@ def redeclare(current: Schema, declared: Schema) -> Redeclared:
         elif known.type != column.type:
             before, after = str(known.type), str(column.type)
             changes.append(SchemaChange(kind="type_widened", column=column.name, before=before, after=after))
-        columns.append(_with_identity(column, known) if known else column)
+        columns.append(with_identity(column, known) if known else column)
     columns += [column for column in current if column.origin == "inferred" and declared.find(column.name) is None]
     schema = replace(current, columns=tuple(columns), version=current.version + bool(changes))
     only_removes = 0 < removed == len(problems) and not changes
     return Redeclared(schema=schema, changes=tuple(changes), problems=tuple(problems), only_removes=only_removes)
 
 
-def _with_identity(column: Column, known: Column) -> Column:
+def with_identity(column: Column, known: Column) -> Column:
     """A declared column as the one that the catalog has under its name."""
     return replace(column, origin=known.origin, id=known.id, aliases=known.aliases, expression=known.expression)
 
@@ -143,6 +144,11 @@ def column_part(definition: Mapping[str, Any]) -> ColumnPart:
     return {"columns": json.loads(json.dumps(columns)), **keys, "sort_by": definition["segments"]["sort_by"]}
 
 
+def digest_of(part: ColumnPart) -> str:
+    """What tells one column part from another."""
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
 def combined(own: Mapping[str, Any], newest: Mapping[str, Any]) -> Mapping[str, Any]:
     """A definition with the column part of another."""
     keys = {key: newest[key] for key in ("schema", *_KEYS)}
@@ -161,19 +167,77 @@ def effective(dataset: Dataset, record: DatasetRecord) -> Dataset:
     """
     own, newest = definition_of(dataset), record.definition
     if own["schema"] == newest["schema"] and combined(own, newest) == own:
-        return dataset
+        return _identified(dataset, record)
     part = column_part(newest)
     if column_part(own) == part:
-        return dataset
-    dedupe = part["dedupe"]
-    return replace(
+        return _identified(dataset, record)
+    dedupe, names = part["dedupe"], names_since(dataset, record)
+    served = replace(
         dataset,
         schema=schema_from_plain(part["columns"], version=1),
+        sources=tuple(replace(source, form=source.form.with_columns(names)) for source in dataset.sources),
         time=part["time"],
         partition_by=tuple(part["partition_by"]),
         dedupe=None if dedupe is None else Dedupe(**{**dedupe, "keys": tuple(dedupe["keys"])}),
         segments=replace(dataset.segments, sort_by=tuple(part["sort_by"])),
         is_behind=True,
+    )
+    return _identified(served, record)
+
+
+def names_since(dataset: Dataset, record: DatasetRecord) -> Mapping[str, str]:
+    """What columns are called now, by the names that a declaration of before has for them; without those that kept theirs."""
+    ids = record.earlier.get(digest_of(column_part(definition_of(dataset))), {}) if record.earlier else {}
+    shown = {column.id: column.name for column in record.schema}
+    return {name: shown[number] for name, number in ids.items() if shown.get(number, name) != name}
+
+
+def _identified(dataset: Dataset, record: DatasetRecord) -> Dataset:
+    """The dataset whose columns know what they were called before; itself where none was ever called otherwise."""
+    if not record.schema.was_migrated:
+        return dataset
+    columns = (
+        column
+        if (of_name := record.schema.find(column.name)) is None
+        else replace(column, id=of_name.id, aliases=of_name.aliases, expression=of_name.expression)
+        for column in dataset.schema
+    )
+    known = record.schema
+    schema = replace(dataset.schema, columns=tuple(columns), retired=known.retired, incoming=known.incoming)
+    return replace(dataset, schema=schema)
+
+
+def named_as_then(dataset: Dataset, now: Schema, then: Schema) -> Dataset:
+    """A dataset with the names that its columns and keys had in another version of its schema; itself where they are the same.
+
+    `now`: the version whose names it has. Columns that the other one lacks keep theirs.
+    """
+    names = renamed(now, then)
+    if not names:
+        return dataset
+    return with_names(dataset, names)
+
+
+def renamed(now: Schema, then: Schema) -> dict[str, str]:
+    """Names of `then` by those of `now`, of columns that are called otherwise."""
+    shown = {column.id: column.name for column in then if column.id}
+    return {column.name: shown[column.id] for column in now if column.id in shown and shown[column.id] != column.name}
+
+
+def with_names(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
+    """A dataset whose columns and keys are called otherwise. `names`: new ones by old ones."""
+
+    def of(name: str) -> str:
+        return names.get(name, name)
+
+    dedupe = dataset.dedupe
+    return replace(
+        dataset,
+        schema=replace(dataset.schema, columns=tuple(replace(one, name=of(one.name)) for one in dataset.schema)),
+        time=of(dataset.time),
+        partition_by=tuple(map(of, dataset.partition_by)),
+        dedupe=dedupe and replace(dedupe, keys=tuple(map(of, dedupe.keys)), by=None if dedupe.by is None else of(dedupe.by)),
+        segments=replace(dataset.segments, sort_by=tuple(map(of, dataset.segments.sort_by))),
     )
 
 

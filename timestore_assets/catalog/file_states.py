@@ -158,6 +158,7 @@ def to_record(row: Row[Any]) -> FileRecord:
         reason=row.reason,
         updated_at=from_micros(row.updated_at),
         replaces=tuple(json.loads(row.replaces)),
+        schema_version=row.schema_version,
     )
 
 

@@ -96,7 +96,7 @@ def observe(
 ) -> FileRecord:
     """See `Files.observe`."""
     dataset_id: int = sources.owner(connection, source_id).dataset_id
-    datasets.lock(connection, dataset_id)
+    dataset = datasets.lock(connection, dataset_id)
     at_address = files.c.source_id == source_id, files.c.address == address
     here = connection.execute(file_states.with_position().where(*at_address).order_by(files.c.id.desc())).all()
     same = next((row for row in here if row.sha256 == sha256 and row.state != "replaced"), None)
@@ -108,6 +108,8 @@ def observe(
             "sha256": sha256,
             "etag": etag,
             "bytes": size,
+            # what replaces a content is written as that was
+            "schema_version": here[-1].schema_version if here else dataset.schema_version,
         }
         file_id = _insert(connection, values, now=now)
         _decide(connection, file_id, here, replace=replace, now=now)

@@ -54,6 +54,16 @@ class Partitions:
 
         return self._database.read(read)
 
+    def written_in(self, dataset_id: int, schema_versions: Collection[int]) -> dict[datetime, int]:
+        """How many live segments of these schema versions each partition has, by its start; those without are missing."""
+        c = segments.c
+        counted = select(c.partition_start, func.count().label("number")).where(
+            c.dataset_id == dataset_id, c.schema_version.in_(list(schema_versions)), live(None)
+        )
+        statement = counted.group_by(c.partition_start).order_by(c.partition_start)
+        rows = self._database.read(lambda connection: connection.execute(statement).all())
+        return {from_micros(row.partition_start): row.number for row in rows}
+
     def find(self, dataset_id: int, partition: Partition) -> PartitionRecord | None:
         found = self._database.read(lambda c: listed(c, dataset_id, start=partition.start))
         return found[0] if found else None

@@ -38,6 +38,8 @@ class DatasetRecord:
     """Target that new objects go to; as declared, unless an operator has set another."""
     retired_at: datetime | None = None
     """Since when nothing lands in it; None when it is in use."""
+    earlier: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
+    """By digest of the column part of earlier declarations: ids of columns by their names there. Empty without renames."""
 
     @property
     def is_retired(self) -> bool:
@@ -158,6 +160,8 @@ class FileRecord:
     updated_at: datetime | None = None
     replaces: tuple[int, ...] = ()
     """Source partitions whose rows this content replaces, with its last batch (`FileProgress`). Empty for an ordinary file."""
+    schema_version: int | None = None
+    """That was current when a content was first seen at its address, and whose names its records go by; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +202,8 @@ class DeadLetterFile:
     """Of the object's bytes in hex, None for one of before there were digests."""
     id: int = 0
     """The catalog's, 0 before."""
+    schema_version: int | None = None
+    """Whose names the records go by; None: that of the commit that keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

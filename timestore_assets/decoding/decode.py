@@ -12,6 +12,7 @@ import pyarrow as pa
 from timestore_assets.decoding.arrow_values import typed_cell, typed_raw_column
 from timestore_assets.decoding.coerce_columns import ColumnCoercion, coerce, text_cell
 from timestore_assets.decoding.column_names import check_header
+from timestore_assets.decoding.former_names import FormerNames
 from timestore_assets.decoding.json_records import read_records
 from timestore_assets.decoding.record_fields import formed_fields
 from timestore_assets.decoding.rejections import RowMask
@@ -54,12 +55,16 @@ def decode(
         BadFileError: a batch with a header lacks a required column, or its names can't be told apart.
     """
     known = [*declared, *inferred]
+    former = FormerNames.of(known, form)
+    path = former.path(path or {})
     if batch.encoding == "json":
-        names = [column.name for column in inferred]
+        beside, form = former.beside(form)
+        names = [*(column.name for column in inferred), *(name for name in former.columns if former.columns[name] in inferred)]
         values = batch.records.column("value")
-        table, extras = read_records(con, values, declared, names, row_mask, zone=zone, form=form, path=path or {})
-        return Decoded(table=table, extras=extras)
-    records = formed_fields(con, batch.records, form, path or {}, declared)
+        columns = [*declared, *beside]
+        table, extras = read_records(con, values, columns, names, row_mask, zone=zone, form=form, path=path)
+        return Decoded(table=former.joined(table, row_mask), extras=former.extras(extras))
+    records = formed_fields(con, former.renamed(batch.records), form, path, declared)
     check_header(records.column_names, known)
     spellings = [form.spelling(column.name, zone=zone) for column in _present(records, declared)]
     if batch.encoding == "text":

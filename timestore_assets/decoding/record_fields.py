@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from timestore_assets.decoding.fields_at_paths import fields_at_paths, names_at_paths
+from timestore_assets.decoding.former_names import FormerNames
 from timestore_assets.decoding.plain_arrow import plain_arrow
 from timestore_assets.decoding.spelling import trimmed
 from timestore_assets.model.errors import BadFileError
@@ -24,6 +25,7 @@ def formed_names(
     Raises:
         BadFileError: `missing_column`, `ambiguous_column`: some of the fields that make up a column are not there, or too many.
     """
+    names = FormerNames.of(columns, form).current(names, what=what)
     names = names_at_paths(names, form, columns, what=what)
     names = (*names, *(name for name in path if name not in names))
     kept = list(names)

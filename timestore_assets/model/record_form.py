@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from timestore_assets.model.field_path import FieldPath
@@ -90,6 +91,16 @@ class RecordForm:
         """Fields of the record that are named, those of times and those that paths begin with."""
         times = {name for time in self.times for name in time.columns}
         return frozenset(times | {path.root for path in self.fields} | {path.flat for path in self.fields})
+
+    def with_columns(self, names: Mapping[str, str]) -> RecordForm:
+        """The same of columns that are called otherwise now. `names`: new ones by old ones."""
+        if not names:
+            return self
+        return replace(
+            self,
+            times=tuple(replace(time, column=names.get(time.column, time.column)) for time in self.times),
+            fields=tuple(replace(path, column=names.get(path.column, path.column)) for path in self.fields),
+        )
 
     def time_of(self, column: str) -> TimeForm | None:
         """How a column's times are written, None when it is the usual way."""

@@ -96,12 +96,14 @@ class Schema:
     """Ordered columns at a version; versions count from 1 and only the catalog assigns them.
 
     `retired`: columns that earlier versions had. Rows of theirs still hold them, expressions read them, and what producers send
-    under their names is left out.
+    under their names is left out, unless something is computed of it. `incoming`: version whose names records go by; None for
+    this one.
     """
 
     columns: tuple[Column, ...]
     version: int = 1
     retired: tuple[Column, ...] = field(default=(), compare=False)
+    incoming: int | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -112,6 +114,27 @@ class Schema:
 
     def find(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Ids by name, of the columns that have one."""
+        return {column.name: column.id for column in self.columns if column.id}
+
+    @property
+    def was_migrated(self) -> bool:
+        """Whether some of its columns were called otherwise, or are not shown any more."""
+        return bool(self.retired) or any(column.aliases or column.expression for column in self.columns)
+
+    @property
+    def retired_names(self) -> frozenset[str]:
+        """Names that columns had which are not shown any more, and that no column has now."""
+        return frozenset(column.name for column in self.retired).difference(self.names)
+
+    @property
+    def former_names(self) -> Mapping[str, Column]:
+        """Columns by the names that they had before and that no column has now."""
+        shown = set(self.names)
+        return {one.name: column for column in self.columns for one in column.aliases if one.name not in shown}
 
     def by_id(self, column_id: int) -> Column | None:
         """The column of that id, shown or retired; None when there is none."""
@@ -175,6 +198,7 @@ def identities_to_plain(schema: Schema) -> dict[str, Any]:
     identities = {
         "columns": {column.name: _identity(column) for column in schema},
         "retired": [{**column_to_plain(column), **_identity(column)} for column in schema.retired],
+        "incoming": schema.incoming,
     }
     return {key: value for key, value in identities.items() if value}
 
@@ -191,6 +215,7 @@ def schema_from_plain(columns: list[dict[str, Any]], *, version: int, identities
         columns=tuple(_column({**plain, **of.get(plain["name"], {})}) for plain in columns),
         version=version,
         retired=tuple(_column(plain) for plain in known.get("retired", ())),
+        incoming=known.get("incoming"),
     )
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ import duckdb
 
 from timestore_assets.model.schema import PROVENANCE_COLUMNS, SOURCE_COLUMN, Column, Schema
 from timestore_assets.model.segment import TABLE_IN_DUCKDB, Segment, SegmentFormat
-from timestore_assets.model.types import duckdb_type, literal, quote
+from timestore_assets.model.types import literal, quote
 from timestore_assets.segments.engine import unreadable
+from timestore_assets.segments.projection import asked_type, projection
 from timestore_assets.storage.object_store import ObjectReader
 
 if TYPE_CHECKING:
@@ -47,13 +49,15 @@ def opened(
     columns: Sequence[str] | None = None,
     stored: bool = False,
     provenance: bool = True,
+    strict: bool = False,
 ) -> Iterator[str]:
     """The rows of segments as a SQL table expression that stands after FROM, valid inside the `with`.
 
     Its columns are those of `columns` (all visible ones when None) in the form of `schema`, then the three provenance
     columns. `schema_of`: schema of a version, for segments written under another. `retracted`: source partitions whose rows
     are left out. `stored`: give inferred columns as the raw text that the files hold. `provenance=False`: leave the
-    provenance columns out, which saves a quarter of the planning time over many `.duckdb` files.
+    provenance columns out, which saves a quarter of the planning time over many `.duckdb` files. `strict`: a value that can't be
+    computed is an error and not null.
 
     Raises:
         KeyError: `columns` names one that `schema` doesn't have.
@@ -64,21 +68,25 @@ def opened(
     wanted = tuple(schema.columns if columns is None else (schema.column(name) for name in columns))
     held = [segment for segment in segments if isinstance(segment, InMemorySegment)]
     in_files = [segment for segment in segments if not isinstance(segment, InMemorySegment)]
-    read = [*(column.name for column in wanted), *hidden, *([SOURCE_COLUMN] if retracted else [])]
+    project = partial(projection, wanted, schema=schema, stored=stored, hidden=hidden, strict=strict)
+    of_version = {
+        version: project(written=schema if version == schema.version else schema_of(version))
+        for version in {segment.schema_version for segment in in_files}
+    }
     is_all = columns is None and provenance
+    read = {*hidden, *([SOURCE_COLUMN] if retracted else []), *(name for one in of_version.values() for name in one.reads)}
     with ExitStack() as stack:
-        paths_of = stack.enter_context(storage.reading(in_files, columns=None if is_all else read))
+        paths_of = stack.enter_context(storage.reading(in_files, columns=None if is_all else sorted(read)))
         files = list(zip(in_files, paths_of, strict=True))
         databases = {path: segment.name for segment, path in files if segment.format == "duckdb"}
         aliases = _attach(con, databases)
         stack.callback(_detach, con, databases)
         selects = []
         for (kind, version, filtered), paths in _alike(files, retracted).items():
-            selected = _select(wanted, schema if version == schema.version else schema_of(version), stored, hidden)
             condition = _without(retracted) if filtered else ""
-            selects += [f"{selected} FROM {source}{condition}" for source in _sources(kind, paths, aliases)]
+            selects += [of_version[version].over(source + condition) for source in _sources(kind, paths, aliases)]
         tables = stack.enter_context(registered(con, held))
-        selects += [f"{_select(wanted, one.written, stored, hidden)} FROM {name}" for one, name in zip(held, tables, strict=True)]
+        selects += [project(written=one.written).over(name) for one, name in zip(held, tables, strict=True)]
         yield "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
 
 
@@ -98,12 +106,13 @@ def select_from_files(
     wanted = tuple(schema.columns)
     selects = []
     for (kind, version, filtered), paths in _alike(files, retracted).items():
-        selected = _select(wanted, schema if version == schema.version else schema_of(version), stored, hidden)
+        written = schema if version == schema.version else schema_of(version)
+        selected = projection(wanted, schema=schema, written=written, stored=stored, hidden=hidden)
         names = ", ".join(literal(str(path)) for path in paths)
         tables = f"read_duckdb([{names}], table_name={literal(TABLE_IN_DUCKDB)})"
         sources = [tables] if kind == "duckdb" else _sources(kind, paths, {})
         condition = _without(retracted) if filtered else ""
-        selects += [f"{selected} FROM {source}{condition}" for source in sources]
+        selects += [selected.over(source + condition) for source in sources]
     return "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
 
 
@@ -133,34 +142,8 @@ def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, 
     return [f"read_parquet([{names}], hive_partitioning=false, union_by_name=false)"]
 
 
-def _select(wanted: Sequence[Column], written: Schema, stored: bool, hidden: Sequence[str]) -> str:
-    parts = [_named(_value(column, written.find(column.name), stored), quote(column.name)) for column in wanted]
-    return "SELECT " + (", ".join([*parts, *hidden]) or "NULL")
-
-
-def _named(expression: str, name: str) -> str:
-    return name if expression == name else f"{expression} AS {name}"
-
-
-def _value(column: Column, written: Column | None, stored: bool) -> str:
-    """SQL that turns a column as a file holds it into the asked form."""
-    kind = _type(column, stored)
-    if written is None:
-        return f"CAST(NULL AS {kind})"
-    if written.origin == column.origin:
-        if column.origin == "inferred" and not stored:
-            return column.read_expression
-        return quote(column.name) if written.stored_type == kind else f"CAST({quote(column.name)} AS {kind})"
-    # once inferred and now declared, or the reverse: the raw text of a value may not fit, and then it reads as null
-    return f"try_cast({quote(column.name)} AS {kind})"
-
-
-def _type(column: Column, stored: bool) -> str:
-    return column.stored_type if stored else duckdb_type(column.type)
-
-
 def _nothing(wanted: Sequence[Column], stored: bool, hidden: Sequence[str]) -> str:
-    parts = [f"CAST(NULL AS {_type(column, stored)}) AS {quote(column.name)}" for column in wanted]
+    parts = [f"CAST(NULL AS {asked_type(column, stored=stored)}) AS {quote(column.name)}" for column in wanted]
     parts += [f"CAST(NULL AS BIGINT) AS {name}" for name in hidden]
     return f"SELECT {', '.join(parts) or 'NULL'} WHERE false"
 

@@ -42,14 +42,18 @@ class WrittenFile:
     sha256: str | None = None
 
 
-def write_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> WrittenFile:
-    """Write the rows of a query, in its order, as one Parquet file.
+def write_parquet(
+    con: duckdb.DuckDBPyConnection, query: str, path: Path, *, field_ids: Mapping[str, int] | None = None
+) -> WrittenFile:
+    """Write the rows of a query, in its order, as one Parquet file. `field_ids`: of columns, so that it explains itself.
 
     Raises:
         StorageFullError, UnavailableError: as `engine.disk_failures`.
     """
     with disk_failures("writing a segment", path.parent):
-        row = one_row(con, f"COPY ({query}) TO {literal(str(path))} ({PARQUET_OPTIONS}, RETURN_STATS)")
+        ids = ", ".join(f"{quote(name)}: {number}" for name, number in (field_ids or {}).items())
+        options = f"{PARQUET_OPTIONS}, RETURN_STATS" + (f", FIELD_IDS {{{ids}}}" if ids else "")
+        row = one_row(con, f"COPY ({query}) TO {literal(str(path))} ({options})")
     return _written(row, column_types(con, query))
 
 
@@ -103,22 +107,28 @@ _ENCODED_AT_ONCE = (1024, 1_000_000)
 
 
 def write_delta_files(
-    table: pa.Table, clusters: Clusters, *, folder: Path, unprunable: Sequence[str] = (), threads: int = 1
+    table: pa.Table,
+    clusters: Clusters,
+    *,
+    folder: Path,
+    unprunable: Sequence[str] = (),
+    field_ids: Mapping[str, int] | None = None,
+    threads: int = 1,
 ) -> list[WrittenFile]:
     """Write a table as one file for each cluster, in order of time.
 
     `table`: rows in the order of the clusters, columns as stored. `unprunable`: columns that may hold NaN, whose bounds are
-    left unknown.
+    left unknown. `field_ids`: of columns, so that the files explain themselves.
 
     Raises:
         StorageFullError, UnavailableError: the folder takes no more; what was written is left there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encodings = _encodings(table)
+    encodings, schema = _encodings(table), _with_ids(table.schema, field_ids)
 
     def write(job: tuple[int, tuple[int, int]]) -> WrittenFile:
         number, (first, rows) = job
-        return _write([table.slice(first, rows)], table.schema, folder / f"{number}.parquet", encodings, unprunable)
+        return _write([table.slice(first, rows)], schema, folder / f"{number}.parquet", encodings, unprunable)
 
     jobs = list(enumerate(clusters.spans()))
     try:
@@ -128,11 +138,14 @@ def write_delta_files(
         raise not_written(folder, "writing segments", error) from error
 
 
-def write_delta_file(tables: Iterator[pa.Table], path: Path, *, unprunable: Sequence[str] = ()) -> WrittenFile:
+def write_delta_file(
+    tables: Iterator[pa.Table], path: Path, *, unprunable: Sequence[str] = (), field_ids: Mapping[str, int] | None = None
+) -> WrittenFile:
     """Write rows that come in several tables of one schema as one file; errors and columns as `write_delta_files`."""
     first = next(tables)
     try:
-        return _write(chain((first,), tables), first.schema, path, _encodings(first), unprunable)
+        schema = _with_ids(first.schema, field_ids)
+        return _write(chain((first,), tables), schema, path, _encodings(first), unprunable)
     except OSError as error:
         raise not_written(path.parent, "writing segments", error) from error
 
@@ -152,6 +165,13 @@ def _write(
         raise
     stats = {name: from_footer(collected[0], index, unprunable=name in unprunable) for index, name in _leaves(schema)}
     return WrittenFile(path=path, rows=collected[0].num_rows, bytes=path.stat().st_size, stats=stats)
+
+
+def _with_ids(schema: pa.Schema, field_ids: Mapping[str, int] | None) -> pa.Schema:
+    known = field_ids or {}
+    return pa.schema(
+        [field.with_metadata({"PARQUET:field_id": str(known[field.name])}) if field.name in known else field for field in schema]
+    )
 
 
 def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

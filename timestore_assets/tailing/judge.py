@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from timestore_assets.catalog.catalog import Catalog
-from timestore_assets.catalog.effective_declaration import effective
+from timestore_assets.catalog.effective_declaration import effective, names_since
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.landing.preparing.evolve import columns_left
 from timestore_assets.landing.preparing.prepare import Rules, prepare
@@ -53,14 +53,16 @@ class Judge:
         self._validator = Validator(self._dataset)
         self._clock = clock
         self._schema = self._stored = record.schema
+        self._form = source.form.with_columns(names_since(dataset, record))
 
     def adopt(self, record: DatasetRecord) -> None:
         """Go on with the catalog's columns when they have changed; what evolved here only may never land like that."""
         dataset = effective(self._declared, record)
         if dataset != self._dataset:
             self._dataset, self._validator = dataset, Validator(dataset)
-        if record.schema != self._stored:
+        if record.schema.version != self._stored.version or record.schema != self._stored:
             self._schema = self._stored = record.schema
+            self._form = self._source.form.with_columns(names_since(self._declared, record))
 
     def judge(self, batch: Batch) -> tuple[RowBlock, Mapping[int, datetime]]:
         """The good rows, and the newest event time of each source partition among them.
@@ -74,7 +76,7 @@ class Judge:
             schema=self._schema,
             validator=self._validator,
             zone=self._source.timezone,
-            form=self._source.form,
+            form=self._form,
             now=now,
             allowance=lambda: self._columns_left(now),
             known_keys=lambda _keys: {},

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.effective_declaration import renamed
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
@@ -82,9 +83,10 @@ class SegmentReader:
     record: DatasetRecord
     _schemas: dict[int, Schema] = field(default_factory=dict)
 
-    @property
-    def time_column(self) -> str:
-        return str(self.record.definition["time"])
+    def time_column(self, segment: Segment) -> str:
+        """What the time was called when the segment was written."""
+        now = str(self.record.definition["time"])
+        return renamed(self.record.schema, self._schema(segment.schema_version)).get(now, now)
 
     def facts(self, segment: Segment) -> SegmentFacts:
         """Rows and statistics of a segment, every visible value of it having been read."""

@@ -202,7 +202,7 @@ def _segment(
         detail = f"the file has {facts.rows:,} rows, the catalog says {segment.rows:,}"
         yield Finding(object=segment.name, problem="rows", detail=detail)
     else:
-        yield from _differences(segment, facts.stats, reader.time_column)
+        yield from _differences(segment, facts.stats, reader.time_column(segment))
 
 
 def _differences(segment: Segment, found: Mapping[str, ColumnStats], time: str) -> Iterator[Finding]:

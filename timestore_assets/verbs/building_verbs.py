@@ -27,6 +27,7 @@ class BuildingVerbs(Workplace):
     def needed_builds(self, name: str, *, now: datetime | None = None) -> list[Need]:
         """Partitions that should be built, with the reasons."""
         from timestore_assets.building.needs import needed, source_progress
+        from timestore_assets.building.schema_rewrites import outdated_partitions
 
         dataset, record = self.resolve(name)
         partitions = self.catalog.partitions.of(record.id)
@@ -37,6 +38,7 @@ class BuildingVerbs(Workplace):
             feeds=source_progress(self.catalog, record.id, dataset),
             newest=max((found.max_time for found in partitions if found.max_time), default=None),
             now=now or datetime.now(UTC),
+            outdated=outdated_partitions(self.catalog, record),
         )
 
     def backlog(self, name: str) -> Backlog:

@@ -15,7 +15,7 @@ from timestore_assets.model.dataset import Dataset, Dedupe
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import ColumnStats, Segment
 from timestore_assets.model.types import parse_type
-from timestore_assets.querying.planning.pruning import Operator, Predicate, comparable, may_match
+from timestore_assets.querying.planning.pruning import Operator, Predicate, StatsNames, comparable, may_match
 from timestore_assets.querying.planning.query_plan import OPEN_FILES, Plan, narrowed, plan
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -24,6 +24,7 @@ SCHEMA = Schema(
 )
 KEYED = Dataset(name="keyed", schema=SCHEMA, time="ts", start=DAY, dedupe=Dedupe(keys=("k", "ts")))
 PLAIN = replace(KEYED, dedupe=None)
+NAMES = StatsNames(SCHEMA, lambda version: SCHEMA)
 
 
 def segment(number: int, *, day: int = 0, hours: tuple[float, float] = (0, 23), built: bool = False, **options: Any) -> Segment:
@@ -50,7 +51,8 @@ def segment(number: int, *, day: int = 0, hours: tuple[float, float] = (0, 23), 
 
 
 def planned(*segments: Segment, dataset: Dataset = KEYED, **options: Any) -> Plan:
-    return plan(segments, dataset=dataset, version=1, live=len(segments), **options)
+    names = StatsNames(dataset.schema, lambda version: dataset.schema)
+    return plan(segments, dataset=dataset, version=1, live=len(segments), names=names, **options)
 
 
 def ids(plan: Plan) -> tuple[list[int], list[int]]:
@@ -158,7 +160,8 @@ def test_a_step_attaches_a_bounded_number_of_files() -> None:
 
 
 def test_counts_of_what_is_read_and_left_out() -> None:
-    found = plan([segment(1, built=True)], dataset=KEYED, version=3, live=365)
+
+    found = plan([segment(1, built=True)], dataset=KEYED, version=3, live=365, names=NAMES)
     assert (found.scanned, found.pruned, found.version) == (1, 364, 3)
 
 
@@ -187,22 +190,22 @@ def test_a_range_is_narrowed_by_what_the_filter_says() -> None:
     ],
 )
 def test_statistics_decide(operator: Operator, values: tuple[Any, ...], matches: bool) -> None:
-    assert may_match(segment(1, stats={"v": (5, 10)}), [is_("v", operator, *values)]) is matches
+    assert may_match(segment(1, stats={"v": (5, 10)}), [is_("v", operator, *values)], NAMES) is matches
 
 
 def test_unknown_statistics_never_prune() -> None:
     unknown = replace(segment(1), stats={"v": ColumnStats(), "k": ColumnStats(min="a", max=None)})
-    assert may_match(unknown, [is_("v", "=", 5)])
-    assert may_match(unknown, [is_("k", "=", "zzz")])
-    assert not may_match(unknown, [is_("k", "=", "A")])
-    assert may_match(segment(1), [is_("v", "is_null")])
+    assert may_match(unknown, [is_("v", "=", 5)], NAMES)
+    assert may_match(unknown, [is_("k", "=", "zzz")], NAMES)
+    assert not may_match(unknown, [is_("k", "=", "A")], NAMES)
+    assert may_match(segment(1), [is_("v", "is_null")], NAMES)
 
 
 def test_a_column_without_values_matches_no_comparison() -> None:
     empty = replace(segment(1), rows=10, stats={"v": ColumnStats(nulls=10)})
-    assert not may_match(empty, [is_("v", "=", 5)])
-    assert not may_match(empty, [is_("v", "is_not_null")])
-    assert may_match(empty, [is_("v", "is_null")])
+    assert not may_match(empty, [is_("v", "=", 5)], NAMES)
+    assert not may_match(empty, [is_("v", "is_not_null")], NAMES)
+    assert may_match(empty, [is_("v", "is_null")], NAMES)
 
 
 @pytest.mark.parametrize(

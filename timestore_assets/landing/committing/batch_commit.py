@@ -17,6 +17,7 @@ from timestore_assets.landing.committing.staged_dead_letters import StagedDeadLe
 from timestore_assets.landing.committing.staged_segments import Provenance, StagedSegment, write_segments
 from timestore_assets.landing.committing.tally import Tally
 from timestore_assets.landing.landing_session import Worker
+from timestore_assets.landing.preparing.earlier_values import as_sent
 from timestore_assets.landing.preparing.prepare import Prepared
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Dataset
@@ -72,8 +73,8 @@ class BatchCommit:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Columns of the dataset as they are now."""
-        return self.judge.record.schema.columns
+        """Columns of the dataset as they are now, as far as records must have them."""
+        return as_sent(self.judge.record.schema)
 
     def land(self, batch: SourceBatch) -> Counters:
         """Land one batch whole, or leave everything as it was.
@@ -165,7 +166,10 @@ class BatchCommit:
             progress=progress,
             counters=prepared.counters,
             segments=tuple(replace(one.segment, storage=record.storage) for one in staged.segments),
-            dead_letter_files=tuple(replace(one.file, storage=record.storage) for one in staged.dead_letters),
+            dead_letter_files=tuple(
+                replace(one.file, storage=record.storage, schema_version=self.origin.schema_version)
+                for one in staged.dead_letters
+            ),
             idempotency_keys=prepared.keys if batch is None else (*prepared.keys, *batch.keys),
             schema=prepared.schema if prepared.changes else None,
             base_schema_version=prepared.base_schema_version,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from timestore_assets.catalog.effective_declaration import effective
+from timestore_assets.catalog.effective_declaration import effective, names_since
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.landing.committing.source_batch import Origin, SourceBatch
 from timestore_assets.landing.landing_session import Worker
@@ -15,6 +15,8 @@ from timestore_assets.landing.preparing.prepare import Prepared, Rules, prepare
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ForgottenError
+from timestore_assets.model.record_form import RecordForm
+from timestore_assets.model.schema import Schema
 from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.tracing import span
 
@@ -29,6 +31,10 @@ class _Terms:
     record: DatasetRecord
     dataset: Dataset
     """As declared, with the columns that the catalog has."""
+    form: RecordForm
+    """How records are written, by what those are called."""
+    then: Schema | None
+    """Whose names the records go by, if it is not the present schema."""
     validator: Validator
 
 
@@ -38,7 +44,7 @@ class BatchJudge:
     def __init__(self, context: WriteContext, worker: Worker, dataset: Dataset, origin: Origin) -> None:
         self._context, self._engine = context, worker.engine
         self._declared, self._origin = dataset, origin
-        self._terms = _Terms(record=self._newest(), dataset=dataset, validator=worker.validator)
+        self._terms = _Terms(record=self._newest(), dataset=dataset, form=origin.form, then=None, validator=worker.validator)
         self._agree(self._terms.record)
         self._looked = time.monotonic()
 
@@ -49,6 +55,10 @@ class BatchJudge:
     @property
     def dataset(self) -> Dataset:
         return self._terms.dataset
+
+    @property
+    def form(self) -> RecordForm:
+        return self._terms.form
 
     def judge(self, batch: SourceBatch) -> Prepared:
         """Judge by the schema as it is known here."""
@@ -84,13 +94,14 @@ class BatchJudge:
             schema=terms.record.schema,
             validator=terms.validator,
             zone=self._origin.zone,
-            form=self._origin.form,
+            form=terms.form,
             path=self._origin.path,
             now=clock(),
             allowance=lambda: columns_left(catalog, terms.record.id, terms.dataset, now=clock()),
             known_keys=lambda keys: catalog.commits.known_keys(terms.record.id, keys),
             late_before=batch.late_before,
             max_record_bytes=self._origin.max_record_bytes,
+            then=terms.then,
         )
 
     def _newest(self) -> DatasetRecord:
@@ -102,4 +113,15 @@ class BatchJudge:
     def _agree(self, record: DatasetRecord) -> None:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
-        self._terms = _Terms(record=record, dataset=dataset, validator=validator)
+        form = self._origin.form.with_columns(names_since(self._declared, record))
+        then = self._names_of(record)
+        self._terms = _Terms(record=record, dataset=dataset, form=form, then=then, validator=validator)
+
+    def _names_of(self, record: DatasetRecord) -> Schema | None:
+        """The schema by whose names the records go: of when they were first seen, or as the last migration says."""
+        if not record.schema.was_migrated:
+            return None
+        catalog = self._context.catalog
+        return self._context.retry.run(
+            lambda: catalog.datasets.schema_of_records(record.id, self._origin.schema_version or record.schema.version)
+        )

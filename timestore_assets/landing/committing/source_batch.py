@@ -37,6 +37,8 @@ class Origin:
     """Values of columns that stand in the path of the file."""
     max_record_bytes: int | None = None
     """Longer documents are refused; None: the source has seen to it."""
+    schema_version: int | None = None
+    """By which the records were written; None: by the one that is current when they are judged."""
     forwards: bool = False
     """Refused records go to the declared topic for them too."""
 

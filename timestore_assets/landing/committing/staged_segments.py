@@ -83,7 +83,9 @@ def write_segments(
         table = table.append_column(SOURCE_COLUMN, source_partitions)
     stored, clusters = stored_rows(table, dataset=dataset, schema=schema, without=frozenset(constants), threads=threads)
     stored = with_constants(stored, constants, stored_arrow_schema(schema).names)
-    files = write_delta_files(stored, clusters, folder=folder, unprunable=unprunable(schema), threads=threads)
+    files = write_delta_files(
+        stored, clusters, folder=folder, unprunable=unprunable(schema), field_ids=schema.ids, threads=threads
+    )
     present = [_distinct(stored.column(SOURCE_COLUMN).slice(first, rows)) for first, rows in clusters.spans()]
     return [staged_segment(file, dataset, schema, provenance, ids) for file, ids in zip(files, present, strict=True)]
 

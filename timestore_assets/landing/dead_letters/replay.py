@@ -197,13 +197,18 @@ def _commit_of(replayed: Replayed, setting: Setting, letters: LetterFile, record
         progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,)),
         counters=replayed.shift,
         segments=tuple(replace(one.segment, storage=record.storage) for one in replayed.segments),
-        dead_letter_files=(replace(replayed.rest.file, storage=record.storage),) if replayed.rest else (),
+        dead_letter_files=(_still_refused(replayed.rest.file, replayed.file, record),) if replayed.rest else (),
         schema=replayed.schema if replayed.changes else None,
         base_schema_version=record.schema.version,
         schema_changes=replayed.changes,
         ignored_columns=replayed.ignored,
         actor=setting.actor,
     )
+
+
+def _still_refused(rest: DeadLetterFile, tried: DeadLetterFile, record: DatasetRecord) -> DeadLetterFile:
+    # however often they are tried, they go by the names of when they were first refused
+    return replace(rest, storage=record.storage, schema_version=tried.schema_version)
 
 
 def _count(progress: _Progress, replayed: Replayed, dataset: Dataset) -> None:

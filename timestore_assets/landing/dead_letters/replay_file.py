@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 from typing import assert_never
@@ -241,7 +242,16 @@ class FileReplay:
             allowance=lambda: self._columns_left(schema),
             known_keys=lambda _: {},
             max_record_bytes=self._source.max_record_bytes if encoding == "json" else None,
+            then=self._then,
         )
+
+    @cached_property
+    def _then(self) -> Schema | None:
+        """The schema whose names the records go by."""
+        version = self._file.schema_version
+        if version is None or not self._record.schema.was_migrated:
+            return None
+        return self._setting.context.catalog.datasets.schema_of_records(self._record.id, version)
 
     def _columns_left(self, schema: Schema) -> int:
         """How many columns may still be added, beside those that this replay has added so far."""

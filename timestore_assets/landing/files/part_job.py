@@ -21,6 +21,7 @@ from timestore_assets.landing.files.context import LandingCall
 from timestore_assets.landing.files.file_part import FilePart, PartBatch, position_of
 from timestore_assets.landing.files.wide_commit import LostRaceError, WideCommit
 from timestore_assets.landing.landing_session import Worker
+from timestore_assets.landing.preparing.earlier_values import as_sent
 from timestore_assets.model.errors import BadFileError, ConflictError
 from timestore_assets.model.position import Position
 from timestore_assets.retry import CONFLICT
@@ -89,9 +90,8 @@ def check_columns(reader: FileReader, landing: BatchCommit, call: LandingCall, a
     schema = reader.arrow_schema
     names = reader.header if schema is None else tuple(schema.names)
     if names is not None:
-        source = call.source
-        path = path_values(address, source.path_columns)
-        check_header(formed_names(names, source.form, path, call.dataset.schema.columns), landing.columns)
+        path, judge = path_values(address, call.source.path_columns), landing.judge
+        check_header(formed_names(names, judge.form, path, as_sent(judge.dataset.schema)), landing.columns)
 
 
 class PartLanding:
@@ -108,6 +108,7 @@ class PartLanding:
             zone=source.timezone,
             form=source.form,
             path=path_values(address, source.path_columns),
+            schema_version=part.file.schema_version,
         )
         self._commit = BatchCommit(
             call.context, worker, call.dataset, origin, checkpoints=lambda _: position_of(call.catalog, part)

@@ -6,7 +6,7 @@ open, and memory holds the rows of one batch and, later, a row group or two for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -55,7 +55,13 @@ class Spill:
             raise not_written(self._path.parent, "gathering rows", error) from error
 
     def write_files(
-        self, folder: Path, *, finished: Callable[[pa.Table], pa.Table], unprunable: Sequence[str], threads: int
+        self,
+        folder: Path,
+        *,
+        finished: Callable[[pa.Table], pa.Table],
+        unprunable: Sequence[str],
+        field_ids: Mapping[str, int],
+        threads: int,
     ) -> list[WrittenFile]:
         """Write everything as one file for each partition, in order of time. Nothing can be added after.
 
@@ -65,7 +71,7 @@ class Spill:
             StorageFullError, UnavailableError: as `write_delta_files`; it may be called again, with another folder.
         """
         jobs = [(folder / f"{at}.parquet", self._runs[number]) for at, number in enumerate(sorted(self._runs))]
-        write = partial(_write, finished=finished, unprunable=unprunable)
+        write = partial(_write, finished=finished, unprunable=unprunable, field_ids=field_ids)
         try:
             self.close()
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,10 +98,11 @@ def _write(
     *,
     finished: Callable[[pa.Table], pa.Table],
     unprunable: Sequence[str],
+    field_ids: Mapping[str, int],
 ) -> WrittenFile:
     reader = readers.get()
     try:
         tables = (finished(pa.Table.from_batches([reader.get_batch(index)])) for index in runs)
-        return write_delta_file(tables, path, unprunable=unprunable)
+        return write_delta_file(tables, path, unprunable=unprunable, field_ids=field_ids)
     finally:
         readers.put(reader)

@@ -196,6 +196,7 @@ class WideCommit:
                 folder / "segments",
                 finished=lambda table: with_constants(table, constants, order),
                 unprunable=unprunable(schema),
+                field_ids=schema.ids,
                 threads=self._commit.worker.threads,
             )
         return Staged(

@@ -185,6 +185,10 @@ def evolve(
         return Evolved(schema=schema)
     new = [name for name in names if schema.find(name) is None and name_problem(name) is None]
     left_out = [name for name in names if name_problem(name) is not None]
+    # under the name of a column that was dropped, and not declared again, nothing comes back by itself
+    left_out += [name for name in new if name in schema.retired_names]
+    _refuse_outdated(extras, row_mask, schema, new)
+    new = [name for name in new if name not in schema.retired_names and name not in schema.former_names]
     if policy.new_columns == "ignore":
         left_out, new = [*left_out, *new], []
     admission = _admission(extras, row_mask, schema, new, policy, allowance)
@@ -195,6 +199,15 @@ def evolve(
     for name in (*known, *admission.added):
         evolved = _with_column(con, evolved, name, extras, row_mask, policy)
     return evolved
+
+
+def _refuse_outdated(extras: Extras, row_mask: RowMask, schema: Schema, new: list[str]) -> None:
+    """Refuse rows with values under a former name that is taken no longer: they would be lost, or make a second column."""
+    for name in new:
+        if column := schema.former_names.get(name):
+            rows = np.flatnonzero(pc.is_valid(extras.column(name).values).to_numpy())
+            reason = f"column {name[:60]!r} was renamed to {column.name!r}, and its former name is taken no longer"
+            row_mask.refuse(rows, code="unknown_column", column=name, reason=reason)
 
 
 def _admission(

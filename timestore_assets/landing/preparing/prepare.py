@@ -16,9 +16,12 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from timestore_assets.catalog.commit_values import IdempotencyKey, SchemaChange
+from timestore_assets.catalog.effective_declaration import with_identity
 from timestore_assets.decoding.decode import decode
+from timestore_assets.decoding.former_names import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
+from timestore_assets.landing.preparing.earlier_values import EarlierValues
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
 from timestore_assets.landing.preparing.row_checks import LATE, refuse_late, refuse_missing, refuse_out_of_range, refuse_over_long
 from timestore_assets.landing.preparing.validate import Validator
@@ -98,6 +101,8 @@ class Rules:
     """Times before it are late; None: nothing is."""
     max_record_bytes: int | None = None
     """Longer documents are refused; None: the source has seen to it."""
+    then: Schema | None = None
+    """The one whose names the records go by; None: the current one."""
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -107,13 +112,16 @@ class Rules:
     @property
     def declared(self) -> tuple[Column, ...]:
         """Columns of the declaration in their stored form, which differs for those that had been inferred before."""
-        stored = {column.name: column.origin for column in self.schema}
-        own = tuple(replace(column, origin=stored.get(column.name, column.origin)) for column in self.dataset.schema)
-        return own + tuple(column for column in self._others if column.origin == "declared")
+        own = (
+            column if (known := self.schema.find(column.name)) is None else with_identity(column, known)
+            for column in self.dataset.schema
+        )
+        others = (column for column in self._others if column.origin == "declared")
+        return tuple(without_outdated(column, self.now) for column in (*own, *others))
 
     @property
     def inferred(self) -> tuple[Column, ...]:
-        return tuple(column for column in self._others if column.origin == "inferred")
+        return tuple(without_outdated(column, self.now) for column in self._others if column.origin == "inferred")
 
     @property
     def _others(self) -> tuple[Column, ...]:
@@ -203,7 +211,11 @@ def _sifted(batch: Batch, rules: Rules) -> tuple[RowMask, tuple[IdempotencyKey, 
 
 def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepared:
     row_mask, keys = _sifted(batch, rules)
-    decoded = decode(con, batch, row_mask, declared=rules.declared, inferred=rules.inferred, **rules.writing)
+    earlier = EarlierValues.of(rules.schema, rules.then)
+    declared = earlier.declared(rules.declared)
+    decoded = decode(con, batch, row_mask, declared=declared, inferred=rules.inferred, **rules.writing)
+    if earlier:
+        decoded = replace(decoded, table=earlier.applied(con, decoded.table, row_mask))
     evolved = Evolved(schema=rules.schema)
     if batch.records.num_rows:
         refuse_missing(decoded.table, rules.dataset, row_mask)

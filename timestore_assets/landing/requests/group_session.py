@@ -18,12 +18,13 @@ from timestore_assets.decoding.record_fields import formed_names
 from timestore_assets.landing.committing.batch_commit import BatchCommit
 from timestore_assets.landing.committing.source_batch import OvertakenError
 from timestore_assets.landing.committing.source_session import source_session
+from timestore_assets.landing.preparing.earlier_values import as_sent
 from timestore_assets.landing.preparing.prepare import Prepared
 from timestore_assets.landing.requests.idempotency_keys import KeysUsedError, confirm_unused, new_ingestion
 from timestore_assets.landing.requests.submission import Landed, Outcome, Request, outcomes
 from timestore_assets.model.dataset import Dataset, HttpSource
+from timestore_assets.model.errors import BadFileError
 from timestore_assets.model.position import Position
-from timestore_assets.model.record_form import PLAIN
 from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.sources.batches import Batch
 from timestore_assets.sources.http.request_body import join
@@ -90,7 +91,6 @@ class GroupSession:
     def __init__(self, landing: BatchCommit, dataset: Dataset, partition_id: int) -> None:
         self._catalog, self._landing, self._partition_id = landing.context.catalog, landing, partition_id
         self.dataset, self.dataset_id, self.id = dataset, landing.judge.record.id, landing.origin.session_id
-        self._form = dataset.http_source.form if dataset.http_source else PLAIN
         self._position = 0
 
     def land(self, group: Sequence[Request]) -> None:
@@ -102,10 +102,8 @@ class GroupSession:
             TimestoreError: as `BatchCommit.land`. Whatever is raised, nothing of them has landed.
         """
         bodies = [request.submission.body for request in group]
-        columns = bodies[0].columns
-        if columns is not None:
-            names = formed_names(columns, self._form, {}, self.dataset.schema.columns, what="body")
-            check_header(names, self._landing.columns, what="body")
+        if bodies[0].columns is not None:
+            self._check_columns(bodies[0].columns)
         places = [request.submission.place for request in group if request.submission.place is not None]
         rows = sum(body.rows for body in bodies)
         # a span has one parent: the commit is a step of the first request, and the traces of the others lead to it
@@ -121,6 +119,19 @@ class GroupSession:
             self._landing.land(batch)
         self._position += rows
         self._answer(group, batch.outcomes)
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        """Refuse bodies by their header, by what the catalog has now: columns may have got other names since the last one."""
+        try:
+            self._check_by_known(columns)
+        except BadFileError:
+            self._landing.judge.catch_up()
+            self._check_by_known(columns)
+
+    def _check_by_known(self, columns: Sequence[str]) -> None:
+        judge = self._landing.judge
+        names = formed_names(columns, judge.form, {}, as_sent(judge.dataset.schema), what="body")
+        check_header(names, self._landing.columns, what="body")
 
     def note(self, request: Request) -> None:
         """Commit a request that lands nothing, and answer it: it has no records, or they have landed before.

@@ -10,6 +10,7 @@ from functools import partial
 
 from timestore_assets.decoding.column_names import check_header
 from timestore_assets.decoding.record_fields import formed_names
+from timestore_assets.landing.preparing.earlier_values import as_sent
 from timestore_assets.landing.requests.request_queue import BufferFullError, Queue, QueueCapacity, QueueLimits, Waiting
 from timestore_assets.landing.requests.request_worker import GroupCommit, GroupLander
 from timestore_assets.landing.requests.submission import Answer, KeyReusedError, Request, Submission, again
@@ -64,7 +65,7 @@ class GroupLanders:
         if dataset.order == "strict":
             raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which requests can't keep; write `order: any`")
         if submission.body.columns is not None:
-            declared = dataset.schema.columns
+            declared = as_sent(dataset.schema)
             check_header(formed_names(submission.body.columns, source.form, {}, declared, what="body"), declared, what="body")
         request = Request(submission=submission, dataset=dataset, source=source)
         # a client that goes away must not take the request out of the hands of the landing thread

@@ -17,8 +17,19 @@ def find_column(schema: Schema, name: str, *, dataset: str) -> Column:
     """
     found = find_any(schema, name)
     if found is None:
-        raise InputError(f"dataset {dataset!r} has no column {name!r}; {suggestion(name, schema.names)}")
+        raise InputError(f"dataset {dataset!r} has no column {name!r}; {_became(schema, name) or suggestion(name, schema.names)}")
     return found
+
+
+def _became(schema: Schema, name: str) -> str:
+    """What became of a column that had that name, "" when none had."""
+    folded = name.lower()
+    former = {one.lower(): column.name for one, column in schema.former_names.items()}
+    if folded in former:
+        return f"it is called {former[folded]!r} now"
+    if any(folded == one.lower() for one in schema.retired_names):
+        return "it was dropped; `--as-of` a version of before shows it"
+    return ""
 
 
 def find_any(schema: Schema, name: str) -> Column | None:

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
+from timestore_assets.catalog.effective_declaration import is_widening
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import ColumnStats, Segment
@@ -20,6 +21,7 @@ from timestore_assets.model.types import ColumnType
 from timestore_assets.model.window import parse_time
 from timestore_assets.querying.planning import syntax
 from timestore_assets.querying.planning.syntax import Tree
+from timestore_assets.segments.projection import stored_as
 
 Operator = Literal["=", "<", "<=", ">", ">=", "in", "is_null", "is_not_null"]
 
@@ -75,9 +77,40 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def may_match(segment: Segment, predicates: Sequence[Predicate]) -> bool:
+class StatsNames:
+    """Under which names the statistics of segments know the columns of a schema. `schema_of`: schema of a version."""
+
+    def __init__(self, schema: Schema, schema_of: Callable[[int], Schema]) -> None:
+        self._schema, self._schema_of = schema, schema_of
+        self._known: dict[tuple[int, str], str | None] = {}
+
+    def of(self, version: int, name: str) -> str | None:
+        """Of a column in segments of that version; None where what they know says nothing about its values."""
+        key = version, name
+        if key not in self._known:
+            self._known[key] = self._find(version, name)
+        return self._known[key]
+
+    def _find(self, version: int, name: str) -> str | None:
+        if version == self._schema.version:
+            return name
+        column = self._schema.column(name)
+        written = stored_as(column, self._schema_of(version))
+        # bounds of raw texts say nothing about the values that are read from them
+        if written is None or written.origin != column.origin or not is_widening(written.type, column.type):
+            return None
+        return written.name
+
+
+def may_match(segment: Segment, predicates: Sequence[Predicate], names: StatsNames) -> bool:
     """False when the statistics prove that no row of the segment fulfils all predicates."""
-    return all(_may(predicate, segment.stats.get(predicate.column), segment.rows) for predicate in predicates)
+    if segment.format == "memory":
+        return True
+    return all(_may(one, _stats(segment, names.of(segment.schema_version, one.column)), segment.rows) for one in predicates)
+
+
+def _stats(segment: Segment, name: str | None) -> ColumnStats | None:
+    return None if name is None else segment.stats.get(name)
 
 
 def _may(predicate: Predicate, stats: ColumnStats | None, rows: int) -> bool:

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.segment import Segment
-from timestore_assets.querying.planning.pruning import Predicate, may_match
+from timestore_assets.querying.planning.pruning import Predicate, StatsNames, may_match
 
 # Rows in time order are read step by step, so that the first come at once and a sort never holds a whole year; steps grow,
 # so that a long answer does not pay for many small queries.
@@ -119,6 +119,7 @@ def plan(
     start: datetime | None = None,
     end: datetime | None = None,
     predicates: Sequence[Predicate] = (),
+    names: StatsNames,
 ) -> Plan:
     """Choose from the live segments that meet `[start, end)`, which must be in order of partition.
 
@@ -128,10 +129,10 @@ def plan(
     keys = frozenset(dataset.dedupe.keys) if dataset.dedupe else frozenset[str]()
     on_keys = [predicate for predicate in predicates if predicate.column in keys]
     on_values = [predicate for predicate in predicates if predicate.column not in keys]
-    candidates = [segment for segment in segments if may_match(segment, on_keys)] if on_keys else segments
+    candidates = [segment for segment in segments if may_match(segment, on_keys, names)] if on_keys else segments
     unique, overlapping = (candidates, ()) if dataset.dedupe is None else _divided(candidates)
     if on_values:
-        unique = [segment for segment in unique if may_match(segment, on_values)]
+        unique = [segment for segment in unique if may_match(segment, on_values, names)]
     return Plan(
         version=version,
         whole=Step(unique=tuple(unique), overlapping=tuple(overlapping)),

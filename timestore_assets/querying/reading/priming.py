@@ -54,9 +54,10 @@ def prime(
         InputError: there is no such column, or the window has more than the cache keeps.
         UnavailableError: an object or its target can't be reached. StorageFullError: the cache's disk is full.
     """
-    needed = None if columns is None else [find_column(record.schema, name, dataset=dataset.name).name for name in columns]
     claim = querier.claim(record)
     try:
+        dataset, record = querier.in_force(dataset, record, claim.version)
+        needed = None if columns is None else [find_column(record.schema, name, dataset=dataset.name).name for name in columns]
         chosen = querier.planned(dataset, record, version=claim.version, start=start, end=end)
         pinned = querier.pinned(dataset, record, version=claim.version)
         remote = [one for one in chosen.whole.segments if querier.storage.path(one) is None]

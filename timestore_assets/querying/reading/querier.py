@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +14,7 @@ import pyarrow as pa
 from cachetools import LRUCache
 
 from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.effective_declaration import named_as_then
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
@@ -22,6 +23,7 @@ from timestore_assets.model.question import Question
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
+from timestore_assets.querying.planning.pruning import StatsNames
 from timestore_assets.querying.planning.query_plan import Plan, Step, narrowed, plan, with_in_memory
 from timestore_assets.querying.planning.statement import Statement, no_rows, prepare
 from timestore_assets.querying.planning.where import Where
@@ -65,11 +67,24 @@ class Querier:
         """Pin a manifest version (None = newest). RefusedError when it has been collected or never was."""
         return SnapshotPin(self.catalog, record.id, version=version, holder=self.holder, with_topics=with_topics)
 
+    def in_force(self, dataset: Dataset, record: DatasetRecord, version: int) -> tuple[Dataset, DatasetRecord]:
+        """The dataset with the schema and the names of keys that a pinned version has, whatever came since.
+
+        What reads a version goes by these: a change of the schema raises the version, so no answer is half of both.
+        """
+        if version == record.manifest_version:
+            return dataset, record
+        then = self.catalog.datasets.schema_at(record.id, version)
+        if then.version == record.schema.version:
+            return dataset, record
+        return named_as_then(dataset, record.schema, then), replace(record, schema=then)
+
     def plan(self, dataset: Dataset, record: DatasetRecord, question: Question) -> Plan:
         """What `ask` would read now. Errors as `ask`."""
         pooled = self._pool.take()
         claim = self.claim(record, question.as_of)
         try:
+            dataset, record = self.in_force(dataset, record, claim.version)
             statement, _ = self._prepared(pooled.con, question, dataset, record)
             return self._planned(dataset, record, statement, claim.version)
         finally:
@@ -110,20 +125,22 @@ class Querier:
         """The segments of a version that can hold rows which the filter lets through. `fresh`: read beside them."""
         start, end = narrowed(start, end, *where.bounds(dataset.time))
         predicates = [one for one in where.predicates if one.column != dataset.time]
-        key = (record.id, version, dataset.dedupe, start, end, tuple(predicates))
+        names = StatsNames(record.schema, self._schemas(record))
+        choose = partial(plan, dataset=dataset, version=version, start=start, end=end, predicates=predicates, names=names)
+        key = (record.id, version, record.schema.version, dataset.dedupe, start, end, tuple(predicates))
         with self._remembering:
             known = self._plans.get(key)
         if known is None:
             found = self.catalog.manifest.segments(record.id, version=version, start=start, end=end, with_stats=bool(predicates))
             live = self.catalog.manifest.count(record.id, version=version)
-            alone = plan(found, dataset=dataset, version=version, live=live, start=start, end=end, predicates=predicates)
+            alone = choose(found, live=live)
             known = _Planned(found=found, live=live, plan=alone)
             with self._remembering:
                 self._plans[key] = known
         if not fresh:
             return known.plan
         segments = with_in_memory(known.found, fresh, start=start, end=end)
-        return plan(segments, dataset=dataset, version=version, live=known.live, start=start, end=end, predicates=predicates)
+        return choose(segments, live=known.live)
 
     def ask(self, dataset: Dataset, record: DatasetRecord, question: Question, *, fresh: UnlandedRows | None = None) -> Answer:
         """Answer a question. `fresh`: rows that are not landed yet, for an answer from the newest version.
@@ -137,15 +154,13 @@ class Querier:
             stack.callback(self._pool.give, pooled)
             planning = stack.enter_context(ExitStack())
             noting = planning.enter_context(span("plan", dataset=dataset.name))
-            statement, schema = self._prepared(pooled.con, question, dataset, record)
             merging = fresh if question.as_of is None else None
             claim = self.claim(record, question.as_of, with_topics=merging is not None)
             stack.callback(claim.release)
+            dataset, record = self.in_force(dataset, record, claim.version)
+            statement, schema = self._prepared(pooled.con, question, dataset, record)
             rows = merging.beyond(claim.topics, start=statement.start, end=statement.end) if merging else FreshRows()
             chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
-            if newest := self.newer(record, chosen):
-                record, (statement, schema) = newest, self._prepared(pooled.con, question, dataset, newest)
-                chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
             noting.note(manifest_version=claim.version, segments=chosen.scanned)
             planning.close()
             pinned = self.pinned(dataset, record, version=claim.version)
@@ -176,18 +191,15 @@ class Querier:
                 interrupt=pooled.con.interrupt,
             )
 
-    def newer(self, record: DatasetRecord, chosen: Plan) -> DatasetRecord | None:
-        """The record read again, when segments were written under a schema that it does not know yet."""
-        written = max((segment.schema_version for segment in chosen.whole.segments), default=0)
-        found = self.catalog.datasets.find(record.name) if written > record.schema.version else None
-        # one of the same name that was declared since this one was dropped is another
-        return found if found is not None and found.id == record.id else None
-
     def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
         """What it takes to read the dataset's segments at a version."""
-        schema_of = lru_cache(maxsize=None)(lambda wanted: self.catalog.datasets.schema(record.id, wanted))
+        schema_of = self._schemas(record)
         retracted = self.catalog.manifest.retracted(record.id, version=version)
         return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
+
+    def _schemas(self, record: DatasetRecord) -> Callable[[int], Schema]:
+        """Schema of a version of the dataset's, each read once."""
+        return lru_cache(maxsize=None)(lambda wanted: self.catalog.datasets.schema(record.id, wanted))
 
     def relocated(self, record: DatasetRecord, version: int, step: Step) -> Step | None:
         """A step with its objects where the catalog says they are now; None when that is where they were."""

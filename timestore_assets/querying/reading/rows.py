@@ -21,6 +21,7 @@ from timestore_assets.querying.planning.statement import no_rows
 from timestore_assets.querying.planning.where import Where
 from timestore_assets.querying.reading.connection_pool import allow_open_files
 from timestore_assets.segments.deduplicate import not_superseded
+from timestore_assets.segments.projection import columns_read
 from timestore_assets.segments.reader import InMemorySegment, opened
 from timestore_assets.storage.object_store import ObjectReader
 
@@ -39,6 +40,13 @@ class Pinned:
     #: Source partitions whose rows are left out.
     retracted: frozenset[int]
     storage: ObjectReader
+
+    def stored_names(self, needed: Sequence[str], segments: Sequence[Segment]) -> list[str]:
+        """Names under which files of these segments hold what the `needed` columns are read from, and what hides rows."""
+        versions = {one.schema_version for one in segments if not isinstance(one, InMemorySegment)}
+        written = [self.schema if version == self.schema.version else self.schema_of(version) for version in sorted(versions)]
+        wanted = [self.schema.column(name) for name in needed]
+        return [*columns_read(wanted, schema=self.schema, written=written), *([SOURCE_COLUMN] if self.retracted else [])]
 
 
 @contextmanager
@@ -78,10 +86,10 @@ def fetched(segments: Sequence[Segment], step: Step, pinned: Pinned, *, needed: 
     """Keep the objects of some segments of a step on this machine, with what `rows_of` is going to read of them."""
     shared = {segment.id for segment in step.overlapping}
     stored = [segment for segment in segments if not isinstance(segment, InMemorySegment)]
-    read = [*needed, *([SOURCE_COLUMN] if pinned.retracted else [])]
     with ExitStack() as stack:
-        for columns, is_shared in ((read, False), (None, True)):
+        for is_shared in (False, True):
             chosen = [segment for segment in stored if (segment.id in shared) == is_shared]
+            columns = None if is_shared else pinned.stored_names(needed, chosen)
             stack.enter_context(pinned.storage.reading(chosen, columns=columns))
         yield
 

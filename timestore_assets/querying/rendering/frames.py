@@ -60,7 +60,7 @@ def relation(
     """The rows of `[start, end)` as a lazy relation in a connection, usable inside the `with`; times are TIMESTAMP in UTC."""
     with ExitStack() as stack:
         rows = stack.enter_context(_rows(con, querier, dataset, record, selection))
-        names = ", ".join(quote(name) for name in (selection.get("columns") or record.schema.names))
+        names = ", ".join(quote(name) for name in selection.get("columns") or ()) or "*"
         yield con.sql(f"SELECT {names} FROM {rows}")
 
 
@@ -93,8 +93,8 @@ def _rows(
         claim = querier.claim(record, selection.get("as_of"))
         stack.callback(claim.release)
         start, end = selection.get("start"), selection.get("end")
+        dataset, record = querier.in_force(dataset, record, claim.version)
         chosen = querier.planned(dataset, record, version=claim.version, start=start, end=end)
-        record = querier.newer(record, chosen) or record
         rows = stack.enter_context(querier.everything(con, dataset, record, chosen))
         conditions = time_conditions(dataset.time, chosen.start, chosen.end)
         yield f"(SELECT * FROM {rows} WHERE {' AND '.join(conditions) or 'true'})"

@@ -97,8 +97,8 @@ def _finish(con: duckdb.DuckDBPyConnection, path: Path) -> None:
 def _write_view(con: duckdb.DuckDBPyConnection, querier: Querier, dataset: Dataset, record: DatasetRecord) -> WrittenView:
     claim = querier.claim(record)
     try:
+        dataset, record = querier.in_force(dataset, record, claim.version)
         chosen = querier.planned(dataset, record, version=claim.version)
-        record = querier.newer(record, chosen) or record
         away = next((one for one in chosen.whole.segments if querier.storage.path(one) is None), None)
         if away is not None:
             why = f"its segments are not on this machine, but in the target {away.storage!r}; `timestore sql` reads them"

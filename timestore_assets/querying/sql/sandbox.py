@@ -16,7 +16,7 @@ from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
-from timestore_assets.model.schema import SOURCE_COLUMN, Schema
+from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ObjectName
 from timestore_assets.querying.answer import Answer, AnswerDetails, in_utc, nothing, typed
 from timestore_assets.querying.planning import pruning, syntax
@@ -219,9 +219,10 @@ def _views(
     views, warnings = [], dict[str, None]()
     for name in reading.datasets:
         dataset, record = datasets[name]
-        where = _filter(reading.filters.get(name), record.schema, parameters)
         claim = querier.claim(record)
         stack.callback(claim.release)
+        dataset, record = querier.in_force(dataset, record, claim.version)
+        where = _filter(reading.filters.get(name), record.schema, parameters)
         views.append(_view(querier, dataset, record, claim, where=where, read=reading.columns, stack=stack))
         warnings |= dict.fromkeys(claim.warnings)
     return views, tuple(warnings)
@@ -239,7 +240,6 @@ def _view(
 ) -> tuple[View, Plan]:
     """Choose what of the claimed version is read, and have that on this machine."""
     chosen = querier.planned(dataset, record, version=claim.version, where=where)
-    record = querier.newer(record, chosen) or record
     pinned = querier.pinned(dataset, record, version=claim.version)
     claim.confirm()
     schemas = {version: pinned.schema_of(version) for version in {one.schema_version for one in chosen.whole.segments}}
@@ -261,9 +261,8 @@ def _files(step: Step, pinned: Pinned, read: frozenset[str] | None, stack: ExitS
     names = pinned.schema.names
     # where a table counts for its rows alone, DuckDB reads the first column
     needed = names if read is None else unique([names[0], *(name for name in names if name.lower() in read)])
-    hidden = [SOURCE_COLUMN] if pinned.retracted else []
     paths: dict[ObjectName, Path] = {}
-    for segments, columns in ((step.unique, [*needed, *hidden]), (step.overlapping, None)):
+    for segments, columns in ((step.unique, pinned.stored_names(needed, step.unique)), (step.overlapping, None)):
         found = stack.enter_context(pinned.storage.reading(segments, columns=columns))
         paths |= {ObjectName(one.storage, one.name): path for one, path in zip(segments, found, strict=True)}
     return LocalObjects(paths=paths)

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from timestore_assets.building.needs import needed, source_progress
+from timestore_assets.building.schema_rewrites import outdated_partitions
 from timestore_assets.dataset_status import stats_of
 from timestore_assets.model.counters import DISPOSITIONS
 from timestore_assets.model.errors import TimestoreError
@@ -110,6 +111,7 @@ def _builds(warehouse: Warehouse, record: DatasetRecord, stats: DatasetStats) ->
         feeds=source_progress(warehouse.catalog, record.id, dataset),
         newest=stats.totals.newest,
         now=datetime.now(UTC),
+        outdated=outdated_partitions(warehouse.catalog, record),
     )
     return len(found)
 

@@ -66,6 +66,9 @@ def _give_ids() -> None:
         connection.execute(
             kind.update().where(kind.c.dataset_id == dataset_id, kind.c.version == version).values(identities=written)
         )
+    # nothing was renamed until now, so whatever is there goes by the names of today
+    for table in ("files", "dead_letter_files"):
+        op.execute(f"UPDATE {table} SET schema_version = (SELECT schema_version FROM datasets WHERE datasets.id = {table}.dataset_id)")
     for dataset_id, of_dataset in ids.items():
         connection.execute(datasets.update().where(datasets.c.id == dataset_id).values(last_column_id=len(of_dataset)))
 

@@ -1,0 +1,27 @@
+"""Segments that hold rows of an earlier schema which have to be computed whenever they are read: building them anew pays.
+
+That is derived from the segments' schema versions and nowhere kept, so a rewrite can be broken off and gone on with at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from timestore_assets.catalog.catalog import Catalog
+from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.segments.projection import needs_rewrite
+
+
+def outdated_versions(catalog: Catalog, record: DatasetRecord) -> frozenset[int]:
+    """Schema versions whose rows the present one computes a column of."""
+    if not any(column.expression for column in record.schema):
+        return frozenset()
+    earlier = range(1, record.schema.version)
+    return frozenset(one for one in earlier if needs_rewrite(catalog.datasets.schema(record.id, one), record.schema))
+
+
+def outdated_partitions(catalog: Catalog, record: DatasetRecord) -> Mapping[datetime, int]:
+    """How many live segments of such versions each partition has, by its start; those without are missing."""
+    versions = outdated_versions(catalog, record)
+    return catalog.partitions.written_in(record.id, versions) if versions else {}
