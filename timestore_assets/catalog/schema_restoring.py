@@ -55,7 +55,7 @@ def restored(
     )
     shown = {column.id for column in columns}
     gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
-    schema = Schema(columns=columns, version=current.version + 1, retired=gone)
+    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
     definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
     state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
     migrated = Migrated(state=state, changes=_differences(current, schema))
