@@ -171,21 +171,27 @@ def effective(dataset: Dataset, record: DatasetRecord) -> Dataset:
     part = column_part(newest)
     if column_part(own) == part:
         return _identified(dataset, record)
-    dedupe, names = part["dedupe"], names_since(dataset, record)
+    dedupe = part["dedupe"]
     served = replace(
         dataset,
         schema=schema_from_plain(part["columns"], version=1),
-        sources=tuple(replace(source, form=source.form.with_columns(names)) for source in dataset.sources),
         time=part["time"],
         partition_by=tuple(part["partition_by"]),
         dedupe=None if dedupe is None else Dedupe(**{**dedupe, "keys": tuple(dedupe["keys"])}),
         segments=replace(dataset.segments, sort_by=tuple(part["sort_by"])),
         is_behind=True,
+        renames=tuple(_followed(dict(dataset.renames), _names_since(dataset, record)).items()),
     )
     return _identified(served, record)
 
 
-def names_since(dataset: Dataset, record: DatasetRecord) -> Mapping[str, str]:
+def _followed(names: Mapping[str, str], since: Mapping[str, str]) -> dict[str, str]:
+    """Renames, and then others: new names by the first ones."""
+    later = {first: since.get(name, name) for first, name in names.items()}
+    return {**{name: now for name, now in since.items() if name not in names.values()}, **later}
+
+
+def _names_since(dataset: Dataset, record: DatasetRecord) -> Mapping[str, str]:
     """What columns are called now, by the names that a declaration of before has for them; without those that kept theirs."""
     ids = record.earlier.get(digest_of(column_part(definition_of(dataset))), {}) if record.earlier else {}
     shown = {column.id: column.name for column in record.schema}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -235,7 +235,8 @@ class Dataset:
     `start`, `end`: aware UTC; rows before `start`, from `end` on, or later than the current window plus `future_allowed` are
     dead letters `out_of_range`. `schema`: as declared (the catalog's may have evolved further). `pandera_model`: dotted
     path of a person's own pandera model, from which the columns were derived and which also validates. `is_behind`: columns and
-    keys are the catalog's, since another process has declared newer ones; the model is of before those then.
+    keys are the catalog's, since another process has declared newer ones; the model is of before those then. `renames`: what
+    columns are called now, by the names that the sources have for them, where those differ.
     `group`, `key_prefix`, `kinds`, `deps`: how Dagster shows the asset; `deps` are keys of
     assets that it depends on beside its sources.
     """
@@ -264,11 +265,16 @@ class Dataset:
     storage: str = DEFAULT_TARGET
     future_allowed: timedelta = timedelta(days=1)
     is_behind: bool = False
+    renames: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     group: str = ""
     key_prefix: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     deps: tuple[tuple[str, ...], ...] = ()
     freshness: Freshness = Freshness()
+
+    def form_of(self, source: Source) -> RecordForm:
+        """How the records of a source are written, by what columns are called now."""
+        return source.form.with_columns(dict(self.renames))
 
     @property
     def file_sources(self) -> tuple[FileSource, ...]:
@@ -320,7 +326,7 @@ class Dataset:
 
         plain: dict[str, Any] = to_plain(self)
         # how this process stands to the catalog, and what only that knows of the columns, was not declared
-        del plain["is_behind"], plain["schema"]["retired"]
+        del plain["is_behind"], plain["renames"], plain["schema"]["retired"], plain["schema"]["incoming"]
         for column in plain["schema"]["columns"]:
             del column["id"], column["aliases"], column["expression"]
         return plain

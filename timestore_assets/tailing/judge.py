@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from timestore_assets.catalog.catalog import Catalog
-from timestore_assets.catalog.effective_declaration import effective, names_since
+from timestore_assets.catalog.effective_declaration import effective
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.landing.preparing.evolve import columns_left
 from timestore_assets.landing.preparing.prepare import Rules, prepare
@@ -53,7 +53,7 @@ class Judge:
         self._validator = Validator(self._dataset)
         self._clock = clock
         self._schema = self._stored = record.schema
-        self._form = source.form.with_columns(names_since(dataset, record))
+        self._form = self._dataset.form_of(source)
 
     def adopt(self, record: DatasetRecord) -> None:
         """Go on with the catalog's columns when they have changed; what evolved here only may never land like that."""
@@ -62,7 +62,7 @@ class Judge:
             self._dataset, self._validator = dataset, Validator(dataset)
         if record.schema.version != self._stored.version or record.schema != self._stored:
             self._schema = self._stored = record.schema
-            self._form = self._source.form.with_columns(names_since(self._declared, record))
+            self._form = dataset.form_of(self._source)
 
     def judge(self, batch: Batch) -> tuple[RowBlock, Mapping[int, datetime]]:
         """The good rows, and the newest event time of each source partition among them.

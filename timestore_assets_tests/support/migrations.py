@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.effective_declaration import definition_of
-from timestore_assets.catalog.schema_migrations import ColumnState
+from timestore_assets.catalog.schema_migrations import ColumnState, CutOver, MigrationOrder
 from timestore_assets.migrating.applying import Applied, apply
+from timestore_assets.migrating.declaration_changes import redeclared
 from timestore_assets.migrating.manifest_file import manifest_of
 from timestore_assets.migrating.migration_manifest import MigrationManifest
 from timestore_assets.model.dataset import Dataset
@@ -52,3 +54,19 @@ def drop(column: str, **more: Any) -> dict[str, Any]:
 
 def add(column: str, kind: str, **more: Any) -> dict[str, Any]:
     return {"add": {"column": column, "type": kind, **more}}
+
+
+def migrate(catalog: Catalog, dataset: str, *operations: dict[str, Any]) -> CutOver:
+    """Carry a migration out without having tried it, as another process."""
+    found = catalog.datasets.find(dataset)
+    assert found is not None
+    asked, con = manifest(dataset, *operations), syntax.parser()
+    order = MigrationOrder(
+        manifest=asked.plain,
+        digest=asked.digest,
+        ticket=asked.governance.ticket,
+        approved_by=asked.governance.approved_by,
+        base=catalog.migrations.state(found.id).schema,
+        actor="ann",
+    )
+    return catalog.migrations.cut_over(found.id, order, lambda state: apply(con, state, asked).migrated, redeclared)

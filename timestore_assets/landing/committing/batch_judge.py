@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from timestore_assets.catalog.effective_declaration import effective, names_since
+from timestore_assets.catalog.effective_declaration import effective
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.landing.committing.source_batch import Origin, SourceBatch
 from timestore_assets.landing.landing_session import Worker
@@ -113,7 +113,7 @@ class BatchJudge:
     def _agree(self, record: DatasetRecord) -> None:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
-        form = self._origin.form.with_columns(names_since(self._declared, record))
+        form = self._origin.form.with_columns(dict(dataset.renames))
         then = self._names_of(record)
         self._terms = _Terms(record=record, dataset=dataset, form=form, then=then, validator=validator)
 

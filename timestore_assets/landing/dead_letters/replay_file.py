@@ -236,7 +236,7 @@ class FileReplay:
             schema=schema,
             validator=setting.validator,
             zone=self._source.timezone,
-            form=self._source.form,
+            form=setting.dataset.form_of(self._source),
             path=path,
             now=setting.now,
             allowance=lambda: self._columns_left(schema),

@@ -65,17 +65,17 @@ class EarlierValues:
         if not earlier:
             return table
         own = table.drop_columns(list(earlier))
-        there = {column.id for column in earlier.values()}
-        targets = [one for one in self._targets() if one.id in there or there.intersection(references(one.expression or ""))]
-        found = self._computed(con, table, earlier, targets, row_mask)
-        for column, values in zip(targets, found, strict=True):
-            own = _with_value(own, column, values, row_mask)
+        targets = [one for one in self._targets() if any(_is_input(column, one) for column in earlier.values())]
+        for column, values in zip(targets, self._computed(con, table, earlier, targets, row_mask), strict=True):
+            # a record without any value of before is none of before, whatever the expression makes of nulls
+            has_any = _any_valid([table.column(name) for name, one in earlier.items() if _is_input(one, column)])
+            own = _with_value(own, column, pc.if_else(has_any, values, pa.scalar(None, values.type)), row_mask)
         return own
 
     def _targets(self) -> list[Column]:
         """Columns of today that values of before become."""
-        ids = {column.id for column in (*self.beside.values(), *self.in_place.values())}
-        return [one for one in self.schema if one.id in ids or ids.intersection(references(one.expression or ""))]
+        earlier = (*self.beside.values(), *self.in_place.values())
+        return [one for one in self.schema if any(_is_input(column, one) for column in earlier)]
 
     def _computed(
         self,
@@ -100,8 +100,8 @@ class EarlierValues:
         finally:
             con.unregister("landing_earlier")
         for column, values in zip(targets, found, strict=True):
-            inputs = [read.column(name) for name, one in earlier.items() if one.id in references(column.expression or "")]
-            lost = np.flatnonzero(pc.and_(pc.is_null(values), _any_valid(inputs)).to_numpy()) if inputs else np.array([], int)
+            inputs = [read.column(name) for name, one in earlier.items() if _is_input(one, column)]
+            lost = np.flatnonzero(pc.and_(pc.is_null(values), _any_valid(inputs)).to_numpy())
             reason = f"the value of {column.name!r} can't be computed from what the record has"
             row_mask.refuse(lost, code="bad_value", column=column.name, reason=reason)
         return found
@@ -119,6 +119,11 @@ def _means_otherwise(column: Column, schema: Schema) -> bool:
     if now is not None:
         return bool(now.id and column.id and now.id != column.id)
     return any(one.id == column.id for one in schema)
+
+
+def _is_input(earlier: Column, column: Column) -> bool:
+    """Whether values of an earlier column become values of one of today."""
+    return earlier.id == column.id or earlier.id in references(column.expression or "")
 
 
 def _with_value(table: pa.Table, column: Column, values: pa.ChunkedArray, row_mask: RowMask) -> pa.Table:

@@ -66,7 +66,8 @@ class GroupLanders:
             raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which requests can't keep; write `order: any`")
         if submission.body.columns is not None:
             declared = as_sent(dataset.schema)
-            check_header(formed_names(submission.body.columns, source.form, {}, declared, what="body"), declared, what="body")
+            names = formed_names(submission.body.columns, dataset.form_of(source), {}, declared, what="body")
+            check_header(names, declared, what="body")
         request = Request(submission=submission, dataset=dataset, source=source)
         # a client that goes away must not take the request out of the hands of the landing thread
         request.answer.set_running_or_notify_cancel()
