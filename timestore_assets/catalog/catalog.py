@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from timestore_assets.catalog.alerts import Alerts
+from timestore_assets.catalog.archives import Archives
 from timestore_assets.catalog.audit import AuditLog
 from timestore_assets.catalog.commits import Commits
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
@@ -56,6 +57,8 @@ class Catalog:
     declarations: Declarations
     migrations: SchemaMigrations
     """Changes of columns that people asked for."""
+    archives: Archives
+    """Files with what dropped columns held."""
     life: DatasetLife
     """Dropping, renaming and retiring datasets."""
     policies: Policies
@@ -149,6 +152,7 @@ class Catalog:
             datasets=Datasets(database, progress, replica),
             declarations=Declarations(database),
             migrations=SchemaMigrations(database, progress),
+            archives=Archives(database),
             life=DatasetLife(database),
             policies=Policies(database),
             sources=Sources(database),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox
+from timestore_assets.catalog import archives, audit, datasets, manifest, outbox
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.effective_declaration import column_part
@@ -48,6 +48,8 @@ class Migrated:
     """Columns whose values have to be computed for rows that are there."""
     inverse: Mapping[int, str] = field(default_factory=dict)
     """By the id of a column that is retired, an expression over what took its place."""
+    archived: tuple[int, ...] = ()
+    """Ids of dropped columns whose values are to be kept apart."""
     touched: frozenset[str] = frozenset()
     """Columns that it reads or changes, as they were called."""
 
@@ -125,6 +127,13 @@ class SchemaMigrations:
         """The migration of that digest that is in force, None when there is none."""
         return self._database.read(lambda c: _in_force(c, dataset_id, digest))
 
+    def archived(self, dataset_id: int, schema_version: int) -> tuple[int, ...]:
+        """Ids of the columns that a migration dropped to be archived."""
+        m = migrations.c
+        kept = select(m.manifest).where(m.dataset_id == dataset_id, m.schema_version == schema_version)
+        text = self._database.read(lambda c: c.execute(kept).scalar())
+        return tuple(json.loads(text or "{}").get("archived", ()))
+
     def cut_over(self, dataset_id: int, order: MigrationOrder, migrate: Migrate, redeclare: Redeclare) -> CutOver:
         """Carry out a migration, once: the same again returns what the first one did.
 
@@ -161,6 +170,8 @@ def cut_over(
     details = {"ticket": order.ticket, "approved_by": order.approved_by, "digest": order.digest}
     write_version(connection, row, before, migrated, details=details, action="schema_migrated", actor=order.actor, now=now)
     _write_migration(connection, dataset_id, migrated, order, now=now)
+    if migrated.archived:
+        archives.hold(connection, dataset_id, schema_version=migrated.state.schema.version, version=row.manifest_version)
     if declared is not None:
         _rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
     if migrated.computed or order.rewrites_all:
@@ -244,7 +255,9 @@ def _write_migration(connection: Connection, dataset_id: int, migrated: Migrated
         "dataset_id": dataset_id,
         "schema_version": migrated.state.schema.version,
         "kind": "forward",
-        "manifest": json.dumps({"manifest": dict(order.manifest), "inverse": dict(migrated.inverse)}),
+        "manifest": json.dumps(
+            {"manifest": dict(order.manifest), "inverse": dict(migrated.inverse), "archived": list(migrated.archived)}
+        ),
         "digest": order.digest,
         "ticket": order.ticket,
         "approved_by": order.approved_by,

@@ -67,11 +67,13 @@ def migrate(
         raise InputError(f"{manifest} can't be read: {error}") from None
     if archive_dir is not None and not any(getattr(one, "archive", None) for one in wanted.operations):
         raise InputError("--archive-dir is for a manifest in which a `drop` says `archive: true`")
+    folder = archive_dir or (Path(wanted.archive_directory) if wanted.archive_directory else None)
+    options: dict[str, Any] = {"sample": sample, "allow_broken_queries": allow_broken_queries, "archive_dir": folder}
     with open_warehouse() as warehouse:
         if dry_run or (wanted.dry_run and not execute):
-            _show(warehouse.try_migration(wanted, sample=sample, allow_broken_queries=allow_broken_queries), manifest, json=json)
+            _show(warehouse.try_migration(wanted, **options), manifest, json=json)
             return
-        done = warehouse.migrate(wanted, sample=sample, allow_broken_queries=allow_broken_queries, actor=actor())
+        done = warehouse.migrate(wanted, **options, actor=actor())
         _tell(warehouse, wanted, done, json=json)
 
 
@@ -152,13 +154,16 @@ def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *,
             "is_new": done.done.is_new,
             "changes": list(record.changes),
             "lines": lines,
+            "archives": list(done.archives),
+            "is_archived": done.is_archived,
             "file": str(file.path) if file else None,
             "dry_run": tried,
         }
         print_json(answer)
         return
     if not done.done.is_new:
-        _say(f"{manifest.dataset} was migrated so before, to schema version {record.schema_version}; nothing was done.")
+        _say(f"{manifest.dataset} was migrated so before, to schema version {record.schema_version}.")
+        _tell_archives(done)
         return
     _say(
         f"{manifest.dataset} has schema version {record.schema_version}, in force from version {record.manifest_version} of its "
@@ -166,10 +171,20 @@ def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *,
     )
     if tried is not None and tried.cost.partitions:
         _say(f"A rewrite of {counted(tried.cost.partitions, 'partition')} is asked for.")
+    _tell_archives(done)
     if file is not None and lines:
         _say(f"Now write this into {file.path}, and deploy it:")
         for line in lines:
             _say(line)
+
+
+def _tell_archives(done: Migration) -> None:
+    if done.archives:
+        folders = ", ".join(sorted({str(Path(one.name).parent) for one in done.archives}))
+        rows = counted(sum(one.rows for one in done.archives), "row")
+        _say(f"Archived {rows} in {counted(len(done.archives), 'file')} below {folders}.")
+    if not done.is_archived:
+        _say("Archives are left to be written: run it again with --archive-dir.")
 
 
 def _say(text: str) -> None:

@@ -111,6 +111,7 @@ class _Columns:
     changes: list[SchemaChange] = field(default_factory=list)
     computed: list[Computed] = field(default_factory=list)
     dropped: list[Column] = field(default_factory=list)
+    archived: list[Column] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inverse: dict[int, str] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
@@ -236,6 +237,12 @@ class _Columns:
             )
         self._retire(column)
         self.dropped.append(column)
+        if one.archive and column.id not in self.original.values():
+            raise self._wrong(
+                f"is of {column.name!r}, which this manifest makes, so there is nothing to archive", f"{at}.archive"
+            )
+        if one.archive:
+            self.archived.append(column)
         self._change("column_dropped", column.name, str(column.type), None)
 
     def _add(self, one: Add, at: str) -> None:
@@ -427,6 +434,7 @@ class _Columns:
             changes=tuple(self.changes),
             computed=tuple(columns[one.column.id].name for one in live),
             inverse=self.inverse,
+            archived=tuple(column.id for column in self.archived),
             touched=frozenset(self.touched),
         )
         return Applied(

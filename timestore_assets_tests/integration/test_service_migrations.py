@@ -146,7 +146,7 @@ def test_a_manifest_that_is_wrong_is_explained(http: HttpService, body: dict[str
     assert answer.status_code == 422 and problem in answer.text
 
 
-def test_an_archive_is_refused_as_long_as_none_is_written(http: HttpService) -> None:
+def test_an_archive_needs_a_folder_that_the_service_does_not_give(http: HttpService) -> None:
     name = landed(http, "archived")
     found = migrate(http, name, drop("note", archive=True)).json()["dryRun"]
-    assert "archives are not written yet" in found["refusals"][0]
+    assert "nothing says where" in found["refusals"][0]
