@@ -155,7 +155,7 @@ def cut_over(
     connection: Connection, dataset_id: int, order: MigrationOrder, migrate: Migrate, redeclare: Redeclare, *, now: int
 ) -> CutOver:
     """See `SchemaMigrations.cut_over`."""
-    declared = _locked_declaration(connection, dataset_id)
+    declared = locked_declaration(connection, dataset_id)
     row = datasets.lock(connection, dataset_id)
     known = _in_force(connection, dataset_id, order.digest)
     if known is not None:
@@ -168,12 +168,13 @@ def cut_over(
     migrated = migrate(before)
     _require_untouched(row.name, order.base, schema, migrated.touched)
     details = {"ticket": order.ticket, "approved_by": order.approved_by, "digest": order.digest}
-    write_version(connection, row, before, migrated, details=details, action="schema_migrated", actor=order.actor, now=now)
+    reason = f"migrated to schema version {migrated.state.schema.version} ({order.ticket}, approved by {order.approved_by})"
+    write_version(connection, row, before, migrated, kind="migration", reason=reason, details=details, actor=order.actor, now=now)
     _write_migration(connection, dataset_id, migrated, order, now=now)
     if migrated.archived:
         archives.hold(connection, dataset_id, schema_version=migrated.state.schema.version, version=row.manifest_version)
     if declared is not None:
-        _rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
+        rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
     if migrated.computed or order.rewrites_all:
         _ask_for_rewrite(connection, dataset_id, migrated, order, now=now)
     return CutOver(record=_records(connection, dataset_id)[0], is_new=True)
@@ -185,14 +186,15 @@ def write_version(
     before: ColumnState,
     migrated: Migrated,
     *,
+    kind: Literal["migration", "rollback"],
+    reason: str,
     details: Mapping[str, Any],
-    action: str,
     actor: str,
     now: int,
 ) -> int:
     """Put other columns in force, in a manifest version of their own, which is returned. The dataset's row is locked.
 
-    `details`: what audit and events say beside the changes.
+    `kind`, `details`: the version's cause, also for audit and events. `reason`: the same for Dagster, as a sentence.
     """
     state, version = migrated.state, int(row.manifest_version) + 1
     part = column_part(state.definition)
@@ -210,8 +212,12 @@ def write_version(
     connection.execute(datasets_table.update().where(datasets_table.c.id == row.id).values(values))
     manifest.set_version(connection, row.id, version, now=now)
     told = {"version": state.schema.version, "changes": [asdict(change) for change in migrated.changes], **details}
+    own = (dataset_schemas.c.dataset_id == row.id) & (dataset_schemas.c.version == state.schema.version)
+    connection.execute(dataset_schemas.update().where(own).values(cause=json.dumps({"kind": kind, **details})))
+    action = "schema_migrated" if kind == "migration" else "schema_restored"
     audit.record(connection, row.id, actor=actor, action=action, details=told, manifest_version=version, now=now)
-    outbox.queue(connection, row.id, "schema_changed", {**told, "manifest_version": version, "actor": actor}, now=now)
+    event = {**told, "manifest_version": version, "reason": reason, "actor": actor}
+    outbox.queue(connection, row.id, "schema_changed", event, now=now)
     return version
 
 
@@ -220,7 +226,7 @@ def state_of(row: Row[Any], schema: Schema) -> ColumnState:
     return ColumnState(schema=schema, definition=json.loads(row.definition), last_column_id=row.last_column_id)
 
 
-def _locked_declaration(connection: Connection, dataset_id: int) -> Row[Any] | None:
+def locked_declaration(connection: Connection, dataset_id: int) -> Row[Any] | None:
     """What was declared over HTTP, held; before the dataset, as whoever declares it anew does."""
     return locked(connection, declarations, {"name": datasets.row(connection, dataset_id).name})
 
@@ -267,7 +273,7 @@ def _write_migration(connection: Connection, dataset_id: int, migrated: Migrated
     connection.execute(migrations.insert(), values)
 
 
-def _rewrite_declaration(
+def rewrite_declaration(
     connection: Connection,
     declared: Row[Any],
     redeclare: Redeclare,
@@ -277,6 +283,7 @@ def _rewrite_declaration(
     actor: str,
     now: int,
 ) -> None:
+    """Let what was declared over HTTP declare other columns; its row is locked."""
     attributes = redeclare(json.loads(declared.attributes), before, after)
     change = declarations.update().where(declarations.c.name == declared.name)
     values = {"attributes": json.dumps(attributes), "actor": actor, "version": declared.version + 1, "updated_at": now}

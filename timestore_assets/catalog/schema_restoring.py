@@ -15,7 +15,15 @@ from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import datasets, manifest
 from timestore_assets.catalog.commit_values import SchemaChange
-from timestore_assets.catalog.schema_migrations import ColumnState, Migrated, state_of, write_version
+from timestore_assets.catalog.schema_migrations import (
+    ColumnState,
+    Migrated,
+    Redeclare,
+    locked_declaration,
+    rewrite_declaration,
+    state_of,
+    write_version,
+)
 from timestore_assets.catalog.tables import dataset_schemas, migrations, segments
 from timestore_assets.model.errors import RefusedError
 from timestore_assets.model.schema import Column, FormerName, Schema
@@ -28,6 +36,7 @@ def restored(
     *,
     may_null: bool = False,
     written: Collection[int] | None = None,
+    redeclare: Redeclare | None = None,
     ticket: str = "",
     approved_by: str = "",
     actor: str,
@@ -40,6 +49,7 @@ def restored(
     Args:
         may_null: nullable columns may be NULL in rows that have nothing for them.
         written: schema versions of the segments that will be live; those that are when it is None.
+        redeclare: brings along what was declared over HTTP, see `migrating.declaration_changes.redeclared`.
 
     Raises:
         RefusedError: rows that landed since have no value for a column, and nothing says how to compute one.
@@ -60,7 +70,10 @@ def restored(
     state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
     migrated = Migrated(state=state, changes=_differences(current, schema))
     details = {"ticket": ticket, "approved_by": approved_by, "restores": schema_version}
-    write_version(connection, row, before, migrated, details=details, action="schema_restored", actor=actor, now=now)
+    reason = f"columns are those of schema version {schema_version} again"
+    write_version(connection, row, before, migrated, kind="rollback", reason=reason, details=details, actor=actor, now=now)
+    if redeclare is not None and (declared := locked_declaration(connection, row.id)) is not None:
+        rewrite_declaration(connection, declared, redeclare, before, state, actor=actor, now=now)
     values = {
         "dataset_id": row.id,
         "schema_version": schema.version,

@@ -57,7 +57,9 @@ def migrate(
     allow_broken_queries: AllowBroken = False,
     json: AsJson = False,
 ) -> None:
+    from timestore_assets.catalog.schema_migrations import CutOver
     from timestore_assets.migrating.manifest_file import read_manifest
+    from timestore_assets.verbs.migration_verbs import Migration
 
     if dry_run and execute:
         raise InputError("--dry-run and --execute exclude each other")
@@ -71,7 +73,11 @@ def migrate(
     options: dict[str, Any] = {"sample": sample, "allow_broken_queries": allow_broken_queries, "archive_dir": folder}
     with open_warehouse() as warehouse:
         if dry_run or (wanted.dry_run and not execute):
-            _show(warehouse.try_migration(wanted, **options), manifest, json=json)
+            known = warehouse.migrated_before(wanted)
+            if known is not None:
+                _tell(warehouse, wanted, Migration(done=CutOver(record=known, is_new=False), tried=None), json=json)
+            else:
+                _show(warehouse.try_migration(wanted, **options), manifest, json=json)
             return
         done = warehouse.migrate(wanted, **options, actor=actor())
         _tell(warehouse, wanted, done, json=json)

@@ -75,7 +75,7 @@ class MigrationVerbs(Workplace):
             ConflictError: another migration came in between, or other columns under the same names.
         """
         _, record = self.resolve(manifest.dataset)
-        known = self.catalog.migrations.done(record.id, manifest.digest)
+        known = self.migrated_before(manifest)
         if known is not None:
             from timestore_assets.catalog.schema_migrations import CutOver
 
@@ -127,6 +127,11 @@ class MigrationVerbs(Workplace):
         done = self.catalog.migrations.cut_over(record.id, order, lambda state: apply(con, state, manifest).migrated, redeclared)
         self._registry.refresh_now()
         return done, tried
+
+    def migrated_before(self, manifest: MigrationManifest) -> MigrationRecord | None:
+        """The same migration as it was carried out, None when it was not, or was taken back."""
+        _, record = self.resolve(manifest.dataset)
+        return self.catalog.migrations.done(record.id, manifest.digest)
 
     def migrations(self, name: str) -> Sequence[MigrationRecord]:
         """What was migrated in a dataset, and taken back, the newest first."""

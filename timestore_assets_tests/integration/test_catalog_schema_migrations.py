@@ -92,6 +92,7 @@ def test_a_cut_over_puts_columns_in_force_and_touches_no_partition(landed: Catal
     (event,) = landed.catalog.outbox.claim(holder="y", limit=99, ttl=HOUR)
     assert (event.kind, event.payload["ticket"], event.payload["version"]) == ("schema_changed", "OPS-1", 2)
     assert [one["kind"] for one in event.payload["changes"]] == ["column_renamed", "column_transformed"]
+    assert event.payload["reason"] == "migrated to schema version 2 (OPS-1, approved by ann)"
     asked = landed.catalog.database.read(lambda c: c.execute(select(backfills)).one())
     assert (asked.schema_version, asked.state) == (2, "asked")
 

@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from timestore_assets.catalog import datasets
+from timestore_assets.catalog.schema_restoring import restored
+from timestore_assets.migrating.declaration_changes import redeclared
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.http_service import HttpService, serving
@@ -108,6 +111,28 @@ def test_what_was_declared_over_http_goes_along(http: HttpService) -> None:
     repeated = migrate(http, name, *operations, execute=True).json()
     assert (repeated["dryRun"], repeated["migration"]) == (None, made)
     assert http.client.get(f"/datasets/{name}/schema/migrations").json() == {"migrations": [made]}
+
+
+def test_a_dry_run_of_what_was_done_says_so(http: HttpService) -> None:
+    name = landed(http, "done_already")
+    migrate(http, name, rename("note", "remark"), execute=True)
+    again = migrate(http, name, rename("note", "remark")).json()
+    assert (again["executed"], again["dryRun"], again["migration"]["schemaVersion"]) == (True, None, 2)
+
+
+def test_what_was_declared_over_http_comes_back_with_the_columns(http: HttpService) -> None:
+    name = landed(http, "taken_back")
+    migrate(http, name, drop("note"), rename("meter", "place"), execute=True)
+    catalog = http.warehouse.catalog
+    dataset_id = http.warehouse.resolve(name)[1].id
+
+    def work(connection: Any, now: int) -> int:
+        return restored(connection, datasets.lock(connection, dataset_id), 1, redeclare=redeclared, actor="test", now=now)
+
+    assert catalog.database.timed(work) == 3
+    attributes = http.client.get(f"/admin/datasets/{name}").json()["attributes"]
+    assert list(attributes["columns"]) == ["at", "meter", "watts", "code", "note"] == columns(http, name)
+    assert http.client.put(f"/admin/datasets/{name}", json=attributes).json()["schemaVersion"] == 3
 
 
 def test_saved_queries_that_would_fail_are_in_the_way(http: HttpService) -> None:

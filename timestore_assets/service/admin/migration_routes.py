@@ -161,6 +161,9 @@ async def migrate(
     warehouse, sample, allow = service.warehouse, options.sample, options.allow_broken_queries
 
     def work() -> MigrationResult:
+        known = warehouse.migrated_before(manifest) if manifest.dry_run else None
+        if known is not None:
+            return MigrationResult(dataset=name, executed=True, dry_run=None, migration=_record(known))
         if manifest.dry_run:
             tried = warehouse.try_migration(manifest, sample=sample, allow_broken_queries=allow)
             return MigrationResult(dataset=name, executed=False, dry_run=_tried(tried), migration=None)
