@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from timestore_assets.model.window import format_time
+from timestore_assets.model.late_words import at_least_seconds, below_seconds
+from timestore_assets.model.window import Window, format_time
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.catalog import Catalog
+    from timestore_assets.catalog.late_records import LateCount
     from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState, SourceRecord
+    from timestore_assets.landing.dead_letters.held_batches import HeldBatch
 
 THROUGHPUT_SECONDS = 60.0
 """How far back the rate of landing looks."""
@@ -168,6 +171,43 @@ def _partition_to_plain(found: PartitionRecord) -> dict[str, Any]:
         "min_time": _text(found.min_time),
         "max_time": _text(found.max_time),
         "manifest_version": found.manifest_version,
+    }
+
+
+def late_to_plain(ledger: Iterable[LateCount]) -> list[dict[str, Any]]:
+    """The ledger of late data in the shape of `timestore late --json`."""
+    return [
+        {
+            "partition": one.partition.key,
+            "source": one.source,
+            "disposition": one.disposition,
+            "at_least_seconds": at_least_seconds(one.lateness),
+            "below_seconds": below_seconds(one.lateness),
+            "rows": one.rows,
+            "first_at": format_time(one.first_at),
+            "last_at": format_time(one.last_at),
+        }
+        for one in ledger
+    ]
+
+
+def held_to_plain(batch: HeldBatch, window: Window) -> dict[str, Any]:
+    """A batch of held records in the shape of `timestore late review --json`, with the texts of its first records."""
+    return {
+        "batch": batch.id,
+        "source": batch.source,
+        "records": batch.records,
+        "held_at": format_time(batch.held_at),
+        "partitions": [
+            {
+                "partition": window.key_of(one.start),
+                "rows": one.rows,
+                "at_least_seconds": at_least_seconds(one.lateness),
+                "below_seconds": below_seconds(one.lateness),
+            }
+            for one in batch.partitions
+        ],
+        "samples": [(letter.raw or b"").decode("utf-8", errors="replace") for letter in batch.samples],
     }
 
 

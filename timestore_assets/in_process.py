@@ -108,7 +108,7 @@ class Timestore:
             fill=parse_fill(fill) if (fill := downsample.get("fill", "none")) != "none" else None,
             limit=body.get("limit"),
             descending=body.get("descending", False),
-            as_of=body.get("asOf"),
+            as_of=None if (as_of := body.get("asOf")) is None else self.warehouse.version_of(dataset, as_of),
         )
 
 

@@ -14,10 +14,13 @@ from timestore_assets.declaration_files import DeclarationFiles
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import StorageFullError, UnavailableError, UnwritableError
 from timestore_assets.settings import Settings
+from timestore_assets.verbs.backfill_verbs import BackfillVerbs
 from timestore_assets.verbs.dataset_verbs import DatasetVerbs
+from timestore_assets.verbs.history_verbs import HistoryVerbs
 from timestore_assets.verbs.landing_verbs import LandingVerbs
+from timestore_assets.verbs.late_verbs import LateVerbs
 from timestore_assets.verbs.migration_verbs import MigrationVerbs
-from timestore_assets.verbs.topic_verbs import TopicVerbs
+from timestore_assets.verbs.retraction_verbs import RetractionVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.dataset_status import DatasetStats
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from timestore_assets.upkeep.verify import VerifyReport
 
 
-class Warehouse(DatasetVerbs, MigrationVerbs, LandingVerbs, TopicVerbs):
+class Warehouse(DatasetVerbs, MigrationVerbs, HistoryVerbs, LandingVerbs, LateVerbs, BackfillVerbs, RetractionVerbs):
     """All of the project behind one object; close it, or use it as a context manager.
 
     Its verbs stand below `verbs/`, a class for each concern; here is how it is opened, and what reads and tidies up.

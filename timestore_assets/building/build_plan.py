@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from timestore_assets.building.file_splitting import sealed_format
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.retraction import NOTHING, Retracted, sources_of
 from timestore_assets.model.segment import Segment, SegmentKind
 
 FANOUT = 4
@@ -45,7 +46,7 @@ def plan_build(
     dataset: Dataset,
     closed: bool,
     sealed: bool,
-    retracted: frozenset[int] = frozenset(),
+    retracted: Retracted = NOTHING,
     outdated: frozenset[int] = frozenset(),
 ) -> BuildPlan:
     """What to merge in a partition with these live segments.
@@ -54,21 +55,25 @@ def plan_build(
 
     Args:
         closed: the partition is to be sealed. sealed: the catalog says that it is.
-        retracted: source partitions whose rows have to leave.
+        retracted: rows that have to leave.
         outdated: schema versions whose rows are written anew, see `schema_rewrites`.
     """
+    losing = sources_of(retracted)
     if not closed:
-        return _merge_deltas(segments, retracted)
+        return _merge_deltas(segments, losing, outdated)
     is_built = sealed and all(
-        _as_wanted(segment, dataset, retracted) and segment.schema_version not in outdated for segment in segments
+        _as_wanted(segment, dataset, losing) and segment.schema_version not in outdated for segment in segments
     )
     if is_built and _well_sized(segments, dataset):
         return BuildPlan()
     return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
 
 
-def _merge_deltas(segments: Sequence[Segment], retracted: frozenset[int]) -> BuildPlan:
-    """All deltas as landed, with them each next level that the result would fill, and whatever holds retracted rows."""
+def _merge_deltas(segments: Sequence[Segment], losing: frozenset[int], outdated: frozenset[int]) -> BuildPlan:
+    """All deltas as landed, with them each next level that the result would fill, and whatever is not to stay as it is.
+
+    That is what holds retracted rows, or was written under a schema of before.
+    """
     levels: dict[int, list[Segment]] = defaultdict(list)
     for segment in segments:
         if segment.kind == "delta":
@@ -77,18 +82,19 @@ def _merge_deltas(segments: Sequence[Segment], retracted: frozenset[int]) -> Bui
     while chosen and len(levels[level]) + 1 >= FANOUT:
         chosen += levels.pop(level)
         level += 1
-    chosen += [held for rest in levels.values() for held in rest if retracted.intersection(held.source_ids)]
+    rest = [held for held_there in levels.values() for held in held_there]
+    chosen += [one for one in rest if one.schema_version in outdated or losing.intersection(one.source_ids)]
     if not chosen:
         return BuildPlan()
     chosen.sort(key=lambda segment: segment.id)
     return BuildPlan(merge=tuple(chosen), level=max(level, *(segment.level for segment in chosen)))
 
 
-def _as_wanted(segment: Segment, dataset: Dataset, retracted: frozenset[int]) -> bool:
+def _as_wanted(segment: Segment, dataset: Dataset, losing: frozenset[int]) -> bool:
     """Whether a segment is just what a build would write for its rows."""
     return (
         segment.kind == "sealed"
-        and not retracted.intersection(segment.source_ids)
+        and not losing.intersection(segment.source_ids)
         and (segment.deduplicated or dataset.dedupe is None)
         and segment.sorted_by == dataset.sort_columns
         and len(segment.semantic_key or ()) == len(dataset.partition_by)

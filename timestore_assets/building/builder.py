@@ -29,12 +29,13 @@ from timestore_assets.catalog.lease_keeper import HeldLease, LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord, PartitionRecord, PartitionState
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ConflictError, InputError
+from timestore_assets.model.hash_sums import EMPTY
+from timestore_assets.model.retraction import NOTHING, Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment, SegmentFormat
 from timestore_assets.model.window import Partition
 from timestore_assets.ownership.target_claim import claim as claim_target
 from timestore_assets.retry import CONFLICT
-from timestore_assets.segments.content_hash import EMPTY
 from timestore_assets.segments.engine import connect
 from timestore_assets.segments.publishing import WriteContext, publish, staging_folder
 
@@ -81,7 +82,7 @@ class _State:
     partition: Partition
     known: PartitionRecord | None
     segments: tuple[Segment, ...]
-    retracted: frozenset[int]
+    retracted: Retracted
     plan: BuildPlan
 
 
@@ -151,7 +152,7 @@ class Builder:
         dataset = effective(dataset, record)
         known = self._catalog.partitions.find(record.id, partition)
         segments: tuple[Segment, ...] = ()
-        retracted: frozenset[int] = frozenset()
+        retracted = NOTHING
         plan = BuildPlan()
         if known is not None and known.state != "expired":
             segments = tuple(self._catalog.manifest.segments(record.id, partition=partition, with_stats=False))
@@ -222,11 +223,12 @@ class Builder:
 
     def _attempt(self, state: _State, lease: HeldLease, *, report: bool, actor: str) -> Merged | None:
         """Merge and commit; None when the catalog had moved on, so that the plan no longer holds."""
-        session_id = self._sessions.of(state.record.id)
+        session_id, started = self._sessions.of(state.record.id), time.perf_counter()
         try:
             with staging_folder(self._context, state.record, "build") as folder:
                 merged = self._merge(state, session_id, folder) if state.plan.merge else Merged(content_hash=EMPTY)
                 commit = _commit(state, merged, session_id, report=report, actor=actor)
+                commit = replace(commit, seconds=time.perf_counter() - started)
                 publish(self._context, state.record, commit, merged.uploads, lease=lease)
         except ConflictError:
             lease.check()
@@ -288,6 +290,7 @@ def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, act
         seal=state.plan.seal,
         superseded_rows=merged.superseded_rows,
         retracted_rows=merged.retracted_rows,
+        read_version=state.record.manifest_version,
         content_hash=merged.content_hash,
         report=report,
         actor=actor,

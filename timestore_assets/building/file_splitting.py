@@ -74,8 +74,11 @@ class FileSplitter:
 
     def write(self, piece: FileSlice) -> WrittenFile:
         """Write one slice as a segment file."""
-        rows = self._rows(piece.first, piece.first + piece.rows)
-        return self._write(rows, self.folder / f"{piece.first}.{piece.format}", piece.format)
+        return self._write(self.rows(piece), self.folder / f"{piece.first}.{piece.format}", piece.format)
+
+    def rows(self, piece: FileSlice) -> str:
+        """SQL for the rows of one slice."""
+        return self._rows(piece.first, piece.first + piece.rows)
 
     def _rows(self, first: int, end: int) -> str:
         """SQL for the rows with these numbers; the system's own row number is no part of `*`, another has to be left out."""

@@ -15,14 +15,16 @@ from timestore_assets.building.build_plan import BuildPlan
 from timestore_assets.building.file_splitting import ROWID, FileSplitter
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import RefusedError, TimestoreError, UnavailableError
+from timestore_assets.model.hash_sums import EMPTY, combined
+from timestore_assets.model.retraction import Retracted, sources_of, wholly_retracted
 from timestore_assets.model.schema import Schema
+from timestore_assets.model.schema_rewrites import needs_rewrite
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
 from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.deduplicate import deduplicated
-from timestore_assets.segments.engine import disk_failures, one_thread, threads_of, unreadable
-from timestore_assets.segments.projection import needs_rewrite
+from timestore_assets.segments.engine import disk_failures, one_row, one_thread, threads_of, unreadable
 from timestore_assets.segments.reader import opened
 from timestore_assets.segments.statistics import as_time
 from timestore_assets.segments.writer import WrittenFile, write_parquet
@@ -80,7 +82,8 @@ class MergeJob:
     """The dataset's current one."""
     schema_of: Callable[[int], Schema]
     """Another version of it."""
-    retracted: frozenset[int]
+    retracted: Retracted
+    """Rows that leave."""
     digests: Mapping[int, str]
     """Of the segments' bytes as they were committed, by id."""
     storage: ObjectReader
@@ -94,7 +97,8 @@ class MergeJob:
     @property
     def read(self) -> tuple[Segment, ...]:
         """The segments that hold rows to keep: one whose every source was retracted need not be there, or whole, any more."""
-        return tuple(one for one in self.plan.merge if not one.source_ids or not self.retracted.issuperset(one.source_ids))
+        gone = wholly_retracted(self.retracted)
+        return tuple(one for one in self.plan.merge if not one.source_ids or not gone.issuperset(one.source_ids))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +187,8 @@ def _merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:
 
 def _retracted_rows(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob) -> int:
     """How many rows of the segments `source` leaves out."""
-    if not any(job.retracted.intersection(segment.source_ids) for segment in job.plan.merge):
+    losing = sources_of(job.retracted)
+    if not any(losing.intersection(segment.source_ids) for segment in job.plan.merge):
         return 0
     found = con.execute(f"SELECT count(*) FROM {source}").fetchone()
     return sum(segment.rows for segment in job.plan.merge) - (found[0] if found else 0)
@@ -198,7 +203,7 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
         return Merged(retracted_rows=retracted)
     order = _ordered(job.dataset.sort_columns)
     file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet", field_ids=job.schema.ids)
-    return _finished(job, [(file, None, "parquet")], expected=kept, retracted=retracted)
+    return _finished(job, [SegmentFile(written=file, format="parquet")], expected=kept, retracted=retracted)
 
 
 def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, kept: int, retracted: int) -> Merged:
@@ -210,16 +215,21 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
             superseded = unique.superseded
             number, columns = _numbered(job.schema)
             con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {unique.rows} {order})")
-        digest = con.execute(hash_sql(job.schema, _MERGED)).fetchone()
         splitter = FileSplitter(con=con, table=_MERGED, number=number, dataset=dataset, schema=job.schema, folder=job.folder)
         pieces = splitter.pieces(bytes_per_row=_bytes_per_row(job.plan.merge))
-        files = [(splitter.write(piece), piece.semantic_key, piece.format) for piece in pieces]
+        files = [
+            SegmentFile(
+                written=splitter.write(piece),
+                semantic_key=piece.semantic_key,
+                format=piece.format,
+                content_hash=str(one_row(con, hash_sql(job.schema, f"({splitter.rows(piece)})"))[0]),
+            )
+            for piece in pieces
+        ]
     finally:
         con.execute(f"DROP TABLE IF EXISTS {_MERGED}")
-    content_hash = digest[0] if digest else None
-    return _finished(
-        job, files, expected=kept - superseded, retracted=retracted, superseded=superseded, content_hash=content_hash
-    )
+    done = _finished(job, files, expected=kept - superseded, retracted=retracted, superseded=superseded)
+    return replace(done, content_hash=combined(file.content_hash or EMPTY for file in files))
 
 
 def _numbered(schema: Schema) -> tuple[str, str]:
@@ -237,60 +247,62 @@ def _bytes_per_row(segments: Sequence[Segment]) -> float:
     return sum(segment.bytes for segment in segments) / max(1, sum(segment.rows for segment in segments))
 
 
-def _finished(
-    job: MergeJob,
-    files: Sequence[tuple[WrittenFile, tuple[str, ...] | None, SegmentFormat]],
-    *,
-    expected: int,
-    retracted: int,
-    superseded: int = 0,
-    content_hash: str | None = None,
-) -> Merged:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentFile:
+    """A file that becomes a segment. `content_hash`: of its rows, when it is a sealed one's."""
+
+    written: WrittenFile
+    format: SegmentFormat
+    semantic_key: tuple[str, ...] | None = None
+    content_hash: str | None = None
+
+
+def _finished(job: MergeJob, files: Sequence[SegmentFile], *, expected: int, retracted: int, superseded: int = 0) -> Merged:
     """The files as segments, once it is sure that they hold every row."""
-    written = sum(file.rows for file, _, _ in files)
+    written = sum(file.written.rows for file in files)
     if written != expected:
         where = f"{job.dataset.name} {job.partition.key}"
         raise UnavailableError(
             f"segments of {where} gave {written:,} rows where {expected:,} are catalogued; run `timestore verify`"
         )
-    digests = digests_of(file.path for file, _, _ in files)
+    digests = digests_of(file.written.path for file in files)
     named = [
-        (job.name(i, format), replace(file, sha256=digest), key, format)
-        for i, ((file, key, format), digest) in enumerate(zip(files, digests, strict=True))
+        (job.name(i, file.format), replace(file, written=replace(file.written, sha256=digest)))
+        for i, (file, digest) in enumerate(zip(files, digests, strict=True))
     ]
     return Merged(
-        segments=tuple(_segment(job, *one) for one in named),
-        uploads=tuple(Upload(staged=file.path, name=name, sha256=file.sha256) for name, file, _, _ in named),
+        segments=tuple(_segment(job, name, file) for name, file in named),
+        uploads=tuple(Upload(staged=one.written.path, name=name, sha256=one.written.sha256) for name, one in named),
         superseded_rows=superseded,
         retracted_rows=retracted,
-        content_hash=content_hash,
     )
 
 
-def _segment(job: MergeJob, name: str, file: WrittenFile, key: tuple[str, ...] | None, format: SegmentFormat) -> NewSegment:
-    sealed = job.plan.kind == "sealed"
-    times = file.stats[job.dataset.time]
+def _segment(job: MergeJob, name: str, file: SegmentFile) -> NewSegment:
+    sealed, written = job.plan.kind == "sealed", file.written
+    times = written.stats[job.dataset.time]
     return NewSegment(
         name=name,
         partition_start=job.partition.start,
         kind=job.plan.kind,
-        format=format,
-        rows=file.rows,
-        bytes=file.bytes,
+        format=file.format,
+        rows=written.rows,
+        bytes=written.bytes,
         min_time=as_time(times.min),
         max_time=as_time(times.max),
         schema_version=job.schema.version,
-        semantic_key=key,
+        semantic_key=file.semantic_key,
         level=job.plan.level,
         sorted_by=job.dataset.sort_columns,
         deduplicated=sealed and job.dataset.dedupe is not None,
         source_ids=_source_ids(job),
-        stats={column: stats for column, stats in file.stats.items() if column in job.schema.names},
-        sha256=file.sha256,
+        stats={column: stats for column, stats in written.stats.items() if column in job.schema.names},
+        content_hash=file.content_hash,
+        sha256=written.sha256,
     )
 
 
 def _source_ids(job: MergeJob) -> tuple[int, ...]:
     """Source partitions that rows may have come from; one too many only costs a build after its retraction."""
     held = {source for segment in job.plan.merge for source in segment.source_ids}
-    return tuple(sorted(held - job.retracted))
+    return tuple(sorted(held - wholly_retracted(job.retracted)))

@@ -175,7 +175,7 @@ def _described(record: PartitionRecord, now: datetime) -> str:
             f"oldest {_short(_age(record, now))}",
         ]
     if record.retracted:
-        parts.append("rows of a replaced file to remove")
+        parts.append("retracted rows to remove")
     return ", ".join(parts)
 
 

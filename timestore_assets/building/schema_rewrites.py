@@ -10,15 +10,16 @@ from datetime import datetime
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
-from timestore_assets.segments.projection import needs_rewrite
+from timestore_assets.model.schema_rewrites import needs_rewrite
 
 
 def outdated_versions(catalog: Catalog, record: DatasetRecord) -> frozenset[int]:
-    """Schema versions whose rows the present one computes a column of."""
+    """Schema versions whose rows the present one computes a column of, and all that an approved backfill wants rewritten."""
+    wanted = frozenset(range(1, catalog.backfills.rewritten_below(record.id)))
     if not any(column.expression for column in record.schema):
-        return frozenset()
-    earlier = range(1, record.schema.version)
-    return frozenset(one for one in earlier if needs_rewrite(catalog.datasets.schema(record.id, one), record.schema))
+        return wanted
+    earlier = (one for one in range(1, record.schema.version) if one not in wanted)
+    return wanted.union(one for one in earlier if needs_rewrite(catalog.datasets.schema(record.id, one), record.schema))
 
 
 def outdated_partitions(catalog: Catalog, record: DatasetRecord) -> Mapping[datetime, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from timestore_assets.catalog.alerts import Alerts
 from timestore_assets.catalog.archives import Archives
 from timestore_assets.catalog.audit import AuditLog
+from timestore_assets.catalog.backfills import Backfills
 from timestore_assets.catalog.commits import Commits
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.dataset_life import DatasetLife
@@ -18,23 +19,29 @@ from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
 from timestore_assets.catalog.ingestions import Ingestions
+from timestore_assets.catalog.late_records import LateRecords
 from timestore_assets.catalog.leases import Leases, ReadableVersions
 from timestore_assets.catalog.manifest import Manifest
 from timestore_assets.catalog.migrate import ensure_current, revision
 from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
+from timestore_assets.catalog.reloads import Reloads
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
+from timestore_assets.catalog.retractions import Retractions
+from timestore_assets.catalog.rollbacks import Rollbacks
 from timestore_assets.catalog.schema_migrations import SchemaMigrations
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
 from timestore_assets.catalog.tables import HEAD
+from timestore_assets.catalog.tags import Tags
 from timestore_assets.catalog.tokens import Tokens
 from timestore_assets.catalog.topics import StoredTopics
 from timestore_assets.catalog.trimming import Trimming
 from timestore_assets.catalog.versioned_rows import Declarations, Policies, SavedQueries
+from timestore_assets.catalog.versions_in_time import VersionsInTime
 
 DEFAULT_SCHEMA = "timestore"
 
@@ -68,6 +75,8 @@ class Catalog:
     """What content stands at which address of a source, and what became of it."""
     chunks: Chunks
     """Parts of large files."""
+    reloads: Reloads
+    """Windows of topics that are read again."""
     topics: StoredTopics
     """Topic partitions: who reads them, and what the broker lost."""
 
@@ -78,15 +87,27 @@ class Catalog:
     """Exclusive claims that expire by themselves."""
     commits: Commits
     """The transactions that make manifest versions."""
+    rollbacks: Rollbacks
+    """The one that shows an earlier version's rows again."""
 
     # what is there
     manifest: Manifest
     """Segments by manifest version."""
     versions: ReadableVersions
     """Which manifest versions can be read, and pins that keep them."""
+    retractions: Retractions
+    """Rows that people took out."""
+    in_time: VersionsInTime
+    """Which version was in force at a time, or is meant by a tag."""
+    tags: Tags
+    """Versions with a name, which are kept."""
     partitions: Partitions
     """Partitions, and the builds that were asked for."""
+    backfills: Backfills
+    """Rewrites that schema versions ask for."""
     dead_letters: DeadLetterFiles
+    late: LateRecords
+    """The ledger of late data."""
     dropped: DroppedDatasets
     """What dropped datasets leave behind."""
     objects: StoredObjects
@@ -158,14 +179,21 @@ class Catalog:
             sources=Sources(database),
             files=Files(database),
             chunks=Chunks(database),
+            reloads=Reloads(database),
             topics=StoredTopics(database),
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
+            rollbacks=Rollbacks(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),
+            retractions=Retractions(database, progress),
+            in_time=VersionsInTime(database),
+            tags=Tags(database),
             partitions=Partitions(database),
+            backfills=Backfills(database),
             dead_letters=DeadLetterFiles(database),
+            late=LateRecords(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),
             moving=Moving(database),

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Any, Literal
 
-from timestore_assets.catalog.records import DeadLetterFile
+from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.position import Position
+from timestore_assets.model.retraction import NOTHING, Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import NewSegment
 from timestore_assets.model.window import Partition
@@ -137,13 +138,30 @@ class ReplaySettlement:
 
     dead_letter_ids: tuple[int, ...]
     """Dead-letter files that are settled; a conflict when one is already."""
+    kind: DeadLetterKind = "refused"
+    """Of these files; a conflict when one has another by now."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
         return ()
 
 
-SourceProgress = FileProgress | TopicProgress | RequestOutcomes | ReplaySettlement
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReloadProgress:
+    """A batch of a window of a topic that is read again. What it brings becomes visible as a whole, with its last batch."""
+
+    spans: tuple[Span, ...]
+    """Of the reload's own source partitions; those of the topic stay where they are."""
+    waits_for: int
+    """The source partition for whose end all segments wait."""
+    last: bool
+    replaces: Retracted = NOTHING
+    """The window's rows of before, which leave with the last batch."""
+    losing: tuple[datetime, ...] = ()
+    """Starts of the partitions that hold such rows."""
+
+
+SourceProgress = FileProgress | TopicProgress | RequestOutcomes | ReplaySettlement | ReloadProgress
 """How far a landing commit brings its source."""
 
 
@@ -212,9 +230,13 @@ class BuildCommit:
     superseded_rows: int = 0
     """Rows removed by deduplication in this build."""
     retracted_rows: int = 0
-    """Rows dropped because their source partition had been retracted."""
+    """Rows dropped because they had been retracted."""
+    read_version: int | None = None
+    """A manifest version as of which the build knew the retractions. None: it replaces nothing that any could concern."""
     content_hash: str | None = None
     """Of the logical rows, None unless the partition is sealed."""
+    seconds: float = 0.0
+    """How long its segments took to make, for estimates; 0 where nobody measured it."""
     report: bool = True
     """Queue a materialisation in the outbox (False when Dagster itself runs the build and yields the event)."""
     actor: str = "timestore"

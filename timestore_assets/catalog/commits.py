@@ -19,6 +19,8 @@ from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import PartitionState
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import idempotency_keys
+from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.hash_sums import EMPTY
 from timestore_assets.model.window import format_time
 
 C = TypeVar("C", LandingCommit, BuildCommit)
@@ -73,9 +75,15 @@ def _build(connection: Connection, build: BuildCommit, *, token: str, now: int) 
     _check(build)
     dataset = datasets.lock(connection, build.dataset_id)
     start = to_micros(build.partition.start)
+    if build.read_version is not None:
+        manifest.require_unchanged(connection, dataset.id, build.replaces, since=build.read_version)
     swapped = bool(build.replaces or build.segments)
     version: int = dataset.manifest_version + swapped
     gone = manifest.supersede(connection, dataset.id, start, build.replaces, version=version, now=now)
+    anew = build.seal and (build.segments or build.content_hash == EMPTY)
+    if anew and partitions.has_sealed(connection, dataset.id, start):
+        # sealed segments are disjoint: one that a rollback brought back meanwhile has to be merged, too
+        raise ConflictError(f"partition {build.partition.key} got sealed segments meanwhile; plan this build again")
     came = sum(segment.rows for segment in build.segments)
     if gone != came + build.superseded_rows + build.retracted_rows:
         raise ValueError(
@@ -105,15 +113,14 @@ def _move_partition(
     before = partitions.find(connection, build.dataset_id, start)
     if before is None:
         return None
-    hidden = manifest.retracted(connection, build.dataset_id, version=None)
-    held = manifest.holding(connection, build.dataset_id, hidden, partition_start=start)
+    left = manifest.left_behind(connection, build.dataset_id, start)
     state = partitions.next_state(
         before.state,
         seal=build.seal,
         unbuilt=partitions.has_unbuilt(connection, build.dataset_id, start),
-        retracted=bool(held),
+        retracted=left,
     )
-    if not swapped and state == before.state:
+    if not swapped and state == before.state and left == before.retracted:
         return None
     partitions.built(
         connection,
@@ -121,18 +128,14 @@ def _move_partition(
         start,
         state=state,
         superseded_rows=build.superseded_rows,
-        retracted=bool(held),
+        retracted=left,
         content_hash=(build.content_hash or before.content_hash) if state == partitions.SEALED else None,
         version=version if swapped else before.manifest_version,
     )
-    if hidden:
-        _finish_retractions(connection, build.dataset_id, hidden, version=version)
+    if manifest.retracted(connection, build.dataset_id, version=None):
+        losing = partitions.losing_rows(connection, build.dataset_id)
+        manifest.finish_retractions(connection, build.dataset_id, losing, version=version)
     return state
-
-
-def _finish_retractions(connection: Connection, dataset_id: int, hidden: frozenset[int], *, version: int) -> None:
-    left = set().union(*manifest.holding(connection, dataset_id, hidden).values())
-    manifest.forget_retractions(connection, dataset_id, sorted(hidden - left), version=version)
 
 
 def _tell(
@@ -160,7 +163,7 @@ def _tell(
         "max_time": _bound(max, [segment.max_time for segment in build.segments]),
         "manifest_version": version,
     }
-    details = payload | {"segments": len(build.segments), "replaced": len(build.replaces)}
+    details = payload | {"segments": len(build.segments), "replaced": len(build.replaces), "seconds": round(build.seconds, 3)}
     audit.record(
         connection,
         dataset.id,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select
 
-from timestore_assets.catalog import archives, audit, datasets, former_names, outbox
+from timestore_assets.catalog import archives, audit, datasets, former_names, outbox, tags
 from timestore_assets.catalog.audit import write_once
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.manifest import live
@@ -79,7 +79,8 @@ class DatasetLife:
         Whoever lands, builds or replays in it commits nothing from here on. Whoever reads it goes on reading.
 
         Raises:
-            DroppedError: it is dropped already. StaleVersionError: it was declared anew since that version.
+            DroppedError: it is dropped already. StaleVersionError: it was declared anew since that version. RefusedError: a
+                legal hold is on it.
         """
         write_once(
             self._database,
@@ -129,6 +130,7 @@ def drop(connection: Connection, dataset_id: int, *, actor: str, if_version: int
     dataset = datasets.lock(connection, dataset_id)
     name: str = dataset.name
     _require_version(connection, name, if_version)
+    tags.release_all(connection, dataset)
     told = asdict(belongings(connection, dataset))
     version: int = dataset.manifest_version + 1
     s = segments.c

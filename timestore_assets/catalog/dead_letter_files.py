@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import sources
+from timestore_assets.catalog import audit, datasets, outbox, sources
 from timestore_assets.catalog.commit_values import LandingCommit, ReplaySettlement
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog.late_records import late_text, move, parse_late
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import DeadLetterFile, SourceRecord
 from timestore_assets.catalog.tables import dead_letter_files
-from timestore_assets.model.errors import ConflictError
+from timestore_assets.catalog.tables import sources as sources_table
+from timestore_assets.model.counters import Counters
+from timestore_assets.model.errors import ConflictError, InputError
 
 
 class DeadLetterFiles:
@@ -50,6 +53,37 @@ class DeadLetterFiles:
 
         self._database.write(write)
 
+    def refuse_held(self, dataset_id: int, file_ids: Collection[int] | None, *, actor: str) -> int:
+        """Let held records count as dropped for being late, those of these files or of all; returns how many they are.
+
+        Their bytes stay, as those of a dataset whose policy is to drop do.
+
+        Raises:
+            InputError: one of the files is none of held records, or not any more.
+        """
+        return self._database.timed(lambda c, now: refuse_held(c, dataset_id, file_ids, actor=actor, now=now))
+
+
+def refuse_held(connection: Connection, dataset_id: int, file_ids: Collection[int] | None, *, actor: str, now: int) -> int:
+    """See `DeadLetterFiles.refuse_held`."""
+    dataset, c = datasets.lock(connection, dataset_id), dead_letter_files.c
+    held = select(dead_letter_files).where(c.dataset_id == dataset_id, c.kind == "held", c.settled_at.is_(None))
+    found = [row for row in connection.execute(held.order_by(c.id)) if file_ids is None or row.id in file_ids]
+    if unknown := set(file_ids or ()).difference(row.id for row in found):
+        raise InputError(f"{dataset.name!r} holds no batch {min(unknown)}, or not any more; list what it holds again")
+    for ids in chunked(row.id for row in found):
+        connection.execute(dead_letter_files.update().where(c.id.in_(ids)).values(kind="late_dropped"))
+    for row in found:
+        sources.add_counters(connection, sources_table, row.source_id, Counters(held=-row.rows, late_dropped=row.rows))
+        late = parse_late(row.late)
+        move(connection, dataset_id, row.source_id, late, before="held", after="dropped")
+    rows: int = sum(row.rows for row in found)
+    if found:
+        details = {"late_dropped": rows, "reason": f"{rows:,} held records were refused", "batches": len(found)}
+        audit.record(connection, dataset_id, actor=actor, action="late_refused", details=details, now=now)
+        outbox.queue(connection, dataset_id, "late_refused", details, now=now)
+    return rows
+
 
 def keep(connection: Connection, batch: LandingCommit, *, now: int) -> None:
     """Note those of a batch, in its transaction."""
@@ -67,6 +101,7 @@ def keep(connection: Connection, batch: LandingCommit, *, now: int) -> None:
             "storage": file.storage,
             "sha256": file.sha256,
             "schema_version": file.schema_version or batch.base_schema_version,
+            "late": late_text(file.late),
         }
         for file in batch.dead_letter_files
     ]
@@ -83,10 +118,12 @@ def settle(connection: Connection, batch: LandingCommit, replayed: ReplaySettlem
     c = dead_letter_files.c
     wanted, settled = sorted(set(replayed.dead_letter_ids)), 0
     for ids in chunked(wanted):
-        waiting = dead_letter_files.update().where(c.id.in_(ids), c.dataset_id == batch.dataset_id, c.settled_at.is_(None))
+        waiting = dead_letter_files.update().where(
+            c.id.in_(ids), c.dataset_id == batch.dataset_id, c.settled_at.is_(None), c.kind == replayed.kind
+        )
         settled += connection.execute(waiting.values(settled_at=now, forward=False)).rowcount
     if settled < len(wanted):
-        raise ConflictError("some of these dead letters have been replayed by somebody else; list them again")
+        raise ConflictError("some of these dead letters have been replayed or refused by somebody else; list them again")
     if sources.withdrawn(connection, {at for segment in batch.segments for at in segment.source_ids}):
         raise ConflictError("some of these dead letters are of a content that has been replaced meanwhile; list them again")
 
@@ -103,4 +140,5 @@ def _record(row: Row[Any]) -> DeadLetterFile:
         storage=row.storage,
         sha256=row.sha256,
         schema_version=row.schema_version,
+        late=parse_late(row.late),
     )

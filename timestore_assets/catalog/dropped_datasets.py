@@ -12,8 +12,7 @@ from sqlalchemy.sql import ColumnElement
 from timestore_assets.catalog import datasets
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.leases import forget_expired, held
-from timestore_assets.catalog.portable import chunked
-from timestore_assets.catalog.stored_objects import note_collected
+from timestore_assets.catalog.stored_objects import delete_rows, note_collected, unnamed
 from timestore_assets.catalog.tables import (
     backfills,
     dataset_schemas,
@@ -29,7 +28,6 @@ from timestore_assets.catalog.tables import (
     migrations,
     partitions,
     retractions,
-    segment_stats,
     segments,
     source_partitions,
     sources,
@@ -85,15 +83,15 @@ def collect_objects(connection: Connection, *, limit: int, now: int) -> list[Obj
         return []
     # one that waits for its file's last batch was never to be seen, so nobody holds it
     free = or_(s.added_version.is_(None), ~held(s.dataset_id, s.added_version, s.removed_version))
-    rows = connection.execute(
-        select(s.id, s.storage, s.name).where(s.dataset_id.in_(locked), free).order_by(s.id).limit(limit)
-    ).all()
-    for ids in chunked(row.id for row in rows):
-        connection.execute(delete(segment_stats).where(segment_stats.c.segment_id.in_(ids)))
-        connection.execute(delete(segments).where(s.id.in_(ids)))
-    letters = select(f.id).where(f.dataset_id.in_(locked)).order_by(f.id).limit(limit - len(rows))
+    there = select(s.id, s.storage, s.name).where(s.dataset_id.in_(locked), free).order_by(s.id)
+    names: list[ObjectName] = []
+    # lives of what was live again later free nothing by themselves
+    while not names and (rows := connection.execute(there.limit(limit)).all()):
+        delete_rows(connection, [row.id for row in rows])
+        names = unnamed(connection, (ObjectName(row.storage, row.name) for row in rows))
+    letters = select(f.id).where(f.dataset_id.in_(locked)).order_by(f.id).limit(limit - len(names))
     gone = delete(dead_letter_files).where(f.id.in_(letters)).returning(f.storage, f.name)
-    names = [ObjectName(row.storage, row.name) for row in rows] + sorted(ObjectName(*row) for row in connection.execute(gone))
+    names += sorted(ObjectName(*row) for row in connection.execute(gone))
     note_collected(connection, names)
     return names
 

@@ -6,20 +6,21 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Select, cast, func, select
+from sqlalchemy import BigInteger, Connection, Row, Select, cast, func, or_, select
 
 from timestore_assets.catalog import audit, datasets, outbox, sources
+from timestore_assets.catalog.commit_values import LandingCommit
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import FileRecord, FileState
 from timestore_assets.catalog.sources import add_counters, counters_of
-from timestore_assets.catalog.tables import files, segments, source_partitions
+from timestore_assets.catalog.tables import file_chunks, files, segments, source_partitions
 from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ForgottenError
 from timestore_assets.model.position import Position
 
 UNSETTLED: tuple[FileState, ...] = ("pending", "landing")
-SETTLED: tuple[FileState, ...] = ("landed", "duplicate", "rejected", "quarantined")
+SETTLED: tuple[FileState, ...] = ("landed", "duplicate", "rejected", "quarantined", "retracted")
 
 
 def one(connection: Connection, file_id: int) -> FileRecord:
@@ -61,6 +62,21 @@ def take_up(connection: Connection, file_id: int) -> None:
         held = _held(connection, file.source_partition_id)
         add_counters(connection, files, file_id, Counters(landed=-held.landed, held=-held.held))
         add_counters(connection, sources_table, file.source_id, Counters(landed=-held.landed, held=-held.held))
+
+
+def follow_replay(connection: Connection, batch: LandingCommit) -> None:
+    """Dead letters of a file that land by a replay change its counters too; all of a dead-letter file are of one source."""
+    read_as = {at for segment in batch.segments for at in segment.source_ids}
+    if len(read_as) != 1:
+        return  # of topics
+    (partition,), f = read_as, files.c
+    part = select(file_chunks.c.file_id).where(file_chunks.c.source_partition_id == partition)
+    # its copies at other addresses are read as the same source partition, and have counted nothing but duplicates
+    had = [f[name] >= -number for name, number in batch.counters.items() if number < 0]
+    own = select(f.id).where(or_(f.source_partition_id == partition, f.id.in_(part)), *had).order_by(f.id).limit(1)
+    file_id = connection.execute(own).scalar()
+    if file_id is not None:
+        add_counters(connection, files, file_id, batch.counters)
 
 
 def set_state(connection: Connection, file_id: int, state: FileState, *, reason: str, now: int) -> None:

@@ -68,6 +68,7 @@ class Files:
           that one, and its records counted as duplicates.
         * The same content at this address: the existing record (etag refreshed), whatever its state, so that an unfinished
           one resumes.
+        * A content that was retracted is new: it lands again.
         * Other content while this address has a landed or landing record: `rejected`, or with `replace` a new `pending` one.
         * Otherwise a new `pending` record.
 
@@ -99,7 +100,7 @@ def observe(
     dataset = datasets.lock(connection, dataset_id)
     at_address = files.c.source_id == source_id, files.c.address == address
     here = connection.execute(file_states.with_position().where(*at_address).order_by(files.c.id.desc())).all()
-    same = next((row for row in here if row.sha256 == sha256 and row.state != "replaced"), None)
+    same = next((row for row in here if row.sha256 == sha256 and row.state not in ("replaced", "retracted")), None)
     if same is None:
         values = {
             "dataset_id": dataset_id,
@@ -163,7 +164,7 @@ def _original(connection: Connection, file: Row[Any], *, now: int, ever: bool = 
         .where((files.c.source_id != file.source_id) | (files.c.address != file.address))
         .order_by(files.c.id)
     ).all()
-    done = ("landed", "replaced") if ever else ("landed",)
+    done = ("landed", "replaced", "retracted") if ever else ("landed",)
     for row in elsewhere:
         if row.state in done or (row.state == "landing" and is_alive(connection, row.session_id, now=now)):
             return row

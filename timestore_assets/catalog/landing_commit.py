@@ -15,6 +15,7 @@ from timestore_assets.catalog import (
     file_chunks,
     file_states,
     ingestions,
+    late_records,
     manifest,
     outbox,
     partitions,
@@ -22,7 +23,14 @@ from timestore_assets.catalog import (
     sources,
     topics,
 )
-from timestore_assets.catalog.commit_values import FileProgress, LandingCommit, ReplaySettlement, RequestOutcomes, TopicProgress
+from timestore_assets.catalog.commit_values import (
+    FileProgress,
+    LandingCommit,
+    ReloadProgress,
+    ReplaySettlement,
+    RequestOutcomes,
+    TopicProgress,
+)
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.records import FileState
@@ -31,6 +39,7 @@ from timestore_assets.catalog.tables import idempotency_keys
 from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RetiredError
+from timestore_assets.model.retraction import sources_of, whole
 from timestore_assets.model.source_kinds import lands_files
 from timestore_assets.model.window import Window
 
@@ -51,6 +60,7 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
         file_states.take_up(connection, batch.progress.file_id)
     elif isinstance(batch.progress, ReplaySettlement):
         dead_letter_files.settle(connection, batch, batch.progress, now=now)
+    batch = late_records.note(connection, batch, dataset, now=now)
     starts = _publish(connection, batch, dataset, now=now)
     version: int = dataset.manifest_version + bool(starts is not None)
     if starts is not None:
@@ -118,27 +128,48 @@ def _require_next_schema(batch: LandingCommit, dataset: Row[Any]) -> None:
 def _publish(connection: Connection, batch: LandingCommit, dataset: Row[Any], *, now: int) -> tuple[int, ...] | None:
     """Add segments and retract what they replace; returns the changed partition starts, None when nothing became visible."""
     version = dataset.manifest_version + 1
-    file = batch.progress if isinstance(batch.progress, FileProgress) else None
-    if file is not None and not file.is_visible:
-        manifest.add(connection, dataset, batch.segments, version=None, waiting_for=file.span.source_partition_id, now=now)
+    waits_for = _waits_for(batch)
+    if waits_for is not None:
+        manifest.add(connection, dataset, batch.segments, version=None, waiting_for=waits_for, now=now)
         return None
+    file = batch.progress if isinstance(batch.progress, FileProgress) else None
+    reload = batch.progress if isinstance(batch.progress, ReloadProgress) else None
     closed = sources.retract(connection, file.retracts if file is not None else (), version=version)
-    manifest.retract(connection, dataset.id, closed, version=version)
+    manifest.retract(connection, dataset.id, whole(closed), version=version)
     manifest.abandon_waiting(connection, closed, version=version, now=now)
     waiting = set[int]()
-    if len(batch.spans) == 1:  # what waits for its last batch is read alone
+    if reload is not None:
+        waiting = set(manifest.publish_waiting(connection, reload.waits_for, version=version, now=now))
+    elif len(batch.spans) == 1:  # what waits for its last batch is read alone
         waiting = set(manifest.publish_waiting(connection, batch.spans[0].source_partition_id, version=version, now=now))
     manifest.add(connection, dataset, batch.segments, version=version, waiting_for=None, now=now)
     starts = {*waiting, *(to_micros(segment.partition_start) for segment in batch.segments)}
     partitions.changed(connection, dataset.id, starts, version=version)
-    lost = manifest.holding(connection, dataset.id, closed)
-    partitions.lost_rows(connection, dataset.id, lost.keys(), version=version)
-    changed = tuple(sorted(starts | lost.keys()))
+    lost = set(manifest.holding(connection, dataset.id, closed))
+    if reload is not None:
+        manifest.retract(connection, dataset.id, reload.replaces, version=version)
+        holding = manifest.holding(connection, dataset.id, sources_of(reload.replaces))
+        lost |= {to_micros(start) for start in reload.losing} & holding.keys()
+    partitions.lost_rows(connection, dataset.id, lost, version=version)
+    changed = tuple(sorted(starts | lost))
     return changed if changed or closed else None
+
+
+def _waits_for(batch: LandingCommit) -> int | None:
+    """The source partition whose end the batch's rows wait for; None when they are shown at once."""
+    match batch.progress:
+        case FileProgress() as file if not file.is_visible:
+            return file.span.source_partition_id
+        case ReloadProgress(last=False, waits_for=waits_for):
+            return waits_for
+        case _:
+            return None
 
 
 def _count(connection: Connection, batch: LandingCommit, *, now: int) -> None:
     sources.add_counters(connection, sources_table, batch.source_id, batch.counters)
+    if isinstance(batch.progress, ReplaySettlement):
+        file_states.follow_replay(connection, batch)
     if batch.counters.landed:
         sources.note_landed(connection, batch.source_id, batch.counters.landed, now=now)
 
@@ -186,11 +217,14 @@ def _tell(
     address = file and connection.execute(select(files_table.c.address).where(files_table.c.id == file.file_id)).scalar()
     source = sources.owner(connection, batch.source_id)
     details = _audited(batch, file) | {"source": source.address, "file": address, "partitions": keys}
+    if file is not None and file.retracts:
+        # what the old content had superseded in built partitions does not come back by itself
+        details["superseded_rows"] = partitions.superseded_rows(connection, dataset.id, starts)
     audit.record(
         connection,
         dataset.id,
         actor=batch.actor,
-        action="replayed" if details["replayed"] else "landed",
+        action=_action(batch),
         details=details,
         now=now,
         token=token,
@@ -212,10 +246,21 @@ def _tell(
         outbox.coalesce(connection, dataset.id, kind, event, by=f"landed:{source.id}", merge=_merge, now=now)
 
 
+def _action(batch: LandingCommit) -> str:
+    match batch.progress:
+        case ReplaySettlement(dead_letter_ids=ids) if ids:
+            return "replayed"
+        case ReloadProgress(last=True):
+            return "reloaded"
+        case _:
+            return "landed"
+
+
 def _audited(batch: LandingCommit, file: FileProgress | None) -> dict[str, Any]:
     """What the commit itself says, as plain values."""
     replayed = batch.progress.dead_letter_ids if isinstance(batch.progress, ReplaySettlement) else ()
     return {
+        "session": batch.session_id,
         "spans": [
             [span.source_partition_id, span.start.offset, span.end.offset] for span in batch.spans if span.end != span.start
         ],

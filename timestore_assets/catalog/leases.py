@@ -129,16 +129,23 @@ def _readable(connection: Connection, dataset: Row[Any], version: int | None, *,
     pinned = dataset.manifest_version if version is None else version
     if not 0 <= pinned <= dataset.manifest_version:
         raise RefusedError(f"dataset {dataset.name!r} has no version {pinned}; the newest is {dataset.manifest_version}")
-    if not is_readable(connection, dataset, pinned, now=now):
-        raise RefusedError(
-            f"version {pinned} of dataset {dataset.name!r} has been collected; "
-            f"the oldest that can be read is {dataset.collected_version}"
-        )
+    require_readable(connection, dataset, pinned, now=now)
     return pinned
 
 
+def require_readable(connection: Connection, dataset: Row[Any], version: int, *, now: int) -> None:
+    """RefusedError when not all of a version is still there; `dataset`: its locked row."""
+    if is_readable(connection, dataset, version, now=now):
+        return
+    what = "was erased" if version < dataset.floor_version else "has been collected"
+    oldest = max(dataset.collected_version, dataset.floor_version)
+    raise RefusedError(f"version {version} of dataset {dataset.name!r} {what}; the oldest that can be read is {oldest}")
+
+
 def is_readable(connection: Connection, dataset: Row[Any], version: int, *, now: int) -> bool:
-    """Whether all of a version is still there; `dataset`: its locked row."""
+    """Whether all of a version is still there; `dataset`: its locked row. What was erased is not, whoever holds it."""
+    if version < dataset.floor_version:
+        return False
     if version >= dataset.collected_version:
         return True
     c = leases.c

@@ -17,6 +17,7 @@ from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.stored_segments import KnownSegments, ids_text, parse_ids, stats_text
 from timestore_assets.catalog.tables import datasets, retractions, segment_stats, segments
 from timestore_assets.model.errors import ConflictError, ForgottenError
+from timestore_assets.model.retraction import Retracted, Retraction
 from timestore_assets.model.segment import NewSegment, Segment
 from timestore_assets.model.window import Partition
 
@@ -78,8 +79,8 @@ class Manifest:
 
         return self._database.read(read)
 
-    def retracted(self, dataset_id: int, *, version: int | None = None) -> frozenset[int]:
-        """Source partitions whose rows readers must leave out at that version."""
+    def retracted(self, dataset_id: int, *, version: int | None = None) -> Retracted:
+        """Rows that readers must leave out at that version."""
         return self._read_at(dataset_id, version, lambda c: retracted(c, dataset_id, version=version))
 
     def _read_at(self, dataset_id: int, version: int | None, work: Callable[[Connection], T]) -> T:
@@ -135,12 +136,16 @@ def _tuples(connection: Connection, statement: Select[Any]) -> list[tuple[Any, .
     return list(result.cursor.fetchall()) if result.cursor else []
 
 
-def retracted(connection: Connection, dataset_id: int, *, version: int | None) -> frozenset[int]:
+def retracted(connection: Connection, dataset_id: int, *, version: int | None) -> Retracted:
     c = retractions.c
     then: ColumnElement[bool] = c.removed_version.is_(None)
     if version is not None:
         then = and_(c.added_version <= version, or_(then, c.removed_version > version))
-    return frozenset(connection.execute(select(c.source_partition_id).where(c.dataset_id == dataset_id, then)).scalars())
+    rows = connection.execute(select(retractions).where(c.dataset_id == dataset_id, then))
+    return frozenset(
+        Retraction(source=row.source_partition_id, first=row.first_position, end=row.end_position, last_session=row.last_session)
+        for row in rows
+    )
 
 
 def add(
@@ -212,10 +217,23 @@ def set_version(connection: Connection, dataset_id: int, version: int, *, now: i
     connection.execute(datasets.update().where(datasets.c.id == dataset_id).values(manifest_version=version, updated_at=now))
 
 
-def retract(connection: Connection, dataset_id: int, source_partition_ids: Iterable[int], *, version: int) -> None:
-    rows = [{"dataset_id": dataset_id, "source_partition_id": gone, "added_version": version} for gone in source_partition_ids]
-    if rows:
-        connection.execute(retractions.insert(), rows)
+def retract(connection: Connection, dataset_id: int, gone: Iterable[Retraction], *, version: int) -> list[int]:
+    """Hide rows from `version` on; returns the ids of the retractions."""
+    rows = [
+        {
+            "dataset_id": dataset_id,
+            "source_partition_id": one.source,
+            "first_position": one.first,
+            "end_position": one.end,
+            "last_session": one.last_session,
+            "added_version": version,
+        }
+        for one in gone
+    ]
+    if not rows:
+        return []
+    inserted = retractions.insert().returning(retractions.c.id, sort_by_parameter_order=True)
+    return list(connection.execute(inserted, rows).scalars())
 
 
 def holding(
@@ -238,12 +256,74 @@ def holding(
     return by_start
 
 
-def forget_retractions(connection: Connection, dataset_id: int, source_partition_ids: Iterable[int], *, version: int) -> None:
-    """Builds have dropped every row of these: readers from `version` on need not filter them."""
+def finish_retractions(connection: Connection, dataset_id: int, losing: Collection[int], *, version: int) -> None:
+    """Forget retractions of which no live segment holds a row: readers from `version` on need not filter them.
+
+    A source partition that was retracted as a whole is done when no live segment lists it. Of a range that tells nothing: what
+    is left of its source partition is listed on. But each partition that held rows of it was marked `retracted` by the very
+    transaction that made it, and only a build that left out all retractions of its time unmarks one, see `left_behind`. So a
+    range is done when no marked partition has a segment that lists its source partition. Another retraction's mark may delay
+    that, never hasten it.
+
+    Args:
+        losing: starts of the partitions that are marked.
+    """
     c = retractions.c
-    for ids in chunked(source_partition_ids):
-        done = retractions.update().where(c.dataset_id == dataset_id, c.source_partition_id.in_(ids), c.removed_version.is_(None))
-        connection.execute(done.values(removed_version=version))
+    open_rows = connection.execute(select(retractions).where(c.dataset_id == dataset_id, c.removed_version.is_(None))).all()
+    by_start = holding(connection, dataset_id, {row.source_partition_id for row in open_rows})
+    held = set().union(*by_start.values())
+    marked = set().union(*(sources for start, sources in by_start.items() if start in losing))
+    done = [row.id for row in open_rows if row.source_partition_id not in (held if _is_whole(row) else marked)]
+    for ids in chunked(done):
+        connection.execute(retractions.update().where(c.id.in_(ids)).values(removed_version=version))
+
+
+def left_behind(connection: Connection, dataset_id: int, partition_start: int) -> bool:
+    """Whether live segments of a partition may hold retracted rows, once its build has replaced what it read.
+
+    What lists a source partition retracted as a whole does. What lists one with a retracted range may unless it is younger than
+    the retraction: a build's own result has left the range out (`require_unchanged`), and what lands later is outside of it.
+    """
+    c, r = segments.c, retractions.c
+    rows = connection.execute(select(retractions).where(r.dataset_id == dataset_id, r.removed_version.is_(None))).all()
+    if not rows:
+        return False
+    here = c.dataset_id == dataset_id, c.partition_start == partition_start, live(None), c.source_ids != ""
+    # of one that a rollback has brought back it counts when it was built
+    born = func.coalesce(c.first_version, c.added_version)
+    for added, text in connection.execute(select(born, c.source_ids).where(*here)):
+        listed = set(parse_ids(text))
+        if any(row.source_partition_id in listed and (_is_whole(row) or added <= row.added_version) for row in rows):
+            return True
+    return False
+
+
+def require_unchanged(connection: Connection, dataset_id: int, replaced: Collection[int], *, since: int) -> None:
+    """Refuse a build that did not know of a retraction, or of one that was taken back, of rows in the segments it replaces.
+
+    Raises:
+        ConflictError: retractions of their source partitions have changed since that version.
+    """
+    c = segments.c
+    changed = changed_sources(connection, dataset_id, since=since)
+    if not changed:
+        return
+    for ids in chunked(sorted(set(replaced))):
+        for text in connection.execute(select(c.source_ids).where(c.id.in_(ids))).scalars():
+            if not text or changed.intersection(parse_ids(text)):
+                raise ConflictError("rows of these segments were retracted, or taken back, meanwhile; plan this build again")
+
+
+def changed_sources(connection: Connection, dataset_id: int, *, since: int) -> set[int]:
+    """Source partitions whose retractions are others than at that version."""
+    r = retractions.c
+    newer = or_(r.added_version > since, r.removed_version > since)
+    known = select(r.source_partition_id).where(r.dataset_id == dataset_id, newer)
+    return set(connection.execute(known).scalars())
+
+
+def _is_whole(row: Row[Any]) -> bool:
+    return row.first_position is None and row.end_position is None and row.last_session is None
 
 
 def _row(segment: NewSegment, dataset: Row[Any]) -> dict[str, Any]:

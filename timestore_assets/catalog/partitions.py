@@ -14,6 +14,7 @@ from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
 from timestore_assets.catalog.records import LiveRows, PartitionRecord, PartitionState
 from timestore_assets.catalog.tables import build_requests, datasets, partitions, segments
+from timestore_assets.model.segment import SegmentKind
 from timestore_assets.model.window import Partition, Window
 
 OPEN: Final = "open"
@@ -137,14 +138,37 @@ def lost_rows(connection: Connection, dataset_id: int, starts: Collection[int], 
         connection.execute(here.values(retracted=True))
 
 
+def losing_rows(connection: Connection, dataset_id: int) -> frozenset[int]:
+    """Starts of the partitions that hold retracted rows, see `lost_rows`."""
+    p = partitions.c
+    return frozenset(connection.execute(select(p.start).where(p.dataset_id == dataset_id, p.retracted)).scalars())
+
+
+def superseded_rows(connection: Connection, dataset_id: int, starts: Iterable[int]) -> int:
+    """Rows that builds have removed as duplicates in those of these partitions that hold retracted rows now."""
+    p, total = partitions.c, 0
+    for chunk in chunked(sorted(set(starts))):
+        here = select(_sum(p.superseded_rows)).where(p.dataset_id == dataset_id, p.start.in_(chunk), p.retracted)
+        total += connection.execute(here).scalar() or 0
+    return total
+
+
 def find(connection: Connection, dataset_id: int, start: int) -> Row[Any] | None:
     p = partitions.c
     return connection.execute(select(partitions).where(p.dataset_id == dataset_id, p.start == start)).one_or_none()
 
 
 def has_unbuilt(connection: Connection, dataset_id: int, start: int) -> bool:
+    return _has(connection, dataset_id, start, kind="delta")
+
+
+def has_sealed(connection: Connection, dataset_id: int, start: int) -> bool:
+    return _has(connection, dataset_id, start, kind="sealed")
+
+
+def _has(connection: Connection, dataset_id: int, start: int, *, kind: SegmentKind) -> bool:
     c = segments.c
-    statement = select(c.id).where(c.dataset_id == dataset_id, c.partition_start == start, c.kind == "delta", live(None))
+    statement = select(c.id).where(c.dataset_id == dataset_id, c.partition_start == start, c.kind == kind, live(None))
     return connection.execute(statement.limit(1)).first() is not None
 
 

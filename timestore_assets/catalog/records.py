@@ -14,10 +14,10 @@ from timestore_assets.model.segment import DEFAULT_TARGET
 from timestore_assets.model.source_kinds import SourceKind, reads_topics
 from timestore_assets.model.window import Partition
 
-FileState = Literal["pending", "landing", "landed", "duplicate", "rejected", "quarantined", "replaced"]
+FileState = Literal["pending", "landing", "landed", "duplicate", "rejected", "quarantined", "replaced", "retracted"]
 """pending: seen, not begun · landing: some batches committed · landed · duplicate: same content landed under another
 address · rejected: changed content at a landed address under `on_change: reject` · quarantined: can't be read · replaced:
-its rows were retracted."""
+its rows left with the landing of another content · retracted: somebody took them out; named once more it lands again."""
 
 PartitionState = Literal["open", "sealed", "stale", "expired"]
 
@@ -185,6 +185,17 @@ DeadLetterKind = Literal["refused", "late_dropped", "held"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LateRows:
+    """Late records of one partition."""
+
+    start: datetime
+    """Of the partition."""
+    rows: int
+    lateness: int = 0
+    """How late they were: that of `catalog.late_records`, which their commit finds out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetterFile:
     """A durable Parquet object of records that did not land, see `landing.committing.staged_dead_letters` for its columns."""
 
@@ -200,6 +211,8 @@ class DeadLetterFile:
     """Name of the storage target."""
     sha256: str | None = None
     """Of the object's bytes in hex, None for one of before there were digests."""
+    late: tuple[LateRows, ...] = ()
+    """Of late records: which partitions they are of. Empty for others, and for files of before this was noted."""
     id: int = 0
     """The catalog's, 0 before."""
     schema_version: int | None = None
@@ -241,7 +254,7 @@ class PartitionRecord:
     superseded_rows: int
     """Rows that deduplication has removed, over all builds."""
     retracted: bool
-    """Live segments hold rows of retracted source partitions (a build will drop them)."""
+    """Live segments hold retracted rows (a build will drop them)."""
     content_hash: str | None
     """Of the logical rows, set when sealed."""
     manifest_version: int

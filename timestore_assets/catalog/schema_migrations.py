@@ -15,12 +15,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import archives, audit, datasets, manifest, outbox
+from timestore_assets.catalog.backfills import policy_of, request_rewrite
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.effective_declaration import column_part
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.replacement import SeenVersions
-from timestore_assets.catalog.tables import backfills, dataset_schemas, declarations, migrations, segments
+from timestore_assets.catalog.tables import dataset_schemas, declarations, migrations, segments
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.catalog.versioned_rows import locked
 from timestore_assets.model.errors import ConflictError, RefusedError
@@ -176,7 +177,7 @@ def cut_over(
     if declared is not None:
         rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
     if migrated.computed or order.rewrites_all:
-        _ask_for_rewrite(connection, dataset_id, migrated, order, now=now)
+        _ask_for_rewrite(connection, row, migrated, order, now=now)
     return CutOver(record=_records(connection, dataset_id)[0], is_new=True)
 
 
@@ -290,22 +291,19 @@ def rewrite_declaration(
     connection.execute(change.values(values))
 
 
-def _ask_for_rewrite(connection: Connection, dataset_id: int, migrated: Migrated, order: MigrationOrder, *, now: int) -> None:
+def _ask_for_rewrite(connection: Connection, dataset: Row[Any], migrated: Migrated, order: MigrationOrder, *, now: int) -> None:
     cause = {"kind": "migration", "columns": sorted(migrated.computed), "ticket": order.ticket}
     if order.rewrites_all:
         cause["rewrite"] = "all"
-    values = {
-        "dataset_id": dataset_id,
-        "schema_version": migrated.state.schema.version,
-        "cause": json.dumps(cause, sort_keys=True),
-        "partitions": json.dumps(None),  # all that hold rows of before
-        "cost": json.dumps(dict(order.cost)),
-        "state": "asked",
-        "actor": order.actor,
-        "created_at": now,
-        "updated_at": now,
-    }
-    connection.execute(backfills.insert(), values)
+    request_rewrite(
+        connection,
+        dataset.id,
+        schema_version=migrated.state.schema.version,
+        cause=cause,
+        policy=policy_of(json.loads(dataset.definition)),
+        actor=order.actor,
+        now=now,
+    )
 
 
 def _in_force(connection: Connection, dataset_id: int, digest: str) -> MigrationRecord | None:

@@ -165,6 +165,14 @@ def retract(connection: Connection, partition_ids: Iterable[int], *, version: in
     return closed
 
 
+def reopen(connection: Connection, partition_ids: Iterable[int], *, version: int) -> None:
+    """Take back that source partitions were closed at that version."""
+    c = source_partitions.c
+    for ids in chunked(sorted(partition_ids)):
+        closed = source_partitions.update().where(c.id.in_(ids), c.retracted_version == version)
+        connection.execute(closed.values(retracted_version=None))
+
+
 def pause(connection: Connection, source_id: int, reason: str, *, now: int) -> None:
     """See `Sources.pause`."""
     source = owner(connection, source_id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, and_, delete, exists, func, or_, select, union_all
+from sqlalchemy import Connection, Row, Table, and_, delete, exists, func, or_, select, union_all
 
 from timestore_assets.catalog import audit, datasets
 from timestore_assets.catalog.database import Database
@@ -23,10 +23,12 @@ from timestore_assets.catalog.tables import (
     collected_objects,
     dead_letter_files,
     intents,
+    partitions,
     policies,
     segment_stats,
     segments,
     sessions,
+    source_partitions,
 )
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.model.segment import ObjectName
@@ -91,27 +93,75 @@ def collect_segments(connection: Connection, *, superseded_before: int, limit: i
     pinned = held(c.dataset_id, c.added_version, c.removed_version)
     session = sessions.c
     in_use = exists().where(and_(session.dataset_id == c.dataset_id, session.started_at <= c.removed_at, alive(now)))
-    free = connection.execute(
-        select(c.id, c.storage, c.name, c.dataset_id, c.added_version, c.removed_version)
-        .where(old, c.dataset_id.in_(locked), ~pinned, ~in_use)
-        .order_by(c.removed_version, c.id)
-        .limit(limit)
-    ).all()
+    superseded = select(segments).where(old, c.dataset_id.in_(locked), ~pinned, ~in_use).order_by(c.removed_version, c.id)
+    # rows whose objects live on free nothing; who asks goes on until there is nothing more to free
+    while free := connection.execute(superseded.limit(limit)).all():
+        if gone := _forget(connection, free):
+            note_collected(connection, gone)
+            return gone
+    return []
+
+
+def _forget(connection: Connection, free: Sequence[Row[Any]]) -> list[ObjectName]:
+    """Forget these superseded lives; returns the objects that no other row names."""
     newest_gone: dict[int, int] = {}
     for row in free:
         if row.added_version is not None:
             newest_gone[row.dataset_id] = max(row.removed_version, newest_gone.get(row.dataset_id, 0))
+    d = datasets_table.c
     for dataset_id, version in newest_gone.items():
-        d = datasets_table.c
-        connection.execute(
-            datasets_table.update().where(d.id == dataset_id, d.collected_version < version).values(collected_version=version)
-        )
-    for ids in chunked(row.id for row in free):
-        connection.execute(delete(segment_stats).where(segment_stats.c.segment_id.in_(ids)))
-        connection.execute(delete(segments).where(c.id.in_(ids)))
-    gone = [ObjectName(row.storage, row.name) for row in free]
-    note_collected(connection, gone)
+        raised = datasets_table.update().where(d.id == dataset_id, d.collected_version < version)
+        connection.execute(raised.values(collected_version=version))
+    delete_rows(connection, [row.id for row in free])
+    gone = unnamed(connection, (ObjectName(row.storage, row.name) for row in free))
+    freed = set(gone)
+    _note_landings(connection, [row for row in free if ObjectName(row.storage, row.name) in freed])
     return gone
+
+
+def delete_rows(connection: Connection, segment_ids: Iterable[int]) -> None:
+    """Forget lives of segments, with their statistics."""
+    for ids in chunked(segment_ids):
+        connection.execute(delete(segment_stats).where(segment_stats.c.segment_id.in_(ids)))
+        connection.execute(delete(segments).where(segments.c.id.in_(ids)))
+
+
+def unnamed(connection: Connection, objects: Iterable[ObjectName]) -> list[ObjectName]:
+    """Of these objects, each once, those that no segment row names: one may have been live more than once."""
+    c = segments.c
+    asked = list(dict.fromkeys(objects))
+    named: set[ObjectName] = set()
+    for names in chunked(one.name for one in asked):
+        rows = connection.execute(select(c.storage, c.name).where(c.name.in_(names)).distinct())
+        named.update(ObjectName(*row) for row in rows)
+    return [one for one in asked if one not in named]
+
+
+def _note_landings(connection: Connection, gone: Sequence[Row[Any]]) -> None:
+    """Remember how new the deltas as landed were that can't come back: what merged them is all there is of their rows."""
+    newest: dict[tuple[int, int], int] = {}
+    landed = [row for row in gone if row.kind == "delta" and row.level == 0 and row.added_version is not None]
+    closed = _closed(connection, {source for row in landed for source in _source_ids(row)})
+    for row in landed:
+        if not _source_ids(row) or not closed.issuperset(_source_ids(row)):  # else other content took their place
+            place, first = (row.dataset_id, row.partition_start), row.first_version or row.added_version
+            newest[place] = max(first, newest.get(place, 0))
+    p = partitions.c
+    for (dataset_id, start), first in newest.items():
+        older = or_(p.landing_collected.is_(None), p.landing_collected < first)
+        here = partitions.update().where(p.dataset_id == dataset_id, p.start == start, older)
+        connection.execute(here.values(landing_collected=first))
+
+
+def _source_ids(row: Row[Any]) -> list[int]:
+    return [int(one) for one in row.source_ids.split(",") if one]
+
+
+def _closed(connection: Connection, source_partition_ids: Iterable[int]) -> set[int]:
+    p, found = source_partitions.c, set[int]()
+    for ids in chunked(sorted(source_partition_ids)):
+        found.update(connection.execute(select(p.id).where(p.id.in_(ids), p.retracted_version.is_not(None))).scalars())
+    return found
 
 
 def collect_intents(connection: Connection, *, created_before: int, now: int) -> list[ObjectName]:
@@ -137,7 +187,9 @@ _MOVES = "moves"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFile:
-    """An object of a dataset: a segment, live, superseded or not yet published, or a file of dead letters. `id`: of its row.
+    """An object of a dataset: a segment, live, superseded or not yet published, or a file of dead letters.
+
+    `id`: of its row, the first one if it was live more than once.
 
     `sha256`: digest of its bytes in hex, None for one of before there were digests.
     """
@@ -208,7 +260,9 @@ def _held(connection: Connection, dataset_id: int) -> dict[str, TargetContents]:
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for table in _TABLES.values():
         c = table.c
-        statement = select(c.storage, func.count(), func.sum(c.bytes)).where(c.dataset_id == dataset_id).group_by(c.storage)
+        # an object counts once, however often it was live
+        there = select(c.storage, c.name, c.bytes).where(c.dataset_id == dataset_id).distinct().subquery()
+        statement = select(there.c.storage, func.count(), func.sum(there.c.bytes)).group_by(there.c.storage)
         for storage, objects, size in connection.execute(statement):
             found[storage].append((objects, int(size)))
     return {
@@ -221,8 +275,10 @@ def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int)
     found: list[StoredFile] = []
     for kind, table in _TABLES.items():
         c = table.c
-        away = select(c.id, c.storage, c.name, c.bytes, c.sha256).where(c.dataset_id == dataset_id, c.storage != target)
-        rows = connection.execute(away.order_by(c.id).limit(limit - len(found)))
+        first = func.min(c.id).label("id")
+        away = select(first, c.storage, c.name, c.bytes, c.sha256).where(c.dataset_id == dataset_id, c.storage != target)
+        each = away.group_by(c.storage, c.name, c.bytes, c.sha256).order_by(first)
+        rows = connection.execute(each.limit(limit - len(found)))
         found += [
             StoredFile(kind=kind, id=row.id, storage=row.storage, name=row.name, bytes=row.bytes, sha256=row.sha256)
             for row in rows
@@ -233,8 +289,9 @@ def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int)
 def _placed(connection: Connection, file: StoredFile, to: ObjectName) -> bool:
     table = _TABLES[file.kind]
     c = table.c
-    same = table.update().where(c.id == file.id, c.storage == file.storage, c.name == file.name)
-    return connection.execute(same.values(storage=to.storage, name=to.name)).rowcount == 1
+    # in all its lives, one of which may have begun since it was listed
+    same = table.update().where(c.storage == file.storage, c.name == file.name)
+    return connection.execute(same.values(storage=to.storage, name=to.name)).rowcount > 0
 
 
 def _leave(connection: Connection, session_id: int, files: Sequence[StoredFile], *, now: int) -> None:

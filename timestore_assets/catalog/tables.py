@@ -228,6 +228,7 @@ segments = table(
     whole("added_at", nullable=True),
     whole("removed_version", nullable=True),
     whole("removed_at", nullable=True),
+    whole("first_version", nullable=True),  # that first showed it, when this is not its first life
     text_column("sha256", nullable=True),  # of the object's bytes as they were written; null for those of before there was one
     UniqueConstraint("name", "added_version"),  # a row for each of its lives: rolling back lets one begin another
     # all that finding a version's segments needs, so that planning reads this index and not the table
@@ -262,6 +263,7 @@ partitions = table(
     Column("retracted", Boolean(create_constraint=False), nullable=False),
     text_column("content_hash", nullable=True),
     whole("manifest_version"),
+    whole("landing_collected", nullable=True),  # first version of the newest delta as landed that was collected
 )
 
 build_requests = table(
@@ -288,6 +290,7 @@ dead_letter_files = table(
     Column("storage", Text, nullable=False, server_default=text("'default'")),
     text_column("sha256", nullable=True),
     whole("schema_version", nullable=True),  # by which its records were refused
+    text_column("late", nullable=True),  # of late records: partition starts, lateness and rows
     UniqueConstraint("name"),
     Index(None, "dataset_id"),
 )

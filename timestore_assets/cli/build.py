@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,14 +17,17 @@ from timestore_assets.model.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
     from timestore_assets.building.builder import BuildReport
+    from timestore_assets.catalog.records import PartitionRecord
     from timestore_assets.landing.files.land_report import LandReport
     from timestore_assets.model.window import Partition
     from timestore_assets.warehouse import Warehouse
 
+T = TypeVar("T")
+
 HELP = """Build partitions: merge, deduplicate, sort and publish.
 
-Without options every partition that is not sealed, or has rows that are not built. What is built here is sealed; a row
-that arrives later makes the partition stale until the next build."""
+Without options every partition that is not sealed, has rows that are not built, or is asked for by an approved backfill. What
+is built here is sealed; a row that arrives later makes the partition stale until the next build."""
 
 Keys = Annotated[list[str] | None, typer.Option("--partition", metavar="KEY", help="Build this partition; repeatable.")]
 From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Build partitions from this time on.")]
@@ -47,13 +50,15 @@ def build(
     with open_warehouse() as warehouse:
         landed = _reloaded(warehouse, dataset, keys=partition or [], start=start, end=end) if reload else None
         chosen = choose(warehouse, dataset, keys=partition or [], start=start, end=end)
-        built = _counted(_each(warehouse, dataset, chosen), total=len(chosen), shown=not json)
+        running = warehouse.build_each(dataset, chosen, close=True, apart=DamagedError, actor=actor())
+        built = counted_reports(running, total=len(chosen), shown=not json)
+        warehouse.settle_backfills(dataset)
     reports = [one for one in built if not isinstance(one, DamagedError)]
     errors = [one for one in built if isinstance(one, DamagedError)]
     if json:
-        print_json(_as_json(dataset, reports, errors, landed))
+        print_json(reports_to_plain(dataset, reports, errors, landed))
     elif reports:
-        _print_reports(reports)
+        print_reports(reports)
     elif not errors:
         stdout().print(f"Nothing to build: no partition of {dataset} that was asked for holds unbuilt rows.")
     for error in errors:
@@ -79,7 +84,7 @@ def _reloaded(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str
 
 
 def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | None, end: str | None) -> list[Partition]:
-    """The partitions that the options name, or all with something unbuilt.
+    """The partitions that the options name, or all with something unbuilt and those that approved backfills ask for.
 
     Raises:
         InputError: no partition has such a key, the times are none, or both kinds of option are given.
@@ -94,23 +99,15 @@ def choose(warehouse: Warehouse, dataset: str, *, keys: list[str], start: str | 
         first, last = span(start, end)
         wanted = set(declared.partitions_between(first, last, datetime.now(UTC)))
         return [found.partition for found in known if found.partition in wanted]
-    return [found.partition for found in known if found.state not in ("sealed", "expired") or found.deltas or found.retracted]
+    asked = set(warehouse.approved_partitions(dataset))
+    return [found.partition for found in known if _is_unbuilt(found) or found.partition in asked]
 
 
-def _each(warehouse: Warehouse, dataset: str, partitions: Sequence[Partition]) -> Iterator[BuildReport | DamagedError]:
-    """A report for each partition, the error in its place for one with a damaged segment: the others are built all the same."""
-    left = deque(partitions)
-    while left:
-        try:
-            for report in warehouse.build(dataset, tuple(left), close=True, actor=actor()):
-                left.popleft()
-                yield report
-        except DamagedError as error:
-            left.popleft()
-            yield error
+def _is_unbuilt(found: PartitionRecord) -> bool:
+    return found.state not in ("sealed", "expired") or found.deltas > 0 or found.retracted
 
 
-def _counted(reports: Iterator[BuildReport | DamagedError], *, total: int, shown: bool) -> list[BuildReport | DamagedError]:
+def counted_reports(reports: Iterator[T], *, total: int, shown: bool) -> list[T]:
     """The reports, with a bar on a terminal while they come in."""
     from rich.progress import track
 
@@ -119,7 +116,7 @@ def _counted(reports: Iterator[BuildReport | DamagedError], *, total: int, shown
     return list(track(reports, "building", total=total, console=console, transient=True, disable=hidden))
 
 
-def _as_json(
+def reports_to_plain(
     dataset: str, reports: Iterable[BuildReport], errors: Sequence[DamagedError], landed: LandReport | None
 ) -> dict[str, Any]:
     from timestore_assets.model.counters import NO_COUNTS
@@ -140,7 +137,7 @@ def _as_json(
     }
 
 
-def _print_reports(reports: list[BuildReport]) -> None:
+def print_reports(reports: list[BuildReport]) -> None:
     outcomes = Counter(report.outcome for report in reports)
     table = make_table(
         ["partition", "outcome", "state", ">rows", ">bytes", ">segments", ">superseded", ">time"],

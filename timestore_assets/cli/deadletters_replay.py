@@ -62,6 +62,11 @@ def replay(
     only = cast("DeadLetterKind | None", None if known == EVERY else known)
     with open_warehouse() as warehouse:
         report = warehouse.replay(dataset, Selection(code=reason, kind=only, files=limit_files), actor=actor())
+    print_replay(report, json=json)
+
+
+def print_replay(report: ReplayReport, *, json: bool) -> None:
+    """What a replay did, and on stderr which files it had to leave."""
     if json:
         print_json(_as_json(report))
     else:

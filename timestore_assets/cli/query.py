@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,7 +53,9 @@ By = Annotated[
 Fill = Annotated[str | None, typer.Option("--fill", metavar="HOW", help="Lengths without rows: null, previous, linear or zero.")]
 Last = Annotated[int | None, typer.Option("--last", min=0, metavar="N", help="The latest so many rows, in order of time.")]
 Descending = Annotated[bool, typer.Option("--desc", help="The latest rows first.")]
-AsOf = Annotated[int | None, typer.Option("--as-of", min=0, metavar="VERSION", help="The data as of this manifest version.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="VERSION|TIME|TAG", help="The data as of a manifest version, a time or a tag.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -110,10 +113,12 @@ def query(
         fill=parse_fill(fill) if fill else None,
         limit=limit if last is None else last,
         descending=desc or last is not None,
-        as_of=as_of,
     )
-    with open_warehouse() as warehouse, warehouse.ask(question) as answer, ctrl_c_calls(answer.interrupt):
-        chosen.write(answer if desc or last is None else _in_order(answer))
+    with open_warehouse() as warehouse:
+        if as_of is not None:
+            question = replace(question, as_of=warehouse.version_of(dataset, as_of))
+        with warehouse.ask(question) as answer, ctrl_c_calls(answer.interrupt):
+            chosen.write(answer if desc or last is None else _in_order(answer))
 
 
 def _in_order(answer: Answer) -> Answer:

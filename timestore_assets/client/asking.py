@@ -28,7 +28,8 @@ class QueryArguments(TypedDict, total=False):
     `startsWith`. `every`: length of a bucket, as `15m`, `1h`, `month` or a timedelta, cut by the clocks of `timezone`, else in
     UTC; `aggregates`, as `"avg:temp,percentile(95):temp as p95,count"`, are then what each has, by `group_by`, and `fill` what
     an empty one has: `none`, `null`, `zero`, `previous`, `linear`. `descending`: the latest rows or buckets come first, and are
-    those that a `limit` lets through. `as_of`: a manifest version, to ask what was known then.
+    those that a `limit` lets through. `as_of`: a manifest version, a time at which it was in force, or a tag, to ask what was
+    known then.
     """
 
     start: Moment | None
@@ -42,7 +43,7 @@ class QueryArguments(TypedDict, total=False):
     fill: str | None
     limit: int | None
     descending: bool
-    as_of: int | None
+    as_of: int | Moment | None
 
 
 def question(
@@ -58,7 +59,7 @@ def question(
     fill: str | None = None,
     limit: int | None = None,
     descending: bool = False,
-    as_of: int | None = None,
+    as_of: int | Moment | None = None,
 ) -> dict[str, Any]:
     """The body, with only what was asked for.
 
@@ -71,7 +72,7 @@ def question(
         "filters": _filters(filters),
         "limit": limit,
         "descending": descending or None,
-        "asOf": as_of,
+        "asOf": as_of if isinstance(as_of, int) else _moment(as_of),
     }
     if every is not None:
         downsample = {**_interval(every), "aggregations": _aggregations(aggregates), "groupBy": _names(group_by, "group_by")}

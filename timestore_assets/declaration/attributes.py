@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from timestore_assets.declaration.alert_list import AlertAttributes
-from timestore_assets.model.dataset import FileFormat
+from timestore_assets.model.dataset import BackfillPolicy, FileFormat
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.record_form import EpochUnit, Wrapper
 from timestore_assets.model.segment import DEFAULT_TARGET
@@ -232,6 +232,7 @@ class EvolutionAttributes(Attributes):
     new_columns: Literal["add", "ignore", "reject"] = Field("add", description="What a column nobody declared does.")
     widen: bool = Field(True, description="Whether an inferred column's type may widen (bool, int64, double, string).")
     max_new_columns: int = Field(50, ge=0, description="Most new columns a day; records with more become dead letters.")
+    backfill: BackfillPolicy = Field("ask", description="Who says that partitions are rewritten for a new schema version.")
 
 
 class LateAttributes(Attributes):

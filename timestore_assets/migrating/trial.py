@@ -9,6 +9,7 @@ import duckdb
 
 from timestore_assets.migrating.applying import Applied, Computed
 from timestore_assets.migrating.row_expressions import reference
+from timestore_assets.model.retraction import Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.segments.engine import one_row
@@ -75,7 +76,7 @@ class Trial:
     storage: ObjectReader
     applied: Applied
     schema_of: Callable[[int], Schema]
-    retracted: frozenset[int]
+    retracted: Retracted
     rows: int | None = None
     _tallies: list[_Tally] = field(default_factory=list)
 

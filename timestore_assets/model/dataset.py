@@ -17,6 +17,8 @@ from timestore_assets.model.window import Partition, Window
 
 FileFormat = Literal["auto", "csv", "jsonl", "json", "envelopes", "parquet", "arrow", "orc", "avro", "spreadsheet"]
 """`json`: one document that holds the records; `arrow`: IPC files and streams; `spreadsheet`: Excel and OpenDocument."""
+BackfillPolicy = Literal["auto", "ask", "never"]
+"""Whether partitions are rewritten for a new schema version by themselves, when a person says so, or not at all."""
 STORE_SCHEMES = ("s3", "gs", "az")
 """Of URIs of objects: S3 and compatible, Google Cloud Storage, Azure Blob."""
 
@@ -172,11 +174,15 @@ class Dedupe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evolution:
-    """What happens to columns nobody declared, and to values that need a wider type."""
+    """What happens to columns nobody declared, and to values that need a wider type.
+
+    `backfill`: whether partitions of before a schema version are rewritten by themselves, when a person says so, or not at all.
+    """
 
     new_columns: Literal["add", "ignore", "reject"] = "add"
     widen: bool = True
     max_new_columns: int = 50
+    backfill: BackfillPolicy = "ask"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from timestore_assets.model.dataset import Dataset, FileSource, KafkaSource
-from timestore_assets.orchestration.building import build_sensor
+from timestore_assets.orchestration.building import backfill_sensor, build_sensor
 from timestore_assets.orchestration.dagster_names import (
+    BACKFILLS_SENSOR,
     BUILDS_SENSOR,
     FILES_SENSOR,
     OBJECTS_SENSOR,
@@ -60,7 +61,7 @@ def jobs_and_sensors(served: ServedDatasets, settings: Settings) -> dg.Definitio
         *([_files(folders, landing, served, settings)] if folders else []),
         *([_objects(objects, landing, served, settings)] if objects else []),
         *([_topics(topics, streams, served, settings)] if topics else []),
-        *([_builds(datasets, served, settings)] if datasets else []),
+        *([_builds(datasets, served, settings), _backfills(datasets, served, settings)] if datasets else []),
     ]
     return dg.Definitions(jobs=[*landing.values(), *streams.values()], sensors=sensors)
 
@@ -161,6 +162,33 @@ def _look_at_builds(
         waiting = any(found.deltas or found.retracted for found in tick.warehouse.partitions(dataset.name))
         idle.remember(dataset.name, version, waiting=waiting)
     return result
+
+
+def _backfills(datasets: Sequence[Dataset], served: ServedDatasets, settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=BACKFILLS_SENSOR,
+        asset_selection=dg.AssetSelection.assets(*[dataset_key(dataset) for dataset in datasets]),
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for builds of the partitions that approved backfills rewrite, some at a time, until none is left.",
+    )
+    def backfills(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with served.warehouse() as warehouse:
+            waiting = backfill_sensor.waiting_datasets(warehouse) & set(warehouse.datasets)
+            looks = [
+                WatchedLook(dataset=dataset.name, look=partial(_look_at_backfills, dataset=dataset))
+                for dataset in datasets
+                if dataset.name in waiting
+            ]
+            if not looks:
+                return dg.SensorResult(skip_reason=backfill_sensor.NO_BACKFILL)
+            return _sweep(context, warehouse, looks, SweepLimits())
+
+    return backfills
+
+
+def _look_at_backfills(tick: Tick, _cursor: str | None, *, dataset: Dataset) -> dg.SensorResult:
+    return backfill_sensor.look(tick, dataset)
 
 
 def _landing(warehouse: Warehouse, looks: Sequence[WatchedLook]) -> list[WatchedLook]:

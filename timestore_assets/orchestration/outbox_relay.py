@@ -119,8 +119,9 @@ def _built(warehouse: Warehouse, event: OutboxEvent) -> Event | None:
     metadata = partition_metadata(warehouse, record, partition, declared.schema if declared else None)
     if not metadata:
         return None
+    why = str(event.payload.get("reason") or "built outside Dagster")
     return dg.AssetMaterialization(
-        dataset_key(declared or event.dataset), partition=partition.key, metadata=metadata, description="built outside Dagster"
+        dataset_key(declared or event.dataset), partition=partition.key, metadata=metadata, description=why
     )
 
 

@@ -2,19 +2,14 @@
 
 Rows count as a multiset: the hash is the sum, modulo 2^64 in each half, of the 128-bit MD5 of every row's canonical text. So
 neither order, nor how rows are split into files, nor the file format plays a part, and hashes of parts add up to that
-of the whole (`combined`). A canonical text names the columns that are not null, in order of their names; a column without
+of the whole (`model.hash_sums`). A canonical text names the columns that are not null, in order of their names; a column without
 values therefore changes nothing. The sum guards against mistakes, not against somebody who forges rows on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import STRING, ColumnType, literal, quote
-
-EMPTY = "0" * 32
-"""Content hash of no rows."""
 
 _HALF = 1 << 64
 
@@ -29,15 +24,6 @@ def hash_sql(schema: Schema, table_expression: str) -> str:
     high = "(h >> 64)::UBIGINT"
     sums = ", ".join(f"(coalesce(sum({half}), 0) % {_HALF}::HUGEINT)::UBIGINT" for half in (high, low))
     return f"SELECT printf('%016x%016x', {sums}) FROM (SELECT md5_number({row_text(schema)}) AS h FROM {table_expression})"
-
-
-def combined(hashes: Iterable[str]) -> str:
-    """The content hash of all rows of several parts, from the hashes of the parts."""
-    high = low = 0
-    for text in hashes:
-        high += int(text[:16], 16)
-        low += int(text[16:], 16)
-    return f"{high % _HALF:016x}{low % _HALF:016x}"
 
 
 def row_text(schema: Schema) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from timestore_assets.model.schema import Column, Schema
+from timestore_assets.model.schema_rewrites import stored_as
 from timestore_assets.model.types import duckdb_type, quote
 
 _REFERENCE = re.compile(r'"#(\d+)"')
@@ -69,25 +70,9 @@ def columns_read(wanted: Iterable[Column], *, schema: Schema, written: Iterable[
     return list(names)
 
 
-def needs_rewrite(written: Schema, current: Schema) -> bool:
-    """Whether rows of `written` have to be computed when they are read, so that a build which writes them anew pays."""
-    return any(column.expression is not None and stored_as(column, written) is None for column in current)
-
-
 def references(expression: str) -> list[int]:
     """Ids of the columns that an expression may read, each once; one that only a text in it names counts too."""
     return list(dict.fromkeys(int(found) for found in _REFERENCE.findall(expression)))
-
-
-def stored_as(column: Column, written: Schema) -> Column | None:
-    """The column as segments of that schema hold it; None when they don't.
-
-    By name where one of them has no id: rows held in memory may have columns that the catalog has not seen.
-    """
-    for one in written:
-        if one.id == column.id if one.id and column.id else one.name == column.name:
-            return one
-    return None
 
 
 def stored_value(column: Column, written: Column | None, *, stored: bool) -> str:

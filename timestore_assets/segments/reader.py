@@ -14,11 +14,13 @@ from weakref import WeakKeyDictionary
 
 import duckdb
 
-from timestore_assets.model.schema import PROVENANCE_COLUMNS, SOURCE_COLUMN, Column, Schema
+from timestore_assets.model.retraction import NOTHING, Retracted
+from timestore_assets.model.schema import PROVENANCE_COLUMNS, Column, Schema
 from timestore_assets.model.segment import TABLE_IN_DUCKDB, Segment, SegmentFormat
 from timestore_assets.model.types import literal, quote
 from timestore_assets.segments.engine import unreadable
 from timestore_assets.segments.projection import asked_type, projection
+from timestore_assets.segments.retracted_rows import may_hold, provenance_read, shown_by
 from timestore_assets.storage.object_store import ObjectReader
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def opened(
     storage: ObjectReader,
     schema: Schema,
     schema_of: Callable[[int], Schema],
-    retracted: frozenset[int] = frozenset(),
+    retracted: Retracted = NOTHING,
     columns: Sequence[str] | None = None,
     stored: bool = False,
     provenance: bool = True,
@@ -54,10 +56,10 @@ def opened(
     """The rows of segments as a SQL table expression that stands after FROM, valid inside the `with`.
 
     Its columns are those of `columns` (all visible ones when None) in the form of `schema`, then the three provenance
-    columns. `schema_of`: schema of a version, for segments written under another. `retracted`: source partitions whose rows
-    are left out. `stored`: give inferred columns as the raw text that the files hold. `provenance=False`: leave the
-    provenance columns out, which saves a quarter of the planning time over many `.duckdb` files. `strict`: a value that can't be
-    computed is an error and not null.
+    columns. `schema_of`: schema of a version, for segments written under another. `retracted`: rows that are left out.
+    `stored`: give inferred columns as the raw text that the files hold. `provenance=False`: leave the provenance columns out,
+    which saves a quarter of the planning time over many `.duckdb` files. `strict`: a value that can't be computed is an error
+    and not null.
 
     Raises:
         KeyError: `columns` names one that `schema` doesn't have.
@@ -74,7 +76,7 @@ def opened(
         for version in {segment.schema_version for segment in in_files}
     }
     is_all = columns is None and provenance
-    read = {*hidden, *([SOURCE_COLUMN] if retracted else []), *(name for one in of_version.values() for name in one.reads)}
+    read = {*hidden, *provenance_read(retracted), *(name for one in of_version.values() for name in one.reads)}
     with ExitStack() as stack:
         paths_of = stack.enter_context(storage.reading(in_files, columns=None if is_all else sorted(read)))
         files = list(zip(in_files, paths_of, strict=True))
@@ -83,7 +85,7 @@ def opened(
         stack.callback(_detach, con, databases)
         selects = []
         for (kind, version, filtered), paths in _alike(files, retracted).items():
-            condition = _without(retracted) if filtered else ""
+            condition = f" WHERE {shown_by(retracted)}" if filtered else ""
             selects += [of_version[version].over(source + condition) for source in _sources(kind, paths, aliases)]
         tables = stack.enter_context(registered(con, held))
         selects += [project(written=one.written).over(name) for one, name in zip(held, tables, strict=True)]
@@ -95,7 +97,7 @@ def select_from_files(
     *,
     schema: Schema,
     schema_of: Callable[[int], Schema],
-    retracted: frozenset[int] = frozenset(),
+    retracted: Retracted = NOTHING,
     stored: bool = False,
 ) -> str:
     """The rows of segment files as a SQL table expression for which nothing has to be opened: for views that are kept.
@@ -111,27 +113,19 @@ def select_from_files(
         names = ", ".join(literal(str(path)) for path in paths)
         tables = f"read_duckdb([{names}], table_name={literal(TABLE_IN_DUCKDB)})"
         sources = [tables] if kind == "duckdb" else _sources(kind, paths, {})
-        condition = _without(retracted) if filtered else ""
+        condition = f" WHERE {shown_by(retracted)}" if filtered else ""
         selects += [selected.over(source + condition) for source in sources]
     return "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
 
 
 def _alike(
-    files: Sequence[tuple[Segment, Path]], retracted: frozenset[int]
+    files: Sequence[tuple[Segment, Path]], retracted: Retracted
 ) -> Mapping[tuple[SegmentFormat, int, bool], Sequence[Path]]:
     """Files that one SELECT can read, by format, schema version, and whether rows are left out of them."""
     groups: dict[tuple[SegmentFormat, int, bool], list[Path]] = defaultdict(list)
     for segment, path in files:
-        groups[segment.format, segment.schema_version, _may_hold(segment, retracted)].append(path)
+        groups[segment.format, segment.schema_version, may_hold(segment, retracted)].append(path)
     return groups
-
-
-def _may_hold(segment: Segment, retracted: frozenset[int]) -> bool:
-    return bool(retracted) and (not segment.source_ids or not retracted.isdisjoint(segment.source_ids))
-
-
-def _without(retracted: frozenset[int]) -> str:
-    return f" WHERE {SOURCE_COLUMN} NOT IN ({', '.join(map(str, sorted(retracted)))})"
 
 
 def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, str]) -> list[str]:

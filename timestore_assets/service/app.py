@@ -17,7 +17,14 @@ from timestore_assets.service.admin import admin_routes as admin
 from timestore_assets.service.admin import migration_routes
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.observing.middleware import Observed
-from timestore_assets.service.query import dataset_alerts_route, schema_route, session_route, status_routes
+from timestore_assets.service.query import (
+    backfill_routes,
+    dataset_alerts_route,
+    late_route,
+    schema_route,
+    session_route,
+    status_routes,
+)
 from timestore_assets.service.query import query_route as query
 from timestore_assets.service.service_log import Log
 from timestore_assets.service.sql import saved_query_routes
@@ -37,7 +44,10 @@ ROUTERS = (
     status_routes.router,
     schema_route.router,
     migration_routes.router,
+    late_route.router,
     dataset_alerts_route.router,
+    backfill_routes.router,
+    backfill_routes.deciding,
     session_route.router,
     admin.router,
     operations_routes.router,

@@ -16,9 +16,10 @@ import duckdb
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.effective_declaration import renamed
 from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.model.hash_sums import combined
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
-from timestore_assets.segments.content_hash import combined, hash_sql
+from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.engine import one_row
 from timestore_assets.segments.reader import opened
 from timestore_assets.segments.statistics import by_query

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from timestore_assets.model.errors import TimestoreError
 from timestore_assets.model.window import Partition
 from timestore_assets.verbs.workplace import Workplace
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from timestore_assets.building.needs import Need
     from timestore_assets.catalog.records import PartitionRecord
     from timestore_assets.landing.topics.backpressure import Backlog
+
+E = TypeVar("E", bound=TimestoreError)
 
 
 class BuildingVerbs(Workplace):
@@ -62,3 +66,23 @@ class BuildingVerbs(Workplace):
         with Builder(self.writing) as builder:
             for partition in partitions:
                 yield builder.build(dataset, partition, close=close, report=report, actor=actor)
+
+    def build_each(
+        self,
+        name: str,
+        partitions: Sequence[Partition],
+        *,
+        close: bool,
+        apart: type[E] | tuple[type[E], ...],
+        actor: str = "command line",
+    ) -> Iterator[BuildReport | E]:
+        """As `build`, with the error in place of the report of a partition that fails in one of these ways: others are built."""
+        left = deque(partitions)
+        while left:
+            try:
+                for report in self.build(name, tuple(left), close=close, actor=actor):
+                    left.popleft()
+                    yield report
+            except apart as error:
+                left.popleft()
+                yield error

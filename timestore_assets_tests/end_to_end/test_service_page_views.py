@@ -11,7 +11,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from timestore_assets.model.dataset import KafkaSource, Late
 from timestore_assets.model.schema import Schema
+from timestore_assets_tests.support.http_service import WEATHER, service
+from timestore_assets_tests.support.late_records import hold
 from timestore_assets_tests.support.page_visits import (
     BURST,
     DATASETS,
@@ -27,6 +30,9 @@ from timestore_assets_tests.support.page_visits import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.xdist_group("page")]
+
+
+HTML_TEXT = HTML.replace('"', '\\"')
 
 
 def asked(visit: Visits, **body: Any) -> list[dict[str, Any]]:
@@ -311,3 +317,37 @@ def test_no_view_has_a_serious_barrier(visit: Visits, scheme: Any) -> None:
         found = Axe().run(page).response["violations"]
         serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
         assert serious == [], address
+
+
+def test_what_is_held_for_being_late_is_accepted_and_refused(visit: Visits, tmp_path: Path) -> None:
+    held = replace(
+        WEATHER,
+        name="power",
+        sources=(KafkaSource(topics=("power",)),),
+        late=Late(policy="hold"),
+        description="Late ones are held",
+    )
+    with service(tmp_path / "home", {"power": held}) as http:
+        hold(http.warehouse, "power", *(f'{{"ts": "2024-0{month}-05", "station": "{HTML_TEXT}"}}' for month in (1, 1, 3)))
+        hold(http.warehouse, "power", '{"ts": "2024-01-07", "station": "b"}', offset=3)
+        page = visit("/#/power/deadletters", http=http)
+        rows = page.locator("#held tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.first).to_contain_text("2024-01-05 (2)")
+        expect(rows.first).to_contain_text("onerror=")
+        assert Axe().run(page).response["violations"] == []
+        open_tab(page, "partitions")
+        steps = page.locator("#late tbody tr")
+        expect(steps).to_have_count(1)
+        expect(steps.first).to_contain_text("to 2024-01-07")
+        assert Axe().run(page).response["violations"] == []
+        open_tab(page, "deadletters")
+        rows.first.get_by_role("button", name="Accept").click()
+        expect(page.get_by_text("2 records landed.")).to_be_visible()
+        expect(rows).to_have_count(1)
+        expect(page.locator("#tiles")).to_contain_text("Rows3")
+        page.get_by_role("button", name="Refuse all").click()
+        expect(page.get_by_text("1 record refused.")).to_be_visible()
+        expect(rows).to_have_count(0)
+        (source,) = http.client.get("/datasets/power/status").json()["sources"]
+        assert (source["landed"], source["held"], source["lateDropped"]) == (3, 0, 1)

@@ -15,9 +15,9 @@ import pytest
 
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
 from timestore_assets.model.errors import ConflictError, InputError, TimestoreError, UnavailableError
+from timestore_assets.model.hash_sums import EMPTY
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import STRING
-from timestore_assets.segments.content_hash import EMPTY
 from timestore_assets_tests.support.building_warehouse import DAY, READINGS, BuildingWarehouse, building_warehouse_in, reading
 
 ACTOR = "test"

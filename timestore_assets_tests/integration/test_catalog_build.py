@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from timestore_assets.model.errors import ConflictError
+from timestore_assets.model.retraction import whole
 from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset, day
 
 
@@ -137,12 +138,12 @@ def test_a_build_drops_retracted_rows(catalog_dataset: CatalogDataset) -> None:
     partition = catalog_dataset.catalog.partitions.find(catalog_dataset.id, day(0))
     assert partition is not None
     assert (partition.retracted, partition.state) == (False, "sealed")
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {old.id}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({old.id})
     catalog_dataset.build(
         1, catalog_dataset.catalog.manifest.segments(catalog_dataset.id, partition=day(1)), superseded_rows=0, retracted_rows=10
     )
     assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == frozenset()
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=version) == {old.id}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=version) == whole({old.id})
     empty = catalog_dataset.catalog.partitions.find(catalog_dataset.id, day(1))
     assert empty is not None
     assert (empty.rows, empty.min_time, empty.retracted, empty.state) == (0, None, False, "sealed")

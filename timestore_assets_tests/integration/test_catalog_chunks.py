@@ -8,6 +8,7 @@ from timestore_assets.catalog.records import FileChunk, FileRecord, SourcePartit
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.position import START, Position
+from timestore_assets.model.retraction import whole
 from timestore_assets_tests.support.catalog_dataset import CatalogDataset
 
 ENDS = [Position(offset=10, line=1), Position(offset=30, line=3), Position(offset=35, line=4)]
@@ -76,7 +77,7 @@ def test_a_content_that_replaces_takes_all_parts_out(catalog_dataset: CatalogDat
     newer = catalog_dataset.observe("a.csv", "2", replace=True)
     assert newer.replaces == tuple(sorted(one.source_partition_id for one in chunks))
     catalog_dataset.land_file(newer)
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {one.source_partition_id for one in chunks}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({one.source_partition_id for one in chunks})
     assert state(catalog_dataset).counters != Counters()
     with pytest.raises(ConflictError):
         land_part(catalog_dataset, file, chunks[2])

@@ -10,6 +10,7 @@ import pytest
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.position import START, Position
+from timestore_assets.model.retraction import whole
 from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset
 
 
@@ -138,7 +139,7 @@ def test_a_replacement_takes_the_old_rows_with_it(catalog_dataset: CatalogDatase
     assert catalog_dataset.land_file(new, catalog_dataset.segment(0, rows=4), last=False) == 1
     half = catalog_dataset.observe("a.csv", "2", replace=True)
     assert catalog_dataset.land_file(half, catalog_dataset.segment(1, rows=4)) == 2
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {old.source_partition_id}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({old.source_partition_id})
     assert [segment.added_version for segment in catalog_dataset.live()] == [1, 2, 2]
     assert catalog_dataset.observe("a.csv", "2", replace=True).state == "landed"
 
@@ -205,7 +206,7 @@ def test_what_landed_before_a_quarantine_is_replaced_by_the_repaired_file(catalo
     repaired = catalog_dataset.observe("a.csv.gz", "2")
     assert repaired.replaces == (bad.source_partition_id,)
     catalog_dataset.land_file(repaired)
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {bad.source_partition_id}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({bad.source_partition_id})
 
 
 def test_rows_of_a_replacement_that_fails_are_held(catalog_dataset: CatalogDataset) -> None:

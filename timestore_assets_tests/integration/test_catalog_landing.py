@@ -11,6 +11,7 @@ from timestore_assets.catalog.records import DeadLetterFile
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.position import Position
+from timestore_assets.model.retraction import whole
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import DOUBLE, INT64
 from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset, day
@@ -180,9 +181,9 @@ def test_a_retraction_hides_a_source_partition_from_its_version_on(catalog_datas
     catalog_dataset.land("old", catalog_dataset.segment(0, source_ids=(old.id,)))
     catalog_dataset.land("other", catalog_dataset.segment(1))
     assert catalog_dataset.land("new", catalog_dataset.segment(2), retract=(old.id,)) == 3
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {old.id}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({old.id})
     assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=2) == frozenset()
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=3) == {old.id}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=3) == whole({old.id})
     assert [one.retracted for one in catalog_dataset.catalog.partitions.of(catalog_dataset.id)] == [True, False, False]
 
 

@@ -89,7 +89,8 @@ def test_a_cut_over_puts_columns_in_force_and_touches_no_partition(landed: Catal
     assert landed.catalog.partitions.of(landed.id) == partition
     (audited,) = [one for one in landed.catalog.audit.newest() if one["action"] == "schema_migrated"]
     assert (audited["details"]["ticket"], audited["details"]["approved_by"], audited["manifest_version"]) == ("OPS-1", "ann", 2)
-    (event,) = landed.catalog.outbox.claim(holder="y", limit=99, ttl=HOUR)
+    event, request = landed.catalog.outbox.claim(holder="y", limit=99, ttl=HOUR)
+    assert request.kind == "backfill_asked"
     assert (event.kind, event.payload["ticket"], event.payload["version"]) == ("schema_changed", "OPS-1", 2)
     assert [one["kind"] for one in event.payload["changes"]] == ["column_renamed", "column_transformed"]
     assert event.payload["reason"] == "migrated to schema version 2 (OPS-1, approved by ann)"

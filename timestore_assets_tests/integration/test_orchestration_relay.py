@@ -193,3 +193,19 @@ def _sql(deployment: DagsterDeployment, statement: str) -> None:
     with connection:
         connection.execute(statement)
     connection.close()
+
+
+def test_a_rollback_appears_at_each_partition_that_it_changed(deployment: DagsterDeployment) -> None:
+    land(deployment, "a.csv", rows(1, 2))
+    build(deployment, 1)
+    deployment.tick("timestore_relay")
+    with deployment.warehouse() as warehouse:
+        assert warehouse.rollback("readings", 1, actor="test").version == 3
+    assert deployment.tick("timestore_relay").skip_message == "reported 2 events"
+    record = deployment.instance.get_latest_materialization_event(KEY)
+    assert record is not None and record.asset_materialization is not None
+    told = record.asset_materialization
+    assert (told.partition, told.description) == ("2024-01-01", "rolled back to version 1")
+    assert (told.metadata["state"].value, told.metadata["manifest_version"].value) == ("open", 3)
+    seen = deployment.instance.fetch_observations(KEY, limit=10).records
+    assert [one.asset_observation.description for one in seen if one.asset_observation] == ["rolled back to version 1"]

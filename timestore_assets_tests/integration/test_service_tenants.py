@@ -295,6 +295,10 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/datasets/{name}/partitions"): named("GET", "/datasets/{name}/partitions"),
     ("GET", "/datasets/{name}/status"): named("GET", "/datasets/{name}/status"),
     ("GET", "/datasets/{name}/alerts"): named("GET", "/datasets/{name}/alerts"),
+    ("GET", "/backfills"): named("GET", "/backfills?state=asked&name={name}"),
+    ("GET", "/datasets/{name}/backfills"): named("GET", "/datasets/{name}/backfills"),
+    ("POST", "/datasets/{name}/backfills/{id}/approve"): named("POST", "/datasets/{name}/backfills/1/approve"),
+    ("POST", "/datasets/{name}/backfills/{id}/refuse"): named("POST", "/datasets/{name}/backfills/1/refuse"),
     ("GET", "/datasets/{name}/schema"): named("GET", "/datasets/{name}/schema"),
     ("GET", "/datasets/{name}/schema/migrations"): named("GET", "/datasets/{name}/schema/migrations"),
     ("POST", "/datasets/{name}/schema/migrations"): named(
@@ -317,6 +321,11 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/admin/datasets/{name}/partitions"): named("GET", "/admin/datasets/{name}/partitions"),
     ("GET", "/admin/datasets/{name}/retention"): named("GET", "/admin/datasets/{name}/retention"),
     ("PUT", "/admin/datasets/{name}/retention"): named("PUT", "/admin/datasets/{name}/retention", {"maxAge": "1d"}),
+    ("GET", "/admin/datasets/{name}/retractions"): named("GET", "/admin/datasets/{name}/retractions"),
+    ("POST", "/admin/datasets/{name}/retractions"): named(
+        "POST", "/admin/datasets/{name}/retractions", {"session": 1}, {"file": "a.csv", "dryRun": True}, {}, b"{"
+    ),
+    ("DELETE", "/admin/datasets/{name}/retractions/{retraction_id}"): named("DELETE", "/admin/datasets/{name}/retractions/1"),
     ("GET", "/admin/datasets/{name}/storage-target"): named("GET", "/admin/datasets/{name}/storage-target"),
     ("PUT", "/admin/datasets/{name}/storage-target"): named(
         "PUT", "/admin/datasets/{name}/storage-target", {"target": "default"}

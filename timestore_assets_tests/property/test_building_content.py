@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from timestore_assets.building.builder import Builder
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
+from timestore_assets.model.hash_sums import combined
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import STRING
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, building_warehouse_in, reading
@@ -53,6 +54,8 @@ def built(
     report = shared[1].build(ground.dataset, ground.partition(), close=True, actor="test")
     assert report.state == "sealed"
     assert report.content_hash == ground.content_hash()
+    segments = ground.catalog.manifest.segments(ground.dataset_id, partition=ground.partition())
+    assert report.content_hash == combined(segment.content_hash or "" for segment in segments)
     return ground
 
 

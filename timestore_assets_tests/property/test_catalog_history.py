@@ -88,9 +88,12 @@ class History(RuleBasedStateMachine):
 
     @rule(number=DAYS, part=st.integers(1, 4), seal=st.booleans())
     def build(self, number: int, part: int, seal: bool) -> None:
-        live = self.catalog.manifest.segments(self.ground.id, partition=day(number))[:part]
+        there = self.catalog.manifest.segments(self.ground.id, partition=day(number))
+        live = there[:part]
         if not live:
             return
+        # what seals a partition merges all that is sealed in it
+        seal = seal and all(segment.kind == "delta" for segment in there[part:])
         rows = sum(segment.rows for segment in live)
         sources = tuple({source for segment in live for source in segment.source_ids})
         merged = self.ground.sealed(number, rows, source_ids=sources)

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.arrow_schema import arrow_type
+from timestore_assets.model.hash_sums import EMPTY, combined
 from timestore_assets.model.schema import Schema
-from timestore_assets.segments.content_hash import EMPTY, combined, hash_sql, row_text
+from timestore_assets.segments.content_hash import hash_sql, row_text
 from timestore_assets_tests.support.segment_store import SegmentStore, schema_of, segment_store
 
 SCHEMA = schema_of(

@@ -30,7 +30,9 @@ HOLDING = replace(STRICT, late=Late(policy="hold"))
 HALF = replace(mended(HOLDING), evolution=Evolution(new_columns="reject"), start=HOLDING.start)
 WHOLE = mended(HOLDING)
 
-Step = Literal["land a file", "land a topic", "land late", "half mend", "mend", "replay", "replay checks", "replay all"]
+Step = Literal[
+    "land a file", "land a topic", "land late", "half mend", "mend", "replay", "replay checks", "replay all", "refuse held"
+]
 STEPS = st.lists(st.sampled_from(get_args(Step)), max_size=9)
 RECORDS = st.lists(st.sampled_from([*POISON, "good", "good", "good"]), min_size=1, max_size=14)
 
@@ -66,6 +68,9 @@ class Play:
                     self.ground = self.ground.with_dataset(HALF)
             case "mend":
                 self.ground = self.ground.with_dataset(WHOLE)
+            case "refuse held":
+                if self.ground.catalog.datasets.find(self.ground.dataset.name) is not None:
+                    self.ground.catalog.dead_letters.refuse_held(self.ground.record.id, None, actor="test")
             case _:
                 code = "failed_check" if step == "replay checks" else None
                 self.replay(code=code, kind=None if step == "replay all" else "refused")
@@ -108,6 +113,14 @@ class Play:
         letters = self.ground.letters()
         by_kind = [sum(letter.kind == kind for letter in letters) for kind in ("refused", "late_dropped", "held")]
         assert by_kind == [counters.dead_letters, counters.late_dropped, counters.held]
+        ledger = self.ground.catalog.late.of(self.ground.record.id, window=self.ground.dataset.window)
+        assert sum(one.rows for one in ledger if one.disposition == "held") == counters.held
+        assert sum(one.rows for one in ledger if one.disposition == "dropped") == counters.late_dropped
+        catalog, sources = self.ground.catalog, self.ground.catalog.sources.of(self.ground.record.id)
+        in_files = [file.counters for source in sources for file in catalog.files.of(source.id)]
+        assert all(one.balanced and min(number for _, number in one.items()) >= 0 for one in in_files)
+        from_files = sum(letter.source.endswith(".jsonl") for letter in letters)
+        assert sum(one.dead_letters for one in in_files) == from_files
         places = self.ground.places()
         assert len(places) == counters.landed
         assert counters.duplicates == 0

@@ -66,10 +66,16 @@ class BuildingWarehouse:
         return Builder(self.context, **options)
 
     def land(
-        self, rows: Sequence[Row], *, source: str | None = None, retract: Sequence[int] = (), schema: Schema | None = None
+        self,
+        rows: Sequence[Row],
+        *,
+        source: str | None = None,
+        retract: Sequence[int] = (),
+        schema: Schema | None = None,
+        first: int = 0,
     ) -> int:
-        """Commit rows as one delta a partition, from a source partition of their own; returns its id."""
-        return self._deltas.rows(rows, schema or self.dataset.schema, source=source, retract=retract)
+        """Commit rows as one delta a partition, from a source partition of their own, at `first` and on; returns its id."""
+        return self._deltas.rows(rows, schema or self.dataset.schema, source=source, retract=retract, first=first)
 
     def land_query(self, query: str) -> int:
         """Commit the rows of one partition, whose visible columns a DuckDB query gives, as one delta."""

@@ -48,9 +48,14 @@ class DeltaCommits:
     limits: EngineLimits
     dataset: Dataset
 
-    def rows(self, rows: Sequence[Row], schema: Schema, *, source: str | None = None, retract: Sequence[int] = ()) -> int:
-        """`schema`: what the rows are written under; a newer one than the catalog's becomes the dataset's. `source`: its name."""
-        return self._commit(lambda part, session: self._files(rows, schema, part, session), schema, source, retract)
+    def rows(
+        self, rows: Sequence[Row], schema: Schema, *, source: str | None = None, retract: Sequence[int] = (), first: int = 0
+    ) -> int:
+        """`schema`: what the rows are written under; a newer one than the catalog's becomes the dataset's. `source`: its name.
+
+        `first`: position of the first row.
+        """
+        return self._commit(lambda part, session: self._files(rows, schema, part, session, first), schema, source, retract)
 
     def query(self, query: str) -> int:
         """The rows of a DuckDB query, visible columns in order, all of one partition."""
@@ -94,10 +99,10 @@ class DeltaCommits:
         self.catalog.sessions.end(session)
         return part.id
 
-    def _files(self, rows: Sequence[Row], schema: Schema, part: int, session: int) -> list[_DeltaFile]:
+    def _files(self, rows: Sequence[Row], schema: Schema, part: int, session: int, first: int) -> list[_DeltaFile]:
         by_partition: dict[Partition, list[Row]] = {}
         time = schema.names.index(self.dataset.time)
-        for position, row in enumerate(rows):
+        for position, row in enumerate(rows, start=first):
             partition = self.dataset.window.partition(row[time].replace(tzinfo=UTC))
             by_partition.setdefault(partition, []).append((*row, part, position, session))
         with connect(self.limits) as con:

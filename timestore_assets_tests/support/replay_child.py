@@ -1,7 +1,9 @@
 """A process that replays dead letters and is killed at a chosen point, see `forked_orders`.
 
-Each line of its input is a JSON object: `root` (of the warehouse) and `calls`, the number of function calls after which it kills
-itself the hard way; 0 means never. It answers with the number of calls that the replay made, or `killed`.
+Each line of its input is a JSON object: `root` (of the warehouse), `kind` (of the dead letters, `refused` unless it is given) and
+`calls`, the number of function calls after which it kills itself the hard way; 0 means never.
+
+It answers with the number of calls that the replay made, or `killed`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ TTL = timedelta(seconds=1)
 
 def replay_and_die(order: dict[str, Any]) -> int:
     warehouse = LandingWarehouse.at(Path(order["root"]), mended(), ttl=TTL)
-    return calls_of(partial(replay, warehouse), kill_at=order["calls"])
+    return calls_of(partial(replay, warehouse, kind=order.get("kind", "refused")), kill_at=order["calls"])
 
 
 if __name__ == "__main__":

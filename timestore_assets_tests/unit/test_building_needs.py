@@ -120,7 +120,7 @@ def test_a_sealed_partition_is_needed_again_when_late_rows_came() -> None:
 
 def test_rows_of_a_replaced_file_are_a_reason_by_themselves() -> None:
     [need] = ask(record(state="stale", deltas=0, fresh_deltas=0, segments=2, oldest_delta_at=None, retracted=True))
-    assert need.reason == "late or replaced rows: rows of a replaced file to remove"
+    assert need.reason == "late or replaced rows: retracted rows to remove"
     [need] = ask(record(deltas=1, fresh_deltas=0, retracted=True))
     assert need.closes is False
 

@@ -10,6 +10,7 @@ import pytest
 
 from timestore_assets.building.build_plan import FANOUT, BuildPlan, plan_build
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
+from timestore_assets.model.retraction import NOTHING, Retracted, whole
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.types import STRING, TIMESTAMP
@@ -50,14 +51,14 @@ def ids(plan: BuildPlan) -> list[int]:
     return [segment.id for segment in plan.merge]
 
 
-def plan_open(*segments: Segment, retracted: frozenset[int] = frozenset()) -> BuildPlan:
+def plan_open(*segments: Segment, retracted: Retracted = NOTHING) -> BuildPlan:
     return plan_build(segments, dataset=DATASET, closed=False, sealed=False, retracted=retracted)
 
 
 def plan_closed(
     *segments: Segment, dataset: Dataset = DATASET, state_sealed: bool = True, retracted: tuple[int, ...] = ()
 ) -> BuildPlan:
-    return plan_build(segments, dataset=dataset, closed=True, sealed=state_sealed, retracted=frozenset(retracted))
+    return plan_build(segments, dataset=dataset, closed=True, sealed=state_sealed, retracted=whole(retracted))
 
 
 def test_an_open_partition_merges_its_fresh_deltas_only() -> None:
@@ -89,7 +90,7 @@ def test_an_open_partition_never_touches_sealed_segments() -> None:
 
 
 def test_retracted_rows_leave_an_open_partition() -> None:
-    plan = plan_open(delta(1, level=2, sources=(7,)), delta(2, level=1), retracted=frozenset({7}))
+    plan = plan_open(delta(1, level=2, sources=(7,)), delta(2, level=1), retracted=whole({7}))
     assert (ids(plan), plan.level) == ([1], 2)
 
 

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from timestore_assets.model.errors import BadFileError, UnavailableError
+from timestore_assets.model.retraction import whole
 from timestore_assets.segments.reader import opened
 from timestore_assets_tests.support.segment_store import SegmentStore, schema_of, segment_store
 
@@ -97,7 +98,7 @@ def test_provenance_can_be_left_out(store: SegmentStore, format: str) -> None:
     segments = [store.segment("SELECT 1 AS a", format=format), store.segment("SELECT 2 AS a", format=format, source_ids=(2,))]
     schema = schema_of(a="int32")
     assert store.rows(segments, schema, provenance=False) == [(1,), (2,)]
-    assert store.rows(segments[:1], schema, provenance=False, retracted=frozenset({1})) == []
+    assert store.rows(segments[:1], schema, provenance=False, retracted=whole({1})) == []
     assert store.rows(segments, schema, provenance=False, columns=[], what="count(*)") == [(2,)]
     assert store.rows([], schema, provenance=False, columns=[], what="count(*)") == [(0,)]
 
@@ -108,7 +109,7 @@ def test_rows_of_retracted_sources_are_left_out(store: SegmentStore, format: str
     mixed = store.segment(query, format=format, source_ids=(0, 1, 2, 3))
     unknown = store.segment(query, format=format, source_ids=())
     other = store.segment("SELECT 9 AS a", format=format, source_ids=(1,))
-    rows = store.rows([mixed, unknown, other], schema_of(a="int32"), what="a", retracted=frozenset({0, 3}))
+    rows = store.rows([mixed, unknown, other], schema_of(a="int32"), what="a", retracted=whole({0, 3}))
     assert sorted(rows) == [(1,), (1,), (2,), (2,), (9,)]
 
 

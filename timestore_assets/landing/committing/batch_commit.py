@@ -152,6 +152,7 @@ class BatchCommit:
             folder=folder,
             now=self.context.clock(),
             forward=self.origin.forwards,
+            late=prepared.late,
         )
 
     def publish_staged(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind
+from timestore_assets.catalog.records import DeadLetterFile, DeadLetterKind, LateRows
 from timestore_assets.decoding.poison import cause, is_poison, log_poison
 from timestore_assets.decoding.rejections import REFUSAL_SCHEMA, RowMask, Rows
 from timestore_assets.landing.committing.staged_segments import DEAD_LETTER_FOLDER, Provenance
@@ -81,10 +81,11 @@ def write_dead_letters(
     folder: Path,
     now: datetime,
     forward: bool = False,
+    late: tuple[LateRows, ...] = (),
 ) -> list[StagedDeadLetters]:
     """Write what the source and the row mask refused of a batch, by position: one file for each disposition, none for nothing.
 
-    A batch of several source partitions has no `bad` records: brokers cut none.
+    A batch of several source partitions has no `bad` records: brokers cut none. `late`: which partitions the late ones are of.
 
     Raises:
         StorageFullError, UnavailableError: the staging folder takes no more.
@@ -93,10 +94,10 @@ def write_dead_letters(
     if not refused.num_rows and not batch.bad:
         return []
     is_late = pc.equal(refused.column("code"), LATE)
-    late = refused.filter(is_late)
+    kept_back = refused.filter(is_late)
     kept: list[tuple[DeadLetterKind, pa.Table, tuple[BadRecord, ...]]] = [
         ("refused", refused.filter(pc.invert(is_late)), batch.bad),
-        ("late_dropped" if dataset.late.policy == "drop" else "held", late, ()),
+        ("late_dropped" if dataset.late.policy == "drop" else "held", kept_back, ()),
     ]
     common = {
         "source_id": provenance.source_id,
@@ -118,6 +119,7 @@ def write_dead_letters(
                 reasons=dict(reasons),
                 kind=kind,
                 forward=forward and kind == "refused",
+                late=() if kind == "refused" else late,
             )
             staged.append(StagedDeadLetters(file=file, upload=Upload(staged=path, name=name)))
     return staged

@@ -137,6 +137,11 @@ def open_dead_letters(storage: ObjectReader, file: DeadLetterFile) -> Iterator[p
             yield opened
 
 
+def first_letters(storage: ObjectReader, file: DeadLetterFile, count: int) -> list[DeadLetter]:
+    """The first records of a dead-letter file; errors as `open_dead_letters`."""
+    return list(islice(_letters(storage, file, None, count), count)) if count else []
+
+
 def _letters(storage: ObjectReader, file: DeadLetterFile, code: str | None, rows: int) -> Iterator[DeadLetter]:
     with open_dead_letters(storage, file) as opened:
         # files of earlier versions lack some columns

@@ -36,12 +36,15 @@ class Selection:
     """Refused for this reason; None: for any."""
     kind: DeadLetterKind | None = "refused"
     """None for every one."""
+    ids: frozenset[int] | None = None
+    """Those of these dead-letter files; None: of any."""
     files: int | None = None
     """At most so many."""
 
     def has(self, file: DeadLetterFile) -> bool:
         triable = file.reasons.keys() - FINAL_CODES
-        return self.kind in (None, file.kind) and bool(triable if self.code is None else triable & {self.code})
+        chosen = self.kind in (None, file.kind) and (self.ids is None or file.id in self.ids)
+        return chosen and bool(triable if self.code is None else triable & {self.code})
 
 
 @dataclass(kw_only=True)
@@ -194,7 +197,7 @@ def _commit_of(replayed: Replayed, setting: Setting, letters: LetterFile, record
         dataset_id=record.id,
         session_id=setting.session_id,
         source_id=letters.origin.id,
-        progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,)),
+        progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,), kind=replayed.file.kind),
         counters=replayed.shift,
         segments=tuple(replace(one.segment, storage=record.storage) for one in replayed.segments),
         dead_letter_files=(_still_refused(replayed.rest.file, replayed.file, record),) if replayed.rest else (),

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from timestore_assets.catalog.commit_values import SchemaChange, Span
-from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile, SourceRecord
+from timestore_assets.catalog.late_records import without
+from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile, LateRows, SourceRecord
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, poisoned
 from timestore_assets.decoding.rejections import Rows
 from timestore_assets.landing.committing.staged_dead_letters import (
@@ -227,6 +228,11 @@ class FileReplay:
         gone = self._setting.context.catalog.sources.withdrawn(partitions)
         if gone:
             chosen &= ~pc.is_in(records.column("source_partition"), pa.array(sorted(gone))).to_numpy()
+        # a reload has judged these once more: what it refused is a dead letter of its own
+        sources, positions = (records.column(name).to_numpy() for name in ("source_partition", "position"))
+        for source, windows in self._setting.context.catalog.reloads.read_again(partitions).items():
+            for first, end in windows:
+                chosen &= ~((sources == source) & (positions >= first) & (positions < end))
         return np.flatnonzero(chosen)
 
     def _rules(self, schema: Schema, encoding: str, path: Mapping[str, str | None]) -> Rules:
@@ -299,8 +305,15 @@ class FileReplay:
             rows=sum(work.rest.values()),
             bytes=self._rest.stat().st_size,
             reasons=dict(work.rest),
+            late=self._late_still(work),
         )
         return StagedDeadLetters(file=file, upload=Upload(staged=self._rest, name=name))
+
+    def _late_still(self, work: _Work) -> tuple[LateRows, ...]:
+        landed: Counter[datetime] = Counter()
+        for one in work.segments:
+            landed[one.segment.partition_start] += one.segment.rows
+        return without(self._file.late, landed)
 
 
 def _path(source: Source, records: pa.Table) -> Mapping[str, str | None]:

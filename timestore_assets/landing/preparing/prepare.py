@@ -17,6 +17,7 @@ import pyarrow.types as pt
 
 from timestore_assets.catalog.commit_values import IdempotencyKey, SchemaChange
 from timestore_assets.catalog.effective_declaration import with_identity
+from timestore_assets.catalog.records import LateRows
 from timestore_assets.decoding.decode import decode
 from timestore_assets.decoding.former_names import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
@@ -148,6 +149,8 @@ class Prepared:
     keys: tuple[IdempotencyKey, ...]
     base_schema_version: int
     """Of the schema it was judged by."""
+    late: tuple[LateRows, ...] = ()
+    """How many records were kept back as late, of which partitions."""
 
 
 Run = Callable[[Callable[[duckdb.DuckDBPyConnection], Prepared]], Prepared]
@@ -216,13 +219,13 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
     decoded = decode(con, batch, row_mask, declared=declared, inferred=rules.inferred, **rules.writing)
     if earlier:
         decoded = replace(decoded, table=earlier.applied(con, decoded.table, row_mask))
-    evolved = Evolved(schema=rules.schema)
+    evolved, late = Evolved(schema=rules.schema), tuple[LateRows, ...]()
     if batch.records.num_rows:
         refuse_missing(decoded.table, rules.dataset, row_mask)
         refuse_out_of_range(con, decoded.table, rules.dataset, row_mask, now=rules.now)
         rules.validator.refuse_invalid(decoded.table, row_mask)
         policy = rules.dataset.evolution
-        refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)
+        late = refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)
         evolved = evolve(con, decoded.extras, row_mask, schema=rules.schema, policy=policy, allowance=rules.allowance)
     table = decoded.table
     for name, values in evolved.columns.items():
@@ -238,6 +241,7 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         changes=evolved.changes,
         ignored=evolved.ignored,
         keys=keys,
+        late=late,
         base_schema_version=rules.schema.version,
     )
 

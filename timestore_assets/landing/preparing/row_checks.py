@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from timestore_assets.catalog.instants import EPOCH
+from timestore_assets.catalog.records import LateRows
 from timestore_assets.decoding.coerce_columns import quoted
 from timestore_assets.decoding.rejections import RowMask
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.window import format_time
+from timestore_assets.model.window import Window, format_time
+from timestore_assets.segments.partition_rows import window_numbers
 
 
 def refuse_over_long(values: pa.ChunkedArray, row_mask: RowMask, *, limit: int) -> None:
@@ -66,15 +69,24 @@ def closed_before(dataset: Dataset, watermark: datetime | None) -> datetime | No
     return None if watermark is None else dataset.window.start_of(watermark - dataset.late.allowed)
 
 
-def refuse_late(table: pa.Table, dataset: Dataset, row_mask: RowMask, *, before: datetime | None) -> None:
+def refuse_late(table: pa.Table, dataset: Dataset, row_mask: RowMask, *, before: datetime | None) -> tuple[LateRows, ...]:
     """Keep back good rows of closed partitions (`late`), unless the policy is to correct those partitions.
 
-    `before`: as `closed_before` gives it; None when nothing is closed.
+    `before`: as `closed_before` gives it; None when nothing is closed. Returns how many are kept back of which partitions.
     """
     if before is None or dataset.late.policy == "correct":
-        return
+        return ()
     border = pa.scalar(before.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
     late = pc.fill_null(pc.less(table.column(dataset.time), border), False).to_numpy()
     verb = "dropped" if dataset.late.policy == "drop" else "held"
     reason = f"its partition was closed by the watermark, which has passed {format_time(before)}; late records are {verb}"
-    row_mask.refuse(np.flatnonzero(late & row_mask.good()), code=LATE, column=dataset.time, reason=reason)
+    rows = np.flatnonzero(late & row_mask.good())
+    row_mask.refuse(rows, code=LATE, column=dataset.time, reason=reason)
+    return _by_partition(table.column(dataset.time).take(pa.array(rows)), dataset.window) if len(rows) else ()
+
+
+def _by_partition(times: pa.ChunkedArray, window: Window) -> tuple[LateRows, ...]:
+    instants = times.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    _, firsts, numbers = np.unique(window_numbers(instants, window), return_index=True, return_counts=True)
+    starts = (window.start_of(EPOCH + timedelta(microseconds=int(instants[first]))) for first in firsts)
+    return tuple(LateRows(start=start, rows=int(rows)) for start, rows in zip(starts, numbers, strict=True))

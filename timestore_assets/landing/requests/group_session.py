@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import accumulate
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.commit_values import IdempotencyKey, RequestOutcomes, Span
@@ -63,10 +64,17 @@ class RequestBatch:
 
     def progress(self, prepared: Prepared, /) -> RequestOutcomes:
         """With what becomes of those requests that the catalog keeps."""
-        self.outcomes = outcomes(prepared, [request.submission.body for request in self.group])
+        found = outcomes(prepared, [request.submission.body for request in self.group])
+        starts = accumulate((request.rows for request in self.group), initial=self.span.start.offset)
+        self.outcomes = [self._placed(one, first) for one, first in zip(found, starts, strict=False)]
         pairs = zip(self.group, self.outcomes, strict=True)
         kept = tuple(new_ingestion(request, outcome) for request, outcome in pairs if request.submission.is_kept)
         return RequestOutcomes(span=self.span, ingestions=kept)
+
+    def _placed(self, outcome: Outcome, first: int) -> Outcome:
+        """With where its rows are, so that they can be found again."""
+        where = (self.span.source_partition_id, first, first + outcome.read)
+        return replace(outcome, positions=where) if outcome.landed else outcome
 
     def confirm(self) -> None:
         """Raise KeysUsedError when a key has been used meanwhile."""

@@ -70,17 +70,21 @@ class Outcome:
     dead_letters: int = 0
     refused: tuple[RejectedRow, ...] = ()
     """The first of the dead letters."""
+    positions: tuple[int, int, int] | None = None
+    """Where its rows are: source partition, position of its first record, and the one after the last; None where none landed."""
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON values, for the catalog."""
         counts = {name: getattr(self, name) for name in ("read", "landed", "duplicates", "dead_letters")}
-        return {**counts, "refused": [[one.row, one.code, one.column, one.reason] for one in self.refused]}
+        refused = [[one.row, one.code, one.column, one.reason] for one in self.refused]
+        return {**counts, "refused": refused} | ({"positions": list(self.positions)} if self.positions else {})
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Outcome:
         fields = ("row", "code", "column", "reason")
         refused = tuple(RejectedRow(**dict(zip(fields, one, strict=True))) for one in values.get("refused", ()))
-        return cls(**{**values, "refused": refused})
+        positions = tuple(values["positions"]) if values.get("positions") else None
+        return cls(**{**values, "refused": refused, "positions": positions})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

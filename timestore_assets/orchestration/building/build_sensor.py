@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -97,7 +98,7 @@ def look(tick: Tick, dataset: Dataset) -> dg.SensorResult:
     key = dataset_key(dataset)
     runs = tick.runs.live(warehouse.catalog, lambda run: key in (run.asset_selection or ()))
     set_build_limit(tick.instance, warehouse.settings)
-    free = [need for need in needs if not any(_takes(run, need, dataset) for run in runs)]
+    free = not_taken(needs, runs, dataset)
     if not free:
         return dg.SensorResult(skip_reason=f"{_count(len(needs))} being built in {len(runs)} runs")
     return _requests(tick.instance, warehouse, dataset, free, now)
@@ -106,12 +107,11 @@ def look(tick: Tick, dataset: Dataset) -> dg.SensorResult:
 def _requests(
     instance: dg.DagsterInstance, warehouse: Warehouse, dataset: Dataset, needs: Sequence[Need], now: datetime
 ) -> dg.SensorResult:
-    _, record = warehouse.resolve(dataset.name)
-    versions = {known.partition.key: known.manifest_version for known in warehouse.catalog.partitions.of(record.id)}
+    versions = partition_versions(warehouse, dataset)
     requests: list[dg.RunRequest] = []
     reasons: list[str] = []
     for wanted in contiguous(needs, at_most=PARTITIONS_PER_RUN[dataset.window])[:_RUNS_PER_TICK]:
-        asked = _request(instance, dataset, wanted, versions, warehouse.settings, now)
+        asked = build_request(instance, dataset, wanted, versions, warehouse.settings, now)
         if isinstance(asked, str):
             reasons.append(asked)
         else:
@@ -119,15 +119,24 @@ def _requests(
     return dg.SensorResult(run_requests=requests, skip_reason=None if requests else "; ".join(reasons))
 
 
-def _request(
+def partition_versions(warehouse: Warehouse, dataset: Dataset) -> dict[str, int]:
+    """By partition key the manifest version at which it last changed."""
+    return {known.partition.key: known.manifest_version for known in warehouse.partitions(dataset.name)}
+
+
+def build_request(
     instance: dg.DagsterInstance,
     dataset: Dataset,
     wanted: BuildRange,
     versions: Mapping[str, int],
     settings: Settings,
     now: datetime,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> dg.RunRequest | str:
-    """The run request of a range, or why there is none now."""
+    """The run request of a range, or why there is none now.
+
+    `versions`: see `partition_versions`; the same work at the same versions is not asked for twice at once. `tags`: more of them.
+    """
     digest = digest_of([dataset.name, *(f"{need.partition.key}@{versions.get(need.partition.key)}" for need in wanted.needs)])
     tried = attempts(instance, NEED_TAG, digest)
     span = wanted.first.key if len(wanted.needs) == 1 else f"{wanted.first.key} to {wanted.last.key}"
@@ -146,8 +155,14 @@ def _request(
             RANGE_END_TAG: wanted.last.key,
             REASON_TAG: wanted.reason[:250],
             **({} if wanted.closes else {CLOSE_TAG: "no"}),
+            **tags,
         },
     )
+
+
+def not_taken(needs: Sequence[Need], runs: Sequence[dg.DagsterRun], dataset: Dataset) -> list[Need]:
+    """Those that none of the runs is about to build."""
+    return [need for need in needs if not any(_takes(run, need, dataset) for run in runs)]
 
 
 def _takes(run: dg.DagsterRun, need: Need, dataset: Dataset) -> bool:

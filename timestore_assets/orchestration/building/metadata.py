@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.late_words import lateness_range
 from timestore_assets.model.schema import Checks, Column, Schema
 from timestore_assets.segments.open_command import open_command
 
@@ -88,6 +89,7 @@ def build_metadata(warehouse: Warehouse, record: DatasetRecord, report: BuildRep
         _WHOLE: warehouse.catalog.partitions.rows(record.id),
         "seconds": round(report.seconds, 3),
         **file_metadata(warehouse, record, report.partition),
+        **late_metadata(warehouse, record, report.partition),
         **_evolved(record, declared),
     }
 
@@ -98,7 +100,8 @@ def partition_metadata(warehouse: Warehouse, record: DatasetRecord, partition: P
     if found is None:
         return {}
     rows = {_WHOLE: warehouse.catalog.partitions.rows(record.id)}
-    return {**_figures(found), **rows, **file_metadata(warehouse, record, partition), **_evolved(record, declared)}
+    where, late = file_metadata(warehouse, record, partition), late_metadata(warehouse, record, partition)
+    return {**_figures(found), **rows, **where, **late, **_evolved(record, declared)}
 
 
 EMPTY_WINDOW = "no rows arrived in this window"
@@ -140,6 +143,26 @@ def file_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partit
     if paths:  # as text too: the UI hides Markdown behind a click
         metadata["open_with"] = open_command(record.name, paths[0], format=segments[0].format)
     return metadata
+
+
+def late_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partition) -> Metadata:
+    """What came late to a partition so far, as a number to plot and as a table; nothing when all came in time."""
+    ledger = warehouse.catalog.late.of(record.id, window=partition.window, partition=partition)
+    if not ledger:
+        return {}
+    rows = [
+        dg.TableRecord(
+            {
+                "source": one.source,
+                "disposition": one.disposition,
+                "how late": lateness_range(one.lateness),
+                "rows": one.rows,
+                "last came": f"{one.last_at:%Y-%m-%d %H:%M:%S}",
+            }
+        )
+        for one in ledger
+    ]
+    return {"late_rows": sum(one.rows for one in ledger), "late": dg.MetadataValue.table(rows)}
 
 
 def _look_inside(dataset: str, partition: Partition, segments: Sequence[Segment], paths: Sequence[Path]) -> str:

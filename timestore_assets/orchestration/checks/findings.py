@@ -267,7 +267,8 @@ def dead_letters_finding(catalog: Catalog, dataset: Dataset, record: DatasetReco
             reasons.update(file.reasons)
     late = {name: kinds[name] for name in ("late_dropped", "held") if kinds[name]}
     aside = "".join(f"; {rows:,} {_LATE_WORDS[name]}" for name, rows in late.items())
-    look = dg.MetadataValue.md(f"`timestore deadletters list {dataset.name}`")
+    command = "late review" if kinds["held"] and not reasons else "deadletters list"
+    look = dg.MetadataValue.md(f"`timestore {command} {dataset.name}`")
     if not reasons:
         shown = {**late, "look_inside": look} if late else {}
         return CheckOutcome(check="dead_letters", passed=True, summary=f"no record was refused{aside}", metadata=shown)

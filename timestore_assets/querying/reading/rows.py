@@ -13,7 +13,8 @@ from datetime import datetime
 import duckdb
 
 from timestore_assets.model.dataset import Dataset, Dedupe
-from timestore_assets.model.schema import SOURCE_COLUMN, Schema
+from timestore_assets.model.retraction import Retracted
+from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.types import quote
 from timestore_assets.querying.planning.query_plan import Step
@@ -23,6 +24,7 @@ from timestore_assets.querying.reading.connection_pool import allow_open_files
 from timestore_assets.segments.deduplicate import not_superseded
 from timestore_assets.segments.projection import columns_read
 from timestore_assets.segments.reader import InMemorySegment, opened
+from timestore_assets.segments.retracted_rows import provenance_read
 from timestore_assets.storage.object_store import ObjectReader
 
 EVERYTHING = Where()
@@ -37,8 +39,8 @@ class Pinned:
     schema: Schema
     #: Schema of a version.
     schema_of: Callable[[int], Schema]
-    #: Source partitions whose rows are left out.
-    retracted: frozenset[int]
+    #: Rows that are left out.
+    retracted: Retracted
     storage: ObjectReader
 
     def stored_names(self, needed: Sequence[str], segments: Sequence[Segment]) -> list[str]:
@@ -46,7 +48,7 @@ class Pinned:
         versions = {one.schema_version for one in segments if not isinstance(one, InMemorySegment)}
         written = [self.schema if version == self.schema.version else self.schema_of(version) for version in sorted(versions)]
         wanted = [self.schema.column(name) for name in needed]
-        return [*columns_read(wanted, schema=self.schema, written=written), *([SOURCE_COLUMN] if self.retracted else [])]
+        return [*columns_read(wanted, schema=self.schema, written=written), *provenance_read(self.retracted)]
 
 
 @contextmanager

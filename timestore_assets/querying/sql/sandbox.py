@@ -16,6 +16,7 @@ from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
+from timestore_assets.model.retraction import NOTHING
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ObjectName
 from timestore_assets.querying.answer import Answer, AnswerDetails, in_utc, nothing, typed
@@ -171,7 +172,7 @@ def _empty(dataset: Dataset, record: DatasetRecord) -> View:
         dataset=dataset,
         schema=record.schema,
         schema_of=no_schemas.__getitem__,
-        retracted=frozenset(),
+        retracted=NOTHING,
         storage=LocalObjects(paths={}),
     )
     return View(name=dataset.name, step=Step(), pinned=pinned)

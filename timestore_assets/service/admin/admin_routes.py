@@ -1,4 +1,4 @@
-"""The routes below `/admin`. Each asks for the admin scope."""
+"""The routes below `/admin`, and those that change versions. Each asks for the admin scope, but for reading tags."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from timestore_assets.service.admin import (
     dataset_routes,
     dead_letter_replay_route,
     dead_letter_route,
+    history_routes,
+    late_review_routes,
     life_routes,
     manifest_routes,
     retention_routes,
+    retraction_routes,
     storage_routes,
     upload_routes,
 )
@@ -21,11 +24,14 @@ router = APIRouter(tags=["admin"])
 for part in (
     dataset_routes,
     life_routes,
+    history_routes,
     manifest_routes,
     retention_routes,
+    retraction_routes,
     storage_routes,
     dead_letter_route,
     dead_letter_replay_route,
+    late_review_routes,
     audit_route,
     alert_routes,
     upload_routes,

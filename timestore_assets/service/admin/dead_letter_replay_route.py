@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from timestore_assets.landing.dead_letters.replay import Selection
+from timestore_assets.landing.dead_letters.replay import ReplayReport, Selection
 from timestore_assets.service import json_bodies
 from timestore_assets.service.json_bodies import Wire
 from timestore_assets.service.problems import responses
@@ -70,8 +70,13 @@ async def replay(
     service.dataset(caller, name)
     selection = Selection(code=wish.code, kind=None if wish.kind == "all" else wish.kind, files=wish.files)
     report = await run_in_threadpool(lambda: service.warehouse.replay(name, selection, actor=caller.name))
+    return answer_of(report)
+
+
+def answer_of(report: ReplayReport) -> ReplayAnswer:
+    """A replay's report in its HTTP form."""
     return ReplayAnswer(
-        dataset=name,
+        dataset=report.dataset,
         manifest_version=report.manifest_version,
         files=report.files,
         records=report.records,

@@ -136,7 +136,11 @@ class QueryBody(QueryPart):
     descending: bool = Field(False, description="The latest rows or buckets come first.")
     page_size: int | None = Field(None, ge=1, le=MAX_PAGE, description="Rows of a page; all in one answer when left out.")
     cursor: str | None = Field(None, max_length=4_000, description="Where the page before ended.")
-    as_of: int | None = Field(None, ge=0, le=2**53, description="Manifest version to answer from, the newest when left out.")
+    as_of: Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(min_length=1, max_length=120)] | None = Field(
+        None,
+        description="The version to answer from, the newest by default: its number, a time at which it was in force, or a tag.",
+        examples=[17, "2024-05-01T12:00:00Z", "before-cleaning"],
+    )
 
     @model_validator(mode="before")
     @classmethod

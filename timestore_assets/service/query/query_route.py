@@ -43,8 +43,10 @@ from timestore_assets.service.query.query_body import EXAMPLES, Aggregation, Dow
 from timestore_assets.service.state import Service, UsesCaller, UsesService
 
 
-def question_of(body: QueryBody, schema: Schema, *, dataset: str) -> Question:
+def question_of(body: QueryBody, schema: Schema, *, dataset: str, as_of: int | None = None) -> Question:
     """The question, checked as far as types of values go; the rest is checked when it is asked.
+
+    `as_of`: the version that the body means.
 
     Raises:
         InputError: a filter or an aggregation that makes no sense.
@@ -63,7 +65,7 @@ def question_of(body: QueryBody, schema: Schema, *, dataset: str) -> Question:
         fill=None if asked is None or asked.fill == "none" else asked.fill,
         limit=body.limit,
         descending=body.descending,
-        as_of=body.as_of,
+        as_of=as_of,
     )
 
 
@@ -147,8 +149,10 @@ class _Asking:
         """Check the question, ask it, and say what there is to say about the answer."""
         warehouse, body = self.service.warehouse, self.body
         _, record = warehouse.resolve(self.dataset.name)
-        question = question_of(body, record.schema, dataset=self.dataset.name)
         place = self._place()
+        # all pages are of the version that the first one found, whatever a tag or a time means by then
+        as_of = None if place or body.as_of is None else warehouse.version_of(self.dataset.name, body.as_of)
+        question = question_of(body, record.schema, dataset=self.dataset.name, as_of=as_of)
         # before the version is pinned: what is said about now then holds for the answer
         known = UNKNOWN if place or question.as_of is not None else completeness(warehouse.catalog, record.id)
         # each page of figures computes all of them, and anybody can write a cursor

@@ -83,7 +83,7 @@ def page_of(
         InputError: a time or the cursor can't be read.
     """
     first, last = _time(choice.from_, "from"), _time(choice.to, "to")
-    after = None if choice.cursor is None else _after(window, choice.cursor)
+    after = None if choice.cursor is None else after_cursor(window, choice.cursor)
     chosen = [
         found
         for found in partitions
@@ -110,7 +110,8 @@ def _time(text: str | None, name: str) -> datetime | None:
         raise InputError(f"{name}: {error}") from None
 
 
-def _after(window: Window, cursor: str) -> datetime:
+def after_cursor(window: Window, cursor: str) -> datetime:
+    """Start of the partition that a cursor names; InputError when it is none."""
     try:
         return window.parse_key(cursor).start
     except InputError:

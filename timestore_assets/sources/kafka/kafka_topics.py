@@ -16,7 +16,7 @@ from typing import Any
 from timestore_assets.catalog.records import TopicPartition as KnownPartition
 from timestore_assets.extras import extra
 from timestore_assets.model.dataset import FlushPolicy, KafkaSource
-from timestore_assets.model.errors import UnavailableError
+from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.sources.kafka.kafka_client import KafkaConnection, ReportedErrors, explained
 from timestore_assets.sources.kafka.lag import ClusterView, Key, SourceLag, TopicView, compare
 from timestore_assets.sources.kafka.topic_reader import SOON, TopicReader
@@ -59,6 +59,25 @@ class Surveyor:
             read_before = {one.topic for one in known if one.cluster_id == view.cluster_id}
             fresh = [topic for name, topic in view.topics.items() if name not in read_before]
             return compare(view, known, self._source.topics, self._starts(fresh))
+
+    def offsets_at(self, topic: str, numbers: Sequence[int], time: datetime) -> Mapping[int, int]:
+        """Of these partitions the first offset of that time or later, by the times of the records; without one it is missing.
+
+        Raises:
+            UnavailableError: no broker answers in time. InputError: they refuse us, or have deleted records, so that nobody can
+                tell where that time begins.
+        """
+        places = [TopicPartition(topic, number) for number in numbers]
+        with explained(self._connection, "looking for offsets", self._troubles), self._told():
+            at = OffsetSpec.for_timestamp(int(time.timestamp() * 1000))
+            lows, found = self._offsets([(places, _EARLIEST), (places, at)])
+        for (_, number), low in lows.items():
+            if low and found[topic, number] == low:
+                raise InputError(
+                    f"the brokers have deleted what lay before offset {low} of {topic}/{number}, and that may be as new as "
+                    f"{time:%Y-%m-%dT%H:%M:%SZ}; give offsets instead"
+                )
+        return {number: offset for (_, number), offset in found.items() if offset >= 0}
 
     def ask_ids(self, topics: Collection[str]) -> Callable[[], Mapping[str, str]]:
         """Ask for topics' ids and go on with something else; the call waits for those that can be had, and gives them."""
@@ -167,6 +186,10 @@ class KafkaTopics:
     def look(self, known: Sequence[KnownPartition]) -> SourceLag:
         """See `Surveyor.look`."""
         return self._surveyor.look(known)
+
+    def offsets_at(self, topic: str, numbers: Sequence[int], time: datetime) -> Mapping[int, int]:
+        """See `Surveyor.offsets_at`."""
+        return self._surveyor.offsets_at(topic, numbers, time)
 
     def ask_ids(self, topics: Collection[str]) -> Callable[[], Mapping[str, str]]:
         """See `Surveyor.ask_ids`."""

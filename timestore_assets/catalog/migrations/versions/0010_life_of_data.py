@@ -47,6 +47,8 @@ def _add_columns() -> None:
         op.add_column("dataset_schemas", _text(name, nullable=True))
     for table in ("files", "dead_letter_files"):
         op.add_column(table, _whole("schema_version", nullable=True))
+    op.add_column("partitions", _whole("landing_collected", nullable=True))
+    op.add_column("dead_letter_files", _text("late", nullable=True))
 
 
 def _give_ids() -> None:
@@ -78,6 +80,7 @@ def _segments() -> None:
     if op.get_bind().dialect.name != "sqlite":
         op.drop_constraint("uq_segments_name", "segments")
         op.create_unique_constraint("uq_segments_name_added_version", "segments", ["name", "added_version"])
+        op.add_column("segments", _whole("first_version", nullable=True))
         return
     # SQLite can't drop a constraint, nor a table that others refer to: what refers to it is put aside first
     op.execute("CREATE TEMPORARY TABLE stats_aside AS SELECT segment_id, stats FROM segment_stats")
@@ -85,6 +88,7 @@ def _segments() -> None:
     with op.batch_alter_table("segments", recreate="always", table_kwargs={"sqlite_autoincrement": True}) as batch:
         batch.drop_constraint("uq_segments_name", type_="unique")
         batch.create_unique_constraint("uq_segments_name_added_version", ["name", "added_version"])
+        batch.add_column(_whole("first_version", nullable=True))
     op.create_table(
         "segment_stats",
         sa.Column("segment_id", ID, nullable=False),

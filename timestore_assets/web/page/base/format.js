@@ -75,3 +75,17 @@ export function ago(ms, now = Date.now()) {
 }
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+const LENGTHS = [
+  ["years", 365 * 86_400],
+  ["days", 86_400],
+  ["hours", 3600],
+  ["minutes", 60],
+];
+
+// A length of time, to two digits or so.
+export function lasting(seconds) {
+  const [unit, size] = LENGTHS.find((one) => seconds >= one[1]) ?? ["seconds", 1];
+  const value = seconds / size;
+  return `${value < 10 ? Number(value.toFixed(1)) : whole.format(value)} ${unit}`;
+}

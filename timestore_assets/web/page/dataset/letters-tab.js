@@ -1,9 +1,10 @@
-// Records that were refused, with the reason and their original bytes, and the way to try them again.
+// Records that were refused, with the reason and their original bytes, and the way to try them again; above them what is held.
 
 import { datasetPath, get, post, words } from "../base/api.js";
 import { el, note, show } from "../base/dom.js";
 import { count, moment, parse, plural } from "../base/format.js";
 import { factTable } from "../base/table.js";
+import { HeldPanel } from "./held-panel.js";
 import { totals } from "./tiles.js";
 
 const PAGE = 50;
@@ -26,7 +27,7 @@ export class LettersTab {
       el("span", { class: "grow" }),
       this.replay,
     );
-    this.root = el(
+    this.card = el(
       "section",
       { class: "card", "aria-label": "Dead letters" },
       this.controls,
@@ -34,17 +35,19 @@ export class LettersTab {
       this.said,
       this.body,
     );
+    this.held = new HeldPanel(view, () => this.load());
+    this.root = el("div", { class: "stack" }, this.held.root, this.card);
   }
 
   look({ changed }) {
-    if (changed) return this.load();
+    if (changed) return Promise.all([this.held.load(), this.load()]);
     return undefined;
   }
 
   async load(more = false) {
     const { name } = this.view.dataset;
     const total = totals(this.view.status).deadLetters;
-    this.root.classList.toggle("bare", !total);
+    this.card.classList.toggle("bare", !total);
     if (!total) return show(this.body, note("No record was refused."));
     const query = new URLSearchParams({
       limit: PAGE,
@@ -57,7 +60,7 @@ export class LettersTab {
       this.next = page.nextCursor;
       return this.draw();
     } catch (error) {
-      this.root.classList.add("bare");
+      this.card.classList.add("bare");
       if (error.status === 403)
         return show(this.body, note(`${count(total)} refused. Looking at them needs an administrator’s token.`));
       return show(this.body, note(words(error), "error"));

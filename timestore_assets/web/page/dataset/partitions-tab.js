@@ -1,10 +1,13 @@
-// A dataset's partitions: as a calendar of states, and as figures. A click looks at the rows of one.
+// A dataset's partitions: what is to be rewritten, a calendar of states, and figures, with what came late to them. A click looks
+// at the rows of one.
 
 import { el, note, show } from "../base/dom.js";
 import { bytes, count, moment } from "../base/format.js";
 import { factTable } from "../base/table.js";
 import { address, go, read } from "../frame/route.js";
+import { BackfillsPanel } from "./backfills-panel.js";
 import { CalendarPanel } from "./calendar.js";
+import { LatePanel } from "./late-panel.js";
 
 const PAGE = 100;
 const HEADS = [
@@ -22,11 +25,15 @@ export class PartitionsTab {
   constructor(view) {
     Object.assign(this, { view, shown: PAGE });
     this.calendar = new CalendarPanel({ tip: view.tip, chosen: (one) => go({ ...read(), ...windowOf(one) }) });
+    this.backfills = new BackfillsPanel(view);
     this.list = el("div", { id: "partition-list" });
+    this.late = new LatePanel(view);
     this.root = el(
       "div",
       { class: "stack" },
+      this.backfills.root,
       this.calendar.root,
+      this.late.root,
       el(
         "section",
         { class: "card", "aria-labelledby": "figures-title" },
@@ -37,11 +44,13 @@ export class PartitionsTab {
   }
 
   look({ changed }) {
-    if (!changed) return;
+    this.backfills.draw();
+    if (!changed) return undefined;
     const { partitions, dataset } = this.view;
     this.calendar.load(partitions, dataset.window);
     this.calendar.mark(read().from, read().to);
     this.draw();
+    return this.late.load();
   }
 
   draw() {

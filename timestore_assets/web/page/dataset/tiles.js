@@ -9,6 +9,7 @@ export function totals(status) {
   return {
     lag: lags.length ? sum("lag") : null,
     deadLetters: sum("deadLetters"),
+    held: sum("held"),
     paused: status.sources.some((one) => one.paused),
     rate: sum("rowsPerSecond"),
   };

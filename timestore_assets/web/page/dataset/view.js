@@ -10,6 +10,7 @@ import { timePicker } from "../frame/timepicker.js";
 import { RowsTab } from "../rows/rows-tab.js";
 import { AlertsTab } from "./alerts-tab.js";
 import { allPartitions } from "./all-partitions.js";
+import { openBackfills } from "./backfills-panel.js";
 import { ChartTab } from "./chart-tab.js";
 import { firstRange, wholeRange } from "./choices.js";
 import { feeding } from "./feeding.js";
@@ -32,9 +33,15 @@ const RETIRED = "Retired: nothing lands in it any more; what it has can be read.
 // Tabs whose content depends on the chosen range and filters.
 const RANGED = new Set(["chart", "rows"]);
 
+// Records that wait for somebody: refused ones, and those that are held for being late.
+function waiting(status) {
+  const { deadLetters, held } = totals(status);
+  return deadLetters + held;
+}
+
 export class DatasetView {
   constructor(dataset, { tip, session }) {
-    Object.assign(this, { dataset, tip, session, partitions: [], status: null, version: null, closed: false });
+    Object.assign(this, { dataset, tip, session, partitions: [], backfills: [], status: null, version: null, closed: false });
     Object.assign(this, { range: { from: null, to: null }, tabs: new Map(), tab: "", known: false });
     this.state = el("div", { id: "state" }, note("Loading…"));
     this.numbers = el("div", { id: "tiles" });
@@ -72,13 +79,12 @@ export class DatasetView {
   async refresh() {
     const { name } = this.dataset;
     const first = this.known ? null : allPartitions(name);
-    const status = await get(datasetPath(name, "/status"));
+    const [status, backfills] = await Promise.all([get(datasetPath(name, "/status")), openBackfills(name)]);
     const changed = this.version !== status.manifestVersion;
     const partitions = first ? await first : changed ? await allPartitions(name) : this.partitions;
     if (this.closed) return;
-    const letters = totals(status).deadLetters;
-    const told = this.status === null || changed || letters !== totals(this.status).deadLetters;
-    Object.assign(this, { partitions, status, version: status.manifestVersion, known: true });
+    const told = this.status === null || changed || waiting(status) !== waiting(this.status);
+    Object.assign(this, { partitions, backfills, status, version: status.manifestVersion, known: true });
     show(this.state);
     this.dataset.retired = status.retired;
     this.retired.hidden = !status.retired;
@@ -107,14 +113,16 @@ export class DatasetView {
     return this.tabs.get(route.tab).look({ changed: changed || switched });
   }
 
-  showLinks(route) {
+  showLinks(route = read()) {
+    const asked = this.backfills.filter((one) => one.state === "asked").length;
     const firing = this.dataset.firing.length;
-    const letters = this.status ? totals(this.status).deadLetters : 0;
+    const letters = this.status ? waiting(this.status) : 0;
     const link = ([tab, label]) =>
       el(
         "a",
         { href: address({ ...route, tab }), "aria-current": tab === route.tab ? "page" : null, "data-tab": tab },
         label,
+        tab === "partitions" && asked ? el("span", { class: "badge warn" }, count(asked)) : null,
         tab === "deadletters" && letters ? el("span", { class: "badge warn" }, count(letters)) : null,
         tab === "alerts" && firing ? el("span", { class: "badge bad" }, `▲ ${count(firing)}`) : null,
       );

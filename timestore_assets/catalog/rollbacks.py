@@ -1,0 +1,291 @@
+"""Rolling a dataset's rows back to an earlier version, as a new version: one transaction, by which all of it happens or nothing.
+
+What is live and was not then goes, what was live then begins another life under its name, and no file is written. So rolling
+back is as cheap as a build of nothing, and going forward again is rolling back to the version before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, rolled_back_landings
+from timestore_assets.catalog.audit import write_once
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.instants import from_micros
+from timestore_assets.catalog.portable import chunked
+from timestore_assets.catalog.records import PartitionState
+from timestore_assets.catalog.replacement import SeenVersions
+from timestore_assets.catalog.rollback_plan import RollbackPlan, plan_rollback, require_target, stats_of
+from timestore_assets.catalog.rolled_back_landings import Returned, returnable
+from timestore_assets.catalog.stored_segments import parse_ids
+from timestore_assets.catalog.tables import partitions as partitions_table
+from timestore_assets.catalog.tables import retractions, segment_stats, segments
+from timestore_assets.model.hash_sums import combined
+from timestore_assets.model.window import Window
+
+_LISTED = 1000
+"""Partitions that an event names; the audit counts the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolledPartition:
+    """What changes in a partition."""
+
+    partition: str
+    state: PartitionState
+    """After it."""
+    segments_out: int
+    segments_in: int
+    rows_out: int
+    """Of the segments that go."""
+    rows_in: int
+    landings: int
+    """Segments that landed since, and stay or come again as they landed."""
+    landed_rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollback:
+    """What was done, or would be."""
+
+    dataset: str
+    start_version: int
+    """Of before it; rolling back to that is going forward again."""
+    to_version: int
+    version: int
+    """Of after it; that of before when all is as it was."""
+    partitions: tuple[RolledPartition, ...] = ()
+    retractions_back: int = 0
+    """Retractions that count again."""
+    retractions_off: int = 0
+    """Retractions made since that don't count any more."""
+    files: tuple[str, ...] = ()
+    """Addresses of files that land again."""
+    lost_requests: int = 0
+    """Rows of requests over HTTP that go and don't come again by themselves."""
+
+
+class Rollbacks:
+    """Each method is one short transaction. `progress`: the manifest versions that this process has seen."""
+
+    def __init__(self, database: Database, progress: SeenVersions) -> None:
+        self._database, self._progress = database, progress
+
+    def plan(self, dataset_id: int, to: int, *, with_landings: bool = False) -> Rollback:
+        """What `roll_back` would do now. Errors as that, but that rows of requests may be lost."""
+
+        def work(connection: Connection) -> Rollback:
+            now = self._database.now(connection)
+            dataset = datasets.row(connection, dataset_id)
+            plan, returned = _planned(connection, dataset, to, with_landings=with_landings, may_lose=True, now=now)
+            return _report(dataset, plan, returned)
+
+        return self._database.read(work)
+
+    def roll_back(self, dataset_id: int, to: int, *, with_landings: bool = False, may_lose: bool = False, actor: str) -> Rollback:
+        """Let a new version show the rows of version `to`, and what landed since; audited, with events for Dagster.
+
+        Whoever reads goes on reading the version that it reads. A build under way in a partition that changes is done again.
+
+        Args:
+            with_landings: what landed since goes too; files land again, with their checkpoints set back.
+            may_lose: rows that came over HTTP may go, which don't come again by themselves.
+
+        Raises:
+            RefusedError: the version was collected or erased, or never was; the schema was migrated since; or rows would be
+                lost that landed since.
+        """
+        done: list[Rollback] = []
+
+        def work(connection: Connection, token: str, now: int) -> int:
+            dataset = datasets.lock(connection, dataset_id)
+            plan, returned = _planned(connection, dataset, to, with_landings=with_landings, may_lose=may_lose, now=now)
+            report = _report(dataset, plan, returned)
+            done.append(report)
+            if report.version != dataset.manifest_version:
+                _carry_out(connection, dataset, plan, returned, report, token=token, actor=actor, now=now)
+            return report.version
+
+        seen = self._progress.seen
+        version = write_once(self._database, work)
+        self._progress.note(dataset_id, version, seen)
+        return done[-1]
+
+
+def _planned(
+    connection: Connection, dataset: Row[Any], to: int, *, with_landings: bool, may_lose: bool, now: int
+) -> tuple[RollbackPlan, Returned]:
+    require_target(connection, dataset, to, now=now)
+    returned = returnable(connection, dataset, to, may_lose=may_lose) if with_landings else Returned()
+    plan = plan_rollback(connection, dataset, to, with_landings=with_landings, reopened=returned.reopened, now=now)
+    return plan, returned
+
+
+def _carry_out(
+    connection: Connection,
+    dataset: Row[Any],
+    plan: RollbackPlan,
+    returned: Returned,
+    report: Rollback,
+    *,
+    token: str,
+    actor: str,
+    now: int,
+) -> None:
+    version = report.version
+    _take_out(connection, (*plan.goes, *plan.renewed), version=version, now=now)
+    _bring_in(connection, (*plan.comes, *plan.renewed), version=version, now=now)
+    _move_retractions(connection, dataset.id, plan, version=version)
+    rolled_back_landings.give_back(connection, dataset.id, returned, to=plan.to_version, version=version, now=now)
+    manifest.set_version(connection, dataset.id, version, now=now)
+    for start, rows in plan.after.items():
+        _move_partition(connection, dataset.id, start, rows, plan, version=version)
+    _tell(connection, dataset, report, token=token, actor=actor, now=now)
+
+
+def _take_out(connection: Connection, rows: Iterable[Row[Any]], *, version: int, now: int) -> None:
+    for ids in chunked(row.id for row in rows):
+        gone = segments.update().where(segments.c.id.in_(ids)).values(removed_version=version, removed_at=now)
+        connection.execute(gone)
+
+
+def _bring_in(connection: Connection, rows: Sequence[Row[Any]], *, version: int, now: int) -> None:
+    """Begin another life of each segment, with its statistics."""
+    for some in chunked(rows):
+        values = [
+            {name: value for name, value in row._mapping.items() if name != "id"}
+            | {
+                "added_version": version,
+                "added_at": now,
+                "removed_version": None,
+                "removed_at": None,
+                "first_version": row.first_version or row.added_version,
+            }
+            for row in some
+        ]
+        inserted = segments.insert().returning(segments.c.id, sort_by_parameter_order=True)
+        ids = connection.execute(inserted, values).scalars().all()
+        texts = stats_of(connection, [row.id for row in some])
+        stats = [{"segment_id": new, "stats": texts[row.id]} for new, row in zip(ids, some, strict=True) if row.id in texts]
+        if stats:
+            connection.execute(segment_stats.insert(), stats)
+
+
+def _move_retractions(connection: Connection, dataset_id: int, plan: RollbackPlan, *, version: int) -> None:
+    for ids in chunked(plan.shows):
+        connection.execute(retractions.update().where(retractions.c.id.in_(ids)).values(removed_version=version))
+    names = ("source_partition_id", "first_position", "end_position", "last_session")
+    rows = [
+        {"dataset_id": dataset_id, "added_version": version, **dict(zip(names, bounds, strict=True))} for bounds in plan.hides
+    ]
+    if rows:
+        connection.execute(retractions.insert(), rows)
+
+
+def _move_partition(
+    connection: Connection, dataset_id: int, start: int, rows: Sequence[Row[Any]], plan: RollbackPlan, *, version: int
+) -> None:
+    p = partitions_table.c
+    before = partitions.find(connection, dataset_id, start)
+    state, content_hash = standing(rows, plan.hidden)
+    # builds fall away, and with them what they left out as superseded
+    back = sum(row.rows for row in rows) - sum(row.rows for row in plan.before[start])
+    values = {
+        "state": state,
+        "retracted": _holds(rows, plan.hidden),
+        "content_hash": content_hash,
+        "manifest_version": version,
+        "superseded_rows": max(0, (before.superseded_rows if before else 0) - back),
+    }
+    connection.execute(partitions_table.update().where(p.dataset_id == dataset_id, p.start == start).values(values))
+
+
+def standing(rows: Sequence[Row[Any]], hidden: frozenset[int]) -> tuple[PartitionState, str | None]:
+    """State and content hash of a partition with these live segments.
+
+    Sealed only if all of it is as a build sealed it. One whose sealed rows other rows have joined, or some of whose rows are
+    hidden, lacks a build; and so does one that was sealed before segments had hashes of their own.
+    """
+    hashes = [row.content_hash for row in rows if row.kind == "sealed"]
+    if not hashes:
+        return partitions.OPEN, None
+    if len(hashes) < len(rows) or None in hashes or _holds(rows, hidden):
+        return partitions.STALE, None
+    return partitions.SEALED, combined(hashes)
+
+
+def _holds(rows: Sequence[Row[Any]], hidden: frozenset[int]) -> bool:
+    return any(hidden.intersection(parse_ids(row.source_ids)) for row in rows)
+
+
+def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned) -> Rollback:
+    window = Window(dataset.window)
+    landings = {row.name for row in plan.landings}
+    goes, comes = ({row.name for row in rows} for rows in (plan.goes, plan.comes))
+    changes = []
+    for start, rows in plan.after.items():
+        out = [row for row in plan.before[start] if row.name in goes]
+        into = [row for row in rows if row.name in comes]
+        landed = [row for row in rows if row.name in landings]
+        changes.append(
+            RolledPartition(
+                partition=window.key_of(from_micros(start)),
+                state=standing(rows, plan.hidden)[0],
+                segments_out=len(out),
+                segments_in=len(into),
+                rows_out=sum(row.rows for row in out),
+                rows_in=sum(row.rows for row in into),
+                landings=len(landed),
+                landed_rows=sum(row.rows for row in landed),
+            )
+        )
+    changed = not plan.nothing or bool(returned.files)
+    return Rollback(
+        dataset=dataset.name,
+        start_version=plan.start_version,
+        to_version=plan.to_version,
+        version=plan.start_version + changed,
+        partitions=tuple(changes),
+        retractions_back=len(plan.hides),
+        retractions_off=len(plan.shows),
+        files=returned.addresses,
+        lost_requests=returned.lost_requests,
+    )
+
+
+def _tell(connection: Connection, dataset: Row[Any], done: Rollback, *, token: str, actor: str, now: int) -> None:
+    keys = [one.partition for one in done.partitions]
+    details: Mapping[str, Any] = {
+        "from": done.start_version,
+        "to": done.to_version,
+        "partitions": keys[:_LISTED],
+        "partition_count": len(keys),
+        "segments_out": sum(one.segments_out for one in done.partitions),
+        "segments_in": sum(one.segments_in for one in done.partitions),
+        "rows_out": sum(one.rows_out for one in done.partitions),
+        "rows_in": sum(one.rows_in for one in done.partitions),
+        "retractions_back": done.retractions_back,
+        "retractions_off": done.retractions_off,
+        "files": list(done.files[:_LISTED]),
+        "lost_requests": done.lost_requests,
+    }
+    audit.record(
+        connection,
+        dataset.id,
+        actor=actor,
+        action="rolled_back",
+        details=details,
+        now=now,
+        token=token,
+        manifest_version=done.version,
+    )
+    reason = f"rolled back to version {done.to_version}"
+    told = {**details, "reason": reason, "actor": actor, "manifest_version": done.version}
+    outbox.queue(connection, dataset.id, "rolled_back", told, now=now)
+    for one in done.partitions:
+        payload = {"partition": one.partition, "state": one.state, "reason": reason, "manifest_version": done.version}
+        outbox.queue(connection, dataset.id, "partition_built", payload, now=now)
