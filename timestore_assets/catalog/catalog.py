@@ -32,6 +32,7 @@ from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.retractions import Retractions
 from timestore_assets.catalog.rollbacks import Rollbacks
 from timestore_assets.catalog.schema_migrations import SchemaMigrations
+from timestore_assets.catalog.schema_restoring import SchemaRestores
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
@@ -64,6 +65,8 @@ class Catalog:
     declarations: Declarations
     migrations: SchemaMigrations
     """Changes of columns that people asked for."""
+    schema_restores: SchemaRestores
+    """Taking them back."""
     archives: Archives
     """Files with what dropped columns held."""
     life: DatasetLife
@@ -173,6 +176,7 @@ class Catalog:
             datasets=Datasets(database, progress, replica),
             declarations=Declarations(database),
             migrations=SchemaMigrations(database, progress),
+            schema_restores=SchemaRestores(database, progress),
             archives=Archives(database),
             life=DatasetLife(database),
             policies=Policies(database),

@@ -7,7 +7,7 @@ columns as they are under the dataset's lock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -109,7 +109,7 @@ class SchemaMigrations:
 
     def of(self, dataset_id: int) -> list[MigrationRecord]:
         """The newest first."""
-        return self._database.read(lambda c: _records(c, dataset_id))
+        return self._database.read(lambda c: records(c, dataset_id))
 
     def state(self, dataset_id: int) -> ColumnState:
         """The dataset's columns now, each with an id."""
@@ -178,7 +178,7 @@ def cut_over(
         rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
     if migrated.computed or order.rewrites_all:
         _ask_for_rewrite(connection, row, migrated, order, now=now)
-    return CutOver(record=_records(connection, dataset_id)[0], is_new=True)
+    return CutOver(record=records(connection, dataset_id)[0], is_new=True)
 
 
 def write_version(
@@ -306,20 +306,34 @@ def _ask_for_rewrite(connection: Connection, dataset: Row[Any], migrated: Migrat
     )
 
 
+def migrated_since(connection: Connection, dataset_id: int, schema_version: int) -> int | None:
+    """The schema version of a migration that is in force now and was not then, or the reverse; None when there is none."""
+    every = records(connection, dataset_id)
+    then = _standing([one for one in every if one.schema_version <= schema_version])
+    return min({one.schema_version for one in _standing(every)} ^ {one.schema_version for one in then}, default=None)
+
+
 def _in_force(connection: Connection, dataset_id: int, digest: str) -> MigrationRecord | None:
     """The migration of a digest, unless it was taken back."""
+    return next((one for one in _standing(records(connection, dataset_id)) if one.digest == digest), None)
+
+
+def _standing(every: Sequence[MigrationRecord]) -> list[MigrationRecord]:
+    """Of migrations, the newest first, those that were not taken back, or are in force again."""
     newest: int | None = None
-    for one in _records(connection, dataset_id):
+    found = []
+    for one in every:
         if newest is not None and one.schema_version > newest:
             continue
-        if one.kind == "forward" and one.digest == digest:
-            return one
         if one.kind == "rollback":
             newest = int(one.manifest["restores"])
-    return None
+        else:
+            found.append(one)
+    return found
 
 
-def _records(connection: Connection, dataset_id: int) -> list[MigrationRecord]:
+def records(connection: Connection, dataset_id: int) -> list[MigrationRecord]:
+    """See `SchemaMigrations.of`."""
     m, h = migrations.c, dataset_schemas.c
     same = (m.dataset_id == h.dataset_id) & (m.schema_version == h.version)
     described = select(migrations, h.changes, h.manifest_version).join(dataset_schemas, same)

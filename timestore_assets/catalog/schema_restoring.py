@@ -15,18 +15,59 @@ from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import datasets, manifest
 from timestore_assets.catalog.commit_values import SchemaChange
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.schema_migrations import (
     ColumnState,
     Migrated,
+    MigrationRecord,
     Redeclare,
     locked_declaration,
+    records,
     rewrite_declaration,
     state_of,
     write_version,
 )
 from timestore_assets.catalog.tables import dataset_schemas, migrations, segments
-from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.model.schema import Column, FormerName, Schema
+
+
+class SchemaRestores:
+    """Each method is one short transaction. `progress`: the manifest versions that this process has seen."""
+
+    def __init__(self, database: Database, progress: SeenVersions) -> None:
+        self._database, self._progress = database, progress
+
+    def restore(
+        self,
+        dataset_id: int,
+        schema_version: int,
+        *,
+        may_null: bool = False,
+        redeclare: Redeclare | None = None,
+        ticket: str = "",
+        approved_by: str = "",
+        actor: str,
+    ) -> MigrationRecord:
+        """Put the columns of an earlier schema version in force again; see `restored`.
+
+        Raises:
+            InputError: there is no such version. RefusedError: as `restored`.
+        """
+
+        def work(connection: Connection, now: int) -> MigrationRecord:
+            row = datasets.lock(connection, dataset_id)
+            if not 1 <= schema_version < row.schema_version:
+                raise InputError(f"dataset {row.name!r} has no schema version {schema_version} before {row.schema_version}")
+            options: dict[str, Any] = {"may_null": may_null, "redeclare": redeclare, "ticket": ticket, "approved_by": approved_by}
+            restored(connection, row, schema_version, **options, actor=actor, now=now)
+            return records(connection, dataset_id)[0]
+
+        seen = self._progress.seen
+        done = self._database.timed(work, repeatable=False)
+        self._progress.note(dataset_id, done.manifest_version, seen)
+        return done
 
 
 def restored(

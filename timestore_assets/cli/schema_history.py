@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("show", help="Show the columns as they are stored now, evolved ones included.")(show)
     group.command("history", help="Show every version of the schema and what changed.")(history)
     group.command("migrate", help=schema_migrate.HELP)(schema_migrate.migrate)
+    group.command("restore", help=schema_migrate.RESTORE_HELP)(schema_migrate.restore)
     group.command("migrations", help="Show what was migrated, for whom, and what was taken back.")(schema_migrate.migrations)
     app.add_typer(group, name="schema")
 

@@ -83,6 +83,35 @@ def migrate(
         _tell(warehouse, wanted, done, json=json)
 
 
+RESTORE_HELP = """Take migrations back: put the columns of an earlier schema version in force again, as a new version.
+
+Rows stay. Those that have landed since are computed by the `inverse` that the migration named; without one it is refused. Run it
+with the version of before to go forward again."""
+ToSchema = Annotated[int, typer.Option("--to", min=1, metavar="N", help="The schema version.", show_default=False)]
+Nulls = Annotated[bool, typer.Option("--nulls", help="Nullable columns may be null in rows that have landed since.")]
+Ticket = Annotated[str, typer.Option("--ticket", help="Ticket that asks for it.", show_default=False)]
+ApprovedBy = Annotated[str, typer.Option("--approved-by", help="Who has approved it.", show_default=False)]
+
+
+def restore(
+    dataset: DatasetName,
+    to: ToSchema,
+    nulls: Nulls = False,
+    ticket: Ticket = "",
+    approved_by: ApprovedBy = "",
+    json: AsJson = False,
+) -> None:
+    with open_warehouse() as warehouse:
+        said: dict[str, Any] = {"may_null": nulls, "ticket": ticket, "approved_by": approved_by}
+        done = warehouse.restore_schema(dataset, to, **said, actor=actor())
+    if json:
+        print_json(done)
+        return
+    _say(f"{dataset} has the columns of schema version {to} again, as version {done.schema_version}.")
+    for change in done.changes:
+        _say(f"  {change_in_words(change)}")
+
+
 def migrations(dataset: DatasetName, json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         found = warehouse.migrations(dataset)

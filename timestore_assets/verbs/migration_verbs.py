@@ -128,6 +128,39 @@ class MigrationVerbs(Workplace):
         self._registry.refresh_now()
         return done, tried
 
+    def restore_schema(
+        self,
+        name: str,
+        schema_version: int,
+        *,
+        may_null: bool = False,
+        ticket: str = "",
+        approved_by: str = "",
+        actor: str,
+    ) -> MigrationRecord:
+        """Take migrations back: the columns of an earlier schema version, as a new one. Rows stay.
+
+        Args:
+            may_null: nullable columns may be null in rows that have landed since, where nothing says how to compute them.
+
+        Raises:
+            InputError: there is no such version. RefusedError: rows that have landed since have no value for a column.
+        """
+        from timestore_assets.migrating.declaration_changes import redeclared
+
+        _, record = self.resolve(name)
+        done = self.catalog.schema_restores.restore(
+            record.id,
+            schema_version,
+            may_null=may_null,
+            redeclare=redeclared,
+            ticket=ticket,
+            approved_by=approved_by,
+            actor=actor,
+        )
+        self._registry.refresh_now()
+        return done
+
     def migrated_before(self, manifest: MigrationManifest) -> MigrationRecord | None:
         """The same migration as it was carried out, None when it was not, or was taken back."""
         _, record = self.resolve(manifest.dataset)

@@ -133,6 +133,30 @@ def test_what_was_migrated_is_shown(shell: CommandLine) -> None:
     assert "temp has other values" in shell.inside("schema", "history", "weather").out
 
 
+def test_a_migration_is_taken_back_and_carried_out_again(shell: CommandLine) -> None:
+    migrate(shell, "--execute", text=NULLED)
+    before = shell.inside("schema", "restore", "weather", "--to", "1", "--ticket", "OPS-13")
+    assert before.code == 0 and "has the columns of schema version 1 again, as version 3" in before.out, before.err
+    assert "note is back as string" in before.out and names(shell) == ["ts", "station", "temp", "code", "note"]
+    found = shell.inside("sql", "SELECT temp, note FROM weather ORDER BY ts", "--format", "csv").out
+    assert found.split() == ["temp,note", "50.0,a", "59.0,b"]
+    assert shell.inside("schema", "restore", "weather", "--to", "2", "--json").json["schema_version"] == 4
+    assert names(shell) == ["ts", "site", "temp", "code"]
+    found = shell.inside("sql", "SELECT temp, code FROM weather ORDER BY ts", "--format", "csv").out
+    assert found.split() == ["temp,code", "10.0,1", "15.0,"]
+    refused = shell.inside("schema", "restore", "weather", "--to", "9")
+    assert refused.code == 2 and "has no schema version 9 before 4" in refused.err
+
+
+def test_rows_go_back_once_the_columns_have(shell: CommandLine) -> None:
+    migrate(shell, "--execute", text=NULLED)
+    refused = shell.inside("rollback", "weather", "--to", "1", "--yes")
+    assert refused.code == 3 and "schema restore weather --to 1" in refused.err
+    assert shell.inside("schema", "restore", "weather", "--to", "1").code == 0
+    assert shell.inside("rollback", "weather", "--to", "1", "--yes").code == 0
+    assert "schema restore weather --to 2" in shell.inside("rollback", "weather", "--to", "2", "--yes").err
+
+
 def test_a_sample_is_said_to_be_one(shell: CommandLine) -> None:
     found = shell.inside("schema", "migrate", "--manifest", "m.yaml", "--sample", "1", "--json")
     assert found.code == 3
