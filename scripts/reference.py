@@ -28,6 +28,7 @@ from timestore_assets.declaration.attributes import (
     FlushAttributes,
     HttpAttributes,
     KafkaAttributes,
+    TierAttributes,
     TimeAttributes,
 )
 from timestore_assets.settings import Settings
@@ -75,6 +76,8 @@ def dataset_reference() -> str:
         nested = _nested(field.annotation)
         if nested is not None and name not in ("columns", "sources", "alerts"):
             parts.append(_table(f"`{name}`", nested))
+        if name == "retention":
+            parts.append(_table("`retention.tier[]`", TierAttributes))
     return "\n".join(parts)
 
 

@@ -21,6 +21,7 @@ from timestore_assets.verbs.landing_verbs import LandingVerbs
 from timestore_assets.verbs.late_verbs import LateVerbs
 from timestore_assets.verbs.migration_verbs import MigrationVerbs
 from timestore_assets.verbs.retraction_verbs import RetractionVerbs
+from timestore_assets.verbs.upkeep_verbs import UpkeepVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.dataset_status import DatasetStats
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from timestore_assets.querying.time_limit import Cancellable
     from timestore_assets.tailing.hot_buffers import HotBuffers
     from timestore_assets.upkeep.collect import CollectReport
+    from timestore_assets.upkeep.repair import RepairReport
     from timestore_assets.upkeep.verify import VerifyReport
 
 
-class Warehouse(DatasetVerbs, MigrationVerbs, HistoryVerbs, LandingVerbs, LateVerbs, BackfillVerbs, RetractionVerbs):
+class Warehouse(DatasetVerbs, MigrationVerbs, HistoryVerbs, LandingVerbs, LateVerbs, BackfillVerbs, RetractionVerbs, UpkeepVerbs):
     """All of the project behind one object; close it, or use it as a context manager.
 
     Its verbs stand below `verbs/`, a class for each concern; here is how it is opened, and what reads and tidies up.
@@ -152,6 +154,7 @@ class Warehouse(DatasetVerbs, MigrationVerbs, HistoryVerbs, LandingVerbs, LateVe
             self.storage,
             intent_grace=settings.gc_grace,
             keep_versions=settings.keep_versions,
+            keep_versions_of=self.kept_versions(),
             keep=LedgerAges.of(settings),
             all_orphans_of=all_orphans_of,
         )
@@ -162,3 +165,11 @@ class Warehouse(DatasetVerbs, MigrationVerbs, HistoryVerbs, LandingVerbs, LateVe
 
         _, record = self.resolve(name)
         return verify(self.catalog, self.storage, self.limits, record)
+
+    def repair(self, report: VerifyReport, *, execute: bool, actor: str = "command line") -> RepairReport:
+        """Say what is safe to put right of what was found, and with `execute` do it; see `upkeep.repair.repair`."""
+        from timestore_assets.upkeep.repair import repair
+
+        _, record = self.resolve(report.dataset)
+        grace = self.settings.gc_grace
+        return repair(self.catalog, self.storage, self.limits, record, report, grace=grace, execute=execute, actor=actor)

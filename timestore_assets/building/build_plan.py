@@ -69,6 +69,16 @@ def plan_build(
     return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
 
 
+def plan_erasure(segments: Sequence[Segment], *, closed: bool) -> BuildPlan:
+    """Everything in a partition written anew, as what it is: sealed segments, or one delta. `closed`: it was sealed once."""
+    if closed or any(segment.kind == "sealed" for segment in segments):
+        return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
+    if not segments:
+        return BuildPlan()
+    chosen = tuple(sorted(segments, key=lambda segment: segment.id))
+    return BuildPlan(merge=chosen, level=max(1, *(segment.level for segment in chosen)))
+
+
 def _merge_deltas(segments: Sequence[Segment], losing: frozenset[int], outdated: frozenset[int]) -> BuildPlan:
     """All deltas as landed, with them each next level that the result would fill, and whatever is not to stay as it is.
 

@@ -18,7 +18,7 @@ from typing import Literal, Self
 
 import duckdb
 
-from timestore_assets.building.build_plan import BuildPlan, plan_build
+from timestore_assets.building.build_plan import BuildPlan, plan_build, plan_erasure
 from timestore_assets.building.build_sessions import BuildSessions
 from timestore_assets.building.merge import Merged, MergeJob, merge
 from timestore_assets.building.needs import is_closed, source_progress
@@ -56,6 +56,8 @@ class BuildReport:
     segments: int
     superseded_rows: int
     """That deduplication removed in this build."""
+    erased_rows: int
+    """That a person had erased in this build."""
     content_hash: str | None
     min_time: datetime | None
     max_time: datetime | None
@@ -84,6 +86,7 @@ class _State:
     segments: tuple[Segment, ...]
     retracted: Retracted
     plan: BuildPlan
+    erasing: str | None
 
 
 class Builder:
@@ -117,8 +120,20 @@ class Builder:
                 changed it again and again. OwnershipError: the storage target is not this catalog's. UnavailableError,
                 StorageFullError: nothing was published; try again later.
         """
+        return self._build(dataset, partition, None, close=close, report=report, actor=actor)
+
+    def erase(self, dataset: Dataset, partition: Partition, condition: str, *, actor: str) -> int:
+        """Write a partition anew without the rows for which a condition is true; returns how many those were.
+
+        `condition`: SQL over the stored columns. What is unbuilt stays a delta, what is sealed is sealed anew. Errors as `build`.
+        """
+        return self._build(dataset, partition, condition, close=False, report=True, actor=actor).erased_rows
+
+    def _build(
+        self, dataset: Dataset, partition: Partition, erasing: str | None, *, close: bool, report: bool, actor: str
+    ) -> BuildReport:
         started = time.perf_counter()
-        state = self._read(dataset, partition, close)
+        state = self._read(dataset, partition, close, erasing)
         claim_target(self._catalog, self._context.storage, state.record.storage)
         if state.plan.nothing:
             return _report(state.record, partition, state.known, None, started)
@@ -145,7 +160,7 @@ class Builder:
 
     # --- reading
 
-    def _read(self, dataset: Dataset, partition: Partition, close: bool) -> _State:
+    def _read(self, dataset: Dataset, partition: Partition, close: bool, erasing: str | None) -> _State:
         record = self._catalog.datasets.find(dataset.name)
         if record is None:
             raise InputError(f"dataset {dataset.name!r} is not in the catalog yet; land something in it first")
@@ -157,15 +172,17 @@ class Builder:
         if known is not None and known.state != "expired":
             segments = tuple(self._catalog.manifest.segments(record.id, partition=partition, with_stats=False))
             retracted = self._catalog.manifest.retracted(record.id) if known.retracted else retracted
-            closed = close or self._closed(dataset, record, partition, known)
-            plan = plan_build(
-                self._as_named_now(segments, record),
-                dataset=dataset,
-                closed=closed,
-                sealed=known.state == "sealed",
-                retracted=retracted,
-                outdated=outdated_versions(self._catalog, record),
-            )
+            if erasing is not None:
+                plan = plan_erasure(segments, closed=known.state != "open")
+            else:
+                plan = plan_build(
+                    self._as_named_now(segments, record),
+                    dataset=dataset,
+                    closed=close or self._closed(dataset, record, partition, known),
+                    sealed=known.state == "sealed",
+                    retracted=retracted,
+                    outdated=outdated_versions(self._catalog, record),
+                )
         return _State(
             dataset=dataset,
             record=record,
@@ -174,6 +191,7 @@ class Builder:
             segments=segments,
             retracted=retracted,
             plan=plan,
+            erasing=erasing,
         )
 
     def _as_named_now(self, segments: Sequence[Segment], record: DatasetRecord) -> Sequence[Segment]:
@@ -214,7 +232,7 @@ class Builder:
                 if merged is not None:
                     return merged
                 # a landing or another build came first
-                state = self._read(state.dataset, state.partition, close)
+                state = self._read(state.dataset, state.partition, close, state.erasing)
                 if state.plan.nothing:
                     return None
         raise ConflictError(
@@ -267,6 +285,7 @@ class Builder:
             folder=folder,
             temp_dir=self._context.limits.temp_dir,
             name=name,
+            erasing=state.erasing,
         )
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -291,6 +310,7 @@ def _commit(state: _State, merged: Merged, session_id: int, *, report: bool, act
         superseded_rows=merged.superseded_rows,
         retracted_rows=merged.retracted_rows,
         read_version=state.record.manifest_version,
+        erased_rows=merged.erased_rows,
         content_hash=merged.content_hash,
         report=report,
         actor=actor,
@@ -310,6 +330,7 @@ def _report(
         bytes=known.bytes if known else 0,
         segments=known.segments if known else 0,
         superseded_rows=merged.superseded_rows if merged else 0,
+        erased_rows=merged.erased_rows if merged else 0,
         content_hash=known.content_hash if known else None,
         min_time=known.min_time if known else None,
         max_time=known.max_time if known else None,

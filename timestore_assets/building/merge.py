@@ -93,6 +93,12 @@ class MergeJob:
     """Where DuckDB spills."""
     name: Callable[[int, SegmentFormat], str]
     """Object name for the nth file of that format."""
+    erasing: str | None = None
+    """SQL condition over the stored columns; rows for which it is true go."""
+
+    def left_of(self, rows: str) -> str:
+        """Of a SQL table expression what stays when rows are erased."""
+        return f"(SELECT * FROM {rows} WHERE ({self.erasing}) IS NOT TRUE)" if self.erasing else rows
 
     @property
     def read(self) -> tuple[Segment, ...]:
@@ -109,6 +115,7 @@ class Merged:
     uploads: tuple[Upload, ...] = ()
     superseded_rows: int = 0
     retracted_rows: int = 0
+    erased_rows: int = 0
     content_hash: str | None = None
     """Of all of them, when the plan seals."""
 
@@ -199,11 +206,14 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
 
     It is not deduplicated: a row that another one supersedes has to come back when the file of that one is replaced.
     """
-    if not kept:
-        return Merged(retracted_rows=retracted)
+    erased = _erased_rows(con, source, job)
+    if kept == erased:
+        return Merged(retracted_rows=retracted, erased_rows=erased)
     order = _ordered(job.dataset.sort_columns)
-    file = write_parquet(con, f"SELECT * FROM {source} {order}", job.folder / "merged.parquet", field_ids=job.schema.ids)
-    return _finished(job, [SegmentFile(written=file, format="parquet")], expected=kept, retracted=retracted)
+    rows = job.left_of(source)
+    file = write_parquet(con, f"SELECT * FROM {rows} {order}", job.folder / "merged.parquet", field_ids=job.schema.ids)
+    found = [SegmentFile(written=file, format="parquet")]
+    return _finished(job, found, expected=kept - erased, retracted=retracted, erased=erased)
 
 
 def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, kept: int, retracted: int) -> Merged:
@@ -212,9 +222,11 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
     order = _ordered(tuple(dict.fromkeys((*dataset.partition_by, *dataset.sort_columns))))
     try:
         with deduplicated(con, source, dedupe=dataset.dedupe, schema=job.schema, total=kept) as unique:
-            superseded = unique.superseded
+            # what an erased row has superseded does not come back for it
+            superseded, erased = unique.superseded, _erased_rows(con, unique.rows, job)
             number, columns = _numbered(job.schema)
-            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {unique.rows} {order})")
+            rows = job.left_of(unique.rows)
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {rows} {order})")
         splitter = FileSplitter(con=con, table=_MERGED, number=number, dataset=dataset, schema=job.schema, folder=job.folder)
         pieces = splitter.pieces(bytes_per_row=_bytes_per_row(job.plan.merge))
         files = [
@@ -228,8 +240,16 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
         ]
     finally:
         con.execute(f"DROP TABLE IF EXISTS {_MERGED}")
-    done = _finished(job, files, expected=kept - superseded, retracted=retracted, superseded=superseded)
+    left = kept - superseded - erased
+    done = _finished(job, files, expected=left, retracted=retracted, superseded=superseded, erased=erased)
     return replace(done, content_hash=combined(file.content_hash or EMPTY for file in files))
+
+
+def _erased_rows(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob) -> int:
+    if job.erasing is None:
+        return 0
+    found = con.execute(f"SELECT count(*) FROM {rows} WHERE {job.erasing}").fetchone()
+    return int(found[0]) if found else 0
 
 
 def _numbered(schema: Schema) -> tuple[str, str]:
@@ -257,7 +277,9 @@ class SegmentFile:
     content_hash: str | None = None
 
 
-def _finished(job: MergeJob, files: Sequence[SegmentFile], *, expected: int, retracted: int, superseded: int = 0) -> Merged:
+def _finished(
+    job: MergeJob, files: Sequence[SegmentFile], *, expected: int, retracted: int, superseded: int = 0, erased: int = 0
+) -> Merged:
     """The files as segments, once it is sure that they hold every row."""
     written = sum(file.written.rows for file in files)
     if written != expected:
@@ -275,6 +297,7 @@ def _finished(job: MergeJob, files: Sequence[SegmentFile], *, expected: int, ret
         uploads=tuple(Upload(staged=one.written.path, name=name, sha256=one.written.sha256) for name, one in named),
         superseded_rows=superseded,
         retracted_rows=retracted,
+        erased_rows=erased,
     )
 
 

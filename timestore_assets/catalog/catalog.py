@@ -15,6 +15,8 @@ from timestore_assets.catalog.dataset_life import DatasetLife
 from timestore_assets.catalog.datasets import Datasets
 from timestore_assets.catalog.dead_letter_files import DeadLetterFiles
 from timestore_assets.catalog.dropped_datasets import DroppedDatasets
+from timestore_assets.catalog.erasure import Erasures
+from timestore_assets.catalog.expiry import Expiry
 from timestore_assets.catalog.file_chunks import Chunks
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
@@ -27,6 +29,7 @@ from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
 from timestore_assets.catalog.reloads import Reloads
+from timestore_assets.catalog.repairs import Repairs
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.retractions import Retractions
@@ -108,6 +111,10 @@ class Catalog:
     """Partitions, and the builds that were asked for."""
     backfills: Backfills
     """Rewrites that schema versions ask for."""
+    expiry: Expiry
+    """Partitions whose time is over, and what legal holds keep."""
+    erasures: Erasures
+    """What is never to be read again."""
     dead_letters: DeadLetterFiles
     late: LateRecords
     """The ledger of late data."""
@@ -115,6 +122,8 @@ class Catalog:
     """What dropped datasets leave behind."""
     objects: StoredObjects
     """All objects by name, and those that may be deleted."""
+    repairs: Repairs
+    """What is proved beside segments, and what may be put right."""
     moving: Moving
     """Where objects are."""
 
@@ -196,10 +205,13 @@ class Catalog:
             tags=Tags(database),
             partitions=Partitions(database),
             backfills=Backfills(database),
+            expiry=Expiry(database),
+            erasures=Erasures(database),
             dead_letters=DeadLetterFiles(database),
             late=LateRecords(database),
             dropped=DroppedDatasets(database),
             objects=StoredObjects(database),
+            repairs=Repairs(database),
             moving=Moving(database),
             audit=AuditLog(database),
             outbox=Outbox(database),

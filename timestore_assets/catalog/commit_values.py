@@ -231,6 +231,8 @@ class BuildCommit:
     """Rows removed by deduplication in this build."""
     retracted_rows: int = 0
     """Rows dropped because they had been retracted."""
+    erased_rows: int = 0
+    """Rows that a person had erased."""
     read_version: int | None = None
     """A manifest version as of which the build knew the retractions. None: it replaces nothing that any could concern."""
     content_hash: str | None = None

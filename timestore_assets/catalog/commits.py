@@ -85,10 +85,10 @@ def _build(connection: Connection, build: BuildCommit, *, token: str, now: int) 
         # sealed segments are disjoint: one that a rollback brought back meanwhile has to be merged, too
         raise ConflictError(f"partition {build.partition.key} got sealed segments meanwhile; plan this build again")
     came = sum(segment.rows for segment in build.segments)
-    if gone != came + build.superseded_rows + build.retracted_rows:
+    if gone != came + build.superseded_rows + build.retracted_rows + build.erased_rows:
         raise ValueError(
-            f"a build of {build.partition.key} read {gone} rows and accounts for {came} kept, {build.superseded_rows} superseded "
-            f"and {build.retracted_rows} retracted ones"
+            f"a build of {build.partition.key} read {gone} rows and accounts for {came} kept, "
+            f"{build.superseded_rows} superseded and {build.retracted_rows} retracted ones, and {build.erased_rows} erased"
         )
     sessions.fulfil(connection, build.session_id, build.objects)
     manifest.add(connection, dataset, build.segments, version=version, waiting_for=None, now=now)
@@ -164,6 +164,7 @@ def _tell(
         "manifest_version": version,
     }
     details = payload | {"segments": len(build.segments), "replaced": len(build.replaces), "seconds": round(build.seconds, 3)}
+    details |= {"erased_rows": build.erased_rows} if build.erased_rows else {}
     audit.record(
         connection,
         dataset.id,

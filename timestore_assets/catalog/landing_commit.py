@@ -61,6 +61,7 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     elif isinstance(batch.progress, ReplaySettlement):
         dead_letter_files.settle(connection, batch, batch.progress, now=now)
     batch = late_records.note(connection, batch, dataset, now=now)
+    partitions.require_none_expired(connection, dataset.id, [to_micros(segment.partition_start) for segment in batch.segments])
     starts = _publish(connection, batch, dataset, now=now)
     version: int = dataset.manifest_version + bool(starts is not None)
     if starts is not None:

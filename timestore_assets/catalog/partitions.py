@@ -14,12 +14,14 @@ from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
 from timestore_assets.catalog.records import LiveRows, PartitionRecord, PartitionState
 from timestore_assets.catalog.tables import build_requests, datasets, partitions, segments
+from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.segment import SegmentKind
 from timestore_assets.model.window import Partition, Window
 
 OPEN: Final = "open"
 SEALED: Final = "sealed"
 STALE: Final = "stale"
+EXPIRED: Final = "expired"
 
 
 class Partitions:
@@ -130,6 +132,19 @@ def changed(connection: Connection, dataset_id: int, starts: Iterable[int], *, v
     )
 
 
+def require_none_expired(connection: Connection, dataset_id: int, starts: Iterable[int]) -> None:
+    """Let no rows land where they had to leave.
+
+    Raises:
+        ConflictError: one of these has expired since they were judged.
+    """
+    p = partitions.c
+    for chunk in chunked(sorted(set(starts))):
+        here = select(p.start).where(p.dataset_id == dataset_id, p.start.in_(chunk), p.state == EXPIRED)
+        if connection.execute(here.limit(1)).first() is not None:
+            raise ConflictError("a partition that these rows are for has expired; judge them again")
+
+
 def lost_rows(connection: Connection, dataset_id: int, starts: Collection[int], *, version: int) -> None:
     """Rows of these partitions were retracted: they need a build."""
     changed(connection, dataset_id, starts, version=version)
@@ -174,6 +189,8 @@ def _has(connection: Connection, dataset_id: int, start: int, *, kind: SegmentKi
 
 def next_state(before: PartitionState, *, seal: bool, unbuilt: bool, retracted: bool) -> PartitionState:
     """State after a build: sealed only if it should be and nothing is left to build; a lost seal stays visible as stale."""
+    if before == EXPIRED:
+        return before
     if unbuilt or retracted:
         return STALE if before == SEALED else before
     return SEALED if seal else before

@@ -75,10 +75,13 @@ PolicyKind = Literal["retention", "storage_target"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """What an operator set for a dataset in place of its declaration. `value`: plain JSON. `version`: rises with every change."""
+    """What an operator set for a dataset in place of its declaration.
+
+    `value`: plain JSON, None once it was taken back. `version`: rises with every change.
+    """
 
     kind: PolicyKind
-    value: Mapping[str, Any]
+    value: Mapping[str, Any] | None
     actor: str
     version: int
     updated_at: datetime

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Table, and_, delete, exists, func, or_, select, union_all
+from sqlalchemy import Connection, Row, Table, and_, case, delete, exists, func, or_, select, union_all
+from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog import audit, datasets
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.instants import duration_micros, to_micros
+from timestore_assets.catalog.instants import duration_micros, from_micros, to_micros
 from timestore_assets.catalog.leases import forget_expired, held
 from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
 from timestore_assets.catalog.sessions import alive, fulfil
 from timestore_assets.catalog.tables import (
+    archives,
     collected_objects,
     dead_letter_files,
     intents,
@@ -32,6 +34,7 @@ from timestore_assets.catalog.tables import (
 )
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.model.segment import ObjectName
+from timestore_assets.model.window import Partition
 
 
 class StoredObjects:
@@ -42,17 +45,23 @@ class StoredObjects:
 
     def known(self, storage: str | None = None) -> set[str]:
         """Every object name the catalog knows (segments of any version, dead letters, intents), of one target or of all."""
-        tables = (segments, dead_letter_files, intents)
+        tables = (segments, dead_letter_files, intents, archives)
         selects = [select(table.c.name) for table in tables]
         if storage is not None:
             selects = [one.where(table.c.storage == storage) for one, table in zip(selects, tables, strict=True)]
         return self._database.read(lambda c: set(c.execute(union_all(*selects)).scalars()))
 
-    def collect_segments(self, *, superseded_before: datetime, limit: int = 1000) -> list[ObjectName]:
-        """Forget superseded segments that no rollback window, lease or session needs; return their object names."""
+    def collect_segments(
+        self, *, superseded_before: datetime, of_datasets: Mapping[int, datetime] | None = None, limit: int = 1000
+    ) -> list[ObjectName]:
+        """Forget superseded segments that no rollback window, lease or session needs; return their object names.
+
+        `of_datasets`: other times for some datasets, by their id. What was erased goes whenever it was superseded.
+        """
         cutoff = to_micros(superseded_before)
+        own = {dataset_id: to_micros(before) for dataset_id, before in (of_datasets or {}).items()}
         return self._database.timed(
-            lambda c, now: collect_segments(c, superseded_before=cutoff, limit=limit, now=now), repeatable=False
+            lambda c, now: collect_segments(c, superseded_before=cutoff, of_datasets=own, limit=limit, now=now), repeatable=False
         )
 
     def collect_intents(self, *, older_than: timedelta) -> list[ObjectName]:
@@ -81,11 +90,13 @@ class StoredObjects:
             self._database.write(work)
 
 
-def collect_segments(connection: Connection, *, superseded_before: int, limit: int, now: int) -> list[ObjectName]:
+def collect_segments(
+    connection: Connection, *, superseded_before: int, limit: int, now: int, of_datasets: Mapping[int, int] | None = None
+) -> list[ObjectName]:
     """Forget superseded segments, see `StoredObjects.collect_segments`; expired leases go with them."""
     forget_expired(connection, now=now)
     c = segments.c
-    old = c.removed_at < superseded_before
+    old = _let_go(superseded_before, of_datasets or {})
     locked = connection.execute(select(c.dataset_id).where(old).distinct().order_by(c.dataset_id)).scalars().all()
     for dataset_id in locked:
         # a pin takes the same lock, so none can appear between the question and the answer
@@ -117,6 +128,14 @@ def _forget(connection: Connection, free: Sequence[Row[Any]]) -> list[ObjectName
     freed = set(gone)
     _note_landings(connection, [row for row in free if ObjectName(row.storage, row.name) in freed])
     return gone
+
+
+def _let_go(superseded_before: int, of_datasets: Mapping[int, int]) -> ColumnElement[bool]:
+    """Condition: the rollback window of a segment's dataset is over for it, or what it held was erased."""
+    c, d = segments.c, datasets_table.c
+    cutoff = case(of_datasets, value=c.dataset_id, else_=superseded_before) if of_datasets else superseded_before
+    floor = select(d.floor_version).where(d.id == c.dataset_id).scalar_subquery()
+    return or_(c.removed_at < cutoff, and_(c.removed_version.is_not(None), c.removed_version <= floor))
 
 
 def delete_rows(connection: Connection, segment_ids: Iterable[int]) -> None:
@@ -220,9 +239,25 @@ class Moving:
         """What a dataset has in each storage target that holds anything of it."""
         return self._database.read(lambda connection: _held(connection, dataset_id))
 
-    def elsewhere(self, dataset_id: int, target: str, *, limit: int) -> list[StoredFile]:
-        """Objects of a dataset that are not in a target, the oldest first."""
+    def elsewhere(self, dataset_id: int, target: str, *, limit: int, partition: Partition | None = None) -> list[StoredFile]:
+        """Objects of a dataset that are not in a target, the oldest first; with a partition its live segments alone."""
+        if partition is not None:
+            return self._database.read(lambda connection: _live_elsewhere(connection, dataset_id, target, limit, partition))
         return self._database.read(lambda connection: _elsewhere(connection, dataset_id, target, limit))
+
+    def places(self, dataset_id: int) -> dict[datetime, dict[str, TargetContents]]:
+        """What the live segments of each partition are, by its start and storage target."""
+        c = segments.c
+        live = (c.dataset_id == dataset_id, c.removed_version.is_(None), c.added_version.is_not(None))
+        grouped = select(c.partition_start, c.storage, func.count(), func.sum(c.bytes)).where(*live)
+
+        def read(connection: Connection) -> dict[datetime, dict[str, TargetContents]]:
+            found: dict[datetime, dict[str, TargetContents]] = defaultdict(dict)
+            for start, storage, objects, size in connection.execute(grouped.group_by(c.partition_start, c.storage)):
+                found[from_micros(start)][storage] = TargetContents(objects=objects, bytes=int(size))
+            return found
+
+        return self._database.read(read)
 
     def switch(
         self, session_id: int, copies: Mapping[StoredFile, str], *, dataset_id: int, target: str, actor: str
@@ -241,7 +276,7 @@ class Moving:
             if switched:
                 fulfil(connection, session_id, [copies[file] for file in switched])
                 _leave(connection, session_id, switched, now=now)
-                _count_move(connection, dataset_id, actor=actor, now=now)
+                count_move(connection, dataset_id, actor=actor, now=now)
                 details = {"to": target, "from": _summed(switched)}
                 audit.record(connection, dataset_id, actor=actor, action="objects_moved", details=details, now=now)
             return switched
@@ -286,6 +321,22 @@ def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int)
     return found
 
 
+def _live_elsewhere(connection: Connection, dataset_id: int, target: str, limit: int, partition: Partition) -> list[StoredFile]:
+    c = segments.c
+    away = select(c.id, c.storage, c.name, c.bytes, c.sha256).where(
+        c.dataset_id == dataset_id,
+        c.partition_start == to_micros(partition.start),
+        c.storage != target,
+        c.removed_version.is_(None),
+        c.added_version.is_not(None),
+    )
+    rows = connection.execute(away.order_by(c.id).limit(limit))
+    return [
+        StoredFile(kind="segment", id=row.id, storage=row.storage, name=row.name, bytes=row.bytes, sha256=row.sha256)
+        for row in rows
+    ]
+
+
 def _placed(connection: Connection, file: StoredFile, to: ObjectName) -> bool:
     table = _TABLES[file.kind]
     c = table.c
@@ -300,7 +351,7 @@ def _leave(connection: Connection, session_id: int, files: Sequence[StoredFile],
         connection.execute(intents.insert(), chunk)
 
 
-def _count_move(connection: Connection, dataset_id: int, *, actor: str, now: int) -> None:
+def count_move(connection: Connection, dataset_id: int, *, actor: str, now: int) -> None:
     row = {"dataset_id": dataset_id, "kind": _MOVES, "value": "{}", "actor": actor, "version": 1, "updated_at": now}
     set_: dict[str, Any] = {"version": lambda old, _new: old.version + 1, "updated_at": lambda _old, new: new.updated_at}
     upsert(connection, policies, [row], keys=["dataset_id", "kind"], set_=set_)

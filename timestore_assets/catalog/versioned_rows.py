@@ -33,15 +33,18 @@ class Policies:
     def find(self, dataset_id: int, kind: PolicyKind) -> Policy | None:
         wanted = select(policies).where(policies.c.dataset_id == dataset_id, policies.c.kind == kind)
         row = self._database.read(lambda connection: connection.execute(wanted).one_or_none())
-        if row is None:
-            return None
-        updated = from_micros(row.updated_at)
-        return Policy(kind=row.kind, value=json.loads(row.value), actor=row.actor, version=row.version, updated_at=updated)
+        return None if row is None else _policy(row)
+
+    def all(self, kind: PolicyKind) -> dict[int, Policy]:
+        """Those of every dataset that has one, by the dataset's id."""
+        wanted = select(policies).where(policies.c.kind == kind)
+        rows = self._database.read(lambda connection: connection.execute(wanted).all())
+        return {row.dataset_id: _policy(row) for row in rows}
 
     def put(
-        self, dataset_id: int, kind: PolicyKind, value: Mapping[str, Any], *, actor: str, if_version: int | None = None
+        self, dataset_id: int, kind: PolicyKind, value: Mapping[str, Any] | None, *, actor: str, if_version: int | None = None
     ) -> Policy:
-        """Set a policy; audited with what it was before. `if_version`: as in `SavedQueries`.
+        """Set a policy, or with None take it back; audited with what it was before. `if_version`: as in `SavedQueries`.
 
         Raises:
             ConflictError: it has another version by now.
@@ -52,13 +55,20 @@ class Policies:
             dataset = datasets.lock(connection, dataset_id)
             what = f"the {kind.replace('_', ' ')} of dataset {dataset.name!r}"
             key = {"dataset_id": dataset_id, "kind": kind}
-            values = {"value": json.dumps(dict(value)), "actor": actor, "updated_at": now}
+            values = {"value": json.dumps(value and dict(value)), "actor": actor, "updated_at": now}
             before, version = _put_version(connection, policies, key, values, what=what, if_version=if_version)
-            details = {"before": json.loads(before.value) if before else None, "after": dict(value)}
-            audit.record(connection, dataset_id, actor=actor, action=f"{kind}_set", details=details, now=now)
-            return Policy(kind=kind, value=dict(value), actor=actor, version=version, updated_at=from_micros(now))
+            details = {"before": json.loads(before.value) if before else None, "after": value and dict(value)}
+            action = f"{kind}_unset" if value is None else f"{kind}_set"
+            audit.record(connection, dataset_id, actor=actor, action=action, details=details, now=now)
+            set_to = None if value is None else dict(value)
+            return Policy(kind=kind, value=set_to, actor=actor, version=version, updated_at=from_micros(now))
 
         return self._database.write(work)
+
+
+def _policy(row: Row[Any]) -> Policy:
+    updated = from_micros(row.updated_at)
+    return Policy(kind=row.kind, value=json.loads(row.value), actor=row.actor, version=row.version, updated_at=updated)
 
 
 class _NamedRows(ABC, Generic[T]):

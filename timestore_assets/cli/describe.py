@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from timestore_assets.cli.open_warehouse import open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import NOTHING, print_json, print_table, stdout
+from timestore_assets.cli.retention_commands import retention_text
 from timestore_assets.model.window import Window, format_duration
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def _summary(dataset: Dataset) -> dict[str, Any]:
 def describe(dataset: DatasetName, json: AsJson = False) -> None:
     with open_warehouse() as warehouse:
         declared, record = warehouse.resolve(dataset)
+        declared = replace(declared, retention=warehouse.retention(dataset))  # what counts, whoever set it
     if json:
         found = {"manifest_version": record.manifest_version, "storage": record.storage, "schema": _columns(record.schema)}
         print_json({**declared.definition(), **found})
@@ -104,7 +107,7 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["late", f"{late.policy}, {format_duration(late.allowed)} allowed"],
         ["evolution", f"new columns: {evolution.new_columns}, widen: {'yes' if evolution.widen else 'no'}"],
         ["segments", f"{dataset.segments.format}, sorted by {', '.join(dataset.sort_columns)}"],
-        ["retention", format_duration(dataset.retention.max_age) if dataset.retention.max_age else "for ever"],
+        ["retention", retention_text(dataset.retention)],
         ["storage", record.storage],
         ["manifest version", str(record.manifest_version)],
     ]

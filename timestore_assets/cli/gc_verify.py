@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from timestore_assets.cli.error_reports import UNEXPECTED
-from timestore_assets.cli.open_warehouse import open_warehouse, timestore
+from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson
 from timestore_assets.cli.output import count, print_json, print_table, size, stderr, stdout
-from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.errors import InputError, RefusedError
 
 if TYPE_CHECKING:
     from timestore_assets.upkeep.collect import Withheld
+    from timestore_assets.upkeep.repair import RepairReport
     from timestore_assets.upkeep.verify import VerifyReport
 
 VERIFY_HELP = """Prove the catalog against the files.
 
 Every live segment and every file of dead letters exists and has the very bytes that were committed; segments have the rows
-they should, and sealed partitions the content they had. Exit code 1 when anything is wrong. Files that no catalog row knows
-are listed too; `timestore gc` removes them after a while."""
+they should, and sealed partitions the content they had. Archives of dropped columns and what tags keep are proved too. Exit code
+1 when anything is wrong. Files that no catalog row knows are listed; `timestore gc` removes them after a while.
+
+`--repair` says what of it is safe to put right, and with `--yes` does it: statistics are written anew from files that are as
+they were committed, unknown files go, and Dagster is told of built partitions that it lacks."""
 
 GC_HELP = """Remove files that no version, query or running session needs any more.
 
@@ -39,6 +43,8 @@ Orphans = Annotated[
         show_default=False,
     ),
 ]
+WithRepair = Annotated[bool, typer.Option("--repair", help="Say what of it is safe to put right.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Put it right.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[DATASET]...", help="Datasets; all by default.", show_default=False)]
 
 
@@ -81,19 +87,47 @@ def _cell(key: str, value: Any) -> str:
     return size(value) if key.endswith("bytes") else count(value) if isinstance(value, int) else str(value)
 
 
-def verify(datasets: Names = None, json: AsJson = False) -> None:
+def verify(datasets: Names = None, repair: WithRepair = False, yes: Yes = False, json: AsJson = False) -> None:
+    if yes and not repair:
+        raise InputError("--yes goes with --repair")
     with open_warehouse() as warehouse:
         for name in datasets or ():
             warehouse.declared(name)
         reports = [warehouse.verify(name) for name in datasets or sorted(warehouse.datasets)]
+        repairs = [warehouse.repair(report, execute=yes, actor=actor()) for report in reports] if repair else []
+        if yes:
+            reports = [warehouse.verify(report.dataset) for report in reports]
     if json:
         from timestore_assets.model.schema import to_plain
 
-        print_json([{**to_plain(report), "ok": report.ok} for report in reports])
+        plain = [{**to_plain(report), "ok": report.ok} for report in reports]
+        print_json(
+            [{**one, **_plain_repairs(repaired)} for one, repaired in zip(plain, repairs, strict=True)] if repair else plain
+        )
     else:
         _print_reports(reports)
+        _print_repairs(repairs, done=yes)
     if not all(report.ok for report in reports):
         raise typer.Exit(UNEXPECTED)
+
+
+def _plain_repairs(report: RepairReport) -> dict[str, Any]:
+    from timestore_assets.model.schema import to_plain
+
+    plain = to_plain(report)
+    return {"repairs": plain["repairs"], "left": plain["left"]}
+
+
+def _print_repairs(reports: Sequence[RepairReport], *, done: bool) -> None:
+    found = [one for report in reports for one in report.repairs]
+    if found:
+        rows = ([one.dataset, "done" if one.done else "safe to do", count(one.number), one.detail] for one in found)
+        print_table(["dataset", "repair", ">", "~"], rows)
+    for report in reports:
+        for left in report.left:
+            stdout().print(f"{report.dataset}: {left}", markup=False, soft_wrap=True)
+    if found and not done:
+        stdout().print(f"nothing was changed; `{timestore('verify', '--repair', '--yes')}` does it", markup=False, soft_wrap=True)
 
 
 def _print_reports(reports: Sequence[VerifyReport]) -> None:

@@ -19,8 +19,10 @@ from timestore_assets.model.window import Window, parse_duration, parse_time
 
 KEY_PART = r"[A-Za-z0-9_.-]+"
 """A part of an asset key."""
-_SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB|GB)?")
-_SIZE_UNITS = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9}
+TARGET_NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+"""A storage target's name."""
+_SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB|GB|TB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def _duration(value: Any) -> Any:
@@ -29,7 +31,8 @@ def _duration(value: Any) -> Any:
     return _or_value_error(parse_duration, str(value))
 
 
-def _size(value: Any) -> Any:
+def parse_size(value: Any) -> int:
+    """Bytes of a size such as 256MB; ValueError when it is none."""
     match = _SIZE.fullmatch(str(value).strip())
     if not match:
         raise ValueError("write a size such as 256MB or 1GB")
@@ -52,7 +55,7 @@ def _or_value_error(parse: Any, text: str) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Size = Annotated[int, BeforeValidator(_size)]
+Size = Annotated[int, BeforeValidator(parse_size)]
 Time = Annotated[datetime, BeforeValidator(_time)]
 
 
@@ -253,8 +256,24 @@ class BuildAttributes(Attributes):
     age: Duration = Field(timedelta(minutes=5), description="Age of the oldest delta that asks for a build.")
 
 
+class TierAttributes(Attributes):
+    after: Duration = Field(description="Age of a partition, from its end on, at which its segments move.")
+    to: str = Field(pattern=TARGET_NAME, description="Storage target that they move to.")
+
+
 class RetentionAttributes(Attributes):
-    max_age: Duration | None = Field(None, description="How long partitions are kept; for ever by default.")
+    max_age: Duration | None = Field(
+        None, description="Age of a partition, from its end on, at which it expires; kept for ever by default."
+    )
+    max_bytes: Size | None = Field(
+        None, ge=1, description="Size of all segments above which the oldest partitions expire; without bound by default."
+    )
+    keep_versions: Duration | None = Field(
+        None,
+        description="How long superseded and expired segments stay for `--as-of` and rollback; "
+        "TIMESTORE_KEEP_VERSIONS_SECONDS by default.",
+    )
+    tier: list[TierAttributes] = Field(default_factory=list, description="Storage targets that old partitions move to.")
 
 
 class AccessAttributes(Attributes):
@@ -295,7 +314,7 @@ class DatasetAttributes(Attributes):
     )
     storage: str = Field(
         DEFAULT_TARGET,
-        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        pattern=TARGET_NAME,
         description="Storage target that new segments go to; `default`, or one of TIMESTORE_STORAGE_TARGETS.",
     )
     future_allowed: Duration = Field(timedelta(days=1), description="How far past the current window times may lie.")

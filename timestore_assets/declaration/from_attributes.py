@@ -34,11 +34,11 @@ from timestore_assets.model.dataset import (
     HttpSource,
     KafkaSource,
     Late,
-    Retention,
     SegmentPolicy,
     Source,
 )
 from timestore_assets.model.errors import DeclarationError, InputError
+from timestore_assets.model.retention import Retention, Tier, check_retention
 from timestore_assets.model.schema import Checks, Column, Schema
 from timestore_assets.model.time_path import parse_time_path
 from timestore_assets.model.types import ColumnType, parse_type
@@ -88,7 +88,7 @@ def to_dataset(attributes: DatasetAttributes) -> Dataset:
         late=Late(**dict(attributes.late)),
         segments=_segments(attributes),
         build=BuildPolicy(**dict(attributes.build)),
-        retention=Retention(**dict(attributes.retention)),
+        retention=_retention(attributes),
         access=Access(read=tuple(attributes.access.read), write=tuple(attributes.access.write)),
         alerts=alerts_of(attributes.alerts),
         storage=attributes.storage,
@@ -99,6 +99,21 @@ def to_dataset(attributes: DatasetAttributes) -> Dataset:
         deps=tuple(tuple(key.split("/")) for key in attributes.deps),
         freshness=_freshness(attributes),
     )
+
+
+def _retention(attributes: DatasetAttributes) -> Retention:
+    declared = attributes.retention
+    retention = Retention(
+        max_age=declared.max_age,
+        max_bytes=declared.max_bytes,
+        keep_versions=declared.keep_versions,
+        tier=tuple(sorted((Tier(after=one.after, to=one.to) for one in declared.tier), key=lambda one: one.after)),
+    )
+    try:
+        check_retention(retention)
+    except InputError as error:
+        raise DeclarationError(str(error), key="retention") from None
+    return retention
 
 
 def _freshness(attributes: DatasetAttributes) -> Freshness:

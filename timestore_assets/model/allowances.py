@@ -55,6 +55,8 @@ class Allowances:
                 case _:
                     assert_never(source)
         yield "storage", dataset.storage, self.targets, "TARGETS"
+        for tier in dataset.retention.tier:
+            yield "retention.tier", tier.to, self.targets, "TARGETS"
 
 
 def patterns_of(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from timestore_assets.model.alert import Alert
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.record_form import PLAIN, PathColumns, RecordForm
+from timestore_assets.model.retention import FOR_EVER, Retention
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import DEFAULT_TARGET
 from timestore_assets.model.text_encoding import UTF_8
@@ -217,11 +218,6 @@ class BuildPolicy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Retention:
-    max_age: timedelta | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -265,7 +261,7 @@ class Dataset:
     late: Late = Late()
     segments: SegmentPolicy = SegmentPolicy()
     build: BuildPolicy = BuildPolicy()
-    retention: Retention = Retention()
+    retention: Retention = FOR_EVER
     alerts: tuple[Alert, ...] = ()
     access: Access = Access()
     storage: str = DEFAULT_TARGET

@@ -40,10 +40,10 @@ def defs(*own: dg.Definitions) -> dg.Definitions:
     mine, declared = dg.Definitions.merge(*own), _declared(settings)
     # components have brought sensors that serve those of the project; here they are made anew, to serve all
     shared = shared_defs(declared | _in_components(mine, settings), settings)
-    names = {one.name for one in (*(shared.sensors or ()), *(shared.jobs or ()))}
+    names = {one.name for one in (*(shared.sensors or ()), *(shared.jobs or ()), *(shared.schedules or ()))}
     theirs = dg.Definitions(
         assets=mine.assets,
-        schedules=mine.schedules,
+        schedules=[schedule for schedule in mine.schedules or () if schedule.name not in names],
         sensors=[sensor for sensor in mine.sensors or () if sensor.name not in names],
         jobs=[job for job in mine.jobs or () if job.name not in names],
         resources=mine.resources,
@@ -58,6 +58,7 @@ def defs(*own: dg.Definitions) -> dg.Definitions:
         assets=[asset for one in each for asset in one.assets or ()],
         jobs=shared.jobs,
         sensors=shared.sensors,
+        schedules=shared.schedules,
         resources={key: resource for key, resource in (shared.resources or {}).items() if key not in (mine.resources or {})},
         executor=None if own else dg.in_process_executor,
     )

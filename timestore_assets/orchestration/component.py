@@ -38,7 +38,7 @@ class Dataset(dg.Component):
         return dg.ComponentTypeSpec(
             description="A time-partitioned dataset fed by files, topics and HTTP, and built as DuckDB partitions.",
             tags=["timeseries", "duckdb"],
-            produces=["asset", "asset_check", "sensor", "job"],
+            produces=["asset", "asset_check", "sensor", "schedule", "job"],
         )
 
     @classmethod

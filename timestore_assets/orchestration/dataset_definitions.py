@@ -17,6 +17,7 @@ from timestore_assets.orchestration.reload_sensor import reload_sensors
 from timestore_assets.orchestration.resources import DatasetsDuckDBResource, WarehouseResource
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.orchestration.source_assets import source_specs
+from timestore_assets.orchestration.upkeep_schedules import upkeep_defs
 from timestore_assets.settings import Settings
 
 
@@ -43,9 +44,9 @@ def shared_defs(served: ServedDatasets, settings: Settings | None = None) -> dg.
 
 
 def serving_defs(served: ServedDatasets, settings: Settings) -> dg.Definitions:
-    """The sensors that serve all datasets of a code location, and the jobs that they ask for."""
+    """The sensors and schedules that serve all datasets of a code location, and the jobs that they ask for."""
     sensors = [relay_sensor(served, settings), *alert_sensors(served, settings), *reload_sensors(served, settings)]
-    return dg.Definitions.merge(jobs_and_sensors(served, settings), dg.Definitions(sensors=sensors))
+    return dg.Definitions.merge(jobs_and_sensors(served, settings), upkeep_defs(served), dg.Definitions(sensors=sensors))
 
 
 @cache

@@ -44,6 +44,7 @@ _TTL = timedelta(seconds=60)
 _EVENT = "outbox_event"
 _STREAMED = "records_landed"
 _FILES_LANDED = "files_landed"
+_EXPIRED = "partition_expired"
 _RECENT = 25
 _LISTED = 6
 
@@ -135,6 +136,7 @@ def _observed(warehouse: Warehouse, event: OutboxEvent) -> Event:
     kind = dg.AssetMaterialization if source is not None and event.kind == _FILES_LANDED else dg.AssetObservation
     return kind(
         source or dataset_key(dataset or event.dataset),
+        partition=str(event.payload["partition"]) if event.kind == _EXPIRED else None,
         description=_description(event),
         metadata={**_shown(event.payload), "event": event.kind, _EVENT: event.id},
     )
@@ -148,6 +150,8 @@ def _description(event: OutboxEvent) -> str:
     reason = str(payload.get("reason") or "")
     if event.kind == "landing_paused":
         return f"landing is paused: {reason}"
+    if event.kind == _EXPIRED:
+        return f"expired: {reason}"
     if event.kind == "landing_resumed":
         return "landing goes on"
     return reason or event.kind.replace("_", " ")

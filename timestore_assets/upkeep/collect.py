@@ -7,7 +7,7 @@ catalog does not know are removed when they are leftovers, and left alone when a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Self
@@ -130,14 +130,16 @@ def collect(
     *,
     intent_grace: timedelta,
     keep_versions: timedelta,
+    keep_versions_of: Mapping[int, timedelta] | None = None,
     keep: LedgerAges | None = None,
     all_orphans_of: Collection[str] = (),
 ) -> CollectReport:
     """Remove what nothing needs; safe at any time, beside anything, and to run again after a crash.
 
     `intent_grace`: age at which an unfinished or unknown file counts as abandoned. `keep_versions`: how long superseded
-    segments stay for `--as-of` and rollback. `keep`: how long the catalog remembers the rest. `all_orphans_of`: storage targets
-    whose unknown files go even if there are so many, or so young, that another catalog may need them.
+    segments stay for `--as-of` and rollback; `keep_versions_of`: of some datasets, by their id. `keep`: how long the catalog
+    remembers the rest. `all_orphans_of`: storage targets whose unknown files go even if there are so many, or so young, that
+    another catalog may need them.
 
     Raises:
         OwnershipError: a storage target is not this catalog's; nothing was removed.
@@ -150,7 +152,8 @@ def collect(
     unfinished = catalog.objects.collect_intents(older_than=intent_grace)
     _delete(catalog, storage, unfinished)
     dropped = _dropped(catalog, storage)
-    superseded = _superseded(catalog, storage, before=now - keep_versions)
+    own = {dataset_id: now - kept for dataset_id, kept in (keep_versions_of or {}).items()}
+    superseded = collect_superseded(catalog, storage, before=now - keep_versions, of_datasets=own)
     found = [
         collect_orphans(catalog, storage, target, before=now - intent_grace, everything=target in all_orphans_of)
         for target in storage.names
@@ -188,9 +191,12 @@ def _dropped(catalog: Catalog, storage: Storage) -> int:
     return total
 
 
-def _superseded(catalog: Catalog, storage: Storage, *, before: datetime) -> int:
+def collect_superseded(
+    catalog: Catalog, storage: Storage, *, before: datetime, of_datasets: Mapping[int, datetime] | None = None
+) -> int:
+    """Remove the files of segments that were superseded before; of what was erased whenever it was. Returns how many."""
     total = 0
-    while names := catalog.objects.collect_segments(superseded_before=before, limit=_AT_ONCE):
+    while names := catalog.objects.collect_segments(superseded_before=before, of_datasets=of_datasets, limit=_AT_ONCE):
         _delete(catalog, storage, names)
         total += len(names)
     return total

@@ -18,6 +18,7 @@ from timestore_assets.catalog.lease_keeper import TTL, LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.stored_objects import StoredFile, TargetContents
 from timestore_assets.model.errors import MissingObjectError, UnavailableError
+from timestore_assets.model.window import Partition
 from timestore_assets.ownership.target_claim import begin, claim
 from timestore_assets.storage.object_store import ObjectStore, Upload, damaged, sha256_of
 from timestore_assets.storage.remote.transfers import in_parallel
@@ -96,6 +97,27 @@ def move(
     begin(catalog, storage, target)
     if record.storage != target:
         catalog.policies.put(record.id, "storage_target", {"target": target}, actor=actor)
+    return _moved_all(mover, catalog, record, target, holder=holder, progress=progress)
+
+
+def move_partition(
+    catalog: Catalog, storage: Storage, record: DatasetRecord, partition: Partition, target: str, *, holder: str, actor: str
+) -> MoveReport:
+    """Bring the live segments of one partition to a target; new objects of the dataset go where they went. Errors as `move`."""
+    begin(catalog, storage, target)
+    mover = _Mover(catalog, storage, record, target, actor, partition=partition)
+    return _moved_all(mover, catalog, record, target, holder=holder)
+
+
+def _moved_all(
+    mover: _Mover,
+    catalog: Catalog,
+    record: DatasetRecord,
+    target: str,
+    *,
+    holder: str,
+    progress: Progress | None = None,
+) -> MoveReport:
     report = MoveReport(dataset=record.name, target=target)
     with LeaseKeeper(catalog) as keeper, keeper.session(record.id, "move", holder=holder, ttl=TTL) as session:
         while batch := mover.next_batch():
@@ -106,18 +128,32 @@ def move(
 
 
 class _Mover:
-    def __init__(self, catalog: Catalog, storage: Storage, record: DatasetRecord, target: str, actor: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: Storage,
+        record: DatasetRecord,
+        target: str,
+        actor: str,
+        *,
+        partition: Partition | None = None,
+    ) -> None:
+        self._partition = partition
         self._catalog, self._storage, self._record, self._target, self._actor = catalog, storage, record, target, actor
         self._store: ObjectStore = storage.target(target)
 
     def next_batch(self) -> list[StoredFile]:
         """Some objects that are elsewhere, of about as many bytes as one transaction should stand for."""
         batch: list[StoredFile] = []
-        for file in self._catalog.moving.elsewhere(self._record.id, self._target, limit=BATCH_OBJECTS):
+        for file in self._elsewhere():
             if batch and sum(one.bytes for one in batch) + file.bytes > BATCH_BYTES:
                 break
             batch.append(file)
         return batch
+
+    def _elsewhere(self) -> list[StoredFile]:
+        moving = self._catalog.moving
+        return moving.elsewhere(self._record.id, self._target, limit=BATCH_OBJECTS, partition=self._partition)
 
     def moved(self, session: int, batch: Sequence[StoredFile], before: MoveReport) -> MoveReport:
         """Copy a batch and switch it; returns the report with it."""
@@ -158,7 +194,7 @@ class _Mover:
     def _require_collected(self, missing: Sequence[StoredFile]) -> None:
         if not missing:
             return
-        left = set(self._catalog.moving.elsewhere(self._record.id, self._target, limit=BATCH_OBJECTS)).intersection(missing)
+        left = set(self._elsewhere()).intersection(missing)
         for file in left:
             raise MissingObjectError(
                 f"object {file.name} of dataset {self._record.name!r} is missing from storage target {file.storage}; "

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from secrets import token_hex
-from typing import Literal
 
 import duckdb
 
@@ -21,22 +20,12 @@ from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segm
 from timestore_assets.model.window import format_time
 from timestore_assets.ownership.target_claim import confirm
 from timestore_assets.segments.engine import EngineLimits, connect
-from timestore_assets.storage.object_store import ObjectReader, sha256_of
 from timestore_assets.storage.targets import Storage
+from timestore_assets.upkeep.findings import LOST, Finding
+from timestore_assets.upkeep.held_objects import archive_findings, digest_findings, tag_findings
 from timestore_assets.upkeep.inspect import SegmentReader, UncachedReader
 
-Problem = Literal["missing", "unreadable", "bytes", "digest", "rows", "times", "statistics", "content"]
-_LOST = frozenset({"missing", "unreadable", "digest"})
 _LEASE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that is not as catalogued. `object`: an object's name, or a partition's key for `content`."""
-
-    object: str
-    problem: Problem
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,10 +79,13 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
             members = list(group)
             wrong = [one for segment in members for one in _segment(segment, digests.get(segment.id), listing, reader, pin)]
             findings += wrong
-            if start in sealed and _LOST.isdisjoint(finding.problem for finding in wrong):
+            if start in sealed and LOST.isdisjoint(finding.problem for finding in wrong):
                 findings += _content(sealed[start], members, reader, pin)
                 hashed += 1
             objects.forget()
+        findings += archive_findings(catalog, storage, record, size=listing.size, reader=objects)
+        live = frozenset(segment.name for segment in segments)
+        findings += tag_findings(catalog, record, live=live, size=listing.size, reader=objects)
     return VerifyReport(
         dataset=record.name,
         manifest_version=version,
@@ -147,23 +139,8 @@ def _dead_letters(file: DeadLetterFile, listing: _Listing, objects: UncachedRead
     if listing.size(file) is None:
         yield Finding(object=file.name, problem="missing", detail=f"{file.rows:,} dead letters are gone")
     elif file.sha256 is not None:
-        yield from _digest(file, file.sha256, objects)
+        yield from digest_findings(file, file.sha256, objects)
         objects.forget()
-
-
-def _digest(placed: Placed, said: str, storage: ObjectReader) -> Iterator[Finding]:
-    """What is wrong with the bytes of an object."""
-    try:
-        with storage.reading([placed]) as (path,):
-            found = sha256_of(path)
-    except (BadFileError, UnavailableError) as error:
-        yield Finding(object=placed.name, problem="unreadable", detail=str(error))
-    except OSError as error:
-        yield Finding(object=placed.name, problem="unreadable", detail=f"the file can't be read: {error.strerror or error}")
-    else:
-        if found != said:
-            detail = f"damaged: its bytes hash to {found[:12]}…, those that were committed to {said[:12]}…"
-            yield Finding(object=placed.name, problem="digest", detail=detail)
 
 
 def _sealed(partitions: list[PartitionRecord], version: int) -> dict[datetime, PartitionRecord]:
@@ -186,7 +163,7 @@ def _segment(
     if size != segment.bytes:
         detail = f"the file has {size:,} bytes, the catalog says {segment.bytes:,}"
         yield Finding(object=segment.name, problem="bytes", detail=detail)
-    damage = [] if digest is None else list(_digest(segment, digest, reader.storage))
+    damage = [] if digest is None else list(digest_findings(segment, digest, reader.storage))
     yield from damage
     if damage:
         return  # whatever else its rows say is no news, and DuckDB need not try them

@@ -64,7 +64,7 @@ def test_every_dataset_is_an_asset_with_its_sources_sensors_and_jobs() -> None:
     }  # fmt: skip
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
     jobs = {job.name for job in loaded.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs == {"land_nyc_weather", "stream_nyc_flights"}
+    assert jobs == {"land_nyc_weather", "stream_nyc_flights", "timestore_gc", "timestore_retention", "timestore_verify"}
 
 
 @pytest.mark.usefixtures("demo")

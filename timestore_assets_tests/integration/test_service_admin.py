@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from timestore_assets.model.dataset import Access, FileSource, KafkaSource, Retention
+from timestore_assets.model.dataset import Access, FileSource, KafkaSource
+from timestore_assets.model.retention import Retention
 from timestore_assets.service.access.api_tokens import digest_of, new_secret
 from timestore_assets.service.admin import dead_letter_route
 from timestore_assets_tests.support.http_service import WEATHER, HttpService, open_warehouse, service, serving
@@ -236,7 +237,10 @@ def test_bytes_that_are_no_text(http: HttpService) -> None:
 
 def test_retention_is_set_read_and_audited(http: HttpService) -> None:
     before = http.client.get(f"{ONE}/retention")
-    assert before.json() == {"declared": "10y", "effective": "10y", "version": 0, "setBy": None, "setAt": None}
+    nobody = {"version": 0, "setBy": None, "setAt": None}
+    assert before.json() == {
+        "declared": "10y", "effective": "10y", "maxBytes": None, "keepVersions": None, "tier": [], **nobody,
+    }  # fmt: skip
     first = http.client.put(f"{ONE}/retention", json={"maxAge": "90d"}, headers={"If-Match": before.headers["ETag"]})
     assert (first.status_code, first.json()["effective"], first.json()["setBy"]) == (200, "90d", "local")
     late = http.client.put(f"{ONE}/retention", json={"maxAge": "1d"}, headers={"If-Match": before.headers["ETag"]})
@@ -251,7 +255,40 @@ def test_retention_is_set_read_and_audited(http: HttpService) -> None:
     assert rows[0]["details"]["before"] == {"max_age": "90d"}
 
 
-@pytest.mark.parametrize("body", [{}, {"maxAge": "soon"}, {"maxAge": 5}, {"maxAge": "0d"}, {"maxAge": "5y", "x": 1}, [], None])
+def test_a_retention_that_was_set_can_be_taken_back(http: HttpService) -> None:
+    wish = {"maxAge": "90d", "maxBytes": 5_000_000, "keepVersions": "1d", "tier": [{"after": "30d", "to": "default"}]}
+    first = http.client.put(f"{ONE}/retention", json=wish)
+    found = first.json()
+    assert (first.status_code, found["maxBytes"], found["keepVersions"], found["tier"]) == (200, 5_000_000, "1d", wish["tier"])
+    back = http.client.delete(f"{ONE}/retention", headers={"If-Match": first.headers["ETag"]})
+    assert (back.status_code, back.json()["effective"], back.json()["maxBytes"], back.json()["version"]) == (200, "10y", None, 2)
+    assert back.json()["setBy"] is None
+    assert http.client.delete(f"{ONE}/retention", headers={"If-Match": first.headers["ETag"]}).status_code == 412
+
+
+def test_the_retention_is_looked_at_and_applied(http: HttpService) -> None:
+    path = http.warehouse.settings.home_folder / "old.csv"
+    path.write_text("ts,station,temp\n2013-01-01,JFK,1\n2013-01-02,JFK,1\n")
+    http.warehouse.land("weather", [path])
+    http.client.put(f"{ONE}/retention", json={"maxAge": "30d"})
+    looked = http.client.post(f"{ONE}/retention/runs", json={}).json()
+    assert (looked["executed"], len(looked["expired"])) == (False, len(http.warehouse.partitions("weather")))
+    done = http.client.post(f"{ONE}/retention/runs", json={"execute": True}).json()
+    assert [one["partition"] for one in done["expired"]] == [one["partition"] for one in looked["expired"]]
+    assert {one.state for one in http.warehouse.partitions("weather")} == {"expired"}
+    assert http.client.post(f"{ONE}/retention/runs", json={"execute": True}).json()["expired"] == []
+    assert http.client.post(f"{ONE}/retention/runs", json={"execute": "yes"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"maxAge": "soon"}, {"maxAge": 5}, {"maxAge": "0d"}, {"maxAge": "5y", "x": 1}, [], None,
+        {"maxAge": "5y", "maxBytes": 0},
+        {"maxAge": None, "tier": [{"after": "1d", "to": "nowhere"}]},
+        {"maxAge": "1d", "tier": [{"after": "2d", "to": "default"}]},
+    ],
+)  # fmt: skip
 def test_retention_has_to_be_a_duration(http: HttpService, body: Any) -> None:
     refused = http.client.put(f"{ONE}/retention", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")

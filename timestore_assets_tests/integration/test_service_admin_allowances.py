@@ -32,6 +32,7 @@ FOREIGN: list[tuple[str, Mapping[str, Any]]] = [
     ("sources.0.kafka.topic", {"sources": [{"kafka": {"topic": "meters.north"}}]}),
     ("sources.1.kafka.topic", {"sources": [{"http": {}}, {"kafka": {"topics": ["grid", "meters.south"]}}]}),
     ("storage", {"storage": "cold1"}),
+    ("retention.tier", {"retention": {"tier": [{"after": "90d", "to": "cold1"}]}}),
 ]
 NEVER: list[tuple[str, Mapping[str, Any]]] = [
     ("sources.0.files.prefix", {"sources": [{"files": {"prefix": "inbox/"}}]}),

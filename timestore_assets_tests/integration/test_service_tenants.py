@@ -326,6 +326,8 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
         "POST", "/admin/datasets/{name}/retractions", {"session": 1}, {"file": "a.csv", "dryRun": True}, {}, b"{"
     ),
     ("DELETE", "/admin/datasets/{name}/retractions/{retraction_id}"): named("DELETE", "/admin/datasets/{name}/retractions/1"),
+    ("DELETE", "/admin/datasets/{name}/retention"): named("DELETE", "/admin/datasets/{name}/retention"),
+    ("POST", "/admin/datasets/{name}/retention/runs"): named("POST", "/admin/datasets/{name}/retention/runs", {"execute": True}),
     ("GET", "/admin/datasets/{name}/storage-target"): named("GET", "/admin/datasets/{name}/storage-target"),
     ("PUT", "/admin/datasets/{name}/storage-target"): named(
         "PUT", "/admin/datasets/{name}/storage-target", {"target": "default"}

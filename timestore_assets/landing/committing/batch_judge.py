@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from timestore_assets.catalog.effective_declaration import effective
 from timestore_assets.catalog.records import DatasetRecord
@@ -36,6 +37,8 @@ class _Terms:
     then: Schema | None
     """Whose names the records go by, if it is not the present schema."""
     validator: Validator
+    expired: frozenset[datetime]
+    """Starts of partitions in which nothing lands; the commit refuses what has expired since."""
 
 
 class BatchJudge:
@@ -44,7 +47,15 @@ class BatchJudge:
     def __init__(self, context: WriteContext, worker: Worker, dataset: Dataset, origin: Origin) -> None:
         self._context, self._engine = context, worker.engine
         self._declared, self._origin = dataset, origin
-        self._terms = _Terms(record=self._newest(), dataset=dataset, form=origin.form, then=None, validator=worker.validator)
+        record = self._newest()
+        self._terms = _Terms(
+            record=record,
+            dataset=dataset,
+            form=origin.form,
+            then=None,
+            validator=worker.validator,
+            expired=self._expired(record),
+        )
         self._agree(self._terms.record)
         self._looked = time.monotonic()
 
@@ -99,6 +110,7 @@ class BatchJudge:
             now=clock(),
             allowance=lambda: columns_left(catalog, terms.record.id, terms.dataset, now=clock()),
             known_keys=lambda keys: catalog.commits.known_keys(terms.record.id, keys),
+            expired=terms.expired,
             late_before=batch.late_before,
             max_record_bytes=self._origin.max_record_bytes,
             then=terms.then,
@@ -113,9 +125,14 @@ class BatchJudge:
     def _agree(self, record: DatasetRecord) -> None:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
-        form = self._origin.form.with_columns(dict(dataset.renames))
-        then = self._names_of(record)
-        self._terms = _Terms(record=record, dataset=dataset, form=form, then=then, validator=validator)
+        self._terms = _Terms(
+            record=record,
+            dataset=dataset,
+            form=self._origin.form.with_columns(dict(dataset.renames)),
+            then=self._names_of(record),
+            validator=validator,
+            expired=self._expired(record),
+        )
 
     def _names_of(self, record: DatasetRecord) -> Schema | None:
         """The schema by whose names the records go: of when they were first seen, or as the last migration says."""
@@ -125,3 +142,6 @@ class BatchJudge:
         return self._context.retry.run(
             lambda: catalog.datasets.schema_of_records(record.id, self._origin.schema_version or record.schema.version)
         )
+
+    def _expired(self, record: DatasetRecord) -> frozenset[datetime]:
+        return self._context.retry.run(lambda: self._context.catalog.expiry.expired(record.id))

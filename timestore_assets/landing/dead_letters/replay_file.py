@@ -132,6 +132,7 @@ class FileReplay:
         # makes the names differ from those of any other try
         self._attempt, self._folder = f"replay{letters.file.id}-{token_hex(6)}", folder
         self._rest = folder / "rest.parquet"
+        self._expired = setting.context.catalog.expiry.expired(record.id)
         self._passes = 0
 
     def judge(self) -> Replayed | None:
@@ -247,6 +248,7 @@ class FileReplay:
             now=setting.now,
             allowance=lambda: self._columns_left(schema),
             known_keys=lambda _: {},
+            expired=self._expired,
             max_record_bytes=self._source.max_record_bytes if encoding == "json" else None,
             then=self._then,
         )

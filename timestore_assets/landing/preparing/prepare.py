@@ -5,7 +5,7 @@ An envelope whose idempotency key is known brings nothing, and one that uses a k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,14 @@ from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison,
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.landing.preparing.earlier_values import EarlierValues
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
-from timestore_assets.landing.preparing.row_checks import LATE, refuse_late, refuse_missing, refuse_out_of_range, refuse_over_long
+from timestore_assets.landing.preparing.row_checks import (
+    LATE,
+    refuse_expired,
+    refuse_late,
+    refuse_missing,
+    refuse_out_of_range,
+    refuse_over_long,
+)
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.counters import Counters
@@ -98,6 +105,8 @@ class Rules:
     """How many columns may still be added today."""
     known_keys: Callable[[Sequence[str]], Mapping[str, str]]
     """Of these idempotency keys those used before, with their digests."""
+    expired: Collection[datetime] = ()
+    """Starts of partitions in which nothing lands any more."""
     late_before: datetime | None = None
     """Times before it are late; None: nothing is."""
     max_record_bytes: int | None = None
@@ -223,6 +232,7 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
     if batch.records.num_rows:
         refuse_missing(decoded.table, rules.dataset, row_mask)
         refuse_out_of_range(con, decoded.table, rules.dataset, row_mask, now=rules.now)
+        refuse_expired(con, decoded.table, rules.dataset, row_mask, starts=rules.expired)
         rules.validator.refuse_invalid(decoded.table, row_mask)
         policy = rules.dataset.evolution
         late = refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)

@@ -1,7 +1,8 @@
-"""Rows that no partition takes: too long, without a time or a required value, outside the dataset's time, or too late for it."""
+"""Rows that no partition takes: too long, without a time or a value, outside the dataset's time, expired, or too late."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -54,6 +55,28 @@ def refuse_out_of_range(
     bounds = f"{format_time(dataset.start)} up to {format_time(dataset.upper_bound(now))}"
     ending = f" in column {dataset.time} is not in the dataset's time, {bounds}"
     row_mask.refuse(rows, code="out_of_range", column=dataset.time, reason=quoted(con, times.take(pa.array(rows)), ending))
+
+
+def refuse_expired(
+    con: duckdb.DuckDBPyConnection, table: pa.Table, dataset: Dataset, row_mask: RowMask, *, starts: Collection[datetime]
+) -> None:
+    """Refuse rows of partitions that have expired (`expired`). `starts`: of those."""
+    if not starts or not table.num_rows:
+        return
+    times = table.column(dataset.time)
+    first = np.array(sorted(_micros(start) for start in starts))
+    end = np.array([_micros(dataset.window.after(start)) for start in sorted(starts)])
+    values = pc.fill_null(times.cast(pa.timestamp("us")).cast(pa.int64()), int(first[0]) - 1).to_numpy()
+    which = np.searchsorted(first, values, side="right") - 1
+    rows = np.flatnonzero((which >= 0) & (values < end[which]))
+    if len(rows):
+        ending = f" in column {dataset.time} lies in a partition that has expired; `timestore retention` says which have"
+        reason = quoted(con, times.take(pa.array(rows)), ending)
+        row_mask.refuse(rows, code="expired", column=dataset.time, reason=reason)
+
+
+def _micros(time: datetime) -> int:
+    return (time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _naive(time: datetime) -> pa.Scalar:

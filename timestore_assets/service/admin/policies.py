@@ -48,8 +48,8 @@ class SetHere(TypedDict):
 
 def set_here(policy: Policy | None) -> SetHere:
     """What every answer about a policy says."""
-    if policy is None:
-        return SetHere(version=0, set_by=None, set_at=None)
+    if policy is None or policy.value is None:
+        return SetHere(version=policy.version if policy else 0, set_by=None, set_at=None)
     return SetHere(version=policy.version, set_by=policy.actor, set_at=format_time(policy.updated_at))
 
 
@@ -60,8 +60,8 @@ Shown = Callable[[Catalog, Dataset, DatasetRecord], PolicyAnswer]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyChange:
     kind: PolicyKind
-    value: Mapping[str, Any]
-    """Plain JSON."""
+    value: Mapping[str, Any] | None
+    """Plain JSON; None takes back what was set."""
     if_version: int | None
     """The change is made only to this version; None: whatever others did."""
 

@@ -129,6 +129,6 @@ def storage_of(catalog: Catalog, dataset: Dataset, record: DatasetRecord) -> Sto
     """Where a dataset's new segments go."""
     policy = catalog.policies.find(record.id, "storage_target")
     return StorageAnswer(
-        target=policy.value["target"] if policy else dataset.storage,
+        target=policy.value["target"] if policy and policy.value else dataset.storage,
         **set_here(policy),
     )
