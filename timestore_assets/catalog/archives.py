@@ -19,15 +19,13 @@ from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.tables import archives, leases
 
-IN_A_FOLDER = ""
-"""Storage of an archive that lies in a folder of somebody's choice, its name being a path."""
 _HOLDER = "archive"
 _FOR_EVER = to_micros(datetime(9999, 12, 31, tzinfo=UTC))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Archive:
-    """The values of a dropped column in a partition, as a file. `schema_version`: that dropped it."""
+    """The values of a dropped column in a partition, as a file. `schema_version`: that dropped it. `storage`: its folder."""
 
     schema_version: int
     column_id: int

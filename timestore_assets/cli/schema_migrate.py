@@ -215,7 +215,7 @@ def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *,
 
 def _tell_archives(done: Migration) -> None:
     if done.archives:
-        folders = ", ".join(sorted({str(Path(one.name).parent) for one in done.archives}))
+        folders = ", ".join(sorted({one.storage for one in done.archives}))
         rows = counted(sum(one.rows for one in done.archives), "row")
         _say(f"Archived {rows} in {counted(len(done.archives), 'file')} below {folders}.")
     if not done.is_archived:

@@ -6,11 +6,9 @@ collector are in its way. Broken off, it goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +16,7 @@ from urllib.parse import quote as percent_encoded
 
 import duckdb
 
-from timestore_assets.catalog.archives import IN_A_FOLDER, Archive, PendingArchive
+from timestore_assets.catalog.archives import Archive, PendingArchive
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.errors import InputError, StorageFullError
@@ -28,17 +26,8 @@ from timestore_assets.model.types import literal, quote
 from timestore_assets.model.window import Window
 from timestore_assets.segments.engine import EngineLimits, connect, disk_failures, one_row
 from timestore_assets.segments.reader import opened
+from timestore_assets.storage.object_store import sha256_of
 from timestore_assets.storage.targets import Storage
-
-_PIECE = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArchiveProblem:
-    """What is wrong with an archive that was recorded."""
-
-    archive: Archive
-    problem: str
 
 
 def write_archives(
@@ -61,18 +50,6 @@ def write_archives(
             con.close()
         catalog.archives.finish(record.id, pending.schema_version, actor=actor)
     return made
-
-
-def archive_problems(archives: Sequence[Archive]) -> Iterator[ArchiveProblem]:
-    """Those of the archives in folders that are missing, or hold something else than what was written."""
-    for archive in archives:
-        path = Path(archive.name)
-        if archive.storage != IN_A_FOLDER:
-            continue
-        if not path.exists():
-            yield ArchiveProblem(archive=archive, problem=f"archive {path} is missing")
-        elif path.stat().st_size != archive.bytes or _digest(path) != archive.sha256:
-            yield ArchiveProblem(archive=archive, problem=f"archive {path} is not as it was written")
 
 
 def _written(
@@ -107,11 +84,11 @@ def _written(
                 schema_version=pending.schema_version,
                 column_id=column.id,
                 partition_start=start,
-                storage=IN_A_FOLDER,
-                name=str(path),
+                storage=str(path.parent),
+                name=path.name,
                 rows=count,
                 bytes=path.stat().st_size,
-                sha256=_digest(path),
+                sha256=sha256_of(path),
             )
 
 
@@ -151,7 +128,7 @@ def _settle(beside: Path, path: Path) -> None:
             os.close(folder)
     except FileExistsError:
         # written before, and killed before it was recorded
-        if _digest(path) != _digest(beside):
+        if sha256_of(path) != sha256_of(beside):
             raise InputError(f"{path} is there already and holds something else; choose another --archive-dir") from None
     except OSError as error:
         raise StorageFullError(f"{path} can't be written: {error.strerror}; choose another --archive-dir") from None
@@ -166,11 +143,3 @@ def _made(folder: Path) -> None:
 
 def _safe(name: str) -> str:
     return percent_encoded(name, safe="")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()

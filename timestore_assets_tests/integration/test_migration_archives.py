@@ -14,7 +14,6 @@ import pytest
 
 from timestore_assets.catalog.archives import Archive
 from timestore_assets.migrating import archiving
-from timestore_assets.migrating.archiving import archive_problems
 from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.upkeep.collect import collect
@@ -75,9 +74,9 @@ def test_archives_hold_the_values_with_keys_and_checksums(rooms: Warehouse, tmp_
     assert done.is_archived and len(done.archives) == 3
     assert values(tmp_path / "kept") == EXPECTED
     for one in archives(rooms):
-        content = Path(one.name).read_bytes()
+        content = Path(one.storage, one.name).read_bytes()
         assert (one.rows, one.bytes, one.sha256) == (2, len(content), hashlib.sha256(content).hexdigest())
-    assert list(archive_problems(archives(rooms))) == []
+    assert rooms.verify(ROOMS.name).ok
     collected(rooms)
     assert rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann").archives == []
 
@@ -130,11 +129,10 @@ def test_damaged_and_missing_archives_are_found(rooms: Warehouse, tmp_path: Path
     rooms.migrate(
         manifest("rooms", drop("note", archive=True), cast("temp", "float")), archive_dir=tmp_path / "kept", actor="ann"
     )
-    first, second, _ = archives(rooms)
-    Path(first.name).write_bytes(Path(first.name).read_bytes().replace(b"note 1 0", b"note 1 9"))
-    Path(second.name).unlink()
-    found = [one.problem for one in archive_problems(archives(rooms))]
-    assert found == [f"archive {first.name} is not as it was written", f"archive {second.name} is missing"]
+    first, second, _ = (Path(one.storage, one.name) for one in archives(rooms))
+    first.write_bytes(first.read_bytes().replace(b"note 1 0", b"note 1 9"))
+    second.unlink()
+    assert {one.object for one in rooms.verify(ROOMS.name).findings} == {first.name, second.name}
 
 
 def test_a_dropped_dataset_waits_for_no_archive(rooms: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
