@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from timestore_assets.catalog.alerts import Alerts
+from timestore_assets.catalog.archives import Archives
 from timestore_assets.catalog.audit import AuditLog
 from timestore_assets.catalog.backfills import Backfills
 from timestore_assets.catalog.commits import Commits
@@ -35,6 +36,7 @@ from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.retractions import Retractions
 from timestore_assets.catalog.rollbacks import Rollbacks
 from timestore_assets.catalog.schema_migrations import SchemaMigrations
+from timestore_assets.catalog.schema_restoring import SchemaRestores
 from timestore_assets.catalog.sessions import Sessions
 from timestore_assets.catalog.sources import Sources
 from timestore_assets.catalog.stored_objects import Moving, StoredObjects
@@ -67,6 +69,10 @@ class Catalog:
     declarations: Declarations
     migrations: SchemaMigrations
     """Changes of columns that people asked for."""
+    schema_restores: SchemaRestores
+    """Taking them back."""
+    archives: Archives
+    """Files with what dropped columns held."""
     life: DatasetLife
     """Dropping, renaming and retiring datasets."""
     policies: Policies
@@ -182,6 +188,8 @@ class Catalog:
             datasets=Datasets(database, progress, replica),
             declarations=Declarations(database),
             migrations=SchemaMigrations(database, progress),
+            schema_restores=SchemaRestores(database, progress),
+            archives=Archives(database),
             life=DatasetLife(database),
             policies=Policies(database),
             sources=Sources(database),

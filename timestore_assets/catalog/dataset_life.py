@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select
 
-from timestore_assets.catalog import audit, datasets, former_names, outbox, tags
+from timestore_assets.catalog import archives, audit, datasets, former_names, outbox, tags
 from timestore_assets.catalog.audit import write_once
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.manifest import live
@@ -139,6 +139,7 @@ def drop(connection: Connection, dataset_id: int, *, actor: str, if_version: int
     # what they have announced is the collector's from here on, and nobody waits for them
     at_work = sessions.update().where(sessions.c.dataset_id == dataset_id, sessions.c.ended_at.is_(None))
     connection.execute(at_work.values(ended_at=now))
+    archives.give_up(connection, dataset_id)
     for table in (outbox_table, build_requests, alert_states, policies):
         connection.execute(delete(table).where(table.c.dataset_id == dataset_id))
     connection.execute(delete(declarations).where(declarations.c.name == name))

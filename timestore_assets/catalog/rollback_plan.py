@@ -21,10 +21,10 @@ from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.leases import require_readable
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked
+from timestore_assets.catalog.schema_migrations import migrated_since
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import (
     dataset_schemas,
-    migrations,
     partitions,
     retractions,
     segment_stats,
@@ -121,16 +121,20 @@ def require_target(connection: Connection, dataset: Row[Any], to: int, *, now: i
     if not 0 <= to <= dataset.manifest_version:
         raise RefusedError(f"dataset {dataset.name!r} has no version {to}; the newest is {dataset.manifest_version}")
     require_readable(connection, dataset, to, now=now)
-    d, m = dataset_schemas.c, migrations.c
+    d = dataset_schemas.c
     in_force = select(func.max(d.version)).where(d.dataset_id == dataset.id, d.manifest_version <= to)
     schema: int = connection.execute(in_force).scalar() or 0
     # evolution only adds columns, which older rows may lack; what a migration did is taken back by one
-    migrated = select(func.min(m.schema_version)).where(m.dataset_id == dataset.id, m.schema_version > schema)
-    first: int | None = connection.execute(migrated).scalar()
+    first = migrated_since(connection, dataset.id, schema)
     if first is not None:
+        what = (
+            f"was migrated to version {first} after"
+            if first > schema
+            else f"is not that of its migration {first} any more, as at"
+        )
         raise RefusedError(
-            f"the schema of dataset {dataset.name!r} was migrated to version {first} after manifest version {to}, "
-            "so its rows alone can't go back there; take the migration back first"
+            f"the schema of dataset {dataset.name!r} {what} manifest version {to}, so its rows alone can't go there; "
+            f"run timestore schema restore {dataset.name} --to {schema} first"
         )
 
 

@@ -7,14 +7,14 @@ columns as they are under the dataset's lock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox
+from timestore_assets.catalog import archives, audit, datasets, manifest, outbox
 from timestore_assets.catalog.backfills import policy_of, request_rewrite
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
@@ -49,6 +49,8 @@ class Migrated:
     """Columns whose values have to be computed for rows that are there."""
     inverse: Mapping[int, str] = field(default_factory=dict)
     """By the id of a column that is retired, an expression over what took its place."""
+    archived: tuple[int, ...] = ()
+    """Ids of dropped columns whose values are to be kept apart."""
     touched: frozenset[str] = frozenset()
     """Columns that it reads or changes, as they were called."""
 
@@ -107,7 +109,7 @@ class SchemaMigrations:
 
     def of(self, dataset_id: int) -> list[MigrationRecord]:
         """The newest first."""
-        return self._database.read(lambda c: _records(c, dataset_id))
+        return self._database.read(lambda c: records(c, dataset_id))
 
     def state(self, dataset_id: int) -> ColumnState:
         """The dataset's columns now, each with an id."""
@@ -125,6 +127,13 @@ class SchemaMigrations:
     def done(self, dataset_id: int, digest: str) -> MigrationRecord | None:
         """The migration of that digest that is in force, None when there is none."""
         return self._database.read(lambda c: _in_force(c, dataset_id, digest))
+
+    def archived(self, dataset_id: int, schema_version: int) -> tuple[int, ...]:
+        """Ids of the columns that a migration dropped to be archived."""
+        m = migrations.c
+        kept = select(m.manifest).where(m.dataset_id == dataset_id, m.schema_version == schema_version)
+        text = self._database.read(lambda c: c.execute(kept).scalar())
+        return tuple(json.loads(text or "{}").get("archived", ()))
 
     def cut_over(self, dataset_id: int, order: MigrationOrder, migrate: Migrate, redeclare: Redeclare) -> CutOver:
         """Carry out a migration, once: the same again returns what the first one did.
@@ -147,7 +156,7 @@ def cut_over(
     connection: Connection, dataset_id: int, order: MigrationOrder, migrate: Migrate, redeclare: Redeclare, *, now: int
 ) -> CutOver:
     """See `SchemaMigrations.cut_over`."""
-    declared = _locked_declaration(connection, dataset_id)
+    declared = locked_declaration(connection, dataset_id)
     row = datasets.lock(connection, dataset_id)
     known = _in_force(connection, dataset_id, order.digest)
     if known is not None:
@@ -160,13 +169,16 @@ def cut_over(
     migrated = migrate(before)
     _require_untouched(row.name, order.base, schema, migrated.touched)
     details = {"ticket": order.ticket, "approved_by": order.approved_by, "digest": order.digest}
-    write_version(connection, row, before, migrated, details=details, action="schema_migrated", actor=order.actor, now=now)
+    reason = f"migrated to schema version {migrated.state.schema.version} ({order.ticket}, approved by {order.approved_by})"
+    write_version(connection, row, before, migrated, kind="migration", reason=reason, details=details, actor=order.actor, now=now)
     _write_migration(connection, dataset_id, migrated, order, now=now)
+    if migrated.archived:
+        archives.hold(connection, dataset_id, schema_version=migrated.state.schema.version, version=row.manifest_version)
     if declared is not None:
-        _rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
+        rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
     if migrated.computed or order.rewrites_all:
         _ask_for_rewrite(connection, row, migrated, order, now=now)
-    return CutOver(record=_records(connection, dataset_id)[0], is_new=True)
+    return CutOver(record=records(connection, dataset_id)[0], is_new=True)
 
 
 def write_version(
@@ -175,14 +187,15 @@ def write_version(
     before: ColumnState,
     migrated: Migrated,
     *,
+    kind: Literal["migration", "rollback"],
+    reason: str,
     details: Mapping[str, Any],
-    action: str,
     actor: str,
     now: int,
 ) -> int:
     """Put other columns in force, in a manifest version of their own, which is returned. The dataset's row is locked.
 
-    `details`: what audit and events say beside the changes.
+    `kind`, `details`: the version's cause, also for audit and events. `reason`: the same for Dagster, as a sentence.
     """
     state, version = migrated.state, int(row.manifest_version) + 1
     part = column_part(state.definition)
@@ -200,8 +213,12 @@ def write_version(
     connection.execute(datasets_table.update().where(datasets_table.c.id == row.id).values(values))
     manifest.set_version(connection, row.id, version, now=now)
     told = {"version": state.schema.version, "changes": [asdict(change) for change in migrated.changes], **details}
+    own = (dataset_schemas.c.dataset_id == row.id) & (dataset_schemas.c.version == state.schema.version)
+    connection.execute(dataset_schemas.update().where(own).values(cause=json.dumps({"kind": kind, **details})))
+    action = "schema_migrated" if kind == "migration" else "schema_restored"
     audit.record(connection, row.id, actor=actor, action=action, details=told, manifest_version=version, now=now)
-    outbox.queue(connection, row.id, "schema_changed", {**told, "manifest_version": version, "actor": actor}, now=now)
+    event = {**told, "manifest_version": version, "reason": reason, "actor": actor}
+    outbox.queue(connection, row.id, "schema_changed", event, now=now)
     return version
 
 
@@ -210,7 +227,7 @@ def state_of(row: Row[Any], schema: Schema) -> ColumnState:
     return ColumnState(schema=schema, definition=json.loads(row.definition), last_column_id=row.last_column_id)
 
 
-def _locked_declaration(connection: Connection, dataset_id: int) -> Row[Any] | None:
+def locked_declaration(connection: Connection, dataset_id: int) -> Row[Any] | None:
     """What was declared over HTTP, held; before the dataset, as whoever declares it anew does."""
     return locked(connection, declarations, {"name": datasets.row(connection, dataset_id).name})
 
@@ -245,7 +262,9 @@ def _write_migration(connection: Connection, dataset_id: int, migrated: Migrated
         "dataset_id": dataset_id,
         "schema_version": migrated.state.schema.version,
         "kind": "forward",
-        "manifest": json.dumps({"manifest": dict(order.manifest), "inverse": dict(migrated.inverse)}),
+        "manifest": json.dumps(
+            {"manifest": dict(order.manifest), "inverse": dict(migrated.inverse), "archived": list(migrated.archived)}
+        ),
         "digest": order.digest,
         "ticket": order.ticket,
         "approved_by": order.approved_by,
@@ -255,7 +274,7 @@ def _write_migration(connection: Connection, dataset_id: int, migrated: Migrated
     connection.execute(migrations.insert(), values)
 
 
-def _rewrite_declaration(
+def rewrite_declaration(
     connection: Connection,
     declared: Row[Any],
     redeclare: Redeclare,
@@ -265,6 +284,7 @@ def _rewrite_declaration(
     actor: str,
     now: int,
 ) -> None:
+    """Let what was declared over HTTP declare other columns; its row is locked."""
     attributes = redeclare(json.loads(declared.attributes), before, after)
     change = declarations.update().where(declarations.c.name == declared.name)
     values = {"attributes": json.dumps(attributes), "actor": actor, "version": declared.version + 1, "updated_at": now}
@@ -286,20 +306,34 @@ def _ask_for_rewrite(connection: Connection, dataset: Row[Any], migrated: Migrat
     )
 
 
+def migrated_since(connection: Connection, dataset_id: int, schema_version: int) -> int | None:
+    """The schema version of a migration that is in force now and was not then, or the reverse; None when there is none."""
+    every = records(connection, dataset_id)
+    then = _standing([one for one in every if one.schema_version <= schema_version])
+    return min({one.schema_version for one in _standing(every)} ^ {one.schema_version for one in then}, default=None)
+
+
 def _in_force(connection: Connection, dataset_id: int, digest: str) -> MigrationRecord | None:
     """The migration of a digest, unless it was taken back."""
+    return next((one for one in _standing(records(connection, dataset_id)) if one.digest == digest), None)
+
+
+def _standing(every: Sequence[MigrationRecord]) -> list[MigrationRecord]:
+    """Of migrations, the newest first, those that were not taken back, or are in force again."""
     newest: int | None = None
-    for one in _records(connection, dataset_id):
+    found = []
+    for one in every:
         if newest is not None and one.schema_version > newest:
             continue
-        if one.kind == "forward" and one.digest == digest:
-            return one
         if one.kind == "rollback":
             newest = int(one.manifest["restores"])
-    return None
+        else:
+            found.append(one)
+    return found
 
 
-def _records(connection: Connection, dataset_id: int) -> list[MigrationRecord]:
+def records(connection: Connection, dataset_id: int) -> list[MigrationRecord]:
+    """See `SchemaMigrations.of`."""
     m, h = migrations.c, dataset_schemas.c
     same = (m.dataset_id == h.dataset_id) & (m.schema_version == h.version)
     described = select(migrations, h.changes, h.manifest_version).join(dataset_schemas, same)

@@ -15,10 +15,59 @@ from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import datasets, manifest
 from timestore_assets.catalog.commit_values import SchemaChange
-from timestore_assets.catalog.schema_migrations import ColumnState, Migrated, state_of, write_version
+from timestore_assets.catalog.database import Database
+from timestore_assets.catalog.replacement import SeenVersions
+from timestore_assets.catalog.schema_migrations import (
+    ColumnState,
+    Migrated,
+    MigrationRecord,
+    Redeclare,
+    locked_declaration,
+    records,
+    rewrite_declaration,
+    state_of,
+    write_version,
+)
 from timestore_assets.catalog.tables import dataset_schemas, migrations, segments
-from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.model.schema import Column, FormerName, Schema
+
+
+class SchemaRestores:
+    """Each method is one short transaction. `progress`: the manifest versions that this process has seen."""
+
+    def __init__(self, database: Database, progress: SeenVersions) -> None:
+        self._database, self._progress = database, progress
+
+    def restore(
+        self,
+        dataset_id: int,
+        schema_version: int,
+        *,
+        may_null: bool = False,
+        redeclare: Redeclare | None = None,
+        ticket: str = "",
+        approved_by: str = "",
+        actor: str,
+    ) -> MigrationRecord:
+        """Put the columns of an earlier schema version in force again; see `restored`.
+
+        Raises:
+            InputError: there is no such version. RefusedError: as `restored`.
+        """
+
+        def work(connection: Connection, now: int) -> MigrationRecord:
+            row = datasets.lock(connection, dataset_id)
+            if not 1 <= schema_version < row.schema_version:
+                raise InputError(f"dataset {row.name!r} has no schema version {schema_version} before {row.schema_version}")
+            options: dict[str, Any] = {"may_null": may_null, "redeclare": redeclare, "ticket": ticket, "approved_by": approved_by}
+            restored(connection, row, schema_version, **options, actor=actor, now=now)
+            return records(connection, dataset_id)[0]
+
+        seen = self._progress.seen
+        done = self._database.timed(work, repeatable=False)
+        self._progress.note(dataset_id, done.manifest_version, seen)
+        return done
 
 
 def restored(
@@ -28,6 +77,7 @@ def restored(
     *,
     may_null: bool = False,
     written: Collection[int] | None = None,
+    redeclare: Redeclare | None = None,
     ticket: str = "",
     approved_by: str = "",
     actor: str,
@@ -40,6 +90,7 @@ def restored(
     Args:
         may_null: nullable columns may be NULL in rows that have nothing for them.
         written: schema versions of the segments that will be live; those that are when it is None.
+        redeclare: brings along what was declared over HTTP, see `migrating.declaration_changes.redeclared`.
 
     Raises:
         RefusedError: rows that landed since have no value for a column, and nothing says how to compute one.
@@ -55,12 +106,15 @@ def restored(
     )
     shown = {column.id for column in columns}
     gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
-    schema = Schema(columns=columns, version=current.version + 1, retired=gone)
+    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
     definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
     state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
     migrated = Migrated(state=state, changes=_differences(current, schema))
     details = {"ticket": ticket, "approved_by": approved_by, "restores": schema_version}
-    write_version(connection, row, before, migrated, details=details, action="schema_restored", actor=actor, now=now)
+    reason = f"columns are those of schema version {schema_version} again"
+    write_version(connection, row, before, migrated, kind="rollback", reason=reason, details=details, actor=actor, now=now)
+    if redeclare is not None and (declared := locked_declaration(connection, row.id)) is not None:
+        rewrite_declaration(connection, declared, redeclare, before, state, actor=actor, now=now)
     values = {
         "dataset_id": row.id,
         "schema_version": schema.version,

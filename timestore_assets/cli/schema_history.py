@@ -24,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("show", help="Show the columns as they are stored now, evolved ones included.")(show)
     group.command("history", help="Show every version of the schema and what changed.")(history)
     group.command("migrate", help=schema_migrate.HELP)(schema_migrate.migrate)
+    group.command("restore", help=schema_migrate.RESTORE_HELP)(schema_migrate.restore)
     group.command("migrations", help="Show what was migrated, for whom, and what was taken back.")(schema_migrate.migrations)
     group.command("events", help="Show what made each version of the schema: source, record, a sample of the value.")(events)
     group.command("reloads", help="Show what is to be landed again since columns that were left out are wanted now.")(reloads)

@@ -57,7 +57,9 @@ def migrate(
     allow_broken_queries: AllowBroken = False,
     json: AsJson = False,
 ) -> None:
+    from timestore_assets.catalog.schema_migrations import CutOver
     from timestore_assets.migrating.manifest_file import read_manifest
+    from timestore_assets.verbs.migration_verbs import Migration
 
     if dry_run and execute:
         raise InputError("--dry-run and --execute exclude each other")
@@ -67,12 +69,47 @@ def migrate(
         raise InputError(f"{manifest} can't be read: {error}") from None
     if archive_dir is not None and not any(getattr(one, "archive", None) for one in wanted.operations):
         raise InputError("--archive-dir is for a manifest in which a `drop` says `archive: true`")
+    folder = archive_dir or (Path(wanted.archive_directory) if wanted.archive_directory else None)
+    options: dict[str, Any] = {"sample": sample, "allow_broken_queries": allow_broken_queries, "archive_dir": folder}
     with open_warehouse() as warehouse:
         if dry_run or (wanted.dry_run and not execute):
-            _show(warehouse.try_migration(wanted, sample=sample, allow_broken_queries=allow_broken_queries), manifest, json=json)
+            known = warehouse.migrated_before(wanted)
+            if known is not None:
+                _tell(warehouse, wanted, Migration(done=CutOver(record=known, is_new=False), tried=None), json=json)
+            else:
+                _show(warehouse.try_migration(wanted, **options), manifest, json=json)
             return
-        done = warehouse.migrate(wanted, sample=sample, allow_broken_queries=allow_broken_queries, actor=actor())
+        done = warehouse.migrate(wanted, **options, actor=actor())
         _tell(warehouse, wanted, done, json=json)
+
+
+RESTORE_HELP = """Take migrations back: put the columns of an earlier schema version in force again, as a new version.
+
+Rows stay. Those that have landed since are computed by the `inverse` that the migration named; without one it is refused. Run it
+with the version of before to go forward again."""
+ToSchema = Annotated[int, typer.Option("--to", min=1, metavar="N", help="The schema version.", show_default=False)]
+Nulls = Annotated[bool, typer.Option("--nulls", help="Nullable columns may be null in rows that have landed since.")]
+Ticket = Annotated[str, typer.Option("--ticket", help="Ticket that asks for it.", show_default=False)]
+ApprovedBy = Annotated[str, typer.Option("--approved-by", help="Who has approved it.", show_default=False)]
+
+
+def restore(
+    dataset: DatasetName,
+    to: ToSchema,
+    nulls: Nulls = False,
+    ticket: Ticket = "",
+    approved_by: ApprovedBy = "",
+    json: AsJson = False,
+) -> None:
+    with open_warehouse() as warehouse:
+        said: dict[str, Any] = {"may_null": nulls, "ticket": ticket, "approved_by": approved_by}
+        done = warehouse.restore_schema(dataset, to, **said, actor=actor())
+    if json:
+        print_json(done)
+        return
+    _say(f"{dataset} has the columns of schema version {to} again, as version {done.schema_version}.")
+    for change in done.changes:
+        _say(f"  {change_in_words(change)}")
 
 
 def migrations(dataset: DatasetName, json: AsJson = False) -> None:
@@ -152,13 +189,16 @@ def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *,
             "is_new": done.done.is_new,
             "changes": list(record.changes),
             "lines": lines,
+            "archives": list(done.archives),
+            "is_archived": done.is_archived,
             "file": str(file.path) if file else None,
             "dry_run": tried,
         }
         print_json(answer)
         return
     if not done.done.is_new:
-        _say(f"{manifest.dataset} was migrated so before, to schema version {record.schema_version}; nothing was done.")
+        _say(f"{manifest.dataset} was migrated so before, to schema version {record.schema_version}.")
+        _tell_archives(done)
         return
     _say(
         f"{manifest.dataset} has schema version {record.schema_version}, in force from version {record.manifest_version} of its "
@@ -166,10 +206,20 @@ def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *,
     )
     if tried is not None and tried.cost.partitions:
         _say(f"A rewrite of {counted(tried.cost.partitions, 'partition')} is asked for.")
+    _tell_archives(done)
     if file is not None and lines:
         _say(f"Now write this into {file.path}, and deploy it:")
         for line in lines:
             _say(line)
+
+
+def _tell_archives(done: Migration) -> None:
+    if done.archives:
+        folders = ", ".join(sorted({one.storage for one in done.archives}))
+        rows = counted(sum(one.rows for one in done.archives), "row")
+        _say(f"Archived {rows} in {counted(len(done.archives), 'file')} below {folders}.")
+    if not done.is_archived:
+        _say("Archives are left to be written: run it again with --archive-dir.")
 
 
 def _say(text: str) -> None:

@@ -1,13 +1,13 @@
 """What operations make of a dataset's columns: a function of values, applied to a dry run's schema and again under the lock.
 
 Columns, keys and order are held by id while it works, so that a rename reaches all that speaks of the column, and swaps and
-chains are what they seem. Renames that stand one behind the other happen at once.
+chains are what they seem. Of renames that stand one behind the other only what comes of all of them counts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -19,12 +19,23 @@ from timestore_assets.catalog.effective_declaration import is_widening
 from timestore_assets.catalog.schema_migrations import ColumnState, Migrated
 from timestore_assets.declaration.attributes import ColumnAttributes
 from timestore_assets.declaration.from_attributes import to_column
-from timestore_assets.migrating.migration_manifest import Add, Cast, Drop, MigrationManifest, Operation, Rename, Target, Transform
+from timestore_assets.migrating.migration_manifest import (
+    Add,
+    Cast,
+    Drop,
+    Incoming,
+    MigrationManifest,
+    Operation,
+    Rename,
+    Target,
+    Transform,
+)
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, literal_of, parse_expression, reference
 from timestore_assets.model.errors import DeclarationError, InputError
 from timestore_assets.model.schema import Column, FormerName, Schema, to_plain
 from timestore_assets.model.types import ColumnType, duckdb_type
-from timestore_assets.querying.planning.column_names_in_sql import find_column
+from timestore_assets.querying.planning.column_names_in_sql import find_any, find_column
+from timestore_assets.segments.projection import references
 
 _OF_A_CATALOG = ("id", "aliases", "expression", "origin")
 """Of a column as plain values what a definition does not say, or says of none but declared ones."""
@@ -70,6 +81,8 @@ def apply(con: duckdb.DuckDBPyConnection, before: ColumnState, manifest: Migrati
     Raises:
         DeclarationError: an operation can't be meant or is not possible, with its place in the manifest.
     """
+    if not manifest.operations and (manifest.incoming == "old" or before.schema.incoming is None):
+        raise manifest.wrong("is empty, and records go by the present names already", at="operations")
     work = _Columns.of(con, before, manifest)
     numbered = list(enumerate(manifest.operations))
     for are_renames, run in groupby(numbered, key=lambda one: isinstance(one[1], Rename)):
@@ -98,9 +111,11 @@ class _Columns:
     changes: list[SchemaChange] = field(default_factory=list)
     computed: list[Computed] = field(default_factory=list)
     dropped: list[Column] = field(default_factory=list)
+    archived: list[Column] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inverse: dict[int, str] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    incoming: Incoming | None = None
     original: dict[str, int] = field(default_factory=dict)
     """Ids by name, before anything was done."""
 
@@ -124,6 +139,7 @@ class _Columns:
             keys=keys,
             last=before.last_column_id,
             original=ids,
+            incoming=manifest.incoming,
         )
 
     # --- one operation, or several renames
@@ -143,35 +159,42 @@ class _Columns:
                 raise AssertionError(operation)
 
     def rename(self, run: Sequence[tuple[int, Rename]]) -> None:
-        """Renames that stand one behind the other: each speaks of the names before the first of them."""
+        """Renames that stand one behind the other. A name means the column that had it before them, else the one that got it."""
         schema = self._schema()
-        wanted: dict[int, tuple[str, str]] = {}  # by id: the new name and the operation's place
+        wanted: dict[int, tuple[Rename, str]] = {}
         for number, one in run:
             at = f"operations.{number}.rename"
-            column = self._find(one.column, f"{at}.from", schema)
-            if column.id in wanted:
-                raise self._wrong(f"{column.name!r} is renamed twice", f"{at}.from")
-            wanted[column.id] = one.to, at
+            column = self._renamed(one, wanted, schema, at)
+            if column.id in wanted and (one.expression or wanted[column.id][0].expression):
+                raise self._wrong(f"renames {column.name!r} again; write one rename with the expression", f"{at}.from")
+            self._check_name(one.to, f"{at}.to")
+            wanted[column.id] = one, at
         kept = {column.name.casefold() for column in self.shown if column.id not in wanted}
-        for name, at in wanted.values():
-            self._check_name(name, f"{at}.to")
-            if name.casefold() in kept:
+        for one, at in wanted.values():
+            if one.to.casefold() in kept:
                 raise self._wrong(
-                    f"is {name!r}, which another column is called; renames that follow each other happen at once, so rename that "
-                    "one too, or drop it before",
+                    f"is {one.to!r}, which another column is called; rename that one too, next to this one, or drop it before",
                     f"{at}.to",
                 )
-            kept.add(name.casefold())
-        for number, one in run:
-            self._rename(one, f"operations.{number}.rename", schema)
+            kept.add(one.to.casefold())
+        for column_id, (one, at) in wanted.items():
+            self._rename(one, at, next(column for column in schema if column.id == column_id), schema)
 
-    def _rename(self, one: Rename, at: str, schema: Schema) -> None:
-        column = self._find(one.column, f"{at}.from", schema)
-        if one.to in self.original and one.to != column.name and one.incoming != "new":
-            self._refuse_ambiguous(one.to, one.incoming, at)
+    def _renamed(self, one: Rename, wanted: Mapping[int, tuple[Rename, str]], schema: Schema, at: str) -> Column:
+        """The column that a rename among others means."""
+        rest = replace(schema, columns=tuple(column for column in schema if column.id not in wanted))
+        if find_any(rest, one.column) is None:
+            moved = next((column_id for column_id, (other, _) in wanted.items() if other.to == one.column), None)
+            if moved is not None:
+                return next(column for column in schema if column.id == moved)
+        return self._find(one.column, f"{at}.from", rest)
+
+    def _rename(self, one: Rename, at: str, column: Column, schema: Schema) -> None:
+        if one.to == column.name:
+            raise self._wrong("is what the column is called already", f"{at}.to")
+        if one.to in self.original:
+            self._note_incoming(one.to, one.incoming, at)
         if one.expression is None:
-            if one.to == column.name:
-                raise self._wrong("is what the column is called already", f"{at}.to")
             former = FormerName(name=column.name, until=one.until)
             aliases = (*(alias for alias in column.aliases if alias.name not in (one.to, column.name)), former)
             self._replace(column, replace(column, name=one.to, aliases=aliases))
@@ -179,13 +202,10 @@ class _Columns:
             return
         made = self._computed(column, one.to, one, f"{at}.expression", schema)
         self._take_place(column, made, at, one)
-        note = f"records that still come with {column.name!r} have no {one.to!r}: its values are left out and counted"
-        self.notes.append(note if made.nullable else f"{note}, and such records are refused, since it is not nullable")
 
     def _transform(self, one: Transform, at: str) -> None:
         column = self._find(one.column, f"{at}.column")
-        if one.incoming != "new":
-            self._refuse_ambiguous(column.name, one.incoming, at)
+        self._note_incoming(column.name, one.incoming, at)
         made = self._computed(column, column.name, one, f"{at}.expression", self._schema())
         self._take_place(column, made, at, one)
 
@@ -217,6 +237,12 @@ class _Columns:
             )
         self._retire(column)
         self.dropped.append(column)
+        if one.archive and column.id not in self.original.values():
+            raise self._wrong(
+                f"is of {column.name!r}, which this manifest makes, so there is nothing to archive", f"{at}.archive"
+            )
+        if one.archive:
+            self.archived.append(column)
         self._change("column_dropped", column.name, str(column.type), None)
 
     def _add(self, one: Add, at: str) -> None:
@@ -224,8 +250,8 @@ class _Columns:
         found = next((column for column in self.shown if column.name.casefold() == one.column.casefold()), None)
         if found is not None and (found.origin == "declared" or found.id in self.declared):
             raise self._wrong(f"is {one.column!r}, which there is already; `transform` gives it other values", f"{at}.column")
-        if found is None and one.column in self.original and one.incoming != "new":
-            self._refuse_ambiguous(one.column, one.incoming, at)
+        if found is None and one.column in self.original:
+            self._note_incoming(one.column, one.incoming, at)
         value = self._value(one, at, schema)
         if value is None and found is not None:
             raise self._wrong(f"was found in the data as {found.type}; declare it, or write what older rows have", at)
@@ -307,7 +333,8 @@ class _Columns:
         except DeclarationError as error:
             raise self._wrong(error.problem, f"{at}.{error.key.rpartition('.')[2]}") from None
         self.last += 1
-        return replace(column, id=self.last, expression=expression)
+        # a rewrite stops at a value that can't be computed, and does not where it may be null
+        return replace(column, id=self.last, expression=f"TRY({expression})" if nulls and expression else expression)
 
     def _retire(self, column: Column, *, by: Column | None = None) -> None:
         self._touch(column.id)
@@ -360,17 +387,21 @@ class _Columns:
                 at,
             )
 
-    def _refuse_ambiguous(self, name: str, incoming: str | None, at: str) -> None:
-        if incoming == "old":
+    def _note_incoming(self, name: str, incoming: Incoming | None, at: str) -> None:
+        """Of a name that gets another meaning: by which one records go that come from now on, which they can't tell."""
+        if incoming is None:
             raise self._wrong(
-                "is `old`, and landing can't compute new values yet: let producers send new ones, or take a new name",
+                f"gives {name!r} another meaning, and records don't tell which one they have: write `incoming: new` when "
+                "producers send new values from then on, `incoming: old` when they go on as before, or take a new name",
+                at,
+            )
+        if self.incoming not in (None, incoming):
+            raise self._wrong(
+                f"is {incoming!r}, and the manifest says {self.incoming!r} elsewhere: records go by the names of one time, so "
+                "it is the same for all columns",
                 f"{at}.incoming",
             )
-        raise self._wrong(
-            f"gives {name!r} another meaning, and records don't tell which one they have: write `incoming: new` once all "
-            "producers send new values, or take a new name",
-            at,
-        )
+        self.incoming = incoming
 
     def _change(self, kind: Any, column: str, before: str | None, after: str | None) -> None:
         self.changes.append(SchemaChange(kind=kind, column=column, before=before, after=after))
@@ -389,8 +420,12 @@ class _Columns:
     def result(self) -> Applied:
         columns = {column.id: column for column in _without_stale_aliases(self.shown)}
         in_order = (*self.declared, *(one for one in columns if one not in self.declared))
+        before = self.before.schema
         schema = Schema(
-            columns=tuple(columns[one] for one in in_order), version=self.before.schema.version + 1, retired=tuple(self.retired)
+            columns=tuple(columns[one] for one in in_order),
+            version=before.version + 1,
+            retired=tuple(self.retired),
+            incoming=None if self.incoming == "new" else before.incoming or (before.version if self.incoming == "old" else None),
         )
         state = ColumnState(schema=schema, definition=self._definition(columns), last_column_id=self.last)
         live = [one for one in self.computed if one.column.id in columns]
@@ -399,6 +434,7 @@ class _Columns:
             changes=tuple(self.changes),
             computed=tuple(columns[one.column.id].name for one in live),
             inverse=self.inverse,
+            archived=tuple(column.id for column in self.archived),
             touched=frozenset(self.touched),
         )
         return Applied(
@@ -451,7 +487,8 @@ def _itself(column: Column) -> RowExpression:
 
 def _references(sql: str, schema: Schema) -> tuple[int, ...]:
     """Ids of shown columns that an expression of ours reads; literals may hold what looks like one, which does no harm."""
-    return tuple(column.id for column in schema if reference(column.id) in sql)
+    found = references(sql)
+    return tuple(column.id for column in schema if column.id in found)
 
 
 def _without_stale_aliases(columns: Sequence[Column]) -> list[Column]:

@@ -100,11 +100,13 @@ def dry_run(
     broken: Broken,
     sample: int | None = None,
     allow_broken_queries: bool = False,
+    archives: bool = False,
 ) -> tuple[DryRun, Applied]:
     """Try a migration on the newest version, which is held meanwhile.
 
     Args:
         sample: read about so many rows, spread over all partitions; all when it is None.
+        archives: there is a place for archives.
 
     Raises:
         DeclarationError: an operation is not possible, with its place in the manifest.
@@ -115,7 +117,7 @@ def dry_run(
         segments = catalog.manifest.segments(record.id, version=pin.version, with_stats=False)
         tried, read = _tried(catalog, storage, limits, record, applied, segments, pin, sample)
     found = tuple(broken(applied))
-    refusals = (*_losses(tried), *_archives(manifest))
+    refusals = (*_losses(tried), *(() if archives else _archives(manifest)))
     if found and not (allow_broken_queries or manifest.allows_broken_queries):
         names = ", ".join(repr(one.name) for one in found)
         refusals = (*refusals, f"saved queries would fail: {names}; change them, or say --allow-broken-queries")
@@ -207,8 +209,8 @@ def _counted(number: int, noun: str) -> str:
 
 def _archives(manifest: MigrationManifest) -> list[str]:
     return [
-        f"operations.{number} wants {one.column!r} archived, and archives are not written yet: keep the column, or export it and "
-        "write `archive: false`"
+        f"operations.{number} wants {one.column!r} archived, and nothing says where: name a folder with --archive-dir, which the "
+        "service can't"
         for number, one in enumerate(manifest.operations)
         if isinstance(one, Drop) and one.archive
     ]

@@ -81,7 +81,9 @@ class TransformAttributes(_Computed):
     column: str = Field(description="The column whose values change.")
     expression: str = Field(description="Its values from those of before: a row's SQL.")
     to_type: str | None = Field(None, description="Type of the new values.")
-    incoming: Literal["new", "old"] | None = Field(None, description="What producers send from now on: `new` values.")
+    incoming: Literal["new", "old"] | None = Field(
+        None, description="What producers send from now on: `new` values, or still `old` ones."
+    )
     inverse: str | None = Field(None, description="Expression over the new column that gives the old values.")
 
 
@@ -150,8 +152,9 @@ class ManifestAttributes(Attributes):
 
     dataset: str = Field(description="Name of the dataset.")
     governance: GovernanceAttributes = Field(description="Who wants it and who has approved it: ticketId and approvedBy.")
-    operations: list[OperationAttributes] = Field(
-        min_length=1, max_length=_MOST_OPERATIONS, description="What is done, in this order."
+    operations: list[OperationAttributes] = Field(max_length=_MOST_OPERATIONS, description="What is done, in this order.")
+    incoming: Literal["new", "old"] | None = Field(
+        None, description="`new` ends what an `incoming: old` began; as of the operations, for all of them."
     )
     target: dict[str, TargetAttributes | str] | None = Field(
         None, alias="targetSchema", description="All columns and types that there are expected to be afterwards."
@@ -194,6 +197,7 @@ def manifest_of(plain: Mapping[str, Any], *, file: str = "", lines: Mapping[str,
         target=None if parsed.target is None else {name: _target(name, one) for name, one in parsed.target.items()},
         dry_run=parsed.execution.dry_run,
         archive_directory=parsed.execution.archive_directory,
+        incoming=parsed.incoming,
         rewrites_all=parsed.rewrite == "all",
         allows_broken_queries=parsed.allow.broken_queries,
         plain=json.loads(json.dumps(dict(plain), default=_as_written)),

@@ -15,7 +15,7 @@ from timestore_assets.model.schema import to_plain
 from timestore_assets.model.types import ColumnType
 
 Incoming = Literal["new", "old"]
-"""What producers send under a name whose meaning changes: values as they are after the migration, or as they were before."""
+"""What producers send from now on under names whose meaning changes: values as they are after it, or still as before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +131,8 @@ class MigrationManifest:
     """All columns that there are expected to be; None when nothing is said."""
     dry_run: bool = True
     archive_directory: str | None = None
+    incoming: Incoming | None = None
+    """`new`: records go by the present names from now on, after a migration that said they don't yet."""
     rewrites_all: bool = False
     """Ask to rewrite what could be read as it is, too."""
     allows_broken_queries: bool = False
@@ -146,9 +148,11 @@ class MigrationManifest:
             "governance": to_plain(self.governance),
             "operations": [{type(one).__name__.lower(): to_plain(one)} for one in self.operations],
             "target": to_plain(self.target),
+            "incoming": self.incoming,
             "rewrites_all": self.rewrites_all,
         }
-        return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+        canonical = json.dumps(_said(said), sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
     def wrong(self, problem: str, *, at: str) -> DeclarationError:
         """An error about a dotted key of the manifest, with the file and line that it is in."""
@@ -156,3 +160,14 @@ class MigrationManifest:
         while path and path not in self.lines:
             path = path.rpartition(".")[0]
         return DeclarationError(problem, key=at, file=self.file, line=self.lines.get(path))
+
+
+def _said(value: Any) -> Any:
+    """A plain value without what says nothing, so that another version of this package, which knows more keys, agrees."""
+    if isinstance(value, Mapping):
+        return {key: said for key, one in value.items() if (said := _said(one)) not in (None, False, {}) or key in _TELLING}
+    return [_said(one) for one in value] if isinstance(value, list) else value
+
+
+_TELLING = ("archive", "nullable", "allow_nan", "default")
+"""Keys for which false is something else than nothing."""

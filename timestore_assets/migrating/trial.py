@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from timestore_assets.migrating.applying import Applied, Computed
 from timestore_assets.migrating.row_expressions import reference
 from timestore_assets.model.retraction import Retracted
-from timestore_assets.model.schema import Column, Schema
+from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
-from timestore_assets.model.types import quote
 from timestore_assets.segments.engine import one_row
 from timestore_assets.segments.reader import opened
 from timestore_assets.storage.object_store import ObjectReader
@@ -21,6 +20,8 @@ _SAMPLES = 3
 """Values that are shown of each column."""
 _WORST = 3
 """Partitions that are named."""
+_NO_VERSION = 0
+"""Of a schema that no segment was written under."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,23 +84,19 @@ class Trial:
         """Try a partition's segments; how many rows were read."""
         if not self._tallies:
             self._tallies.extend(_Tally() for _ in self.applied.computed)
-        schema = self.applied.before.schema
-        names = [column.name for column in self._needed()] or [str(self.applied.before.definition["time"])]
         with opened(
             self.con,
             segments,
             storage=self.storage,
-            schema=schema,
+            schema=self._schema(),
             schema_of=self.schema_of,
             retracted=self.retracted,
-            columns=names,
             provenance=False,
         ) as source:
-            limit = "" if self.rows is None else f" LIMIT {self.rows}"
-            levels = self._levels(f"(SELECT * FROM {source}{limit})")
-            counts = one_row(self.con, f"SELECT count(*), {', '.join(self._counts()) or 'NULL'} FROM {levels}")
+            rows = source if self.rows is None else f"(SELECT * FROM {source} LIMIT {self.rows})"
+            counts = one_row(self.con, f"SELECT count(*), {', '.join(self._counts())} FROM {rows}")
             for number, tally in enumerate(self._tallies):
-                self._note(number, tally, key, counts[1 + 2 * number], counts[2 + 2 * number], levels)
+                self._note(number, tally, key, counts[1 + 2 * number], counts[2 + 2 * number], rows)
         return int(counts[0])
 
     def results(self) -> tuple[Tried, ...]:
@@ -107,42 +104,37 @@ class Trial:
         tallies = self._tallies or [_Tally() for _ in self.applied.computed]
         return tuple(_tried(one, tally) for one, tally in zip(self.applied.computed, tallies, strict=True))
 
-    def _needed(self) -> list[Column]:
-        """Columns of before that are read."""
+    def _schema(self) -> Schema:
+        """Columns of before and after side by side, each called by its id."""
         ids = {one for computed in self.applied.computed for one in computed.inputs}
         ids |= {computed.source.id for computed in self.applied.computed if computed.source is not None}
-        return [column for column in self.applied.before.schema if column.id in ids]
-
-    def _levels(self, source: str) -> str:
-        """The rows with their columns by id, each computed one on top of those that it is computed from."""
-        stored = ", ".join(f"{quote(column.name)} AS {reference(column.id)}" for column in self._needed())
-        table = f"(SELECT {stored or 'NULL AS nothing'} FROM {source})"
-        for computed in self.applied.computed:
-            column = computed.column
-            table = f"(SELECT *, TRY({column.expression}) AS {reference(column.id)} FROM {table})"
-        return table
+        known = {column.id: column for column in (*self.applied.before.schema, *self.applied.before.schema.retired)}
+        columns = {one: known[one] for one in sorted(ids) if one in known}
+        columns |= {computed.column.id: computed.column for computed in self.applied.computed}
+        named = tuple(replace(column, name=f"#{column.id}") for column in columns.values())
+        return Schema(columns=named, version=_NO_VERSION, retired=tuple(known.values()))
 
     def _counts(self) -> Iterator[str]:
         for computed in self.applied.computed:
             yield f"count(*) FILTER (WHERE {_lost(computed)})"
             yield f"count(*) FILTER (WHERE {reference(computed.column.id)} IS NULL)"
 
-    def _note(self, number: int, tally: _Tally, key: str, lost: int, nulls: int, levels: str) -> None:
+    def _note(self, number: int, tally: _Tally, key: str, lost: int, nulls: int, rows: str) -> None:
         computed = self.applied.computed[number]
         tally.lost += lost
         tally.nulls += nulls
         if lost:
             tally.by_partition[key] = lost
         if lost and len(tally.lost_samples) < _SAMPLES:
-            tally.lost_samples += self._values(computed, levels, _lost(computed), _SAMPLES - len(tally.lost_samples))
+            tally.lost_samples += self._values(computed, rows, _lost(computed), _SAMPLES - len(tally.lost_samples))
         if len(tally.samples) < _SAMPLES:
             shown = f"{reference(computed.column.id)} IS NOT NULL"
-            tally.samples += self._values(computed, levels, shown, _SAMPLES - len(tally.samples))
+            tally.samples += self._values(computed, rows, shown, _SAMPLES - len(tally.samples))
 
-    def _values(self, computed: Computed, levels: str, condition: str, number: int) -> list[Sample]:
+    def _values(self, computed: Computed, rows: str, condition: str, number: int) -> list[Sample]:
         before = "NULL" if computed.source is None else reference(computed.source.id)
         after = reference(computed.column.id)
-        query = f"SELECT CAST({before} AS VARCHAR), CAST({after} AS VARCHAR) FROM {levels} WHERE {condition} LIMIT {number}"
+        query = f"SELECT CAST({before} AS VARCHAR), CAST({after} AS VARCHAR) FROM {rows} WHERE {condition} LIMIT {number}"
         return [Sample(before=row[0], after=row[1]) for row in self.con.execute(query).fetchall()]
 
 

@@ -11,6 +11,10 @@ from timestore_assets.model.errors import RefusedError
 from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from timestore_assets.catalog.archives import Archive
+    from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.catalog.schema_migrations import CutOver, MigrationRecord
     from timestore_assets.migrating.applying import Applied
     from timestore_assets.migrating.dry_run import BrokenQuery, DryRun
@@ -19,48 +23,94 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Migration:
-    """A migration that was carried out; `tried` is None when it had been before."""
+    """A migration that was carried out.
+
+    `tried`: None when it had been before. `archives`: that were written now. `is_archived`: none is left to be written.
+    """
 
     done: CutOver
     tried: DryRun | None
+    archives: Sequence[Archive] = ()
+    is_archived: bool = True
 
 
 class MigrationVerbs(Workplace):
     """Migrations of schemas."""
 
     def try_migration(
-        self, manifest: MigrationManifest, *, sample: int | None = None, allow_broken_queries: bool = False
+        self,
+        manifest: MigrationManifest,
+        *,
+        sample: int | None = None,
+        allow_broken_queries: bool = False,
+        archive_dir: Path | None = None,
     ) -> DryRun:
         """What a migration would do; nothing is written.
 
         Args:
             sample: try about so many rows, all when it is None.
+            archive_dir: where archives of dropped columns go.
 
         Raises:
             InputError: there is no such dataset, or an operation is not possible.
         """
-        return self._tried(manifest, sample, allow_broken_queries=allow_broken_queries)[0]
+        return self._tried(manifest, sample, allow_broken_queries=allow_broken_queries, archives=archive_dir is not None)[0]
 
     def migrate(
-        self, manifest: MigrationManifest, *, sample: int | None = None, allow_broken_queries: bool = False, actor: str
+        self,
+        manifest: MigrationManifest,
+        *,
+        sample: int | None = None,
+        allow_broken_queries: bool = False,
+        archive_dir: Path | None = None,
+        actor: str,
     ) -> Migration:
         """Carry out a migration after having tried it; the same again, however often, is done once.
 
+        Archives are written after it, from the version before it; the same again goes on with those that are left.
+
         Raises:
-            InputError: as `try_migration`. RefusedError: what it would lose or break, see `DryRun.refusals`.
+            InputError: as `try_migration`; or the folder of archives can't be written.
+            RefusedError: what it would lose or break, see `DryRun.refusals`.
             ConflictError: another migration came in between, or other columns under the same names.
         """
-        from timestore_assets.catalog.schema_migrations import CutOver, MigrationOrder
+        _, record = self.resolve(manifest.dataset)
+        known = self.migrated_before(manifest)
+        if known is not None:
+            from timestore_assets.catalog.schema_migrations import CutOver
+
+            done, tried = CutOver(record=known, is_new=False), None
+        else:
+            done, tried = self._carried_out(
+                record, manifest, sample, allow_broken_queries, archives=archive_dir is not None, actor=actor
+            )
+        written = self._archived(manifest.dataset, archive_dir, actor=actor) if archive_dir is not None else []
+        left = self.catalog.archives.pending(record.id)
+        return Migration(done=done, tried=tried, archives=written, is_archived=not left)
+
+    def _archived(self, name: str, folder: Path, *, actor: str) -> Sequence[Archive]:
+        from timestore_assets.migrating.archiving import write_archives
+
+        _, record = self.resolve(name)
+        return write_archives(self.catalog, self.storage, self.limits, record, folder, actor=actor)
+
+    def _carried_out(
+        self,
+        record: DatasetRecord,
+        manifest: MigrationManifest,
+        sample: int | None,
+        allow_broken_queries: bool,
+        *,
+        archives: bool,
+        actor: str,
+    ) -> tuple[CutOver, DryRun]:
+        from timestore_assets.catalog.schema_migrations import MigrationOrder
         from timestore_assets.migrating.applying import apply
         from timestore_assets.migrating.declaration_changes import redeclared
         from timestore_assets.migrating.dry_run import rewrites_all
         from timestore_assets.querying.planning import syntax
 
-        _, record = self.resolve(manifest.dataset)
-        known = self.catalog.migrations.done(record.id, manifest.digest)
-        if known is not None:
-            return Migration(done=CutOver(record=known, is_new=False), tried=None)
-        tried, applied = self._tried(manifest, sample, allow_broken_queries=allow_broken_queries)
+        tried, applied = self._tried(manifest, sample, allow_broken_queries=allow_broken_queries, archives=archives)
         if tried.refusals:
             raise RefusedError(f"dataset {manifest.dataset!r} is not migrated: {'; '.join(tried.refusals)}")
         order = MigrationOrder(
@@ -76,14 +126,54 @@ class MigrationVerbs(Workplace):
         con = syntax.parser()
         done = self.catalog.migrations.cut_over(record.id, order, lambda state: apply(con, state, manifest).migrated, redeclared)
         self._registry.refresh_now()
-        return Migration(done=done, tried=tried)
+        return done, tried
+
+    def restore_schema(
+        self,
+        name: str,
+        schema_version: int,
+        *,
+        may_null: bool = False,
+        ticket: str = "",
+        approved_by: str = "",
+        actor: str,
+    ) -> MigrationRecord:
+        """Take migrations back: the columns of an earlier schema version, as a new one. Rows stay.
+
+        Args:
+            may_null: nullable columns may be null in rows that have landed since, where nothing says how to compute them.
+
+        Raises:
+            InputError: there is no such version. RefusedError: rows that have landed since have no value for a column.
+        """
+        from timestore_assets.migrating.declaration_changes import redeclared
+
+        _, record = self.resolve(name)
+        done = self.catalog.schema_restores.restore(
+            record.id,
+            schema_version,
+            may_null=may_null,
+            redeclare=redeclared,
+            ticket=ticket,
+            approved_by=approved_by,
+            actor=actor,
+        )
+        self._registry.refresh_now()
+        return done
+
+    def migrated_before(self, manifest: MigrationManifest) -> MigrationRecord | None:
+        """The same migration as it was carried out, None when it was not, or was taken back."""
+        _, record = self.resolve(manifest.dataset)
+        return self.catalog.migrations.done(record.id, manifest.digest)
 
     def migrations(self, name: str) -> Sequence[MigrationRecord]:
         """What was migrated in a dataset, and taken back, the newest first."""
         _, record = self.resolve(name)
         return self.catalog.migrations.of(record.id)
 
-    def _tried(self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool) -> tuple[DryRun, Applied]:
+    def _tried(
+        self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool, archives: bool
+    ) -> tuple[DryRun, Applied]:
         from timestore_assets.migrating.dry_run import dry_run
         from timestore_assets.migrating.saved_query_check import broken_queries
         from timestore_assets.querying.reading.querier import Querier
@@ -107,4 +197,5 @@ class MigrationVerbs(Workplace):
             broken=broken,
             sample=sample,
             allow_broken_queries=allow_broken_queries,
+            archives=archives,
         )

@@ -93,13 +93,14 @@ def test_a_cut_over_puts_columns_in_force_and_touches_no_partition(landed: Catal
     assert request.kind == "backfill_asked"
     assert (event.kind, event.payload["ticket"], event.payload["version"]) == ("schema_changed", "OPS-1", 2)
     assert [one["kind"] for one in event.payload["changes"]] == ["column_renamed", "column_transformed"]
+    assert event.payload["reason"] == "migrated to schema version 2 (OPS-1, approved by ann)"
     asked = landed.catalog.database.read(lambda c: c.execute(select(backfills)).one())
     assert (asked.schema_version, asked.state) == (2, "asked")
 
 
 def test_which_columns_are_in_force_goes_by_the_manifest_version(landed: CatalogDataset) -> None:
     cut_over(landed, PLACE)
-    at = [landed.catalog.database.read(lambda c, v=v: datasets.schema_version_at(c, landed.id, v)) for v in (1, 2)]  # type: ignore[misc] # mypy knows no defaults of lambdas
+    at = landed.catalog.database.read(lambda c: [datasets.schema_version_at(c, landed.id, version) for version in (1, 2)])
     assert at == [1, 2]
 
 

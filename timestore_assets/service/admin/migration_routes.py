@@ -158,13 +158,16 @@ async def migrate(
     """
     service.dataset(caller, name)
     manifest = _manifest(name, body.root)
-    asked = {"sample": options.sample, "allow_broken_queries": options.allow_broken_queries}
+    warehouse, sample, allow = service.warehouse, options.sample, options.allow_broken_queries
 
     def work() -> MigrationResult:
+        known = warehouse.migrated_before(manifest) if manifest.dry_run else None
+        if known is not None:
+            return MigrationResult(dataset=name, executed=True, dry_run=None, migration=_record(known))
         if manifest.dry_run:
-            tried = service.warehouse.try_migration(manifest, **asked)
+            tried = warehouse.try_migration(manifest, sample=sample, allow_broken_queries=allow)
             return MigrationResult(dataset=name, executed=False, dry_run=_tried(tried), migration=None)
-        done = service.warehouse.migrate(manifest, **asked, actor=caller.name)
+        done = warehouse.migrate(manifest, sample=sample, allow_broken_queries=allow, actor=caller.name)
         return MigrationResult(
             dataset=name,
             executed=True,
