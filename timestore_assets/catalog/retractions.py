@@ -178,25 +178,47 @@ def made_by_people(connection: Connection, dataset_id: int) -> frozenset[int]:
     return frozenset(connection.execute(made).scalars())
 
 
+def made_by_landing(connection: Connection, dataset_id: int) -> Callable[[int], bool]:
+    """Whether the retraction that a version made belongs to the landing of that version, and not to people or a rollback."""
+    a = audit_table.c
+    others = select(a.manifest_version).where(a.dataset_id == dataset_id, a.action.in_((RETRACTED, ROLLED_BACK)))
+    made = frozenset(connection.execute(others).scalars())
+    return lambda version: version not in made
+
+
+def reopenable_since(connection: Connection, dataset_id: int, version: int) -> frozenset[int]:
+    """Source partitions that `reopen_since` would open again."""
+    f = files.c
+    found: set[int] = set()
+    for file_id, _, _ in _retracted_files(connection, dataset_id, version):
+        mine = select(f.source_partition_id).where(f.id == file_id, f.state == "retracted", f.newest)
+        sources = connection.execute(mine).scalars()
+        found |= file_chunks.with_parts(connection, [one for one in sources if one is not None])
+    return frozenset(found)
+
+
 def reopen_since(connection: Connection, dataset_id: int, version: int, *, now: int) -> frozenset[int]:
     """Let files that people retracted after that version be as they were, unless they have landed again.
 
     For whoever goes back to it: the retractions themselves are theirs to end. Returns the source partitions that are open again.
     """
-    a, f, p = audit_table.c, files.c, source_partitions.c
-    told = select(a.manifest_version, a.details).where(
-        a.dataset_id == dataset_id, a.action == RETRACTED, a.manifest_version > version
-    )
+    f, p = files.c, source_partitions.c
     reopened: set[int] = set()
-    for row in connection.execute(told).all():
-        for file_id, state, reason in json.loads(row.details)["files"]:
-            own = files.update().where(f.id == file_id, f.state == "retracted", f.newest)
-            source = connection.execute(own.values(state=state, reason=reason, updated_at=now).returning(f.source_partition_id))
-            reopened |= file_chunks.with_parts(connection, [one for one in source.scalars() if one is not None])
+    for file_id, state, reason in _retracted_files(connection, dataset_id, version):
+        own = files.update().where(f.id == file_id, f.state == "retracted", f.newest)
+        source = connection.execute(own.values(state=state, reason=reason, updated_at=now).returning(f.source_partition_id))
+        reopened |= file_chunks.with_parts(connection, [one for one in source.scalars() if one is not None])
     for ids in chunked(sorted(reopened)):
         closed = source_partitions.update().where(p.id.in_(ids), p.retracted_version > version)
         connection.execute(closed.values(retracted_version=None))
     return frozenset(reopened)
+
+
+def _retracted_files(connection: Connection, dataset_id: int, version: int) -> list[tuple[int, str, str]]:
+    """Id, state and reason, as they were before, of files that people retracted after a version."""
+    a = audit_table.c
+    told = select(a.details).where(a.dataset_id == dataset_id, a.action == RETRACTED, a.manifest_version > version)
+    return [tuple(file) for text in connection.execute(told).scalars() for file in json.loads(text)["files"]]
 
 
 def not_undoable(found: RetractionRecord, dropped: int | None = None) -> str:

@@ -21,6 +21,7 @@ from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.leases import require_readable
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked
+from timestore_assets.catalog.retractions import made_by_landing
 from timestore_assets.catalog.schema_migrations import migrated_since
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import (
@@ -93,7 +94,8 @@ def plan_rollback(
     untouched = set() if with_landings else _unrestorable(connection, dataset, to, then)
     target = {name: row for name, row in (then | landings).items() if row.partition_start not in untouched}
     target |= {name: row for name, row in present.items() if row.partition_start in untouched}
-    hides, shows, hidden = _retractions(connection, dataset.id, to, _sources(target.values()), closed)
+    standing = _standing(connection, dataset.id, to, with_landings=with_landings)
+    hides, shows, hidden = _retractions(connection, dataset.id, to, _sources(target.values()), closed, standing)
     taken_back = {shown.source_partition_id for shown in shows}
     goes = [row for name, row in present.items() if name not in target]
     comes = [row for name, row in target.items() if name not in present]
@@ -190,25 +192,39 @@ def _sources(rows: Iterable[Row[Any]]) -> set[int]:
 
 
 def _retractions(
-    connection: Connection, dataset_id: int, to: int, held: set[int], closed: set[int]
+    connection: Connection, dataset_id: int, to: int, held: set[int], closed: set[int], standing: Sequence[Row[Any]]
 ) -> tuple[list[Bounds], list[Row[Any]], frozenset[int]]:
     """Bounds of those that begin again, rows of those that end, and the source partitions of which rows are hidden after it.
 
-    `held`: source partitions of which there are rows after it.
+    `held`: source partitions of which there are rows after it. `standing`: made since, and valid after it as well.
     """
+    stays = {row.id for row in standing}
     at_target = and_(r.added_version <= to, or_(r.removed_version.is_(None), r.removed_version > to))
     rows = connection.execute(
         select(retractions).where(r.dataset_id == dataset_id, or_(r.removed_version.is_(None), at_target)).order_by(r.id)
     ).all()
     present = [row for row in rows if row.removed_version is None]
-    kept = [row for row in present if row.added_version <= to or (_is_whole(row) and row.source_partition_id in closed)]
+    kept = [
+        row
+        for row in present
+        if row.added_version <= to or row.id in stays or (_is_whole(row) and row.source_partition_id in closed)
+    ]
     known = {_bounds(row) for row in kept}
     wanted: dict[Bounds, None] = {_bounds(row): None for row in rows if row.added_version <= to}
-    wanted |= {(source, None, None, None): None for source in sorted(closed)}
+    wanted |= {(source, None, None, None): None for source in sorted(closed)} | {_bounds(row): None for row in standing}
     hides = [bounds for bounds in wanted if bounds[0] in held and bounds not in known]
     shows = [row for row in present if row not in kept]
     hidden = {bounds[0] for bounds in (*known, *hides)}
     return hides, shows, frozenset(hidden)
+
+
+def _standing(connection: Connection, dataset_id: int, to: int, *, with_landings: bool) -> list[Row[Any]]:
+    """Retractions of landings since that stay, such as of a reload: what took the place of the rows is there still."""
+    if with_landings:
+        return []
+    of_landing = made_by_landing(connection, dataset_id)
+    rows = connection.execute(select(retractions).where(r.dataset_id == dataset_id, r.added_version > to).order_by(r.id))
+    return [row for row in rows if not _is_whole(row) and of_landing(row.added_version)]
 
 
 def _bounds(row: Row[Any]) -> Bounds:

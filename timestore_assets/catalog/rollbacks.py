@@ -19,6 +19,7 @@ from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import PartitionState
 from timestore_assets.catalog.replacement import SeenVersions
+from timestore_assets.catalog.retractions import reopen_since, reopenable_since
 from timestore_assets.catalog.rollback_plan import RollbackPlan, plan_rollback, require_target, stats_of
 from timestore_assets.catalog.rolled_back_landings import Returned, returnable
 from timestore_assets.catalog.stored_segments import parse_ids
@@ -123,7 +124,8 @@ def _planned(
 ) -> tuple[RollbackPlan, Returned]:
     require_target(connection, dataset, to, now=now)
     returned = returnable(connection, dataset, to, may_lose=may_lose, now=now) if with_landings else Returned()
-    plan = plan_rollback(connection, dataset, to, with_landings=with_landings, reopened=returned.reopened, now=now)
+    reopened = {*returned.reopened, *reopenable_since(connection, dataset.id, to)}
+    plan = plan_rollback(connection, dataset, to, with_landings=with_landings, reopened=reopened, now=now)
     return plan, returned
 
 
@@ -142,6 +144,7 @@ def _carry_out(
     _take_out(connection, (*plan.goes, *plan.renewed), version=version, now=now)
     _bring_in(connection, (*plan.comes, *plan.renewed), version=version, now=now)
     _move_retractions(connection, dataset.id, plan, version=version)
+    reopen_since(connection, dataset.id, plan.to_version, now=now)
     rolled_back_landings.give_back(connection, dataset.id, returned, to=plan.to_version, version=version, now=now)
     manifest.set_version(connection, dataset.id, version, now=now)
     for start, rows in plan.after.items():

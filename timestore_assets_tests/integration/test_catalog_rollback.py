@@ -15,6 +15,7 @@ from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RefusedError
 from timestore_assets.model.hash_sums import combined
 from timestore_assets.model.position import Position
+from timestore_assets.model.retraction import Retraction, whole
 from timestore_assets.model.segment import NewSegment, ObjectName
 from timestore_assets.model.source_kinds import SourceKind
 from timestore_assets_tests.support.catalog_dataset import HOUR, START, CatalogDataset, day
@@ -157,7 +158,7 @@ def test_what_replaced_a_content_stays_and_hides_it(catalog_dataset: CatalogData
     assert catalog.manifest.retracted(catalog_dataset.id) == frozenset()
     done = roll_back(catalog_dataset, 1)
     assert done.retractions_back == 1, "a build had finished it"
-    assert catalog.manifest.retracted(catalog_dataset.id) == {old.source_partition_id}
+    assert catalog.manifest.retracted(catalog_dataset.id) == whole({old.source_partition_id})
     known = catalog.partitions.find(catalog_dataset.id, day(0))
     assert known is not None and known.retracted and known.rows == 14
     assert catalog.manifest.retracted(catalog_dataset.id, version=1) == frozenset()
@@ -169,23 +170,23 @@ def test_a_retraction_made_since_is_taken_back_and_a_build_that_heeded_it_confli
     source, read = catalog_dataset.source_partition("a").id, catalog_dataset.live()
 
     def retract(connection: Connection) -> None:
-        manifest.retract(connection, catalog_dataset.id, [source], version=3)
+        manifest.retract(connection, catalog_dataset.id, [Retraction(source=source)], version=3)
         held = manifest.holding(connection, catalog_dataset.id, [source])
         partitions.lost_rows(connection, catalog_dataset.id, held.keys(), version=3)
         manifest.set_version(connection, catalog_dataset.id, 3, now=0)
 
     catalog_dataset.catalog.database.write(retract)
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {source}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({source})
     done = roll_back(catalog_dataset, 2)
     assert (done.version, done.retractions_off, done.retractions_back) == (4, 1, 0)
     assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == frozenset()
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=3) == {source}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id, version=3) == whole({source})
     known = catalog_dataset.catalog.partitions.find(catalog_dataset.id, day(0))
     assert known is not None and not known.retracted and known.rows == 20
     with pytest.raises(ConflictError):  # it has left the rows out that are shown again
         catalog_dataset.build(0, read, catalog_dataset.sealed(rows=10), retracted_rows=10, superseded_rows=0)
     assert roll_back(catalog_dataset, 3).retractions_back == 1
-    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == {source}
+    assert catalog_dataset.catalog.manifest.retracted(catalog_dataset.id) == whole({source})
 
 
 def test_landings_that_only_builds_hold_are_not_lost(catalog_dataset: CatalogDataset) -> None:
@@ -263,7 +264,7 @@ def test_files_land_again(catalog_dataset: CatalogDataset) -> None:
     again = catalog_dataset.observe("a", "2", replace=True)
     assert (again.state, again.replaces, again.position.offset) == ("pending", (old.source_partition_id,), 0)
     catalog_dataset.land_file(again, catalog_dataset.segment(rows=4, source_ids=(again.source_partition_id or 0,)))
-    assert catalog.manifest.retracted(catalog_dataset.id) == {old.source_partition_id}
+    assert catalog.manifest.retracted(catalog_dataset.id) == whole({old.source_partition_id})
     assert catalog_dataset.observe("b", "3").state == "pending"
     assert catalog_dataset.counters().balanced
     # what went back to its source does not come again beside it
