@@ -308,27 +308,36 @@ def _ask_for_rewrite(connection: Connection, dataset: Row[Any], migrated: Migrat
 
 def migrated_since(connection: Connection, dataset_id: int, schema_version: int) -> int | None:
     """The schema version of a migration that is in force now and was not then, or the reverse; None when there is none."""
-    every = records(connection, dataset_id)
-    then = _standing([one for one in every if one.schema_version <= schema_version])
-    return min({one.schema_version for one in _standing(every)} ^ {one.schema_version for one in then}, default=None)
+    m = migrations.c
+    rows = connection.execute(
+        select(m.schema_version, m.kind, m.manifest).where(m.dataset_id == dataset_id).order_by(m.schema_version.desc())
+    )
+    every = [(row.schema_version, int(json.loads(row.manifest)["restores"]) if row.kind == "rollback" else None) for row in rows]
+    then = _standing([one for one in every if one[0] <= schema_version])
+    return min(_standing(every) ^ then, default=None)
 
 
 def _in_force(connection: Connection, dataset_id: int, digest: str) -> MigrationRecord | None:
     """The migration of a digest, unless it was taken back."""
-    return next((one for one in _standing(records(connection, dataset_id)) if one.digest == digest), None)
+    every = records(connection, dataset_id)
+    standing = _standing([(one.schema_version, one.manifest["restores"] if one.kind == "rollback" else None) for one in every])
+    return next((one for one in every if one.digest == digest and one.schema_version in standing), None)
 
 
-def _standing(every: Sequence[MigrationRecord]) -> list[MigrationRecord]:
-    """Of migrations, the newest first, those that were not taken back, or are in force again."""
+def _standing(every: Sequence[tuple[int, int | None]]) -> set[int]:
+    """Versions of migrations that were not taken back, or are in force again.
+
+    `every`: schema versions, the newest first, each with the one that it restores if it takes back others.
+    """
     newest: int | None = None
-    found = []
-    for one in every:
-        if newest is not None and one.schema_version > newest:
+    found = set()
+    for version, restores in every:
+        if newest is not None and version > newest:
             continue
-        if one.kind == "rollback":
-            newest = int(one.manifest["restores"])
+        if restores is None:
+            found.add(version)
         else:
-            found.append(one)
+            newest = restores
     return found
 
 
