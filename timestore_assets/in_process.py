@@ -93,7 +93,8 @@ class Timestore:
         body = question(**options)
         spans, downsample = body.get("timeRange", {}), body.get("downsample", {})
         filters = [TypedFilter(**one) for one in body.get("filters", ())]
-        _, record = self.warehouse.resolve(dataset)
+        as_of = None if (meant := body.get("asOf")) is None else self.warehouse.version_of(dataset, meant)
+        _, record = self.warehouse.resolve(dataset) if as_of is None else self.warehouse.in_force(dataset, as_of)
         every = BucketWidth(unit=downsample["intervalUnit"], size=downsample["intervalSize"]).every if downsample else None
         return Question(
             dataset=dataset,
@@ -108,7 +109,7 @@ class Timestore:
             fill=parse_fill(fill) if (fill := downsample.get("fill", "none")) != "none" else None,
             limit=body.get("limit"),
             descending=body.get("descending", False),
-            as_of=None if (as_of := body.get("asOf")) is None else self.warehouse.version_of(dataset, as_of),
+            as_of=as_of,
         )
 
 

@@ -112,6 +112,11 @@ class Warehouse(
 
         return Querier(self.catalog, self.storage, self.limits, holder=self.holder)
 
+    def in_force(self, name: str, version: int) -> tuple[Dataset, DatasetRecord]:
+        """A dataset with the columns, and the names of keys, that a manifest version has; see `querier.Querier.in_force`."""
+        dataset, record = self.resolve(name)
+        return self.querier.in_force(dataset, record, version)
+
     def ask(self, question: Question, *, hot: HotBuffers | None = None) -> Answer:
         """Answer a question; the answer is a context manager that holds its manifest version.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, select
 
-from timestore_assets.catalog import audit, datasets
+from timestore_assets.catalog import audit, datasets, schema_events
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.expiry import legal_holds
 from timestore_assets.catalog.stored_objects import note_collected
@@ -58,6 +58,7 @@ class Erasures:
             names = sorted(connection.execute(gone).scalars())
             resources = [f"tag:{dataset.id}:{name}" for name in names]
             connection.execute(delete(leases).where(leases.c.resource.in_(resources)))
+            schema_events.forget_samples(connection, dataset.id)
             told = {**details, "floor_version": floor, "tags": names}
             audit.record(
                 connection,

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
+from timestore_assets.catalog import datasets
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.leases import require_readable
 from timestore_assets.catalog.manifest import live
@@ -25,7 +26,6 @@ from timestore_assets.catalog.retractions import made_by_landing
 from timestore_assets.catalog.schema_migrations import migrated_since
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import (
-    dataset_schemas,
     partitions,
     retractions,
     segment_stats,
@@ -123,21 +123,15 @@ def require_target(connection: Connection, dataset: Row[Any], to: int, *, now: i
     if not 0 <= to <= dataset.manifest_version:
         raise RefusedError(f"dataset {dataset.name!r} has no version {to}; the newest is {dataset.manifest_version}")
     require_readable(connection, dataset, to, now=now)
-    d = dataset_schemas.c
-    in_force = select(func.max(d.version)).where(d.dataset_id == dataset.id, d.manifest_version <= to)
-    schema: int = connection.execute(in_force).scalar() or 0
-    # evolution only adds columns, which older rows may lack; what a migration did is taken back by one
-    first = migrated_since(connection, dataset.id, schema)
-    if first is not None:
-        what = (
-            f"was migrated to version {first} after"
-            if first > schema
-            else f"is not that of its migration {first} any more, as at"
-        )
-        raise RefusedError(
-            f"the schema of dataset {dataset.name!r} {what} manifest version {to}, so its rows alone can't go there; "
-            f"run timestore schema restore {dataset.name} --to {schema} first"
-        )
+
+
+def schema_back(connection: Connection, dataset: Row[Any], to: int) -> int | None:
+    """The schema version whose columns come back with that version, since a migration lies between; else None.
+
+    Evolution only adds columns, which older rows may lack: those stay.
+    """
+    then = datasets.schema_version_at(connection, dataset.id, to)
+    return None if migrated_since(connection, dataset.id, then) is None else then
 
 
 def landed_since(connection: Connection, dataset_id: int, to: int, *, but: Collection[int] = ()) -> Segments:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, select
 
 from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, rolled_back_landings
 from timestore_assets.catalog.audit import write_once
@@ -20,8 +20,10 @@ from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import PartitionState
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.retractions import reopen_since, reopenable_since
-from timestore_assets.catalog.rollback_plan import RollbackPlan, plan_rollback, require_target, stats_of
+from timestore_assets.catalog.rollback_plan import RollbackPlan, plan_rollback, require_target, schema_back, stats_of
 from timestore_assets.catalog.rolled_back_landings import Returned, returnable
+from timestore_assets.catalog.schema_migrations import Redeclare
+from timestore_assets.catalog.schema_restoring import restorable, restored
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import partitions as partitions_table
 from timestore_assets.catalog.tables import retractions, segment_stats, segments
@@ -70,6 +72,8 @@ class Rollback:
     """Addresses of topic sources whose checkpoints are set back."""
     lost_requests: int = 0
     """Rows of requests over HTTP that go and don't come again by themselves."""
+    schema_version: int | None = None
+    """The schema version whose columns are in force again, since migrations since are taken back with it; else None."""
 
 
 class Rollbacks:
@@ -78,39 +82,61 @@ class Rollbacks:
     def __init__(self, database: Database, progress: SeenVersions) -> None:
         self._database, self._progress = database, progress
 
-    def plan(self, dataset_id: int, to: int, *, with_landings: bool = False) -> Rollback:
+    def plan(self, dataset_id: int, to: int, *, with_landings: bool = False, may_null: bool = False) -> Rollback:
         """What `roll_back` would do now. Errors as that, but that rows of requests may be lost."""
 
         def work(connection: Connection) -> Rollback:
             now = self._database.now(connection)
             dataset = datasets.row(connection, dataset_id)
             plan, returned = _planned(connection, dataset, to, with_landings=with_landings, may_lose=True, now=now)
-            return _report(dataset, plan, returned)
+            back = schema_back(connection, dataset, to)
+            if back is not None:
+                current, wanted = (datasets.schema(connection, dataset_id, one) for one in (dataset.schema_version, back))
+                restorable(connection, dataset, current, wanted, _written(connection, dataset_id, plan), may_null=may_null)
+            return _report(dataset, plan, returned, back)
 
         return self._database.read(work)
 
-    def roll_back(self, dataset_id: int, to: int, *, with_landings: bool = False, may_lose: bool = False, actor: str) -> Rollback:
+    def roll_back(
+        self,
+        dataset_id: int,
+        to: int,
+        *,
+        with_landings: bool = False,
+        may_lose: bool = False,
+        may_null: bool = False,
+        redeclare: Redeclare | None = None,
+        actor: str,
+    ) -> Rollback:
         """Let a new version show the rows of version `to`, and what landed since; audited, with events for Dagster.
+
+        Where migrations lie between, they are taken back in the same version.
 
         Whoever reads goes on reading the version that it reads. A build under way in a partition that changes is done again.
 
         Args:
             with_landings: what landed since goes too; files and topics land again, with their checkpoints set back.
             may_lose: rows that came over HTTP may go, which don't come again by themselves.
+            may_null, redeclare: see `schema_restoring.restored`.
 
         Raises:
-            RefusedError: the version was collected or erased, or never was; the schema was migrated since; or rows would be
-                lost that landed since.
+            RefusedError: the version was collected or erased, or never was; rows would be lost that landed since; or they have no
+                value for a column of then.
         """
         done: list[Rollback] = []
 
         def work(connection: Connection, token: str, now: int) -> int:
             dataset = datasets.lock(connection, dataset_id)
             plan, returned = _planned(connection, dataset, to, with_landings=with_landings, may_lose=may_lose, now=now)
-            report = _report(dataset, plan, returned)
+            back = schema_back(connection, dataset, to)
+            report = _report(dataset, plan, returned, back)
             done.append(report)
             if report.version != dataset.manifest_version:
-                _carry_out(connection, dataset, plan, returned, report, token=token, actor=actor, now=now)
+                _carry_out(connection, dataset, plan, returned, report, now=now)
+                if back is not None:
+                    options: dict[str, Any] = {"may_null": may_null, "redeclare": redeclare, "version": report.version}
+                    restored(connection, dataset, back, **options, actor=actor, now=now)
+                _tell(connection, dataset, report, token=token, actor=actor, now=now)
             return report.version
 
         seen = self._progress.seen
@@ -136,8 +162,6 @@ def _carry_out(
     returned: Returned,
     report: Rollback,
     *,
-    token: str,
-    actor: str,
     now: int,
 ) -> None:
     version = report.version
@@ -149,7 +173,14 @@ def _carry_out(
     manifest.set_version(connection, dataset.id, version, now=now)
     for start, rows in plan.after.items():
         _move_partition(connection, dataset.id, start, rows, plan, version=version)
-    _tell(connection, dataset, report, token=token, actor=actor, now=now)
+
+
+def _written(connection: Connection, dataset_id: int, plan: RollbackPlan) -> set[int]:
+    """Schema versions of the segments that would be live."""
+    c = segments.c
+    elsewhere = select(c.partition_start, c.schema_version).distinct().where(c.dataset_id == dataset_id, manifest.live(None))
+    kept = {row.schema_version for row in connection.execute(elsewhere) if row.partition_start not in plan.after}
+    return kept | {row.schema_version for rows in plan.after.values() for row in rows}
 
 
 def _take_out(connection: Connection, rows: Iterable[Row[Any]], *, version: int, now: int) -> None:
@@ -227,7 +258,7 @@ def _holds(rows: Sequence[Row[Any]], hidden: frozenset[int]) -> bool:
     return any(hidden.intersection(parse_ids(row.source_ids)) for row in rows)
 
 
-def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned) -> Rollback:
+def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned, back: int | None) -> Rollback:
     window = Window(dataset.window)
     landings = {row.name for row in plan.landings}
     goes, comes = ({row.name for row in rows} for rows in (plan.goes, plan.comes))
@@ -248,7 +279,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned) -> Rollba
                 landed_rows=sum(row.rows for row in landed),
             )
         )
-    changed = not (plan.nothing and returned.nothing)
+    changed = not (plan.nothing and returned.nothing) or back is not None
     return Rollback(
         dataset=dataset.name,
         start_version=plan.start_version,
@@ -260,6 +291,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned) -> Rollba
         files=returned.addresses,
         topics=returned.topics,
         lost_requests=returned.lost_requests,
+        schema_version=back,
     )
 
 
@@ -279,6 +311,7 @@ def _tell(connection: Connection, dataset: Row[Any], done: Rollback, *, token: s
         "files": list(done.files[:_LISTED]),
         "topics": list(done.topics),
         "lost_requests": done.lost_requests,
+        "schema_version": done.schema_version,
     }
     audit.record(
         connection,

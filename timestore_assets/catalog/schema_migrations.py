@@ -190,14 +190,16 @@ def write_version(
     kind: Literal["migration", "rollback"],
     reason: str,
     details: Mapping[str, Any],
+    version: int | None = None,
     actor: str,
     now: int,
 ) -> int:
-    """Put other columns in force, in a manifest version of their own, which is returned. The dataset's row is locked.
+    """Put other columns in force from a manifest version on, which is returned. The dataset's row is locked.
 
-    `kind`, `details`: the version's cause, also for audit and events. `reason`: the same for Dagster, as a sentence.
+    `version`: one that the transaction has made already, None for the next. `kind`, `details`: the cause of the version, also for
+    audit and events. `reason`: the same for Dagster, as a sentence.
     """
-    state, version = migrated.state, int(row.manifest_version) + 1
+    state, version = migrated.state, version or int(row.manifest_version) + 1
     part = column_part(state.definition)
     # files of before are behind from now on, and not something else
     datasets.remember_former(connection, row, part, column_part(before.definition), raised=True)

@@ -76,7 +76,7 @@ def restored(
     schema_version: int,
     *,
     may_null: bool = False,
-    written: Collection[int] | None = None,
+    version: int | None = None,
     redeclare: Redeclare | None = None,
     ticket: str = "",
     approved_by: str = "",
@@ -85,11 +85,11 @@ def restored(
 ) -> int:
     """Put the columns of an earlier schema version in force again, by their ids, as a new one; the new schema version.
 
-    The dataset's row is locked. The manifest version rises by one.
+    The dataset's row is locked.
 
     Args:
         may_null: nullable columns may be NULL in rows that have nothing for them.
-        written: schema versions of the segments that will be live; those that are when it is None.
+        version: manifest version that the transaction has made already; the next one when it is None.
         redeclare: brings along what was declared over HTTP, see `migrating.declaration_changes.redeclared`.
 
     Raises:
@@ -98,12 +98,8 @@ def restored(
     current = datasets.identified(connection, row.id, datasets.schema(connection, row.id, row.schema_version))
     wanted = datasets.schema(connection, row.id, schema_version)
     before = state_of(row, current)
-    inverse = _inverses(connection, row.id)
-    versions = _live_versions(connection, row.id) if written is None else set(written)
-    later = [datasets.schema(connection, row.id, one) for one in sorted(versions) if one > schema_version]
-    columns = tuple(
-        _with_alias(_restored(column, later, inverse, may_null=may_null, dataset=row.name), current) for column in wanted
-    )
+    written = _live_versions(connection, row.id)
+    columns = restorable(connection, row, current, wanted, written, may_null=may_null)
     shown = {column.id for column in columns}
     gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
     schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
@@ -112,7 +108,9 @@ def restored(
     migrated = Migrated(state=state, changes=_differences(current, schema))
     details = {"ticket": ticket, "approved_by": approved_by, "restores": schema_version}
     reason = f"columns are those of schema version {schema_version} again"
-    write_version(connection, row, before, migrated, kind="rollback", reason=reason, details=details, actor=actor, now=now)
+    write_version(
+        connection, row, before, migrated, kind="rollback", reason=reason, details=details, version=version, actor=actor, now=now
+    )
     if redeclare is not None and (declared := locked_declaration(connection, row.id)) is not None:
         rewrite_declaration(connection, declared, redeclare, before, state, actor=actor, now=now)
     values = {
@@ -128,6 +126,20 @@ def restored(
     }
     connection.execute(migrations.insert(), values)
     return schema.version
+
+
+def restorable(
+    connection: Connection, row: Row[Any], current: Schema, wanted: Schema, written: Collection[int], *, may_null: bool
+) -> tuple[Column, ...]:
+    """The columns of an earlier schema as they are to be read again; RefusedError as `restored`.
+
+    `written`: schema versions of the segments that will be live.
+    """
+    inverse = _inverses(connection, row.id)
+    later = [datasets.schema(connection, row.id, one) for one in sorted(written) if one > wanted.version]
+    return tuple(
+        _with_alias(_restored(column, later, inverse, may_null=may_null, dataset=row.name), current) for column in wanted
+    )
 
 
 def _restored(column: Column, later: Sequence[Schema], inverse: Mapping[int, str], *, may_null: bool, dataset: str) -> Column:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 HELP = """Show the rows of an earlier version again, as a new version.
 
 What builds and retractions have done since is undone; what landed since stays, as it landed, and is built again. Nothing is
-copied, so it takes a moment; the way forward is a rollback to the version before.
+copied, so it takes a moment; the way forward is a rollback to the version before. Migrations since are taken back with it.
 With --and-landings what landed since goes too, and files and topics land again."""
 
 To = Annotated[str, typer.Option("--to", metavar="VERSION|TAG|TIME", help="The version to go back to.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 AndLandings = Annotated[bool, typer.Option("--and-landings", help="What landed since goes too; files and topics land again.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Rows may go that came over HTTP and don't come again.")]
+Nulls = Annotated[bool, typer.Option("--nulls", help="Rows landed since may have no value in columns that come back.")]
 _SHOWN = 20
 
 
@@ -37,10 +38,12 @@ def rollback(
     dry_run: DryRun = False,
     and_landings: AndLandings = False,
     yes: Yes = False,
+    nulls: Nulls = False,
     json: AsJson = False,
 ) -> None:
+    options = {"dry_run": dry_run, "with_landings": and_landings, "may_lose": yes, "may_null": nulls}
     with open_warehouse() as warehouse:
-        done = warehouse.rollback(dataset, to, dry_run=dry_run, with_landings=and_landings, may_lose=yes, actor=actor())
+        done = warehouse.rollback(dataset, to, **options, actor=actor())
     if json:
         print_json({**asdict(done), "dry_run": dry_run})
         return
@@ -69,6 +72,8 @@ def _show(done: Rollback) -> None:
         _say(f"{counted(len(done.files), 'file')} to land again: {', '.join(done.files[:_SHOWN])}")
     if done.topics:
         _say(f"Checkpoints set back, to be read from there again: {', '.join(done.topics)}")
+    if done.schema_version is not None:
+        _say(f"Columns are those of schema version {done.schema_version} again: migrations since are taken back.")
     if done.lost_requests:
         _say(f"{counted(done.lost_requests, 'row')} that came over HTTP go and don't come again by themselves.")
 

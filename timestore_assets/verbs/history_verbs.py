@@ -80,6 +80,7 @@ class HistoryVerbs(Workplace):
         dry_run: bool = False,
         with_landings: bool = False,
         may_lose: bool = False,
+        may_null: bool = False,
         actor: str = "command line",
     ) -> Rollback:
         """Show the rows of an earlier version again, and what landed since; see `catalog.rollbacks.Rollbacks.roll_back`.
@@ -87,6 +88,7 @@ class HistoryVerbs(Workplace):
         Args:
             dry_run: only say what would change. with_landings: what landed since goes too, and lands again from files and topics.
             may_lose: rows that came over HTTP since may go with it.
+            may_null: rows that landed since may have no value in columns that come back.
 
         Raises:
             InputError: it is no version, time or tag of that dataset. RefusedError: it can't be gone back to.
@@ -94,5 +96,18 @@ class HistoryVerbs(Workplace):
         version = self.version_of(name, to)
         _, record = self.resolve(name)
         if dry_run:
-            return self.catalog.rollbacks.plan(record.id, version, with_landings=with_landings)
-        return self.catalog.rollbacks.roll_back(record.id, version, with_landings=with_landings, may_lose=may_lose, actor=actor)
+            return self.catalog.rollbacks.plan(record.id, version, with_landings=with_landings, may_null=may_null)
+        from timestore_assets.migrating.declaration_changes import redeclared
+
+        done = self.catalog.rollbacks.roll_back(
+            record.id,
+            version,
+            with_landings=with_landings,
+            may_lose=may_lose,
+            may_null=may_null,
+            redeclare=redeclared,
+            actor=actor,
+        )
+        if done.schema_version is not None:
+            self._registry.refresh_now()
+        return done

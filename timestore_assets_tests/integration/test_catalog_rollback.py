@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from timestore_assets.catalog import manifest, partitions
 from timestore_assets.catalog.commit_values import LandingCommit, Span, TopicProgress, WatermarkRule
 from timestore_assets.catalog.rollbacks import Rollback
-from timestore_assets.catalog.tables import migrations
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RefusedError
 from timestore_assets.model.hash_sums import combined
@@ -222,14 +221,6 @@ def test_what_can_not_be_gone_back_to(catalog_dataset: CatalogDataset) -> None:
     seal(catalog_dataset)
     with pytest.raises(RefusedError, match="no version 9; the newest is 2"):
         roll_back(catalog_dataset, 9)
-    row = {"dataset_id": catalog_dataset.id, "schema_version": 2, "at": 0}
-    row |= dict.fromkeys(("kind", "manifest", "digest", "ticket", "approved_by", "actor"), "")
-    with catalog_dataset.catalog.database.engine.begin() as connection:
-        connection.execute(migrations.insert(), row)
-    with pytest.raises(RefusedError, match="was migrated to version 2 after manifest version 1"):
-        roll_back(catalog_dataset, 1)
-    with catalog_dataset.catalog.database.engine.begin() as connection:
-        connection.execute(migrations.delete())
     collect_all(catalog_dataset)
     with pytest.raises(RefusedError, match="version 1 of dataset 'weather' has been collected"):
         roll_back(catalog_dataset, 1)

@@ -148,13 +148,16 @@ def test_a_migration_is_taken_back_and_carried_out_again(shell: CommandLine) -> 
     assert refused.code == 2 and "has no schema version 9 before 4" in refused.err
 
 
-def test_rows_go_back_once_the_columns_have(shell: CommandLine) -> None:
+def test_rows_and_columns_go_back_together(shell: CommandLine) -> None:
     migrate(shell, "--execute", text=NULLED)
-    refused = shell.inside("rollback", "weather", "--to", "1", "--yes")
-    assert refused.code == 3 and "schema restore weather --to 1" in refused.err
-    assert shell.inside("schema", "restore", "weather", "--to", "1").code == 0
+    before = names(shell)
+    planned = shell.inside("rollback", "weather", "--to", "1", "--dry-run")
+    assert planned.code == 0 and "Columns are those of schema version 1 again" in planned.out
+    assert names(shell) == before
     assert shell.inside("rollback", "weather", "--to", "1", "--yes").code == 0
-    assert "schema restore weather --to 2" in shell.inside("rollback", "weather", "--to", "2", "--yes").err
+    assert names(shell) == ["ts", "station", "temp", "code", "note"]
+    assert shell.inside("rollback", "weather", "--to", "2", "--yes", "--json").json["schema_version"] == 2
+    assert names(shell) == before
 
 
 def test_a_sample_is_said_to_be_one(shell: CommandLine) -> None:

@@ -19,7 +19,7 @@ from timestore_assets.landing.requests.request_queue import QueueLimits
 from timestore_assets.landing.requests.submission import Landed, Submission
 from timestore_assets.landing.topics.session_options import SessionLimits
 from timestore_assets.model.dataset import Dataset, Dedupe, FileSource, HttpSource
-from timestore_assets.model.errors import BadFileError, InputError
+from timestore_assets.model.errors import BadFileError, InputError, RefusedError
 from timestore_assets.model.question import Question
 from timestore_assets.model.record_form import RecordForm, TimeForm
 from timestore_assets.segments.publishing import utc_now
@@ -275,3 +275,48 @@ def test_times_that_are_written_in_their_own_way_keep_it_under_another_name(tmp_
         assert len(set(rows(old, "at", "looked").values())) == 1
         assert build(old) == "unchanged"
         assert old.verify(declared.name).findings == ()
+
+
+def hashes(warehouse: Warehouse) -> dict[str, str | None]:
+    return {one.partition.key: one.content_hash for one in warehouse.partitions(OLD_FILE.name)}
+
+
+def test_a_migration_is_rolled_back_and_forward_again_by_its_content(old: Warehouse, tmp_path: Path) -> None:
+    other_day = [record("other", ts="2013-03-02T00:00:00Z"), record("third", ts="2013-03-03T00:00:00Z", code=None)]
+    old.land(OLD_FILE.name, [written(tmp_path, "more", *other_day)])
+    days = [OLD_FILE.partition(f"2013-03-0{day}") for day in (1, 2, 3)]
+    assert [one.outcome for one in old.build(OLD_FILE.name, days, close=True)] == ["built"] * 3
+    before, version = hashes(old), old.resolve(OLD_FILE.name)[1].manifest_version
+    then = rows(old, "temp", "code", "note")
+    old.tag(OLD_FILE.name, "before", actor="ann")
+    old.migrate(manifest(OLD_FILE.name, *OPERATIONS), actor="ann")
+    assert [one.outcome for one in old.build(OLD_FILE.name, days, close=True)] == ["built"] * 3
+    after, migrated = hashes(old), old.resolve(OLD_FILE.name)[1].manifest_version
+    now = rows(old, "temperature", "code_text")
+    assert after != before
+    for _ in range(2):
+        planned = old.rollback(OLD_FILE.name, "before", dry_run=True)
+        done = old.rollback(OLD_FILE.name, version)
+        assert (done.schema_version, planned.schema_version, planned.version) == (1, 1, done.version)
+        assert hashes(old) == before
+        assert rows(old, "temp", "code", "note") == then
+        assert old.resolve(OLD_FILE.name)[1].schema.names == OLD_FILE.schema.names
+        assert old.rollback(OLD_FILE.name, migrated).schema_version == 2
+        assert hashes(old) == after
+        assert rows(old, "temperature", "code_text") == now
+    assert old.verify(OLD_FILE.name).findings == ()
+    assert rows(old, "temp", as_of=version) == {name: values[:1] for name, values in then.items()}
+
+
+def test_rows_landed_since_a_migration_decide_whether_it_can_be_taken_back(old: Warehouse, tmp_path: Path) -> None:
+    version = old.resolve(OLD_FILE.name)[1].manifest_version
+    old.migrate(manifest(OLD_FILE.name, *OPERATIONS), actor="ann")
+    old.land(OLD_FILE.name, [written(tmp_path, "since", new_record("since"))])
+    for dry_run in (True, False):
+        with pytest.raises(RefusedError, match="have no 'code'"):
+            old.rollback(OLD_FILE.name, version, dry_run=dry_run)
+    assert old.rollback(OLD_FILE.name, version, may_null=True).schema_version == 1
+    assert rows(old, "temp", "code", "note") == {"first": (1.5, 7, "n"), "since": (1.5, None, None)}
+    old.land(OLD_FILE.name, [written(tmp_path, "later", record("later"), new_record("new", code=8))])
+    assert rows(old, "temp", "code")["later"] == (1.5, 7)
+    assert rows(old, "temp", "code")["new"] == (1.5, 8)

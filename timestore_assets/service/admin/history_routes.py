@@ -67,6 +67,7 @@ class RollbackWish(Wire):
     dry_run: bool = Field(False, strict=True, description="Only say what would change.")
     and_landings: bool = Field(False, strict=True, description="What landed since goes too; files and topics land again.")
     discard: bool = Field(False, strict=True, description="Rows may go that came over HTTP and don't come again by themselves.")
+    nulls: bool = Field(False, strict=True, description="Rows landed since may have no value in columns that come back.")
 
 
 class RolledPartitionAnswer(Wire):
@@ -96,6 +97,7 @@ class RollbackAnswer(Wire):
     files: list[str] = Field(description="Addresses of files that land again.")
     topics: list[str] = Field(description="Addresses of topic sources whose checkpoints are set back.")
     lost_requests: int = Field(description="Rows of requests that go and don't come again by themselves.")
+    schema_version: int | None = Field(description="Whose columns are in force again; null where no migration lies between.")
 
 
 @router.get("/datasets/{name}/tags", summary="Tags", response_model=TagList, responses=ERRORS)
@@ -182,6 +184,7 @@ async def rolled_back(
             dry_run=wish.dry_run,
             with_landings=wish.and_landings,
             may_lose=wish.discard,
+            may_null=wish.nulls,
             actor=caller.name,
         )
 
@@ -210,6 +213,7 @@ async def rolled_back(
         files=list(done.files),
         topics=list(done.topics),
         lost_requests=done.lost_requests,
+        schema_version=done.schema_version,
     )
 
 

@@ -152,6 +152,10 @@ class _Asking:
         place = self._place()
         # all pages are of the version that the first one found, whatever a tag or a time means by then
         as_of = None if place or body.as_of is None else warehouse.version_of(self.dataset.name, body.as_of)
+        dataset = self.dataset
+        if (version := place.version if place else as_of) is not None:
+            # columns may have got other names since
+            dataset, record = warehouse.in_force(self.dataset.name, version)
         question = question_of(body, record.schema, dataset=self.dataset.name, as_of=as_of)
         # before the version is pinned: what is said about now then holds for the answer
         known = UNKNOWN if place or question.as_of is not None else completeness(warehouse.catalog, record.id)
@@ -164,7 +168,7 @@ class _Asking:
                 check_width(landed, warehouse.catalog, record, asked, limits, paged=body.page_size is not None)
         if body.page_size is None:
             return self._whole(question, stop, known)
-        return self._page(record, question, place, body.page_size, stop, known)
+        return self._page(dataset, record, question, place, body.page_size, stop, known)
 
     def _whole(self, question: Question, stop: Interruption, known: Completeness) -> Answered:
         answer = self._asks(stop, fresh=True)(question)
@@ -181,6 +185,7 @@ class _Asking:
 
     def _page(
         self,
+        dataset: Dataset,
         record: DatasetRecord,
         question: Question,
         place: PageStart | None,
@@ -191,10 +196,10 @@ class _Asking:
         if question.columns is not None:
             names = unique(find_column(record.schema, one, dataset=self.dataset.name).name for one in question.columns)
             question = replace(question, columns=names)
-        asked = page_question(question, place, size=size, time=self.dataset.time)
+        asked = page_question(question, place, size=size, time=dataset.time)
         with self._asks(stop, fresh=False)(asked) as answer, stop.clock.running():
             begin = place or PageStart(digest=self._digest(), version=answer.manifest_version or 0, time=None, skip=0, given=0)
-            time = None if question.aggregates else self.dataset.time
+            time = None if question.aggregates else dataset.time
             shown = None if question.columns is None else len(question.columns)
             page = read_page(answer, begin, size=size, time=time, shown=shown)
             facts = self._facts(answer, known, page.schema, is_read=True)
