@@ -25,6 +25,7 @@ from timestore_assets.verbs.retraction_verbs import RetractionVerbs
 from timestore_assets.verbs.upkeep_verbs import UpkeepVerbs
 
 if TYPE_CHECKING:
+    from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.dataset_status import DatasetStats
     from timestore_assets.model.question import Question
     from timestore_assets.querying.answer import Answer
