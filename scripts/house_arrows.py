@@ -25,7 +25,7 @@ tailing upkeep migrating
 declarations declaration_files dataset_registry dataset_status reload overview reloading
 verbs
 warehouse
-alerting
+alerting lineage
 orchestration service web
 cli in_process
 definitions defs

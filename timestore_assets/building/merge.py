@@ -18,8 +18,8 @@ from timestore_assets.model.errors import RefusedError, TimestoreError, Unavaila
 from timestore_assets.model.hash_sums import EMPTY, combined
 from timestore_assets.model.retraction import Retracted, sources_of, wholly_retracted
 from timestore_assets.model.schema import Schema
-from timestore_assets.model.schema_rewrites import needs_rewrite
 from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
+from timestore_assets.model.stored_columns import needs_rewrite
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
 from timestore_assets.segments.content_hash import hash_sql

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
-from timestore_assets.model.schema_rewrites import needs_rewrite
+from timestore_assets.model.stored_columns import needs_rewrite
 
 
 def outdated_versions(catalog: Catalog, record: DatasetRecord) -> frozenset[int]:

@@ -17,7 +17,7 @@ from timestore_assets.catalog import datasets
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.tables import audit, segments
-from timestore_assets.model.schema_rewrites import computed_since, needs_rewrite
+from timestore_assets.model.stored_columns import computed_since, needs_rewrite
 
 ASSUMED_BYTES_PER_SECOND = 20_000_000
 """Of sealed segments that a build writes, where no build has said how long it took: about what two cores do."""

@@ -15,7 +15,7 @@ from timestore_assets.model.retention import Retention, Tier
 from timestore_assets.model.window import parse_duration
 
 if TYPE_CHECKING:
-    from timestore_assets.upkeep.retention import RetentionReport
+    from timestore_assets.upkeep.expiring import RetentionReport
     from timestore_assets.warehouse import Warehouse
 
 RETENTION_HELP = """Let old partitions expire and move, as `retention:` of a dataset says.

@@ -12,7 +12,7 @@ import pyarrow as pa
 from timestore_assets.decoding.arrow_values import typed_cell, typed_raw_column
 from timestore_assets.decoding.coerce_columns import ColumnCoercion, coerce, text_cell
 from timestore_assets.decoding.column_names import check_header
-from timestore_assets.decoding.former_names import FormerNames
+from timestore_assets.decoding.former_columns import FormerNames
 from timestore_assets.decoding.json_records import read_records
 from timestore_assets.decoding.record_fields import formed_fields
 from timestore_assets.decoding.rejections import RowMask

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from timestore_assets.decoding.fields_at_paths import fields_at_paths, names_at_paths
-from timestore_assets.decoding.former_names import FormerNames
+from timestore_assets.decoding.former_columns import FormerNames
 from timestore_assets.decoding.plain_arrow import plain_arrow
 from timestore_assets.decoding.spelling import trimmed
 from timestore_assets.model.errors import BadFileError

@@ -24,7 +24,7 @@ from timestore_assets.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from timestore_assets.upkeep.collect import CollectReport
-    from timestore_assets.upkeep.retention import RetentionReport
+    from timestore_assets.upkeep.expiring import RetentionReport
     from timestore_assets.upkeep.verify import VerifyReport
 
 _RETENTION_CRON = "17 2 * * *"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from timestore_assets.model.schema import Column, Schema
-from timestore_assets.model.schema_rewrites import stored_as
+from timestore_assets.model.stored_columns import stored_as
 from timestore_assets.model.types import duckdb_type, quote
 
 _REFERENCE = re.compile(r'"#(\d+)"')

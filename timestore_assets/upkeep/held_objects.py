@@ -12,7 +12,7 @@ from timestore_assets.model.errors import BadFileError, InputError, UnavailableE
 from timestore_assets.model.segment import Placed
 from timestore_assets.storage.object_store import ObjectReader, sha256_of
 from timestore_assets.storage.targets import Storage
-from timestore_assets.upkeep.findings import Finding
+from timestore_assets.upkeep.verify_findings import Finding
 
 Size = Callable[[Placed], int | None]
 """Bytes of an object, None if it is gone."""

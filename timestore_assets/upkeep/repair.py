@@ -20,9 +20,9 @@ from timestore_assets.segments.engine import EngineLimits, connect
 from timestore_assets.segments.statistics import as_time
 from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.collect import collect_orphans
-from timestore_assets.upkeep.findings import ADVICE, Problem
 from timestore_assets.upkeep.inspect import SegmentReader, UncachedReader
 from timestore_assets.upkeep.verify import VerifyReport
+from timestore_assets.upkeep.verify_findings import ADVICE, Problem
 
 Kind = Literal["statistics", "orphans", "events"]
 _MENDED: frozenset[Problem] = frozenset({"statistics", "times"})

@@ -21,9 +21,9 @@ from timestore_assets.model.window import format_time
 from timestore_assets.ownership.target_claim import confirm
 from timestore_assets.segments.engine import EngineLimits, connect
 from timestore_assets.storage.targets import Storage
-from timestore_assets.upkeep.findings import LOST, Finding
 from timestore_assets.upkeep.held_objects import archive_findings, digest_findings, tag_findings
 from timestore_assets.upkeep.inspect import SegmentReader, UncachedReader
+from timestore_assets.upkeep.verify_findings import LOST, Finding
 
 _LEASE = timedelta(minutes=10)
 

@@ -13,7 +13,7 @@ from timestore_assets.verbs.workplace import Workplace
 if TYPE_CHECKING:
     from timestore_assets.catalog.service_records import Policy
     from timestore_assets.upkeep.erase import EraseReport
-    from timestore_assets.upkeep.retention import RetentionReport
+    from timestore_assets.upkeep.expiring import RetentionReport
 
 
 class UpkeepVerbs(Workplace):
@@ -21,19 +21,19 @@ class UpkeepVerbs(Workplace):
 
     def retention(self, name: str) -> Retention:
         """What counts for a dataset: what was set for it, else what is declared."""
-        from timestore_assets.upkeep.retention import retention_of
+        from timestore_assets.upkeep.expiring import retention_of
 
         return retention_of(self.catalog, self.resolve(name)[1])
 
     def with_retention(self) -> Sequence[str]:
         """Registered datasets of this process of which partitions may expire or move, by name."""
-        from timestore_assets.upkeep.retention import retentions
+        from timestore_assets.upkeep.expiring import retentions
 
         return [record.name for record, found in retentions(self.catalog) if found.acts and record.name in self.datasets]
 
     def kept_versions(self) -> Mapping[int, timedelta]:
         """How long superseded segments stay, of the datasets that say so themselves, by their id."""
-        from timestore_assets.upkeep.retention import kept_versions
+        from timestore_assets.upkeep.expiring import kept_versions
 
         return kept_versions(self.catalog)
 
@@ -56,9 +56,9 @@ class UpkeepVerbs(Workplace):
     ) -> RetentionReport:
         """Let partitions of a dataset expire and move as its retention says; without `execute` only say which would.
 
-        `moves`: False leaves what is to move for another time: it may take hours. Errors as `upkeep.retention.apply_retention`.
+        `moves`: False leaves what is to move for another time: it may take hours. Errors as `upkeep.expiring.apply_retention`.
         """
-        from timestore_assets.upkeep.retention import apply_retention, would_do
+        from timestore_assets.upkeep.expiring import apply_retention, would_do
 
         _, record = self.resolve(name)
         now = now or datetime.now(UTC)

@@ -22,7 +22,7 @@ from timestore_assets.segments import publishing
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.collect import collect
-from timestore_assets.upkeep.retention import RetentionReport, apply_retention, kept_versions, retention_of, would_do
+from timestore_assets.upkeep.expiring import RetentionReport, apply_retention, kept_versions, retention_of, would_do
 from timestore_assets.upkeep.verify import verify
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.schema import Column, Schema
-from timestore_assets.model.schema_rewrites import needs_rewrite
 from timestore_assets.model.segment import ColumnStats, Segment
+from timestore_assets.model.stored_columns import needs_rewrite
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import parse_time
 from timestore_assets.querying.planning.pruning import Operator, Predicate, StatsNames, may_match

@@ -17,7 +17,7 @@ from timestore_assets.model.retention import Retention
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.upkeep.erase import Eraser
-from timestore_assets.upkeep.retention import apply_retention
+from timestore_assets.upkeep.expiring import apply_retention
 from timestore_assets_tests.support.building_child import Stage
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from timestore_assets.model.schema import Column, Schema
-from timestore_assets.model.schema_rewrites import computed_since, needs_rewrite
+from timestore_assets.model.stored_columns import computed_since, needs_rewrite
 from timestore_assets.model.types import DOUBLE, INT64, TIMESTAMP
 
 TIME, FAHRENHEIT = Column(name="time", type=TIMESTAMP, id=1), Column(name="temp_f", type=DOUBLE, id=2)

@@ -19,7 +19,7 @@ from timestore_assets.catalog.commit_values import IdempotencyKey, SchemaChange
 from timestore_assets.catalog.effective_declaration import with_identity
 from timestore_assets.catalog.records import LateRows
 from timestore_assets.decoding.decode import decode
-from timestore_assets.decoding.former_names import without_outdated
+from timestore_assets.decoding.former_columns import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.landing.preparing.earlier_values import EarlierValues

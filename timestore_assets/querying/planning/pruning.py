@@ -16,8 +16,8 @@ from typing import Any, Literal
 from timestore_assets.catalog.effective_declaration import is_widening
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
-from timestore_assets.model.schema_rewrites import stored_as
 from timestore_assets.model.segment import ColumnStats, Segment
+from timestore_assets.model.stored_columns import stored_as
 from timestore_assets.model.types import ColumnType
 from timestore_assets.model.window import parse_time
 from timestore_assets.querying.planning import syntax
