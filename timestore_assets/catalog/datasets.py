@@ -1,33 +1,28 @@
-"""Registered datasets and the history of their schemas."""
+"""Registered datasets: what is declared, what the catalog has of it, and how the one follows the other."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from timestore_assets.catalog import file_states, former_names, schema_events, sources
+from timestore_assets.catalog import file_states, former_names, schema_events, schema_versions, sources
 from timestore_assets.catalog.audit import record
-from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.effective_declaration import (
-    ColumnPart,
     Redeclared,
     column_part,
     combined,
     definition_of,
-    digest_of,
     fixed_problems,
     is_behind,
     redeclare,
 )
 from timestore_assets.catalog.instants import from_micros, optional_time
 from timestore_assets.catalog.left_out_columns import ask_for_reload, requests
-from timestore_assets.catalog.outbox import queue
 from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.replacement import SeenVersions
@@ -35,7 +30,7 @@ from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.tables import dataset_schemas, datasets, policies, segments
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import DroppedError, ForgottenError, RefusedError
-from timestore_assets.model.schema import Schema, identities_to_plain, schema_from_plain, schema_to_plain
+from timestore_assets.model.schema import Schema
 from timestore_assets.model.window import format_time
 
 
@@ -83,8 +78,8 @@ class Datasets:
 
     def schema(self, dataset_id: int, version: int) -> Schema:
         # once there, a schema version is as unchanging as a manifest version: any replica that has it will do
-        found = self._replica and self._replica.read(dataset_id, 0, lambda c: find_schema(c, dataset_id, version))
-        return found or self._database.read(lambda c: schema(c, dataset_id, version))
+        found = self._replica and self._replica.read(dataset_id, 0, lambda c: schema_versions.find_schema(c, dataset_id, version))
+        return found or self._database.read(lambda c: schema_versions.schema(c, dataset_id, version))
 
     def schema_of_records(self, dataset_id: int, version: int) -> Schema:
         """The schema whose names records go by that came, or were refused, when a version was current."""
@@ -95,7 +90,8 @@ class Datasets:
         """The schema in force at a manifest version."""
 
         def read(connection: Connection) -> Schema:
-            return schema(connection, dataset_id, schema_version_at(connection, dataset_id, manifest_version))
+            version = schema_versions.version_at(connection, dataset_id, manifest_version)
+            return schema_versions.schema(connection, dataset_id, version)
 
         return self._database.read(read)
 
@@ -157,33 +153,6 @@ def row(connection: Connection, dataset_id: int, *, locked: bool = False) -> Row
     return found
 
 
-def schema(connection: Connection, dataset_id: int, version: int) -> Schema:
-    found = find_schema(connection, dataset_id, version)
-    if found is None:
-        raise ForgottenError(f"the catalog has no schema {version} of dataset {dataset_id}")
-    return found
-
-
-def find_schema(connection: Connection, dataset_id: int, version: int) -> Schema | None:
-    h = dataset_schemas.c
-    statement = select(h.columns, h.identities).where(h.dataset_id == dataset_id, h.version == version)
-    found: Any = connection.execute(statement).one_or_none()
-    return None if found is None else _schema(found, version)
-
-
-def schema_version_at(connection: Connection, dataset_id: int, manifest_version: int) -> int:
-    """The schema version in force at a manifest version, which decides what a reader of it sees."""
-    h = dataset_schemas.c
-    in_force = select(func.max(h.version)).where(h.dataset_id == dataset_id, h.manifest_version <= manifest_version)
-    version: int | None = connection.execute(in_force).scalar()
-    return version or 1
-
-
-def _schema(row: Row[Any], version: int) -> Schema:
-    identities = None if row.identities is None else json.loads(row.identities)
-    return schema_from_plain(json.loads(row.columns), version=version, identities=identities)
-
-
 def unchanged(connection: Connection, dataset: Dataset) -> DatasetRecord | None:
     """The record when registering this declaration would write nothing: it has it already, or one that came after."""
     found = find(connection, dataset.name)
@@ -212,7 +181,9 @@ def register(
     if inserted:
         former_names.take(connection, dataset.name, written=written)
         first, part = Schema(columns=dataset.schema.columns), column_part(definition_of(dataset))
-        write_schema(connection, row.id, first, changes=(), cause=schema_events.DECLARED, declared=part, actor=actor, now=now)
+        schema_versions.write(
+            connection, row.id, first, changes=(), cause=schema_events.DECLARED, declared=part, actor=actor, now=now
+        )
         record(connection, row.id, actor=actor, action="dataset_registered", details={"dataset": dataset.name}, now=now)
     elif json.loads(row.definition) != definition_of(dataset):
         _update(connection, row, dataset, actor=actor, now=now, may_be_behind=may_be_behind)
@@ -241,107 +212,9 @@ def _locked_or_made(connection: Connection, dataset: Dataset, *, now: int) -> tu
             return row, bool(inserted)
 
 
-def add_schema_version(
-    connection: Connection,
-    dataset: Row[Any],
-    evolved: Schema,
-    *,
-    changes: Sequence[SchemaChange],
-    manifest_version: int,
-    cause: schema_events.Cause,
-    declared: ColumnPart | None = None,
-    definition: Mapping[str, Any] | None = None,
-    actor: str,
-    now: int,
-) -> None:
-    """Make `evolved` the dataset's current schema and tell the world.
-
-    `manifest_version`: from which on it is in force. `cause`: what made it. `declared`: by what declaration, None for data alone.
-    `definition`: the declaration that says who is told, None for the dataset's.
-    """
-    write_schema(
-        connection,
-        dataset.id,
-        evolved,
-        changes=changes,
-        manifest_version=manifest_version,
-        cause=cause,
-        declared=declared,
-        actor=actor,
-        now=now,
-    )
-    connection.execute(
-        datasets.update().where(datasets.c.id == dataset.id).values(schema_version=evolved.version, updated_at=now)
-    )
-    payload = {
-        "version": evolved.version,
-        "changes": [change.plain() for change in changes],
-        "actor": actor,
-        "cause": schema_events.without_samples(cause),
-        "manifest_version": manifest_version,
-    }
-    queue(connection, dataset.id, "schema_changed", payload, now=now)
-    if cause["kind"] not in schema_events.OF_DATA:
-        file_states.thaw(connection, dataset.id, now=now)
-    channels = (definition or json.loads(dataset.definition)).get("evolution", {}).get("notify", ())
-    schema_events.tell_channels(connection, dataset, channels, version=evolved.version, changes=changes, cause=cause, now=now)
-
-
-def write_schema(
-    connection: Connection,
-    dataset_id: int,
-    schema: Schema,
-    *,
-    changes: Sequence[SchemaChange],
-    manifest_version: int = 0,
-    cause: schema_events.Cause | None = None,
-    declared: ColumnPart | None = None,
-    actor: str,
-    now: int,
-) -> None:
-    schema = _identified(connection, dataset_id, schema)
-    connection.execute(
-        dataset_schemas.insert(),
-        {
-            "dataset_id": dataset_id,
-            "version": schema.version,
-            "columns": _json(schema_to_plain(schema)),
-            "identities": _json(identities_to_plain(schema)),
-            "manifest_version": manifest_version,
-            "changes": _json([change.plain() for change in changes]),
-            "cause": None if cause is None else _json(cause),
-            "actor": actor,
-            "created_at": now,
-            "declared": None if declared is None else _json([declared]),
-        },
-    )
-
-
-def _identified(connection: Connection, dataset_id: int, schema: Schema) -> Schema:
-    """The schema with an id for each column: that of the newest column of its name which is still shown, else a new one.
-
-    A version that a process of before there were ids has written has none.
-    """
-    if all(column.id for column in schema):
-        return schema
-    last: int = connection.execute(select(datasets.c.last_column_id).where(datasets.c.id == dataset_id)).scalar_one()
-    h = dataset_schemas.c
-    newest = select(h.identities).where(h.dataset_id == dataset_id, h.identities.is_not(None)).order_by(h.version.desc()).limit(1)
-    known = json.loads(connection.execute(newest).scalar() or "{}")
-    ids: dict[str, int] = {name: one["id"] for name, one in known.get("columns", {}).items()}
-    columns = []
-    for column in schema:
-        column_id = column.id or ids.get(column.name)
-        if column_id is None:
-            column_id = last = last + 1
-        columns.append(replace(column, id=column_id))
-    connection.execute(datasets.update().where(datasets.c.id == dataset_id).values(last_column_id=last))
-    return replace(schema, columns=tuple(columns))
-
-
 def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: str, now: int, may_be_behind: bool) -> None:
     before, own = json.loads(row.definition), definition_of(dataset)
-    current = schema(connection, row.id, row.schema_version)
+    current = schema_versions.schema(connection, row.id, row.schema_version)
     next_schema = redeclare(current, dataset.schema)
     behind = may_be_behind and _is_behind(connection, row.id, own, before, next_schema)
     after = combined(own, before) if behind else own
@@ -365,13 +238,13 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
         # nothing was written by the old one, so the new declaration simply takes its place
         fresh = Schema(columns=dataset.schema.columns, version=current.version + 1)
         next_schema = Redeclared(schema=fresh, changes=(), problems=())
-        _rewrite_parts(connection, row.id, None, None)
+        schema_versions.rewrite_parts(connection, row.id, None, None)
     part, former, raised = column_part(after), column_part(before), next_schema.schema.version != current.version
     if part != former and not (raised and not next_schema.changes):
-        remember_former(connection, row, part, former, raised=raised)
+        schema_versions.remember_former(connection, row, part, former, raised=raised)
     if raised:
         # what a declaration adds shows at once, also where nothing has landed since
-        add_schema_version(
+        schema_versions.add(
             connection,
             row,
             next_schema.schema,
@@ -384,7 +257,7 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
             now=now,
         )
     elif next_schema.schema != current:
-        _rewrite_schema(connection, row.id, next_schema.schema)
+        schema_versions.rewrite(connection, row.id, next_schema.schema)
     connection.execute(
         datasets.update()
         .where(datasets.c.id == row.id)
@@ -398,16 +271,6 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
     ask_for_reload(connection, row, before=before, after=after, changes=changes, version=version, actor=actor, now=now)
 
 
-def _rewrite_schema(connection: Connection, dataset_id: int, schema: Schema) -> None:
-    schema = _identified(connection, dataset_id, schema)
-    # descriptions, units, checks or order: nothing a segment depends on, so the version stays
-    connection.execute(
-        dataset_schemas.update()
-        .where(dataset_schemas.c.dataset_id == dataset_id, dataset_schemas.c.version == schema.version)
-        .values(columns=_json(schema_to_plain(schema)), identities=_json(identities_to_plain(schema)))
-    )
-
-
 def _is_behind(
     connection: Connection, dataset_id: int, own: Mapping[str, Any], newest: Mapping[str, Any], redeclared: Redeclared
 ) -> bool:
@@ -415,50 +278,13 @@ def _is_behind(
     is_new = not redeclared.only_removes and not redeclared.schema.was_migrated
     if is_new and not _has_segments(connection, dataset_id):
         return False
-    parts = _parts(connection, dataset_id)
+    parts = schema_versions.parts_of(connection, dataset_id)
     earlier = [part for version in sorted(parts)[:-1] for part in parts[version]]
     return is_behind(column_part(own), column_part(newest), earlier)
 
 
 def _has_segments(connection: Connection, dataset_id: int) -> bool:
     return connection.execute(select(segments.c.id).where(segments.c.dataset_id == dataset_id).limit(1)).first() is not None
-
-
-def _parts(connection: Connection, dataset_id: int) -> dict[int, list[ColumnPart]]:
-    """Column parts that were declared, by the schema version that they made or that was theirs already."""
-    c = dataset_schemas.c
-    rows = connection.execute(select(c.version, c.declared).where(c.dataset_id == dataset_id, c.declared.is_not(None)))
-    return {row.version: json.loads(row.declared) for row in rows}
-
-
-def identified(connection: Connection, dataset_id: int, schema: Schema) -> Schema:
-    """The dataset's current schema, each of its columns with an id, which those of older processes lack."""
-    if not all(column.id for column in schema):
-        schema = _identified(connection, dataset_id, schema)
-        _rewrite_schema(connection, dataset_id, schema)
-    return schema
-
-
-def remember_former(connection: Connection, row: Row[Any], own: ColumnPart, former: ColumnPart, *, raised: bool) -> None:
-    """Keep what was declared until now with its schema version; a catalog of before this was kept learns it here.
-
-    A change that makes no new version counts as of the same one, so that a check or a description can be taken back.
-    """
-    parts = _parts(connection, row.id)
-    newest = max(parts, default=row.schema_version)
-    known = parts.get(newest, [])
-    kept = known if former in known else [*known, former]
-    if not raised:
-        kept = [*(one for one in kept if one != own), own]
-    if kept != known:
-        _rewrite_parts(connection, row.id, newest, kept)
-
-
-def _rewrite_parts(connection: Connection, dataset_id: int, version: int | None, parts: Sequence[ColumnPart] | None) -> None:
-    """Set the column parts of a schema version, of all when it is None."""
-    c = dataset_schemas.c
-    which = c.dataset_id == dataset_id if version is None else and_(c.dataset_id == dataset_id, c.version == version)
-    connection.execute(dataset_schemas.update().where(which).values(declared=None if parts is None else _json(parts)))
 
 
 def _with_schema() -> Select[Any]:
@@ -470,28 +296,17 @@ def _with_schema() -> Select[Any]:
 
 
 def _record(connection: Connection, row: Row[Any]) -> DatasetRecord:
-    schema = _schema(row, row.schema_version)
+    schema = schema_versions.of_row(row, row.schema_version)
     return DatasetRecord(
         id=row.id,
         name=row.name,
         manifest_version=row.manifest_version,
         schema=schema,
-        earlier=_earlier(connection, row.id) if schema.was_migrated else {},
+        earlier=schema_versions.earlier_names(connection, row.id) if schema.was_migrated else {},
         definition=json.loads(row.definition),
         storage=json.loads(row.moved_to)["target"] if row.moved_to else row.storage,
         retired_at=optional_time(row.retired_at),
     )
-
-
-def _earlier(connection: Connection, dataset_id: int) -> dict[str, dict[str, int]]:
-    """See `DatasetRecord.earlier`."""
-    h = dataset_schemas.c
-    declared = h.dataset_id == dataset_id, h.declared.is_not(None), h.identities.is_not(None)
-    found: dict[str, dict[str, int]] = {}
-    for row in connection.execute(select(h.declared, h.identities).where(*declared).order_by(h.version)):
-        ids = {name: one["id"] for name, one in json.loads(row.identities).get("columns", {}).items()}
-        found |= {digest_of(part): ids for part in json.loads(row.declared)}
-    return found
 
 
 def _json(value: Any) -> str:

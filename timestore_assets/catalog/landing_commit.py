@@ -21,6 +21,7 @@ from timestore_assets.catalog import (
     outbox,
     partitions,
     schema_events,
+    schema_versions,
     sessions,
     sources,
     topics,
@@ -69,7 +70,7 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     if starts is not None:
         manifest.set_version(connection, dataset.id, version, now=now)
     if batch.schema is not None:
-        datasets.add_schema_version(
+        schema_versions.add(
             connection,
             dataset,
             batch.schema,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, cast, func, select
 
-from timestore_assets.catalog import datasets
+from timestore_assets.catalog import datasets, schema_versions
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.tables import audit, segments
@@ -51,8 +51,10 @@ def outdated_versions(connection: Connection, dataset_id: int, *, made: int, eve
     if everything or not versions:
         return versions
     current = datasets.row(connection, dataset_id).schema_version
-    asked = computed_since(datasets.schema(connection, dataset_id, made), datasets.schema(connection, dataset_id, current))
-    return [one for one in versions if needs_rewrite(datasets.schema(connection, dataset_id, one), asked)]
+    asked = computed_since(
+        schema_versions.schema(connection, dataset_id, made), schema_versions.schema(connection, dataset_id, current)
+    )
+    return [one for one in versions if needs_rewrite(schema_versions.schema(connection, dataset_id, one), asked)]
 
 
 def outdated_partitions(

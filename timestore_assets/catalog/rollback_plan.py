@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
-from timestore_assets.catalog import datasets
+from timestore_assets.catalog import schema_versions
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.leases import require_readable
 from timestore_assets.catalog.manifest import live
@@ -130,7 +130,7 @@ def schema_back(connection: Connection, dataset: Row[Any], to: int) -> int | Non
 
     Evolution only adds columns, which older rows may lack: those stay.
     """
-    then = datasets.schema_version_at(connection, dataset.id, to)
+    then = schema_versions.version_at(connection, dataset.id, to)
     return None if migrated_since(connection, dataset.id, then) is None else then
 
 

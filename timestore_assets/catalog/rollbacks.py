@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, rolled_back_landings
+from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, rolled_back_landings, schema_versions
 from timestore_assets.catalog.audit import write_once
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
@@ -91,7 +91,7 @@ class Rollbacks:
             plan, returned = _planned(connection, dataset, to, with_landings=with_landings, may_lose=True, now=now)
             back = schema_back(connection, dataset, to)
             if back is not None:
-                current, wanted = (datasets.schema(connection, dataset_id, one) for one in (dataset.schema_version, back))
+                current, wanted = (schema_versions.schema(connection, dataset_id, one) for one in (dataset.schema_version, back))
                 restorable(connection, dataset, current, wanted, _written(connection, dataset_id, plan), may_null=may_null)
             return _report(dataset, plan, returned, back)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import archives, audit, datasets, manifest, outbox
+from timestore_assets.catalog import archives, audit, datasets, manifest, outbox, schema_versions
 from timestore_assets.catalog.backfills import policy_of, request_rewrite
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
@@ -116,11 +116,11 @@ class SchemaMigrations:
 
         def read(connection: Connection) -> ColumnState:
             row = datasets.row(connection, dataset_id)
-            schema = datasets.schema(connection, dataset_id, row.schema_version)
-            return state_of(row, datasets.identified(connection, dataset_id, schema))
+            schema = schema_versions.schema(connection, dataset_id, row.schema_version)
+            return state_of(row, schema_versions.identified(connection, dataset_id, schema))
 
         found = self._database.read(lambda c: datasets.row(c, dataset_id))
-        schema = self._database.read(lambda c: datasets.schema(c, dataset_id, found.schema_version))
+        schema = self._database.read(lambda c: schema_versions.schema(c, dataset_id, found.schema_version))
         # a process of before there were ids may have written it
         return state_of(found, schema) if all(one.id for one in schema) else self._database.write(read)
 
@@ -162,7 +162,8 @@ def cut_over(
     if known is not None:
         return CutOver(record=known, is_new=False)
     _require_rows(connection, row)
-    schema = datasets.identified(connection, dataset_id, datasets.schema(connection, dataset_id, row.schema_version))
+    found = schema_versions.schema(connection, dataset_id, row.schema_version)
+    schema = schema_versions.identified(connection, dataset_id, found)
     row = datasets.row(connection, dataset_id)
     _require_no_migration_since(connection, row, order.base)
     before = state_of(row, schema)
@@ -202,8 +203,8 @@ def write_version(
     state, version = migrated.state, version or int(row.manifest_version) + 1
     part = column_part(state.definition)
     # files of before are behind from now on, and not something else
-    datasets.remember_former(connection, row, part, column_part(before.definition), raised=True)
-    datasets.write_schema(
+    schema_versions.remember_former(connection, row, part, column_part(before.definition), raised=True)
+    schema_versions.write(
         connection, row.id, state.schema, changes=migrated.changes, manifest_version=version, declared=part, actor=actor, now=now
     )
     values = {

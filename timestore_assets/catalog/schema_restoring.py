@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import datasets, manifest
+from timestore_assets.catalog import datasets, manifest, schema_versions
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.replacement import SeenVersions
@@ -95,8 +95,8 @@ def restored(
     Raises:
         RefusedError: rows that landed since have no value for a column, and nothing says how to compute one.
     """
-    current = datasets.identified(connection, row.id, datasets.schema(connection, row.id, row.schema_version))
-    wanted = datasets.schema(connection, row.id, schema_version)
+    current = schema_versions.identified(connection, row.id, schema_versions.schema(connection, row.id, row.schema_version))
+    wanted = schema_versions.schema(connection, row.id, schema_version)
     before = state_of(row, current)
     written = _live_versions(connection, row.id)
     columns = restorable(connection, row, current, wanted, written, may_null=may_null)
@@ -136,7 +136,7 @@ def restorable(
     `written`: schema versions of the segments that will be live.
     """
     inverse = _inverses(connection, row.id)
-    later = [datasets.schema(connection, row.id, one) for one in sorted(written) if one > wanted.version]
+    later = [schema_versions.schema(connection, row.id, one) for one in sorted(written) if one > wanted.version]
     return tuple(
         _with_alias(_restored(column, later, inverse, may_null=may_null, dataset=row.name), current) for column in wanted
     )

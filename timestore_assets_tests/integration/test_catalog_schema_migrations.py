@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from timestore_assets.catalog import datasets
+from timestore_assets.catalog import datasets, schema_versions
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.schema_migrations import CutOver, MigrationOrder
@@ -100,7 +100,7 @@ def test_a_cut_over_puts_columns_in_force_and_touches_no_partition(landed: Catal
 
 def test_which_columns_are_in_force_goes_by_the_manifest_version(landed: CatalogDataset) -> None:
     cut_over(landed, PLACE)
-    at = landed.catalog.database.read(lambda c: [datasets.schema_version_at(c, landed.id, version) for version in (1, 2)])
+    at = landed.catalog.database.read(lambda c: [schema_versions.version_at(c, landed.id, version) for version in (1, 2)])
     assert at == [1, 2]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from timestore_assets.catalog import datasets
+from timestore_assets.catalog import datasets, schema_versions
 from timestore_assets.catalog.backfills import request_rewrite
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.model.dataset import BackfillPolicy
@@ -25,10 +25,10 @@ def new_schema(catalog: Catalog, dataset_id: int, change: Callable[[Schema], Sch
 
     def work(connection: Connection, now: int) -> int:
         row = datasets.lock(connection, dataset_id)
-        current = datasets.schema(connection, dataset_id, row.schema_version)
+        current = schema_versions.schema(connection, dataset_id, row.schema_version)
         evolved = replace(change(current), version=current.version + 1)
         made = {"manifest_version": row.manifest_version, "cause": {"kind": "migration"}}
-        datasets.add_schema_version(connection, row, evolved, changes=(), **made, actor="test", now=now)
+        schema_versions.add(connection, row, evolved, changes=(), **made, actor="test", now=now)
         return evolved.version
 
     return catalog.database.timed(work)
