@@ -181,7 +181,7 @@ class Builder:
                     closed=close or self._closed(dataset, record, partition, known),
                     sealed=known.state == "sealed",
                     retracted=retracted,
-                    outdated=outdated_versions(self._catalog, record),
+                    outdated=outdated_versions(self._catalog, record, among={one.schema_version for one in segments}),
                 )
         return _State(
             dataset=dataset,

@@ -5,7 +5,7 @@ That is derived from the segments' schema versions and nowhere kept, so a rewrit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from timestore_assets.catalog.catalog import Catalog
@@ -13,13 +13,20 @@ from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.stored_columns import needs_rewrite
 
 
-def outdated_versions(catalog: Catalog, record: DatasetRecord) -> frozenset[int]:
-    """Schema versions whose rows the present one computes a column of, and all that an approved backfill wants rewritten."""
-    wanted = frozenset(range(1, catalog.backfills.rewritten_below(record.id)))
-    if not any(column.expression for column in record.schema):
-        return wanted
-    earlier = (one for one in range(1, record.schema.version) if one not in wanted)
-    return wanted.union(one for one in earlier if needs_rewrite(catalog.datasets.schema(record.id, one), record.schema))
+def outdated_versions(catalog: Catalog, record: DatasetRecord, *, among: Collection[int] | None = None) -> frozenset[int]:
+    """Schema versions whose rows the present one computes a column of, and all that an approved backfill wants rewritten.
+
+    `among`: only these are of interest, all when None.
+    """
+    earlier = {one for one in (range(1, record.schema.version) if among is None else among) if one < record.schema.version}
+    if not earlier:
+        return frozenset()
+    below = catalog.backfills.rewritten_below(record.id)
+    wanted = {one for one in earlier if one < below}
+    if any(column.expression for column in record.schema):
+        others = earlier - wanted
+        wanted |= {one for one in others if needs_rewrite(catalog.datasets.schema(record.id, one), record.schema)}
+    return frozenset(wanted)
 
 
 def outdated_partitions(catalog: Catalog, record: DatasetRecord) -> Mapping[datetime, int]:
