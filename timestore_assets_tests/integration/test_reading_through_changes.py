@@ -201,7 +201,9 @@ def asked(warehouse: Warehouse) -> list[Row]:
         return rows_of(answer)
 
 
-@pytest.mark.parametrize(("ways", "days"), [*(((way,), 4) for way in WAYS), (tuple(WAYS), 100)])
+@pytest.mark.parametrize(
+    ("ways", "days"), [*(((way,), 4) for way in WAYS), pytest.param(tuple(WAYS), 100, marks=pytest.mark.slow)]
+)
 def test_what_is_read_stays_that_of_its_version(tmp_path: Path, ways: tuple[str, ...], days: int) -> None:
     with open_warehouse(tmp_path / "home", {NAME: DATASET}) as warehouse, serving(warehouse) as ground:
         landed(warehouse, tmp_path, days)
@@ -324,9 +326,8 @@ def service(tmp_path: Path, catalog_url: str) -> Iterator[HttpService]:
         yield ground
 
 
-@pytest.mark.parametrize("is_sealed", [True, False])
 @pytest.mark.parametrize("is_first", [True, False])
-@pytest.mark.parametrize("way", ASKS)
+@pytest.mark.parametrize(("way", "is_sealed"), [*((way, True) for way in ASKS), ("ask", False), ("polars", False)])
 def test_a_cut_over_while_a_question_is_begun_leaves_it_wholly_old_or_wholly_new(
     service: HttpService, monkeypatch: pytest.MonkeyPatch, way: str, is_first: bool, is_sealed: bool
 ) -> None:
@@ -339,9 +340,10 @@ def test_a_cut_over_while_a_question_is_begun_leaves_it_wholly_old_or_wholly_new
     assert found == (new_rows(range(2), range(3)) if is_first else old_rows(2))
 
 
-@pytest.mark.parametrize("names", [("ts", "station", "level"), ("station", "level", "code")])
 @pytest.mark.parametrize("is_first", [True, False])
-@pytest.mark.parametrize("way", ASKS)
+@pytest.mark.parametrize(
+    ("way", "names"), [*((way, ("station", "level", "code")) for way in ASKS), ("pages", ("ts", "station", "level"))]
+)
 def test_a_name_that_goes_while_a_question_is_begun_is_answered_or_refused(
     service: HttpService, monkeypatch: pytest.MonkeyPatch, way: str, is_first: bool, names: tuple[str, ...]
 ) -> None:
