@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from timestore_assets.extras import extra
-from timestore_assets.querying.rendering.frames import arrow_table, relation
+from timestore_assets.querying.rendering.frames import FrameSelection, arrow_table, relation
 from timestore_assets.segments.engine import connect
 
 if TYPE_CHECKING:
@@ -47,19 +47,23 @@ def load(
     *,
     stack: ExitStack,
 ) -> Any:
-    """The rows within the wanted times as `kind`; whatever has to stay open for them is closed with `stack`."""
+    """The rows within the wanted times as `kind`, of one version; whatever has to stay open for them is closed with `stack`."""
     wanted = wanted or [(dataset.start, dataset.start)]  # no partition: a frame with the columns and no rows
+    claim = querier.claim(record)
+    stack.callback(claim.release)
+    dataset, record = querier.in_force(dataset, record, claim.version)
+    chosen: list[FrameSelection] = [{"start": start, "end": end, "as_of": claim.version} for start, end in wanted]
     if kind is pa.Table:
-        return pa.concat_tables([arrow_table(querier, dataset, record, start=start, end=end) for start, end in wanted])
+        return pa.concat_tables([arrow_table(querier, dataset, record, **one) for one in chosen])
     if kind is duckdb.DuckDBPyRelation:
         connection = stack.enter_context(connect(limits))
-        return _union([stack.enter_context(relation(connection, querier, dataset, record, start=a, end=b)) for a, b in wanted])
+        return _union([stack.enter_context(relation(connection, querier, dataset, record, **one)) for one in chosen])
     with extra("checks"):
         import polars as pl
 
         from timestore_assets.querying.rendering.polars_frames import polars_frame
 
-    frame = pl.concat([polars_frame(querier, dataset, record, start=start, end=end) for start, end in wanted])
+    frame = pl.concat([polars_frame(querier, dataset, record, **one) for one in chosen])
     return frame.collect() if kind is pl.DataFrame else frame
 
 

@@ -30,6 +30,7 @@ def polars_frame(querier: Querier, dataset: Dataset, record: DatasetRecord, **se
     # not released: nobody can tell when the last frame made from this one is gone, so it expires
     version = querier.claim(record, question.as_of).version
     question = replace(question, as_of=version)
+    dataset, record = querier.in_force(dataset, record, version)
     chosen = querier.plan(dataset, record, question)
     paths = [querier.storage.path(segment) for segment in chosen.whole.unique]
     here = [path for path in paths if path is not None]

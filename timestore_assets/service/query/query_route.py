@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import InputError, RefusedError
+from timestore_assets.model.errors import ConflictError, InputError, RefusedError
 from timestore_assets.model.question import Aggregate, Every, Question
 from timestore_assets.model.schema import Schema
 from timestore_assets.querying.answer import UNKNOWN, Answer, Completeness, Streaming, completeness
@@ -146,13 +146,26 @@ class _Asking:
     body: QueryBody
 
     def ask(self, stop: Interruption) -> Answered:
-        """Check the question, ask it, and say what there is to say about the answer."""
+        """Check the question, ask it, and say what there is to say about the answer.
+
+        It is asked again where columns became others after it was checked by them and before its version was held.
+        """
+        while True:
+            dataset, record = self._resolved()
+            try:
+                return self._asked(dataset, record, stop)
+            except (InputError, ConflictError):
+                if self._resolved()[1].schema.version == record.schema.version:
+                    raise
+
+    def _resolved(self) -> tuple[Dataset, DatasetRecord]:
+        return self.service.warehouse.resolve(self.dataset.name)
+
+    def _asked(self, dataset: Dataset, record: DatasetRecord, stop: Interruption) -> Answered:
         warehouse, body = self.service.warehouse, self.body
-        _, record = warehouse.resolve(self.dataset.name)
         place = self._place()
         # all pages are of the version that the first one found, whatever a tag or a time means by then
         as_of = None if place or body.as_of is None else warehouse.version_of(self.dataset.name, body.as_of)
-        dataset = self.dataset
         if (version := place.version if place else as_of) is not None:
             # columns may have got other names since
             dataset, record = warehouse.in_force(self.dataset.name, version)
@@ -198,6 +211,8 @@ class _Asking:
             question = replace(question, columns=names)
         asked = page_question(question, place, size=size, time=dataset.time)
         with self._asks(stop, fresh=False)(asked) as answer, stop.clock.running():
+            if asked.as_of is None:
+                self._check_columns(record, answer)
             begin = place or PageStart(digest=self._digest(), version=answer.manifest_version or 0, time=None, skip=0, given=0)
             time = None if question.aggregates else dataset.time
             shown = None if question.columns is None else len(question.columns)
@@ -205,6 +220,12 @@ class _Asking:
             facts = self._facts(answer, known, page.schema, is_read=True)
         more = {"nextCursor": cursor_of(page.next) if page.next else None}
         return Answered(facts=facts, schema=page.schema, batches=iter(page.batches), close=answer.close, more=more)
+
+    def _check_columns(self, record: DatasetRecord, answer: Answer) -> None:
+        """ConflictError when the answer is of a version with other columns than the question was made by."""
+        _, found = self.service.warehouse.querier.in_force(self.dataset, record, answer.manifest_version or 0)
+        if found.schema.version != record.schema.version:
+            raise ConflictError(f"the columns of {self.dataset.name!r} changed meanwhile; ask again")
 
     def _place(self) -> PageStart | None:
         return None if self.body.cursor is None else place_of(self.body.cursor, digest=self._digest())
