@@ -76,9 +76,9 @@ def _first_id(at: int, otherwise: int) -> ScalarSelect[int]:
 
 
 def partitions_of(details: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys of the partitions that a row names, below `partition` or `partitions`."""
+    """The keys of the partitions that a row names, below `partition` or `partitions`, where they may have a number each."""
     one, several = details.get("partition"), details.get("partitions")
-    return ((one,) if isinstance(one, str) else ()) + (tuple(map(str, several)) if isinstance(several, list) else ())
+    return ((one,) if isinstance(one, str) else ()) + (tuple(map(str, several)) if isinstance(several, list | dict) else ())
 
 
 class AuditLog:

@@ -30,7 +30,9 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _keys(keys: Any) -> str:
-    """A short list whole, a long one by its ends."""
+    """A short list whole, a long one by its ends; of rows by partition their keys."""
+    if isinstance(keys, Mapping):
+        keys = list(keys)
     if not isinstance(keys, list):
         return str(keys)
     if len(keys) <= _SHOWN:

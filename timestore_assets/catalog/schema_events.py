@@ -123,6 +123,14 @@ def change_sentence(change: Mapping[str, Any]) -> str:
     match change["kind"]:
         case "column_added":
             return f"{column} added as {after}"
+        case "column_renamed":
+            return f"{before} renamed to {after}"
+        case "column_transformed":
+            return f"{column} has other values" if before == after else f"{column} has other values, {after} in place of {before}"
+        case "column_dropped":
+            return f"{column} dropped, which was {before}"
+        case "column_restored":
+            return f"{column} is back as {after}"
         case "type_widened":
             return f"{column} widened from {before} to {after}"
         case "nullability_relaxed":

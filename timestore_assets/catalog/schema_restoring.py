@@ -154,7 +154,7 @@ def _restored(column: Column, later: Sequence[Schema], inverse: Mapping[int, str
     way = "say --nulls to have none there" if column.nullable else "and it is not nullable"
     raise RefusedError(
         f"rows of dataset {dataset!r} that were written since have no {column.name!r}, and the migration named no `inverse:` for "
-        f"it; {way}, or take back what landed too, with --and-landings"
+        f"it; {way}, or take back what landed too, with `timestore rollback … --and-landings`"
     )
 
 

@@ -87,7 +87,7 @@ def _done(report: EraseReport) -> list[str]:
         tags = f"; tags on older versions go: {', '.join(report.tags)}" if report.tags else ""
         return [f"{report.dataset}: {counted(rows, 'stored row')} would go{old}{tags}; nothing was changed"]
     lines = [
-        f"{report.dataset}: {counted(report.erased_rows, 'row')} went in {counted(report.passes, 'pass')}"
+        f"{report.dataset}: {counted(report.erased_rows, 'row')} went in {report.passes} pass{'' if report.passes == 1 else 'es'}"
         f"; {report.floor_version} is the oldest version that can be read, {counted(report.collected_files, 'file')} went"
     ]
     if report.tags:

@@ -169,4 +169,4 @@ def _left_out(report: LandReport) -> Iterator[tuple[str, list[str]]]:
     if index:
         yield "an index without a name", index
     if others:
-        yield "because the dataset says columns: discard_value", others
+        yield "dropped columns, or because the dataset says columns: discard_value", others

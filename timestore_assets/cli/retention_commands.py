@@ -138,7 +138,8 @@ def _print(reports: Sequence[RetentionReport], *, execute: bool, json: bool) -> 
     for report in reports:
         stdout().print(_summary(report), markup=False, soft_wrap=True)
     if not execute and any(report.changed for report in reports):
-        stdout().print(f"nothing was changed; `{timestore('retention', '…', '--execute')}` does it", markup=False, soft_wrap=True)
+        does = timestore("retention", *(report.dataset for report in reports if report.changed), "--execute")
+        stdout().print(f"nothing was changed; `{does}` does it", markup=False, soft_wrap=True)
 
 
 def _rows(report: RetentionReport) -> list[list[Any]]:

@@ -63,7 +63,7 @@ def _show(done: Rollback) -> None:
         [one.partition, one.state, *map(count, (one.segments_out, one.rows_out, one.segments_in, one.rows_in, one.landed_rows))]
         for one in done.partitions[:_SHOWN]
     )
-    print_table(["partition", "state then", ">segments out", ">rows out", ">segments in", ">rows in", ">landed since"], rows)
+    print_table(["partition", "state then", ">segments\nout", ">rows\nout", ">segments\nin", ">rows\nin", ">landed\nsince"], rows)
     if len(done.partitions) > _SHOWN:
         _say(f"… and {counted(len(done.partitions) - _SHOWN, 'partition')} more; --json has them all.")
     if done.retractions_back or done.retractions_off:

@@ -11,7 +11,6 @@ import typer
 from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import NOTHING, count, counted, duration, print_json, print_table, size, stdout
-from timestore_assets.cli.schema_changes import change_in_words
 from timestore_assets.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,9 +106,11 @@ def restore(
     if json:
         print_json(done)
         return
+    from timestore_assets.catalog.schema_events import change_sentence
+
     _say(f"{dataset} has the columns of schema version {to} again, as version {done.schema_version}.")
     for change in done.changes:
-        _say(f"  {change_in_words(change)}")
+        _say(f"  {change_sentence(change)}")
 
 
 def migrations(dataset: DatasetName, json: AsJson = False) -> None:
@@ -124,7 +125,9 @@ def migrations(dataset: DatasetName, json: AsJson = False) -> None:
 
 
 def _history(one: MigrationRecord) -> Iterator[list[str]]:
-    changes = [change_in_words(change) for change in one.changes] or [one.kind]
+    from timestore_assets.catalog.schema_events import change_sentence
+
+    changes = [change_sentence(change) for change in one.changes] or [one.kind]
     yield [str(one.schema_version), f"{one.at:%Y-%m-%d %H:%M:%S}", one.ticket, one.approved_by, one.actor, changes[0]]
     for change in changes[1:]:
         yield ["", "", "", "", "", change]
@@ -140,8 +143,10 @@ def _show(run: DryRun, manifest: Path, *, json: bool) -> None:
 
 
 def _print(run: DryRun, manifest: Path) -> None:
+    from timestore_assets.catalog.schema_events import change_sentence
+
     _say(f"{run.dataset}: what schema version {run.schema_version + 1} would change")
-    print_table(["column", "~change"], ([change.column, change_in_words(asdict(change))] for change in run.changes))
+    print_table(["column", "~change"], ([change.column, change_sentence(asdict(change))] for change in run.changes))
     if run.computed:
         tried = count(run.rows_tried) if run.rows_tried == run.rows else f"{count(run.rows_tried)} of {count(run.rows)}"
         _say(f"Computed for older rows, tried on {tried}:")

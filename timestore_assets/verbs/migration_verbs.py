@@ -74,7 +74,7 @@ class MigrationVerbs(Workplace):
             RefusedError: what it would lose or break, see `DryRun.refusals`.
             ConflictError: another migration came in between, or other columns under the same names.
         """
-        _, record = self.resolve(manifest.dataset)
+        record = self._migrated(manifest.dataset)
         known = self.migrated_before(manifest)
         if known is not None:
             from timestore_assets.catalog.schema_migrations import CutOver
@@ -91,7 +91,7 @@ class MigrationVerbs(Workplace):
     def _archived(self, name: str, folder: Path, *, actor: str) -> Sequence[Archive]:
         from timestore_assets.migrating.archiving import write_archives
 
-        _, record = self.resolve(name)
+        record = self._migrated(name)
         return write_archives(self.catalog, self.storage, self.limits, record, folder, actor=actor)
 
     def _carried_out(
@@ -148,7 +148,7 @@ class MigrationVerbs(Workplace):
         """
         from timestore_assets.migrating.declaration_changes import redeclared
 
-        _, record = self.resolve(name)
+        record = self._migrated(name)
         done = self.catalog.schema_restores.restore(
             record.id,
             schema_version,
@@ -163,13 +163,23 @@ class MigrationVerbs(Workplace):
 
     def migrated_before(self, manifest: MigrationManifest) -> MigrationRecord | None:
         """The same migration as it was carried out, None when it was not, or was taken back."""
-        _, record = self.resolve(manifest.dataset)
+        record = self._migrated(manifest.dataset)
         return self.catalog.migrations.done(record.id, manifest.digest)
 
     def migrations(self, name: str) -> Sequence[MigrationRecord]:
         """What was migrated in a dataset, and taken back, the newest first."""
-        _, record = self.resolve(name)
+        record = self._migrated(name)
         return self.catalog.migrations.of(record.id)
+
+    def _migrated(self, name: str) -> DatasetRecord:
+        """The record of a dataset that is to be migrated, also under a file that is ahead: a migration is the way out of that."""
+        try:
+            return self.resolve(name)[1]
+        except RefusedError:
+            record = self.catalog.datasets.find(name)
+            if record is None:
+                raise
+            return record
 
     def _tried(
         self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool, archives: bool
@@ -178,7 +188,7 @@ class MigrationVerbs(Workplace):
         from timestore_assets.migrating.saved_query_check import broken_queries
         from timestore_assets.querying.reading.querier import Querier
 
-        _, record = self.resolve(manifest.dataset)
+        record = self._migrated(manifest.dataset)
         saved = [one for one in self.catalog.saved_queries.listed() if manifest.dataset in one.datasets]
 
         def broken(applied: Applied) -> Sequence[BrokenQuery]:

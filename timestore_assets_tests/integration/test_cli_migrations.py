@@ -174,3 +174,26 @@ def test_mistakes_are_explained_with_their_line(shell: CommandLine) -> None:
     code, out = migrate(shell, text=MANIFEST.replace("dataset: weather", "dataset: whether"))
     assert code == 2 and "no dataset is named 'whether'" in out
     assert shell.inside("schema", "migrate", "--manifest", "none.yaml").code == 2
+
+
+def test_a_file_that_is_ahead_does_not_keep_its_migration_from_being_done(shell: CommandLine) -> None:
+    """Whoever deployed the file first, or restored the catalog of before, is told to migrate: that has to work."""
+    ahead = DECLARATION.replace("station", "site")
+    declaration(shell).write_text(ahead)
+    refused = shell.inside("query", "weather")
+    assert refused.code == 3 and "migrate it first (`timestore schema migrate`)" in refused.err
+    manifest = "dataset: weather\ngovernance: {ticketId: T, approvedBy: a}\noperations: [{rename: {from: station, to: site}}]\n"
+    assert "station renamed to site" in migrate(shell, text=manifest)[1]
+    code, out = migrate(shell, "--execute", text=manifest)
+    assert code == 0 and "has schema version 2" in out
+    assert names(shell)[1] == "site"
+    assert [row["site"] for row in shell.inside("query", "weather", "--json").json] == ["JFK", "LGA"]
+    assert "station renamed to site" in shell.inside("schema", "events", "weather").out
+
+
+def test_a_column_with_a_default_alone_is_added(shell: CommandLine) -> None:
+    manifest = (
+        "dataset: weather\ngovernance: {ticketId: T, approvedBy: a}\noperations: [{add: {column: x, type: int64, default: 5}}]\n"
+    )
+    assert migrate(shell, "--execute", text=manifest)[0] == 0
+    assert shell.inside("query", "weather", "--columns", "x", "--json").json == [{"x": 5}, {"x": 5}]

@@ -48,4 +48,8 @@ def test_causes_and_changes_in_words() -> None:
     assert cause_sentence({"kind": "migration", "ticket": "OPS-7"}) == "migration (OPS-7)"
     assert cause_sentence({"kind": "data"}) == "data"
     assert change_sentence({"kind": "nullability_relaxed", "column": "a"}) == "a may be missing now"
-    assert change_sentence({"kind": "column_dropped", "column": "a", "before": "int64", "after": None}) == "a dropped"
+    assert (
+        change_sentence({"kind": "column_dropped", "column": "a", "before": "int64", "after": None})
+        == "a dropped, which was int64"
+    )
+    assert change_sentence({"kind": "column_renamed", "column": "b", "before": "a", "after": "b"}) == "a renamed to b"

@@ -191,7 +191,7 @@ def _tried(run: DryRun) -> DryRunAnswer:
     return DryRunAnswer(
         schema_version=run.schema_version,
         manifest_version=run.manifest_version,
-        changes=[SchemaChangeAnswer(**asdict(change)) for change in run.changes],
+        changes=[SchemaChangeAnswer.model_validate(change.plain()) for change in run.changes],
         columns=[dict(one) for one in run.columns],
         rows=run.rows,
         rows_tried=run.rows_tried,
