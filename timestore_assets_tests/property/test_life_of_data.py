@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -33,7 +33,7 @@ from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support import catalogs
 from timestore_assets_tests.support.http_service import open_warehouse
 from timestore_assets_tests.support.landing_warehouse import columns, dataset
-from timestore_assets_tests.support.life_model import EXPRESSIONS, INVERSES, Block, Row, Stored, Value, block, decoded, seen
+from timestore_assets_tests.support.life_model import EXPRESSIONS, INVERSES, Block, Row, Value, block, decoded, seen
 from timestore_assets_tests.support.migrations import GOVERNANCE, add, drop, manifest, rename, transform
 
 NAME = "life"
@@ -134,13 +134,10 @@ class LifeOfData(RuleBasedStateMachine):
         """The newest version is this, by the columns that the catalog has by now."""
         schema = self.record.schema
         self.schemas[schema.version] = schema
-        rows = [row for one in self.shown(held, retracted).values() for row in self.stored(one)]
+        rows = [row for one in self.shown(held, retracted).values() for row in one.stored]
         visible = Counter(seen(row, schema) for row in rows)
         self.versions[self.version] = Version(schema=schema, held=held, retracted=retracted, visible=visible)
         self.see(self.version, must=True)
-
-    def stored(self, one: Block) -> list[Stored]:
-        return one.stored
 
     # --- rows come
 
@@ -438,6 +435,8 @@ def test_every_version_answers_as_it_did_whatever_happens(url: str | None) -> No
             max_examples=examples if url is None else min(examples, 6),
             stateful_step_count=12,
             deadline=None,
+            # the steps of the example that failed are printed; to look for fewer takes longer than a test may
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
