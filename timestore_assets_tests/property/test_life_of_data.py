@@ -170,7 +170,7 @@ class LifeOfData(RuleBasedStateMachine):
         assert report.state == "landed", report
         self.producers.setdefault(address, producer)
         file = self.file(address)
-        assert file is not None and file.source_partition_id is not None
+        assert file is not None and file.source_partition_id is not None and file.schema_version is not None
         if former is not None and former.source_partition_id is not None:
             self.closed.add(former.source_partition_id)
         schema, then = self.record.schema, self.schemas[file.schema_version]
