@@ -125,8 +125,8 @@ def _in_levels(
         source = stored_as(column, written)
         innermost.append(f"{stored_value(column, source, stored=False)} AS {_number(column)}")
         reads |= {source.name: None} if source is not None else {}
-    # where all that is wanted are constants, a row is read for its being there
-    levels = [", ".join([*innermost, *hidden]) or "NULL"]
+    # where only constants are asked for, nothing is read, but each row still counts
+    levels = [", ".join([*innermost, *hidden]) or 'NULL AS "#"']
     levels += [", ".join(["*", *(f"{_computed(one, strict=strict)} AS {_number(one)}" for one in step)]) for step in steps]
     shown = []
     for label, (column, source) in direct.items():

@@ -230,3 +230,12 @@ def _matches(value: int | None, operator: str, bound: int) -> bool:
 
 def _quoted(name: str) -> str:
     return f'"{name}"'
+
+
+def test_a_constant_alone_is_there_for_each_row() -> None:
+    written = Schema(columns=(Column(name="a", type=INTEGER, id=1),))
+    made = Column(name="b", type=INTEGER, id=2, expression="9")
+    schema = Schema(columns=(*written.columns, made), version=2)
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE stored AS SELECT unnest([1, 2]) AS a")
+        assert con.sql(projection([made], schema=schema, written=written).over("stored")).fetchall() == [(9,), (9,)]

@@ -1,0 +1,91 @@
+"""What becomes of rows, in plain Python: stored values by column id, read as the columns of a schema, and records decoded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from timestore_assets.model.schema import Column, Schema
+
+Value = int | str | datetime | None
+Stored = Mapping[int, Value]
+"""Of a row, by column id."""
+Row = tuple[tuple[str, Value], ...]
+"""As a person sees it, in order of names."""
+# as people write them over `a` and `b`, with what takes the first back
+EXPRESSIONS = {"plus": "{a} + 1", "double": "{a} * 2", "sum": "coalesce({a}, 0) + coalesce({b}, 5)"}
+INVERSES = {"plus": "{a} - 1"}
+_REFERENCE = re.compile(r'"#(\d+)"')
+# as the catalog keeps them
+_TWINS: Mapping[str, Callable[..., Value]] = {
+    "(@ + 1)": lambda a: None if a is None else a + 1,
+    "(@ - 1)": lambda a: None if a is None else a - 1,
+    "(@ * 2)": lambda a: None if a is None else a * 2,
+    "(COALESCE(@, 0) + COALESCE(@, 5))": lambda a, b: (a or 0) + (5 if b is None else b),
+    "CAST('9' AS BIGINT)": lambda: 9,
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one file in one partition, as they are stored under a schema version."""
+
+    day: int
+    source: int
+    written: int
+    rows: tuple[tuple[tuple[int, Value], ...], ...]
+
+    @property
+    def stored(self) -> list[Stored]:
+        return [dict(row) for row in self.rows]
+
+
+def block(day: int, source: int, written: Schema, rows: list[Stored]) -> Block:
+    """Rows that have just these columns; what a row lacks is null."""
+    kept = tuple(tuple((column.id, row.get(column.id)) for column in written) for row in rows)
+    return Block(day=day, source=source, written=written.version, rows=kept)
+
+
+def value_of(column: Column, row: Stored, schema: Schema) -> Value:
+    """Of a stored row in a column of this schema: what is stored, else what its expression gives."""
+    if column.id in row:
+        return row[column.id]
+    if column.expression is None:
+        return None
+    inputs = [known for number in inputs_of(column) if (known := schema.by_id(number)) is not None]
+    twin = _TWINS[_REFERENCE.sub("@", column.expression)]
+    return twin(*(value_of(one, row, schema) for one in inputs))
+
+
+def inputs_of(column: Column) -> list[int]:
+    return [int(number) for number in _REFERENCE.findall(column.expression or "")]
+
+
+def seen(row: Stored, schema: Schema) -> Row:
+    return tuple(sorted((column.name, value_of(column, row, schema)) for column in schema))
+
+
+def decoded(record: Mapping[str, Value], schema: Schema, then: Schema) -> Stored | None:
+    """A record as a row of the schema; None when it is refused. `then`: the schema whose names it goes by."""
+    own: dict[int, Value] = {}
+    earlier: dict[int, Value] = {}
+    beside = {one.name: one for one in schema.retired if any(one.id in inputs_of(column) for column in schema)}
+    for name, value in record.items():
+        known, shown = then.find(name), schema.find(name) or schema.former_names.get(name)
+        if known is not None and (shown is None or shown.id != known.id):
+            earlier[known.id] = value
+        elif shown is not None:
+            own[shown.id] = value
+        elif name in beside:
+            earlier[beside[name].id] = value
+    row = {column.id: own.get(column.id) for column in schema}
+    for column in schema:
+        sent = [number for number in inputs_of(column) if earlier.get(number) is not None]
+        if not sent:
+            continue
+        if own.get(column.id) is not None:
+            return None
+        row[column.id] = value_of(column, {**{k: v for k, v in own.items() if k != column.id}, **earlier}, schema)
+    return row
