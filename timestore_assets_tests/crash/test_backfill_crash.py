@@ -15,6 +15,8 @@ from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.asked_backfills import asked_to_rewrite_all
 from timestore_assets_tests.support.dagster_deployment import DECLARATION
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DAYS = 5
 DEADLINE = 60

@@ -21,6 +21,8 @@ from timestore_assets_tests.support.dead_letter_replays import STRICT, land_topi
 from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse
 from timestore_assets_tests.support.replay_child import TTL
 
+pytestmark = pytest.mark.slow
+
 RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "4"))
 BATCHES = 4
 IN_A_BATCH = 6

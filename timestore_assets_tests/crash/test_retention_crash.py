@@ -14,6 +14,8 @@ from timestore_assets.upkeep.verify import verify
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 from timestore_assets_tests.support.retention_child import SUBJECT, act, warehouse_in
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DAYS = [f"2013-01-{day:02}" for day in range(1, 11)]
 

@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from timestore_assets.model.question import Question
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
+
+pytestmark = pytest.mark.slow
 
 CHILD = Path(__file__).parent.parent / "support" / "rollback_child.py"
 POWER: dict[str, Any] = {

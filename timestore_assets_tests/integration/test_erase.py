@@ -24,6 +24,8 @@ from timestore_assets.upkeep.erase import Eraser, EraseReport
 from timestore_assets.upkeep.verify import verify
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
 
+pytestmark = pytest.mark.slow
+
 DAYS = [f"2013-01-0{day}" for day in range(1, 5)]
 SUBJECT = "Q7X-SUBJECT"
 WHERE = f"station = '{SUBJECT}'"

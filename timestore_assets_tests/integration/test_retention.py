@@ -26,6 +26,8 @@ from timestore_assets.upkeep.expiring import RetentionReport, apply_retention, k
 from timestore_assets.upkeep.verify import verify
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 NOW = datetime(2013, 1, 11, tzinfo=UTC)
 DAYS = [f"2013-01-{day:02}" for day in range(1, 11)]

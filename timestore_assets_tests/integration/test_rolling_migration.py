@@ -34,6 +34,8 @@ from timestore_assets_tests.support.migrations import add, drop, manifest, migra
 from timestore_assets_tests.support.tailing_warehouse import tailing_warehouse
 from timestore_assets_tests.support.topic_warehouse import value
 
+pytestmark = pytest.mark.slow
+
 SOURCES = (FileSource(prefix="inbox"), HttpSource())
 MORE = columns(seen="timestamp?", code="int64?", note="string?")
 OLD_FILE = dataset(*MORE, sources=SOURCES)

@@ -18,6 +18,8 @@ from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka
 from timestore_assets_tests.support.tailing_warehouse import TailingWarehouse, tailing_warehouse
 from timestore_assets_tests.support.topic_warehouse import value
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedKafka]:

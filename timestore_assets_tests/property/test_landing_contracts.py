@@ -28,6 +28,8 @@ from timestore_assets.segments.engine import Engine, EngineLimits
 from timestore_assets.sources.batches import Batch
 from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse, dataset
 
+pytestmark = pytest.mark.slow
+
 Record = dict[str, str]
 
 VALUES = st.sampled_from(["1", "2.5", "x", "true", "9223372036854775808", "-3"])

@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.building.builder import Builder
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, dataset
+
+pytestmark = pytest.mark.slow
 
 SEALED = (1, 2, 5, 20)
 """Days that are sealed before anything comes late; the others are open or new."""

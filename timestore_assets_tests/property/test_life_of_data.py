@@ -36,6 +36,8 @@ from timestore_assets_tests.support.landing_warehouse import columns, dataset
 from timestore_assets_tests.support.life_model import EXPRESSIONS, INVERSES, Block, Row, Value, block, decoded, seen
 from timestore_assets_tests.support.migrations import GOVERNANCE, add, drop, manifest, rename, transform
 
+pytestmark = pytest.mark.slow
+
 NAME = "life"
 DAYS = st.integers(1, 2)
 VALUES = st.none() | st.integers(-9, 9)

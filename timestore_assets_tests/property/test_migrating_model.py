@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from timestore_assets.model.schema import Column, Schema, schema_from_plain
 from timestore_assets.model.types import INT64, TIMESTAMP, quote
 from timestore_assets.segments.projection import projection
 from timestore_assets_tests.support.migrations import add, applied, drop, rename, state_of, transform
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("a", "b", "c", "D", "e f", "#3", "group", 'q"x')
 TIME = datetime(2024, 1, 1)

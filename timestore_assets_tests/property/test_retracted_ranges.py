@@ -24,6 +24,8 @@ from timestore_assets.model.retraction import Retraction
 from timestore_assets.upkeep.retraction_plan import Retractor, missing
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, building_warehouse_in, reading
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = count(1)
 SOURCES = ("a", "b")
 PLAIN = replace(READINGS, dedupe=None)

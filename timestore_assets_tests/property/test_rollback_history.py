@@ -28,6 +28,8 @@ from timestore_assets.segments.engine import EngineLimits
 from timestore_assets.storage.local import LocalStore
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, reading
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = count(1)
 DAYS = st.integers(1, 2)
 READING = st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.integers(1, 9))

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from timestore_assets.model.window import parse_time
 from timestore_assets.querying.planning.pruning import Operator, Predicate, StatsNames, may_match
 from timestore_assets.segments.projection import columns_read, projection
 from timestore_assets.segments.writer import write_parquet
+
+pytestmark = pytest.mark.slow
 
 Values = Mapping[int, int | None]
 """A row: values of columns by id."""
