@@ -145,12 +145,23 @@ def test_a_version_of_before_is_read_by_the_names_of_then(old: Warehouse) -> Non
 
 def test_a_record_with_both_names_is_ambiguous(old: Warehouse, tmp_path: Path) -> None:
     old.migrate(manifest(OLD_FILE.name, *OPERATIONS), actor="ann")
-    both = [record("a", temperature=1), record("b", code_text="c7"), record("c"), record("d", temp=None, temperature=2)]
+    both = [record("a", temperature=1), record("b", code_text="own"), record("c"), record("d", temp=None, temperature=2)]
     report = old.land(OLD_FILE.name, [written(tmp_path, "both", *both)])
-    assert (report.counters.landed, report.dead_letter_reasons) == (2, {"ambiguous_column": 2})
-    assert rows(old, "temperature") == {"first": (1.5,), "c": (1.5,), "d": (2.0,)}
+    assert (report.counters.landed, report.dead_letter_reasons) == (3, {"ambiguous_column": 1})
+    assert rows(old, "temperature") == {"first": (1.5,), "b": (1.5,), "c": (1.5,), "d": (2.0,)}
+    assert rows(old, "code_text")["b"] == ("own",), "what a column would be computed from makes no other value of it"
     report = old.land(OLD_FILE.name, [csv_written(tmp_path, "both", {**record("x"), "temperature": 3})])
     assert [(one.state, "and the file has both" in one.reason) for one in report.files] == [("quarantined", True)]
+
+
+def test_records_of_before_are_computed_through_several_migrations(old: Warehouse, tmp_path: Path) -> None:
+    old.migrate(manifest(OLD_FILE.name, rename("code", "code2", expression="code * 2")), actor="ann")
+    old.migrate(manifest(OLD_FILE.name, rename("code2", "code_text", expression="concat('c', code2)")), actor="ann")
+    between = {**record("between", code2=5), "code": None}
+    new = record("new", code=None, code_text="own")
+    report = old.land(OLD_FILE.name, [written(tmp_path, "all", record("old"), between, new)])
+    assert (report.counters.landed, report.ignored_columns) == (3, {})
+    assert rows(old, "code_text") == {"first": ("c14",), "old": ("c14",), "between": ("c5",), "new": ("own",)}
 
 
 def test_a_former_name_may_have_an_end(old: Warehouse, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def decoded(record: Mapping[str, Value], schema: Schema, then: Schema) -> Stored
     """A record as a row of the schema; None when it is refused. `then`: the schema whose names it goes by."""
     own: dict[int, Value] = {}
     earlier: dict[int, Value] = {}
-    beside = {one.name: one for one in schema.retired if any(one.id in inputs_of(column) for column in schema)}
+    beside = {one.name: one for one in schema.retired if any(one.id in _earlier_inputs(column, schema) for column in schema)}
     for name, value in record.items():
         known, shown = then.find(name), schema.find(name) or schema.former_names.get(name)
         if known is not None and (shown is None or shown.id != known.id):
@@ -80,12 +80,24 @@ def decoded(record: Mapping[str, Value], schema: Schema, then: Schema) -> Stored
             own[shown.id] = value
         elif name in beside:
             earlier[beside[name].id] = value
+    for number in sorted(earlier):
+        column = schema.by_id(number)
+        if column is not None and earlier[number] is None and _has_any(column, earlier, schema):
+            earlier[number] = value_of(column, {k: v for k, v in earlier.items() if k != number}, schema)
     row = {column.id: own.get(column.id) for column in schema}
     for column in schema:
-        sent = [number for number in inputs_of(column) if earlier.get(number) is not None]
-        if not sent:
-            continue
-        if own.get(column.id) is not None:
-            return None
-        row[column.id] = value_of(column, {**{k: v for k, v in own.items() if k != column.id}, **earlier}, schema)
+        # what a column would be computed from makes no other value of it
+        if own.get(column.id) is None and _has_any(column, earlier, schema):
+            row[column.id] = value_of(column, {**{k: v for k, v in own.items() if k != column.id}, **earlier}, schema)
     return row
+
+
+def _earlier_inputs(column: Column, schema: Schema) -> set[int]:
+    """Retired columns that a column is computed from, also by way of others."""
+    retired = {one.id: one for one in schema.retired}
+    direct = [number for number in inputs_of(column) if number in retired]
+    return {*direct, *(further for number in direct for further in _earlier_inputs(retired[number], schema))}
+
+
+def _has_any(column: Column, earlier: Stored, schema: Schema) -> bool:
+    return any(earlier.get(number) is not None for number in _earlier_inputs(column, schema))

@@ -36,7 +36,7 @@ class EarlierValues:
         if not schema.was_migrated:
             return cls(schema=schema, beside={}, in_place={})
         retired = {column.id: column for column in schema.retired}
-        inputs = (number for column in schema if column.expression for number in references(column.expression))
+        inputs = {number for column in schema for number in _inputs(column, schema)}
         taken = {*schema.names, *schema.former_names}
         beside = {retired[one].name: retired[one] for one in inputs if one in retired and retired[one].name not in taken}
         in_place = {column.name: column for column in then or () if _means_otherwise(column, schema)}
@@ -59,23 +59,32 @@ class EarlierValues:
     def applied(self, con: duckdb.DuckDBPyConnection, table: pa.Table, row_mask: RowMask) -> pa.Table:
         """Decoded records with the columns of today.
 
-        Codes: `ambiguous_column` for a record with a value of before and one of today, `bad_value` where nothing can be computed.
+        Where a record has a value of today, what it would be computed from is left alone. Codes: `ambiguous_column` for a record
+        with one column's value under two names, `bad_value` where nothing can be computed.
         """
         earlier = {name: column for name, column in {**self.beside, **self.in_place}.items() if name in table.column_names}
         if not earlier:
             return table
+        # ids rise with time, so what one of them is computed from comes before it
+        for name, column in sorted(earlier.items(), key=lambda one: one[1].id):
+            if any(one.id != column.id and self._is_input(one, column) for one in earlier.values()):
+                [values] = self._computed(con, table, earlier, [column], row_mask)
+                table = _with_value(table, replace(column, name=name), values, None)
         own = table.drop_columns(list(earlier))
-        targets = [one for one in self._targets() if any(_is_input(column, one) for column in earlier.values())]
+        targets = [one for one in self._targets() if any(self._is_input(column, one) for column in earlier.values())]
         for column, values in zip(targets, self._computed(con, table, earlier, targets, row_mask), strict=True):
-            # a record without any value of before is none of before, whatever the expression makes of nulls
-            has_any = _any_valid([table.column(name) for name, one in earlier.items() if _is_input(one, column)])
-            own = _with_value(own, column, pc.if_else(has_any, values, pa.scalar(None, values.type)), row_mask)
+            is_same = any(one.id == column.id for one in earlier.values())
+            own = _with_value(own, column, values, row_mask if is_same else None)
         return own
 
     def _targets(self) -> list[Column]:
         """Columns of today that values of before become."""
         earlier = (*self.beside.values(), *self.in_place.values())
-        return [one for one in self.schema if any(_is_input(column, one) for column in earlier)]
+        return [one for one in self.schema if any(self._is_input(column, one) for column in earlier)]
+
+    def _is_input(self, earlier: Column, column: Column) -> bool:
+        """Whether values of an earlier column become values of one of today."""
+        return earlier.id == column.id or earlier.id in _inputs(column, self.schema)
 
     def _computed(
         self,
@@ -85,26 +94,36 @@ class EarlierValues:
         targets: Sequence[Column],
         row_mask: RowMask,
     ) -> list[pa.ChunkedArray]:
-        skipped = {column.name for column in targets}.difference(earlier)
-        known = ((name, earlier.get(name) or self.schema.find(name)) for name in table.column_names if name not in skipped)
-        written = Schema(columns=tuple(replace(one, name=name, origin="declared") for name, one in known if one is not None))
+        known = {name: earlier.get(name) or self.schema.find(name) for name in table.column_names}
+        computed, asked = {one.id for one in targets if one.expression is not None}, {one.id for one in targets}
+        there = (
+            (name, one)
+            for name, one in known.items()
+            if one is not None and one.id not in (computed if name in earlier else asked)
+        )
+        written = Schema(columns=tuple(replace(one, name=name, origin="declared") for name, one in there))
         wanted = [replace(column, origin="declared") for column in targets]
         read = table.select(list(written.names))
         con.register("landing_earlier", read)
         try:
-            strict = projection(wanted, schema=self.schema, written=written, strict=True)
-            return list(con.sql(strict.over("landing_earlier")).to_arrow_table().columns)
+            strict, failed = projection(wanted, schema=self.schema, written=written, strict=True), False
+            found = list(con.sql(strict.over("landing_earlier")).to_arrow_table().columns)
         except duckdb.DataError:
-            lenient = projection(wanted, schema=self.schema, written=written)
+            lenient, failed = projection(wanted, schema=self.schema, written=written), True
             found = list(con.sql(lenient.over("landing_earlier")).to_arrow_table().columns)
         finally:
             con.unregister("landing_earlier")
+        made = []
         for column, values in zip(targets, found, strict=True):
-            inputs = [read.column(name) for name, one in earlier.items() if _is_input(one, column)]
-            lost = np.flatnonzero(pc.and_(pc.is_null(values), _any_valid(inputs)).to_numpy())
-            reason = f"the value of {column.name!r} can't be computed from what the record has"
-            row_mask.refuse(lost, code="bad_value", column=column.name, reason=reason)
-        return found
+            sent = [name for name, one in earlier.items() if self._is_input(one, column) and name in read.column_names]
+            # a record without any value of before is none of before, whatever the expression makes of nulls
+            has_any = _any_valid([read.column(name) for name in sent])
+            if failed:
+                lost = np.flatnonzero(pc.and_(pc.is_null(values), has_any).to_numpy())
+                reason = f"the value of {column.name!r} can't be computed from what the record has"
+                row_mask.refuse(lost, code="bad_value", column=column.name, reason=reason)
+            made.append(pc.if_else(has_any, values, pa.scalar(None, values.type)))
+        return made
 
 
 def as_sent(schema: Schema) -> tuple[Column, ...]:
@@ -121,18 +140,28 @@ def _means_otherwise(column: Column, schema: Schema) -> bool:
     return any(one.id == column.id for one in schema)
 
 
-def _is_input(earlier: Column, column: Column) -> bool:
-    """Whether values of an earlier column become values of one of today."""
-    return earlier.id == column.id or earlier.id in references(column.expression or "")
+def _inputs(column: Column, schema: Schema) -> set[int]:
+    """Ids of the retired columns that a column is computed from, also by way of others that were computed."""
+    retired = {one.id: one for one in schema.retired}
+    found: set[int] = set()
+    waiting = [column]
+    while waiting:
+        for number in references(waiting.pop().expression or ""):
+            if number in retired and number not in found:
+                found.add(number)
+                waiting.append(retired[number])
+    return found
 
 
-def _with_value(table: pa.Table, column: Column, values: pa.ChunkedArray, row_mask: RowMask) -> pa.Table:
+def _with_value(table: pa.Table, column: Column, values: pa.ChunkedArray, row_mask: RowMask | None) -> pa.Table:
+    """`row_mask`: refuse in it what has another value already; None: that is the one that counts."""
     if column.name not in table.column_names:
         return table.append_column(column.name, values)
     own = table.column(column.name)
-    both = np.flatnonzero(pc.and_(pc.is_valid(own), pc.is_valid(values)).to_numpy())
-    reason = f"the record has a value of {column.name!r} and one that it would be computed from"
-    row_mask.refuse(both, code="ambiguous_column", column=column.name, reason=reason)
+    if row_mask is not None:
+        both = np.flatnonzero(pc.and_(pc.is_valid(own), pc.is_valid(values)).to_numpy())
+        reason = f"the record has a value of {column.name!r} under two names"
+        row_mask.refuse(both, code="ambiguous_column", column=column.name, reason=reason)
     at = table.column_names.index(column.name)
     return table.set_column(at, column.name, pc.coalesce(own, values.cast(own.type)))
 
