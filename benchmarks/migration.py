@@ -4,7 +4,8 @@
 
 Questions go on all the time, in threads of their own. Each must be wholly of before or wholly of after: by names of before, by
 names of after, or refused for a name that there is not. Rewriting runs in processes that are killed twice on the way. The cost
-of a question over what is not rewritten yet stands beside that of the same question afterwards, in the same run.
+of a question over what is not rewritten yet stands beside that of the same question afterwards, in the same run. At the end all
+is rolled back and forward again, by content hashes.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _run(options: argparse.Namespace, home: Path) -> None:
         parts = dataset.partitions_between(None, None, datetime.now(UTC))
         for _ in warehouse.build(NAME, parts, close=True):
             pass
-        hashes = _hashes(warehouse)
+        hashes, version = _hashes(warehouse), warehouse.resolve(NAME)[1].manifest_version
         print(f"landed and built in {time.perf_counter() - began:.1f} s")
         asking = Asking(home, options.partitions)
         with asking:
@@ -111,8 +112,12 @@ def _run(options: argparse.Namespace, home: Path) -> None:
             f"a question over unmigrated segments: {statistics.median(before) * 1000:.0f} ms, rewritten: "
             f"{statistics.median(after) * 1000:.0f} ms, ratio {statistics.median(before) / statistics.median(after):.2f}"
         )
-        changed = sum(one != hashes[key] for key, one in _hashes(warehouse).items())
-        print(f"content hashes that changed: {changed} of {len(hashes)}")
+        migrated, to = _hashes(warehouse), warehouse.resolve(NAME)[1].manifest_version
+        for name, target, expected in (("back", version, hashes), ("forward again", to, migrated)):
+            began = time.perf_counter()
+            warehouse.rollback(NAME, target)
+            took = time.perf_counter() - began
+            print(f"rolled {name} in {took * 1000:.0f} ms, hashes as they were: {_hashes(warehouse) == expected}")
 
 
 def _input(path: Path, options: argparse.Namespace) -> Path:
