@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets_tests.support import catalogs
@@ -48,6 +49,10 @@ from timestore_assets_tests.support.object_server_fixtures import (  # noqa: F40
     s3_bucket,
     s3_server,
 )
+
+# finding out which lines only failing examples run means tracing every line of every example
+settings.register_profile("timestore", phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.load_profile("timestore")
 
 # a background job starts with Ctrl-C ignored and hands that on to its children, some of which the tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

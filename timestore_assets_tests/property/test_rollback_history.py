@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Connection
@@ -303,7 +303,12 @@ def test_every_version_shows_its_rows_and_rolling_back_loses_nothing(ground: Gro
     run_state_machine_as_test(
         OnGround,
         settings=settings(
-            max_examples=10, stateful_step_count=16, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=10,
+            stateful_step_count=16,
+            deadline=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
         ),
     )
 
