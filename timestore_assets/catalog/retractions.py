@@ -171,13 +171,6 @@ def undo(
     return version
 
 
-def made_by_people(connection: Connection, dataset_id: int) -> frozenset[int]:
-    """Manifest versions that retractions of people made. Any other retraction belongs to the landing that made its version."""
-    a = audit_table.c
-    made = select(a.manifest_version).where(a.dataset_id == dataset_id, a.action == RETRACTED)
-    return frozenset(connection.execute(made).scalars())
-
-
 def made_by_landing(connection: Connection, dataset_id: int) -> Callable[[int], bool]:
     """Whether the retraction that a version made belongs to the landing of that version, and not to people or a rollback."""
     a = audit_table.c

@@ -9,7 +9,9 @@ from typing import Any
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.commit_values import SchemaChange
+from timestore_assets.catalog.instants import to_micros
 from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.rewrites import RewriteCost, rewrite_cost
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.migrating.applying import Applied, apply
 from timestore_assets.migrating.declaration_changes import lines_to_write
@@ -21,19 +23,6 @@ from timestore_assets.model.window import Window
 from timestore_assets.querying.planning import syntax
 from timestore_assets.segments.engine import EngineLimits, connect
 from timestore_assets.storage.targets import Storage
-
-BYTES_PER_SECOND = 20_000_000
-"""Of segments that a build writes anew: about what two cores do."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewriteEstimate:
-    """What has to be rewritten so that nothing is computed when it is read; all zero when reading costs nothing more."""
-
-    partitions: int = 0
-    rows: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +66,8 @@ class DryRun:
     rows_tried: int
     rows: int
     computed: tuple[ColumnTrial, ...]
-    cost: RewriteEstimate
+    cost: RewriteCost
+    """What has to be rewritten so that nothing is computed when it is read; all zero when reading costs nothing more."""
     broken_queries: tuple[BrokenQuery, ...]
     notes: tuple[str, ...]
     refusals: tuple[str, ...]
@@ -131,7 +121,7 @@ def dry_run(
         rows_tried=read,
         rows=sum(segment.rows for segment in segments),
         computed=tuple(_shown(one, applied) for one in tried),
-        cost=_cost(segments, rewrites=bool(applied.migrated.computed) or rewrites_all(manifest)),
+        cost=_cost(catalog, record, segments, rewrites=bool(applied.migrated.computed) or rewrites_all(manifest)),
         broken_queries=found,
         notes=applied.notes,
         refusals=refusals,
@@ -216,16 +206,9 @@ def _archives(manifest: MigrationManifest) -> list[str]:
     ]
 
 
-def _cost(segments: Sequence[Segment], *, rewrites: bool) -> RewriteEstimate:
-    if not rewrites:
-        return RewriteEstimate()
-    size = sum(segment.bytes for segment in segments)
-    return RewriteEstimate(
-        partitions=len({segment.partition_start for segment in segments}),
-        rows=sum(segment.rows for segment in segments),
-        bytes=size,
-        seconds=round(size / BYTES_PER_SECOND, 1),
-    )
+def _cost(catalog: Catalog, record: DatasetRecord, segments: Sequence[Segment], *, rewrites: bool) -> RewriteCost:
+    starts = sorted({to_micros(segment.partition_start) for segment in segments}) if rewrites else []
+    return catalog.database.read(lambda connection: rewrite_cost(connection, record.id, starts))
 
 
 def _shown(one: Tried, applied: Applied) -> ColumnTrial:

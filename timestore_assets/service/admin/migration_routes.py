@@ -71,6 +71,7 @@ class RewriteAnswer(Wire):
     rows: int
     bytes: int
     seconds: float = Field(description="An estimate.")
+    basis: str = Field(description="What the seconds are told from.", examples=["as fast as the last 50 builds"])
 
 
 class BrokenQueryAnswer(Wire):
