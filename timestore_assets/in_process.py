@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from timestore_assets.client.asking import QueryArguments, question
+from timestore_assets.client.asking import QueryArguments, SqlAsOf, question, versions
 from timestore_assets.client.result import Result
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.question import Aggregate, Question, parse_fill
@@ -46,7 +46,7 @@ class Timestore:
     def query(self, asked: str, **options: Unpack[QueryArguments]) -> Result:
         """The answer to a SELECT, or rows of a dataset by its name.
 
-        `asked`: `"SELECT …"` (or `"WITH …"`), which takes no keyword arguments; else a dataset, with those of
+        `asked`: `"SELECT …"` (or `"WITH …"`), which takes no keyword arguments but `as_of`; else a dataset, with those of
         `TimestoreClient.query`: `start`, `end`, `columns`, `filters`, `every`, `timezone`, `aggregates`, `group_by`, `fill`,
         `limit`, `descending`, `as_of`.
 
@@ -61,13 +61,13 @@ class Timestore:
             # before the answer pins its version, which then holds at least as much
             through = completeness(self.warehouse.catalog, record.id).complete_through
             return Result(_LocalAnswer(self.warehouse.ask(asked_for), through))
-        if options:
-            raise InputError(f"a SELECT takes no keyword arguments, here is {next(iter(options))!r}; write it into the SQL")
-        return self.sql(asked)
+        if wrong := [name for name in options if name != "as_of"]:
+            raise InputError(f"a SELECT takes no keyword argument but as_of, here is {wrong[0]!r}; write it into the SQL")
+        return self.sql(asked, as_of=options.get("as_of"))
 
-    def sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        """The answer to one SELECT; `$name` in it stands for a parameter. Errors as `query`."""
-        return Result(_LocalAnswer(self.warehouse.sql(text, parameters=_naive(parameters or {}))))
+    def sql(self, text: str, parameters: Mapping[str, Any] | None = None, *, as_of: SqlAsOf = None) -> Result:
+        """The answer to one SELECT; `$name` in it stands for a parameter. `as_of`: as `TimestoreClient`; errors as `query`."""
+        return Result(_LocalAnswer(self.warehouse.sql(text, parameters=_naive(parameters or {}), as_of=versions(as_of))))
 
     def datasets(self) -> list[str]:
         """Names of what is declared."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from timestore_assets import file_access
 from timestore_assets.declaration_files import DeclarationFiles
+from timestore_assets.model.as_of import parse_as_of_each
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import StorageFullError, UnavailableError, UnwritableError
 from timestore_assets.settings import Settings
@@ -27,6 +28,7 @@ from timestore_assets.verbs.upkeep_verbs import UpkeepVerbs
 if TYPE_CHECKING:
     from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.dataset_status import DatasetStats
+    from timestore_assets.model.as_of import AsOf, Version
     from timestore_assets.model.question import Question
     from timestore_assets.querying.answer import Answer
     from timestore_assets.querying.reading.querier import Querier
@@ -134,16 +136,19 @@ class Warehouse(
         text: str,
         parameters: Mapping[str, Any] | None = None,
         *,
+        as_of: Version | AsOf | Mapping[str, Version | AsOf] | None = None,
         began: Callable[[Cancellable], object] | None = None,
     ) -> Answer:
         """Answer one read-only statement in which every dataset is a view.
 
-        `parameters`: values of what it writes as `$name`. `began`: is given what stops it, before anything is computed.
+        `parameters`: values of what it writes as `$name`. `as_of`: the version, time or tag of all datasets that it reads, or by
+        their names. `began`: is given what stops it, before anything is computed.
         """
+        from timestore_assets.querying.sql.datasets_as_of import DatasetsAsOf
         from timestore_assets.querying.sql.sandbox import run_sql
 
         timeout = self.settings.sql_timeout_seconds
-        datasets = self._registry.resolved()
+        datasets = DatasetsAsOf(self.querier, self._registry.resolved(), None if as_of is None else parse_as_of_each(as_of))
         return run_sql(self.querier, text, datasets, parameters=parameters or {}, timeout=timeout, began=began)
 
     def status(self, name: str, *, lags: Mapping[str, int | None] | None = None) -> DatasetStats:

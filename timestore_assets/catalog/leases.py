@@ -21,7 +21,7 @@ from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.records import Lease, TopicPartition
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import leases
-from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.errors import UnreadableVersionError
 
 
 class Leases:
@@ -78,8 +78,8 @@ class ReadableVersions:
         """Pin a version (None = newest) against collection.
 
         Raises:
-            RefusedError: it has been collected and no lease holds it, or it never was. UnwritableError: the catalog takes no
-                writes now; see `look`.
+            UnreadableVersionError: it has been collected and no lease holds it, or it never was. UnwritableError: the catalog
+                takes no writes now; see `look`.
         """
         seen = self._progress.seen
         pinned = self._database.timed(
@@ -128,18 +128,19 @@ def look(connection: Connection, dataset_id: int, *, version: int | None, now: i
 def _readable(connection: Connection, dataset: Row[Any], version: int | None, *, now: int) -> int:
     pinned = dataset.manifest_version if version is None else version
     if not 0 <= pinned <= dataset.manifest_version:
-        raise RefusedError(f"dataset {dataset.name!r} has no version {pinned}; the newest is {dataset.manifest_version}")
+        problem = f"dataset {dataset.name!r} has no version {pinned}; the newest is {dataset.manifest_version}"
+        raise UnreadableVersionError(problem, never_was=True)
     require_readable(connection, dataset, pinned, now=now)
     return pinned
 
 
 def require_readable(connection: Connection, dataset: Row[Any], version: int, *, now: int) -> None:
-    """RefusedError when not all of a version is still there; `dataset`: its locked row."""
+    """UnreadableVersionError when not all of a version is still there; `dataset`: its locked row."""
     if is_readable(connection, dataset, version, now=now):
         return
     what = "was erased" if version < dataset.floor_version else "has been collected"
     oldest = max(dataset.collected_version, dataset.floor_version)
-    raise RefusedError(f"version {version} of dataset {dataset.name!r} {what}; the oldest that can be read is {oldest}")
+    raise UnreadableVersionError(f"version {version} of dataset {dataset.name!r} {what}; the oldest that can be read is {oldest}")
 
 
 def is_readable(connection: Connection, dataset: Row[Any], version: int, *, now: int) -> bool:

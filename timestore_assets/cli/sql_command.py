@@ -27,6 +27,15 @@ Statement = Annotated[
     str | None, typer.Argument(metavar="STATEMENT", help="One statement; - reads it from stdin.", show_default=False)
 ]
 
+AsOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--as-of",
+        metavar="[NAME=]WHEN",
+        help="The data as of a time or a tag, of one dataset also a version's number; NAME=WHEN, repeated, for each by name.",
+    ),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command("sql", help=HELP)(sql)
@@ -34,6 +43,7 @@ def add_to(app: typer.Typer) -> None:
 
 def sql(
     statement: Statement = None,
+    as_of: AsOf = None,
     limit: Limit = None,
     format: Format = None,
     output: OutputFile = None,
@@ -42,6 +52,8 @@ def sql(
     escape_formulas: Escape = False,
     json: AsJson = False,
 ) -> None:
+    from timestore_assets.model.as_of import parse_as_of_words
+
     chosen = AnswerOutput.chosen(
         format,
         output,
@@ -54,14 +66,15 @@ def sql(
     is_prompt = statement is None and sys.stdin.isatty() and sys.stdout.isatty()
     if is_prompt and (chosen.format != "table" or chosen.file):
         raise InputError("-o and --format need a statement; at the prompt \\o FILE writes the next answer to a file")
+    meant = parse_as_of_words(as_of) if as_of else None
     with open_warehouse() as warehouse:
         if is_prompt:
             from timestore_assets.cli.prompt.prompt_session import SqlPrompt
 
-            SqlPrompt(warehouse, chosen).run()
+            SqlPrompt(warehouse, chosen, as_of=meant).run()
             return
         for text in _statements(statement, chosen):
-            with answered(warehouse, text) as answer:
+            with answered(warehouse, text, as_of=meant) as answer:
                 chosen.write(answer if limit is None else _first(answer, limit))
 
 

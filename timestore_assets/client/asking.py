@@ -13,6 +13,10 @@ from timestore_assets.model.question import Aggregate, Months, parse_every
 from timestore_assets.model.window import format_time
 
 Moment = str | date | datetime
+AsOf = int | Moment
+"""A manifest version, a time at which it was in force, or a tag."""
+SqlAsOf = AsOf | Mapping[str, AsOf] | None
+"""Of all datasets that a statement reads, or by their names; None for the newest versions."""
 Filters = Mapping[str, Any] | Sequence[Mapping[str, Any] | tuple[Any, ...]]
 Aggregates = str | Sequence[str | Mapping[str, Any]]
 
@@ -43,7 +47,7 @@ class QueryArguments(TypedDict, total=False):
     fill: str | None
     limit: int | None
     descending: bool
-    as_of: int | Moment | None
+    as_of: AsOf | None
 
 
 def question(
@@ -59,7 +63,7 @@ def question(
     fill: str | None = None,
     limit: int | None = None,
     descending: bool = False,
-    as_of: int | Moment | None = None,
+    as_of: AsOf | None = None,
 ) -> dict[str, Any]:
     """The body, with only what was asked for.
 
@@ -72,7 +76,7 @@ def question(
         "filters": _filters(filters),
         "limit": limit,
         "descending": descending or None,
-        "asOf": as_of if isinstance(as_of, int) else _moment(as_of),
+        "asOf": _version(as_of),
     }
     if every is not None:
         downsample = {**_interval(every), "aggregations": _aggregations(aggregates), "groupBy": _names(group_by, "group_by")}
@@ -80,6 +84,18 @@ def question(
     elif aggregates or group_by or fill or timezone:
         raise InputError("aggregates, group_by, fill and timezone need every, the length of a bucket, for instance every='1h'")
     return {key: value for key, value in body.items() if value not in (None, {}, [])}
+
+
+def statement(members: Mapping[str, Any], parameters: Mapping[str, Any], as_of: SqlAsOf) -> dict[str, Any]:
+    """The body of what runs SQL, with those members of its own."""
+    return {**members, "parameters": bound(parameters), **_present({"asOf": versions(as_of)})}
+
+
+def versions(as_of: SqlAsOf) -> int | str | dict[str, int | str] | None:
+    """Which are meant, in forms that JSON has."""
+    if not isinstance(as_of, Mapping):
+        return _version(as_of)
+    return {name: meant for name, one in as_of.items() if (meant := _version(one)) is not None}
 
 
 def bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +109,10 @@ def _bound(value: Any) -> Any:
     if isinstance(value, date):
         return {"type": "date", "value": value.isoformat()}
     return _value(value)
+
+
+def _version(given: AsOf | None) -> int | str | None:
+    return given if isinstance(given, int) else _moment(given)
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from timestore_assets.client.asking import QueryArguments
+from timestore_assets.client.asking import QueryArguments, SqlAsOf
 from timestore_assets.client.exchange import Retries, Steps
 from timestore_assets.client.http_answer import HttpAnswer, readable
 from timestore_assets.client.ingest_report import IngestReport
@@ -62,11 +62,11 @@ class AsyncTimestoreClient:
             if cursor is None:
                 return
 
-    async def sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        return await self._answer(self._operations.sql(text, parameters))
+    async def sql(self, text: str, parameters: Mapping[str, Any] | None = None, *, as_of: SqlAsOf = None) -> Result:
+        return await self._answer(self._operations.sql(text, parameters, as_of))
 
-    async def saved_query(self, name: str, **parameters: Any) -> Result:
-        return await self._answer(self._operations.saved_query(name, parameters))
+    async def saved_query(self, name: str, *, as_of: SqlAsOf = None, **parameters: Any) -> Result:
+        return await self._answer(self._operations.saved_query(name, parameters, as_of))
 
     async def _answer(self, steps: Steps[httpx.Response]) -> Result:
         return Result(HttpAnswer(await self._transport.run(steps), self._transport.reading, media_type=readable()))

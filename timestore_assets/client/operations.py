@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
-from timestore_assets.client.asking import QueryArguments, bound, question
+from timestore_assets.client.asking import QueryArguments, SqlAsOf, question, statement
 from timestore_assets.client.client_errors import UnavailableError
 from timestore_assets.client.exchange import Exchange, Pause, Steps
 from timestore_assets.client.http_answer import readable
@@ -68,11 +68,11 @@ class Operations:
         body = {**question(**asked), "pageSize": page_rows} | ({} if cursor is None else {"cursor": cursor})
         return self._ask(f"/datasets/{_segment(dataset)}/query", body)
 
-    def sql(self, text: str, parameters: Mapping[str, Any] | None) -> Steps[httpx.Response]:
-        return self._ask("/sql", {"sql": text, "parameters": bound(parameters or {})})
+    def sql(self, text: str, parameters: Mapping[str, Any] | None, as_of: SqlAsOf) -> Steps[httpx.Response]:
+        return self._ask("/sql", statement({"sql": text}, parameters or {}, as_of))
 
-    def saved_query(self, name: str, parameters: Mapping[str, Any]) -> Steps[httpx.Response]:
-        return self._ask(f"/saved-queries/{_segment(name)}/run", {"parameters": bound(parameters)})
+    def saved_query(self, name: str, parameters: Mapping[str, Any], as_of: SqlAsOf) -> Steps[httpx.Response]:
+        return self._ask(f"/saved-queries/{_segment(name)}/run", statement({}, parameters, as_of))
 
     def _ask(self, path: str, body: Mapping[str, Any]) -> Steps[httpx.Response]:
         return self._exchange.send("POST", path, stream=self._streaming, json=body, headers={"Accept": readable()})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from timestore_assets.client.asking import QueryArguments
+from timestore_assets.client.asking import QueryArguments, SqlAsOf
 from timestore_assets.client.exchange import Retries, Steps
 from timestore_assets.client.http_answer import HttpAnswer, readable
 from timestore_assets.client.ingest_report import IngestReport
@@ -99,13 +99,17 @@ class TimestoreClient:
             if cursor is None:
                 return
 
-    def sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        """The answer to one SELECT over the datasets that the token may read; `$name` in it stands for a parameter."""
-        return self._answer(self._operations.sql(text, parameters))
+    def sql(self, text: str, parameters: Mapping[str, Any] | None = None, *, as_of: SqlAsOf = None) -> Result:
+        """The answer to one SELECT over the datasets that the token may read; `$name` in it stands for a parameter.
 
-    def saved_query(self, name: str, **parameters: Any) -> Result:
-        """The answer to a query that is saved in the service."""
-        return self._answer(self._operations.saved_query(name, parameters))
+        `as_of`: a time or a tag, to ask what was known then, a manifest version where one dataset is read, or any of these by
+        dataset: `{"power": 17}`.
+        """
+        return self._answer(self._operations.sql(text, parameters, as_of))
+
+    def saved_query(self, name: str, *, as_of: SqlAsOf = None, **parameters: Any) -> Result:
+        """The answer to a query that is saved in the service; `as_of` as for `sql`."""
+        return self._answer(self._operations.saved_query(name, parameters, as_of))
 
     def _answer(self, steps: Steps[httpx.Response]) -> Result:
         return Result(HttpAnswer(self._transport.run(steps), self._transport.reading, media_type=readable()))

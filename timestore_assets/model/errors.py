@@ -72,6 +72,17 @@ class RetiredError(RefusedError):
         super().__init__(f"dataset {dataset!r} is retired, so nothing lands in it; `timestore retire {dataset} --undo` ends that")
 
 
+class UnreadableVersionError(RefusedError):
+    """A version of a dataset that can't be read: it was collected or erased, or there is none of that number yet.
+
+    Attributes: `never_was`, whether it is the latter.
+    """
+
+    def __init__(self, problem: str, *, never_was: bool = False) -> None:
+        self.never_was = never_was
+        super().__init__(problem)
+
+
 class OwnershipError(RefusedError):
     """What lies in a storage target is another warehouse's, or of a younger catalog than this one."""
 

@@ -27,6 +27,7 @@ from timestore_assets.model.errors import (
     TimestoreError,
     UnavailableError,
     UnknownOutcomeError,
+    UnreadableVersionError,
 )
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.service_log import Log
@@ -82,6 +83,11 @@ class NotAcceptableError(ServiceError):
 
 class GoneError(ServiceError):
     status, code = HTTPStatus.GONE, "gone"
+
+
+def unreadable(error: UnreadableVersionError) -> TimestoreError:
+    """What a request is told whose version can't be read: it is wrong, or it comes too late."""
+    return InputError(str(error)) if error.never_was else GoneError(str(error))
 
 
 class PreconditionFailedError(ServiceError):

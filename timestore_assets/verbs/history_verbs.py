@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from timestore_assets.model.as_of import parse_as_of, parse_tag
+from timestore_assets.model.as_of import Version, parse_as_of, parse_tag
 from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.rollbacks import Rollback
     from timestore_assets.catalog.tags import Tag
     from timestore_assets.model.as_of import AsOf
-
-Version = int | str | datetime
-"""A version's number, a time at which it was in force, or a tag; see `model.as_of.parse_as_of`."""
 
 
 class HistoryVerbs(Workplace):

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -29,8 +29,11 @@ from timestore_assets.cli.interrupts import CtrlC
 from timestore_assets.cli.output import duration, print_table, stderr, stdout
 from timestore_assets.cli.prompt.sql_completion import SqlCompleter
 from timestore_assets.cli.prompt.statement_split import all_statements, split_statements
+from timestore_assets.model.as_of import as_of_words
 
 if TYPE_CHECKING:
+    from timestore_assets.model.as_of import AsOfEach
+    from timestore_assets.model.schema import Schema
     from timestore_assets.warehouse import Warehouse
 
 COMMANDS = {
@@ -55,10 +58,12 @@ def history_file() -> Path:
 
 
 class SqlPrompt:
-    """Runs statements of a warehouse as they are typed. `output`: how answers are shown at first."""
+    """Runs statements of a warehouse as they are typed. `output`: how answers are shown at first. `as_of`: the versions that all
+    of them read, the newest by default.
+    """
 
-    def __init__(self, warehouse: Warehouse, output: AnswerOutput) -> None:
-        self._warehouse, self._output = warehouse, replace(output, at_prompt=True)
+    def __init__(self, warehouse: Warehouse, output: AnswerOutput, *, as_of: AsOfEach | None = None) -> None:
+        self._warehouse, self._output, self._as_of = warehouse, replace(output, at_prompt=True), as_of
         self._next_file: str | None = None
         self._is_timed = True
 
@@ -76,6 +81,8 @@ class SqlPrompt:
             enable_open_in_editor=True,
         )
         stdout().print(WELCOME, style="dim", markup=False)
+        if self._as_of is not None:
+            _tell(f"everything is answered as of {', '.join(as_of_words(self._as_of))}")
         with _usual_ctrl_c():
             while (text := _asked(session)) is not None and not _LEAVING.fullmatch(text):
                 with CtrlC() as ctrl_c:
@@ -100,7 +107,7 @@ class SqlPrompt:
             output = AnswerOutput.chosen(None, self._next_file, json=False)
             self._next_file = None
         began = time.monotonic()
-        with answered(self._warehouse, statement) as answer:
+        with answered(self._warehouse, statement, as_of=self._as_of) as answer:
             output.write(answer, said=lambda: (duration(time.monotonic() - began),) if self._is_timed else ())
 
     def _command(self, text: str) -> None:
@@ -126,12 +133,18 @@ class SqlPrompt:
     def _describe(self, name: str) -> None:
         self._warehouse.refresh()
         if name:
-            _, record = self._warehouse.resolve(name.strip('"'))
-            print_column_table(record.schema)
+            print_column_table(self._schema(name.strip('"')))
             return
         declared = sorted(self._warehouse.datasets.values(), key=lambda one: one.name)
         rows = ([one.name, one.time, one.window.value, one.description] for one in declared)
         print_table(["dataset", "time", "window", "~description"], rows)
+
+    def _schema(self, name: str) -> Schema:
+        """The columns that statements see."""
+        meant = self._as_of.get(name) if isinstance(self._as_of, Mapping) else self._as_of
+        if meant is None:
+            return self._warehouse.resolve(name)[1].schema
+        return self._warehouse.in_force(name, self._warehouse.version_of(name, meant))[1].schema
 
     def _expand(self, _: str) -> None:
         expanded = None if self._output.expanded else True

@@ -169,7 +169,7 @@ class _Walker:
         path = [str(part) for part in node["qualified_name"]["path"]]
         shown = ".".join(path)
         if node.get("at_clause"):
-            raise RefusedError("SQL: AT is not available here; `timestore query --as-of` answers from an older version")
+            raise RefusedError("SQL: AT is not available here; --as-of (asOf over HTTP) answers from an older version")
         if len(path) == 2 and path[0].lower() == SCHEMA:
             path = path[1:]  # as SQL tools write it; no CTE is meant then
         elif len(path) > 1:

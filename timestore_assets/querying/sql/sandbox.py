@@ -29,6 +29,7 @@ from timestore_assets.querying.reading.querier import Querier
 from timestore_assets.querying.reading.query_errors import explained
 from timestore_assets.querying.reading.rows import Pinned
 from timestore_assets.querying.sql.check import NO_PARAMETERS
+from timestore_assets.querying.sql.datasets_as_of import Datasets, DatasetsAsOf, as_meant
 from timestore_assets.querying.sql.parameter_places import sample_of
 from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob, View
 from timestore_assets.querying.sql.statement_forms import TABLES_SCHEMA, Form, form_of, is_shown, tables
@@ -43,37 +44,40 @@ TIMEOUT_SECONDS = 60.0
 def run_sql(
     querier: Querier,
     text: str,
-    datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
+    datasets: Datasets,
     *,
     parameters: Mapping[str, Any] = NO_PARAMETERS,
     timeout: float = TIMEOUT_SECONDS,
     began: Callable[[Cancellable], object] | None = None,
     room: Callable[[EngineLimits], Executor] = InProcess,
 ) -> Answer:
-    """Answer one SELECT in which each dataset is a view of its newest version, in the form a query gives.
+    """Answer one SELECT in which each dataset is a view of its newest version, or of the one that is meant, in a query's form.
 
     `DESCRIBE` and `SUMMARIZE` of a dataset or a SELECT, `EXPLAIN` of one of these, and `SHOW TABLES` are answered too.
 
     Args:
+        datasets: those that it may read; as `DatasetsAsOf` they say which version of each is read.
         parameters: values of what the text writes as `$name`; times are naive and in UTC.
         timeout: seconds that DuckDB may compute; the time in which nobody reads the answer does not count.
         began: is given what stops it, before anything is computed.
         room: where it is read and computed, with these limits.
 
     Raises:
-        InputError: the SQL does not parse, bind or compute. RefusedError: it asks for more than reading datasets, or took too
-            long. UnavailableError: memory or a segment file is missing.
+        InputError: the SQL does not parse, bind or compute, or such a version makes no sense for it. RefusedError: it asks for
+            more than reading datasets, took too long, or a version can't be read any more. UnavailableError: memory or a segment
+            file is missing.
     """
     form = form_of(text)
     if form.kind == "tables":
         return _tables(datasets)
-    asked = _asked(form.text, datasets, parameters)
+    then = as_meant(querier, datasets)
+    asked = _asked(form.text, then, parameters)
     with ExitStack() as stack:
         chosen, stopper = _entered(room, querier.limits, began, stack)
         clock = TimeLimit(stopper.interrupt, timeout)
         with clock.running():
-            reading = _read(chosen, asked, datasets)
-        views, warnings = _views(querier, reading, datasets, parameters, stack)
+            reading = _read(chosen, asked, then)
+        views, warnings = _views(querier, reading, then, parameters, stack)
         job = _job(form, parameters, [view for view, _ in views])
         segments = [segment for view, _ in views for segment in view.step.segments]
         with querier.suspecting(segments, their_sql=True), clock.running(), explained("running the SQL"):
@@ -120,7 +124,7 @@ class Description:
     samples: Mapping[str, Any]
 
 
-def _tables(datasets: Mapping[str, tuple[Dataset, DatasetRecord]]) -> Answer:
+def _tables(datasets: Datasets) -> Answer:
     """The names of all datasets, which are none of DuckDB's business."""
     rows = iter([tables(list(datasets))])
     return Answer(
@@ -131,7 +135,7 @@ def _tables(datasets: Mapping[str, tuple[Dataset, DatasetRecord]]) -> Answer:
 def check(
     querier: Querier,
     text: str,
-    datasets: Mapping[str, tuple[Dataset, DatasetRecord]],
+    datasets: Datasets,
     *,
     parameters: Mapping[str, Any] | None = NO_PARAMETERS,
     bound_only: bool = False,
@@ -141,8 +145,9 @@ def check(
 ) -> Description:
     """Run a SELECT as if its datasets were empty.
 
-    `parameters`: as for `run_sql`; None while they are not known, so that samples stand in for them. `bound_only`: compute
-    nothing, which is quick for what computes long without any dataset; the other statements of `run_sql` are then taken too.
+    `datasets`, `parameters`: as for `run_sql`; the latter None while they are not known, so that samples stand in for them.
+    `bound_only`: compute nothing, which is quick for what computes long without any dataset; the other statements of `run_sql`
+    are then taken too.
 
     Raises:
         InputError, RefusedError: as `run_sql`, as far as no data is needed to find it.
@@ -151,13 +156,15 @@ def check(
     if form.kind == "tables":
         return Description(datasets=(), schema=TABLES_SCHEMA, samples={})
     is_plain = form.kind == "select" and not is_shown(text)
-    asked = _asked(form.text, datasets, parameters)
+    then = as_meant(querier, datasets)
+    asked = _asked(form.text, then, parameters)
     with ExitStack() as stack:
         chosen, stopper = _entered(room, querier.limits, began, stack)
         with TimeLimit(stopper.interrupt, timeout).running(), explained("reading the SQL"):
-            reading = _read(chosen, asked, datasets)
-            views = tuple(_empty(*datasets[name]) for name in reading.datasets)
-            schemas = [datasets[name][1].schema for name in reading.datasets]
+            reading = _read(chosen, asked, then)
+            then.require(reading.datasets)
+            views = tuple(_empty(*then[name]) for name in reading.datasets)
+            schemas = [then[name][1].schema for name in reading.datasets]
             found = {one.name: sample_of(one, schemas) for one in reading.parameters}
             samples = found if parameters is None else dict(parameters)
             job = _job(form, samples, views, described_only=bound_only and is_plain)
@@ -178,12 +185,9 @@ def _empty(dataset: Dataset, record: DatasetRecord) -> View:
     return View(name=dataset.name, step=Step(), pinned=pinned)
 
 
-Datasets = Mapping[str, tuple[Dataset, DatasetRecord]]
-
-
-def _asked(text: str, datasets: Datasets, parameters: Mapping[str, Any] | None) -> Asked:
+def _asked(text: str, datasets: DatasetsAsOf, parameters: Mapping[str, Any] | None) -> Asked:
     syntax.refuse_bombs(text, "SQL: the text")
-    columns = session_columns(text, datasets, lambda name: datasets[name][1].schema.names)
+    columns = session_columns(text, datasets, datasets.column_names)
     values = None if parameters is None else dict(parameters)
     return Asked(text=text, datasets=tuple(datasets), columns=tuple(sorted(columns)), parameters=values)
 
@@ -204,29 +208,39 @@ def _entered(
     return chosen, stopper
 
 
-def _read(room: Executor, asked: Asked, datasets: Datasets) -> TablesRead:
+def _read(room: Executor, asked: Asked, datasets: DatasetsAsOf) -> TablesRead:
     """What the text reads; its syntax errors name words that would have to be quoted."""
-    with hinted(asked.text, datasets, lambda name: datasets[name][1].schema.names):
+    with hinted(asked.text, datasets, datasets.column_names):
         return room.read(asked)
 
 
 def _views(
-    querier: Querier, reading: TablesRead, datasets: Datasets, parameters: Mapping[str, Any], stack: ExitStack
+    querier: Querier, reading: TablesRead, datasets: DatasetsAsOf, parameters: Mapping[str, Any], stack: ExitStack
 ) -> tuple[list[tuple[View, Plan]], tuple[str, ...]]:
-    """Pin the newest version of each dataset that is read; gives the views, and what there is to know about the pins."""
+    """Pin the version of each dataset that is read; gives the views, and what there is to know about the pins."""
+    datasets.require(reading.datasets)
     if reading.is_description:
-        known = {name: datasets[name] for name in reading.datasets}
-        return [(_empty(*one), Plan(version=one[1].manifest_version, whole=Step(), live=0)) for one in known.values()], ()
+        return [_described(querier, datasets, name) for name in reading.datasets], ()
     views, warnings = [], dict[str, None]()
     for name in reading.datasets:
         dataset, record = datasets[name]
-        claim = querier.claim(record)
+        claim = querier.claim(record, datasets.version(name))
         stack.callback(claim.release)
         dataset, record = querier.in_force(dataset, record, claim.version)
         where = _filter(reading.filters.get(name), record.schema, parameters)
         views.append(_view(querier, dataset, record, claim, where=where, read=reading.columns, stack=stack))
         warnings |= dict.fromkeys(claim.warnings)
     return views, tuple(warnings)
+
+
+def _described(querier: Querier, datasets: DatasetsAsOf, name: str) -> tuple[View, Plan]:
+    """A dataset of which names and types alone are read; an older version has to be there all the same."""
+    dataset, record = datasets[name]
+    version = datasets.version(name)
+    if version is not None:
+        querier.claim(record, version).release()
+    version = record.manifest_version if version is None else version
+    return _empty(dataset, record), Plan(version=version, whole=Step(), live=0)
 
 
 def _view(

@@ -18,6 +18,7 @@ from timestore_assets.service.json_bodies import Wire
 from timestore_assets.service.problems import UnknownResourceError, responses
 from timestore_assets.service.query.status_routes import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesCaller, UsesService
+from timestore_assets.service.versions_given import VersionGiven
 
 router = APIRouter()
 
@@ -28,7 +29,6 @@ ERRORS = responses(
 CHANGE_ERRORS = {**ERRORS, **responses(HTTPStatus.CONFLICT)}
 BODY_ERRORS = {**CHANGE_ERRORS, **responses(*json_bodies.ERRORS)}
 TagName = Annotated[str, Path(description="Name of a tag.", examples=["before-cleaning"], max_length=100)]
-Version = Annotated[int, Field(strict=True, ge=0, le=2**53)] | Annotated[str, Field(min_length=1)]
 Release = Annotated[bool, Query(description="Even if that ends a legal hold.")]
 
 
@@ -53,7 +53,7 @@ class TagList(Wire):
 class TagWish(Wire):
     """What a tag is to stand for."""
 
-    version: Version | None = Field(
+    version: VersionGiven | None = Field(
         None, description="A version's number, or a time at which it was in force; the newest, or that of the tag, by default."
     )
     legal_hold: bool = Field(False, strict=True)
@@ -63,7 +63,7 @@ class TagWish(Wire):
 class RollbackWish(Wire):
     """Where to go back to."""
 
-    to: Version = Field(description="A version's number, a time at which it was in force, or a tag.", examples=[17])
+    to: VersionGiven = Field(description="A version's number, a time at which it was in force, or a tag.", examples=[17])
     dry_run: bool = Field(False, strict=True, description="Only say what would change.")
     and_landings: bool = Field(False, strict=True, description="What landed since goes too; files and topics land again.")
     discard: bool = Field(False, strict=True, description="Rows may go that came over HTTP and don't come again by themselves.")

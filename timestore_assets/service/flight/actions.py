@@ -54,11 +54,12 @@ class Actions:
     async def _prepare(self, call: Call, body: bytes) -> bytes:
         asked = _content("ActionCreatePreparedStatementRequest", body)
         refuse_transaction(asked)
-        found = await self._statements.described(call, asked.query, None)
+        handle = Handle.of(asked.query, as_of=call.as_of)
+        found = await self._statements.described(call, handle, None)
         schema = without_zones(found.schema) if zoneless(call) else found.schema
         return packed(
             "ActionCreatePreparedStatementResult",
-            prepared_statement_handle=Handle.of(asked.query).written(),
+            prepared_statement_handle=handle.written(),
             dataset_schema=schema_bytes(schema),
             parameter_schema=schema_bytes(announced(found.samples)) if found.samples else b"",
             is_update=False,

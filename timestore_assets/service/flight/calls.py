@@ -22,6 +22,7 @@ import grpc
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from timestore_assets.model.as_of import AsOfEach, parse_as_of_words
 from timestore_assets.model.errors import InputError, TimestoreError
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.answers.query_gate import LOCAL
@@ -39,6 +40,8 @@ from timestore_assets.service.problems import (
 from timestore_assets.service.state import Service
 from timestore_assets.tracing import span
 
+AS_OF = "timestore-as-of"
+"""The header that says which versions a statement reads, as `--as-of` does, with commas between several."""
 MOST_CALLS = 256
 """At a time; gRPC itself refuses more with RESOURCE_EXHAUSTED."""
 SHARE = 64
@@ -63,6 +66,7 @@ _STATUSES = {
     HTTPStatus.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     HTTPStatus.CONFLICT: grpc.StatusCode.ABORTED,
+    HTTPStatus.GONE: grpc.StatusCode.NOT_FOUND,
     HTTPStatus.PRECONDITION_FAILED: grpc.StatusCode.FAILED_PRECONDITION,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     HTTPStatus.UNPROCESSABLE_ENTITY: grpc.StatusCode.INVALID_ARGUMENT,
@@ -101,6 +105,20 @@ class Call:
     @property
     def headers(self) -> Headers:
         return self.request.headers
+
+    @property
+    def as_of(self) -> AsOfEach | None:
+        """The versions that the call asks for, None for the newest ones.
+
+        Raises:
+            InputError: its header names none, or is there with several values: ADBC's driver goes on sending what an option was
+                set to before, and a connection's beside a statement's, in no order that would tell which is meant.
+        """
+        given = list(dict.fromkeys(self.headers.getlist(AS_OF)))
+        if len(given) > 1:
+            shown = "; ".join(given)[:200]
+            raise InputError(f"the header {AS_OF} is there with several values ({shown}); set it to '' before it is set anew")
+        return parse_as_of_words([word.strip() for word in given[0].split(",")]) if given else None
 
     @property
     def seconds_left(self) -> float | None:

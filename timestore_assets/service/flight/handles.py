@@ -16,13 +16,16 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.types as pt
 
+from timestore_assets.model.as_of import AsOfEach, as_of_words, parse_as_of_words
 from timestore_assets.model.errors import InputError
 from timestore_assets.sources.http.arrow_body import arrow_body
 from timestore_assets.sources.http.request_body import BodyLimits, TooManyBytesError, TooManyRowsError
 
-_VERSION = b"\x01"
+_PLAIN, _OF_VERSIONS = b"\x01", b"\x02"
+"""The first byte of a handle; before the text of one of the latter stands which versions it reads."""
 _NONCE_BYTES = 8
 _HEAD = struct.Struct(f">1s{_NONCE_BYTES}sI")
+_LENGTH = struct.Struct(">I")
 MOST_BYTES = 64_000
 """Of a statement's parameters."""
 _LIMITS = BodyLimits(bytes=MOST_BYTES, rows=1, record_bytes=MOST_BYTES)
@@ -31,32 +34,51 @@ _SCALARS = (bool, int, float, str, bytes, date, datetime, time, Decimal, type(No
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Handle:
-    """A statement. `parameters`: an Arrow stream of one row, empty without any. `nonce`: tells it from equal ones."""
+    """A statement. `parameters`: an Arrow stream of one row, empty without any. `nonce`: tells it from equal ones.
+
+    `as_of`: the words of `parse_as_of_words`, with no time in them that depends on now: a statement is described and run by
+    different calls.
+    """
 
     text: str
+    as_of: tuple[str, ...] = ()
     parameters: bytes = b""
     nonce: bytes = b""
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, *, as_of: AsOfEach | None = None) -> Self:
         """A new one."""
-        return cls(text=text, nonce=token_bytes(_NONCE_BYTES))
+        return cls(text=text, as_of=() if as_of is None else as_of_words(as_of), nonce=token_bytes(_NONCE_BYTES))
 
     @classmethod
     def read(cls, data: bytes) -> Self:
         """InputError when the bytes are none of ours."""
         try:
-            version, nonce, length = _HEAD.unpack_from(data)
-            rest = data[_HEAD.size :]
-            if version != _VERSION or length > len(rest):
+            kind, nonce, length = _HEAD.unpack_from(data)
+            rest, as_of = data[_HEAD.size :], ""
+            if kind == _OF_VERSIONS:
+                (until,) = _LENGTH.unpack_from(rest)
+                rest = rest[_LENGTH.size :]
+                as_of, rest = rest[:until].decode(), rest[until:]
+            if kind not in (_PLAIN, _OF_VERSIONS) or length > len(rest):
                 raise ValueError
-            return cls(text=rest[:length].decode(), parameters=rest[length:], nonce=nonce)
+            words = tuple(as_of.split(",")) if as_of else ()
+            return cls(text=rest[:length].decode(), as_of=words, parameters=rest[length:], nonce=nonce)
         except (struct.error, ValueError):
             raise InputError("this handle is none of this service; prepare the statement again") from None
 
     def written(self) -> bytes:
-        text = self.text.encode()
-        return _HEAD.pack(_VERSION, self.nonce, len(text)) + text + self.parameters
+        text, as_of = self.text.encode(), ",".join(self.as_of).encode()
+        head = _HEAD.pack(_OF_VERSIONS if as_of else _PLAIN, self.nonce, len(text))
+        return head + (_LENGTH.pack(len(as_of)) + as_of if as_of else b"") + text + self.parameters
+
+    def versions(self) -> AsOfEach | None:
+        """What is read, None for the newest; InputError when that is none of ours."""
+        return parse_as_of_words(self.as_of) if self.as_of else None
+
+    def meaning(self, as_of: AsOfEach | None) -> Self:
+        """The same, reading these versions; those that it was prepared for where none are meant."""
+        return self if as_of is None else replace(self, as_of=as_of_words(as_of))
 
     def bound(self, stream: bytes, names: Sequence[str]) -> Self:
         """With these parameters: by name if the names are the statement's, else by place.

@@ -23,7 +23,7 @@ from timestore_assets.model.errors import InputError
 from timestore_assets.querying.sql.check import SCHEMA
 from timestore_assets.service.body_intake import Intake
 from timestore_assets.service.flight import calls
-from timestore_assets.service.flight.calls import Call, StoppedError, UnsupportedError
+from timestore_assets.service.flight.calls import AS_OF, Call, StoppedError, UnsupportedError
 from timestore_assets.service.flight.flight_data import ipc_message, ipc_stream
 from timestore_assets.service.flight.flight_messages import make, read, unpacked
 from timestore_assets.service.flight.handles import MOST_BYTES, Handle
@@ -80,11 +80,13 @@ class Putting:
                 raise InputError(f"the parameters have more than {MOST_BYTES:,} bytes")
             if message.data_header:
                 parts.append(ipc_message(message.data_header, message.data_body))
-        found = await self._statements.described(call, handle.text, None)
+        found = await self._statements.described(call, handle, None)
         bound = handle.bound(ipc_stream(parts), list(found.samples))
         await _answer(call, make("DoPutPreparedStatementResult", prepared_statement_handle=bound.written()))
 
     async def _ingest(self, call: Call, asked: Any, messages: AsyncIterator[Any]) -> None:
+        if call.as_of is not None:
+            raise InputError(f"records land in what is now; leave the header {AS_OF} out of an ingest")
         dataset = self._target(call, asked)
         key = call.headers.get("idempotency-key")
         if key is not None and (len(key) > LONGEST_KEY or not _KEY.fullmatch(key)):

@@ -10,7 +10,8 @@ from functools import partial
 import pyarrow as pa
 from anyio import to_thread
 
-from timestore_assets.service.flight.calls import Call, UnsupportedError
+from timestore_assets.model.errors import InputError
+from timestore_assets.service.flight.calls import AS_OF, Call, UnsupportedError
 from timestore_assets.service.flight.catalog_tables import listing
 from timestore_assets.service.flight.flight_data import batch_data, schema_bytes, schema_data
 from timestore_assets.service.flight.flight_messages import make, packed, read, unpacked
@@ -52,7 +53,10 @@ class StatementReading:
         ticket = read("Ticket", sent).ticket
         call.command, asked = unpacked(ticket)
         if call.command == "TicketStatementQuery":
-            await self._statements.stream(call, Handle.read(asked.statement_handle))
+            handle = Handle.read(asked.statement_handle)
+            if call.as_of is not None and not handle.as_of:
+                raise InputError(f"the ticket is of the newest versions; send the header {AS_OF} with GetFlightInfo as well")
+            await self._statements.stream(call, handle)
             return
         table = await self._listed(call, ticket)
         call.rows = table.num_rows
@@ -66,12 +70,12 @@ class StatementReading:
         call.command, asked = unpacked(command)
         if call.command == "CommandStatementQuery":
             refuse_transaction(asked)
-            handle = Handle.of(asked.query)
+            handle = Handle.of(asked.query, as_of=call.as_of)
         elif call.command == "CommandPreparedStatementQuery":
-            handle = Handle.read(asked.prepared_statement_handle)
+            handle = Handle.read(asked.prepared_statement_handle).meaning(call.as_of)
         else:
             return (await self._listed(call, command)).schema, command
-        found = await self._statements.described(call, handle.text, handle.values())
+        found = await self._statements.described(call, handle, handle.values())
         schema = without_zones(found.schema) if zoneless(call) else found.schema
         return schema, packed("TicketStatementQuery", statement_handle=handle.written())
 

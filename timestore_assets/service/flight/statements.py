@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -19,13 +20,14 @@ from anyio import to_thread
 from cachetools import LRUCache
 
 from timestore_assets.model.errors import TimestoreError
+from timestore_assets.querying.sql.datasets_as_of import DatasetsAsOf
 from timestore_assets.querying.sql.sandbox import Description, check
 from timestore_assets.service.answers.answer_formats import Format
 from timestore_assets.service.answers.computation import Answered, Computation, Interruption
 from timestore_assets.service.flight.calls import Call, StoppedError, UnsupportedError
 from timestore_assets.service.flight.flight_data import batch_data, schema_data
 from timestore_assets.service.flight.handles import Handle
-from timestore_assets.service.sql.sql_route import ReadableDatasets, asking, readable, seconds_for
+from timestore_assets.service.sql.sql_route import asking, readable, seconds_for
 from timestore_assets.service.state import Service
 
 T = TypeVar("T")
@@ -33,6 +35,28 @@ _KEPT = 256
 _KEPT_TEXT = 10_000
 """Characters of a text whose description is kept."""
 _INT32 = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """A statement that is to be described. `as_of`: the words that say which versions `datasets` are of."""
+
+    text: str
+    as_of: tuple[str, ...]
+    values: Mapping[str, Any] | None
+    datasets: DatasetsAsOf
+
+    def key(self, values: Mapping[str, Any] | None) -> Any:
+        """What decides the types of its answer: the text, which versions, and the types that DuckDB gives such values."""
+        kinds = None if values is None else tuple((name, _kind(value)) for name, value in values.items())
+        return self.text, self.as_of, kinds
+
+    def schema_of(self, name: str) -> tuple[int, int]:
+        """Which dataset a name stands for, since another may be declared under the name of one that was dropped, and its
+        schema.
+        """
+        record = self.datasets[name][1]
+        return record.id, record.schema.version
 
 
 class Statements:
@@ -44,58 +68,57 @@ class Statements:
         self._lock = threading.Lock()
         self._running: dict[tuple[str, bytes], _Running] = {}
 
-    async def described(self, call: Call, text: str, values: Mapping[str, Any] | None) -> Description:
+    async def described(self, call: Call, handle: Handle, values: Mapping[str, Any] | None) -> Description:
         """What a statement would give; errors as `sandbox.check`. `values`: None while they are not known."""
-        datasets = readable(self._service, call.caller)
-        found = await to_thread.run_sync(self._look, text, values, datasets)
+        service = self._service
+        datasets = DatasetsAsOf(service.warehouse.querier, readable(service, call.caller), handle.versions())
+        asked = _Asked(text=handle.text, as_of=handle.as_of, values=values, datasets=datasets)
+        found = await to_thread.run_sync(self._look, asked)
         if found is None:
-            seconds = seconds_for(self._service, call.seconds_left)
+            seconds = seconds_for(service, call.seconds_left)
             stop = Interruption(seconds)
-            work = partial(self._describe, text, values, datasets, seconds, stop)
-            async with self._service.gate.entered(call.caller.name):
-                found = await self._in_thread(work, stop.fire)
+            async with service.gate.entered(call.caller.name):
+                found = await self._in_thread(partial(self._describe, asked, seconds, stop), stop.fire)
         return found
 
-    def _look(self, text: str, values: Mapping[str, Any] | None, datasets: ReadableDatasets) -> Description | None:
+    def _look(self, asked: _Asked) -> Description | None:
         """What is known, if the caller may read what it is about, and nothing of that has changed."""
         with self._lock:
-            found = self._known.get(_key(text, values))
-        if found is None or not all(name in datasets for name in found[1]):
+            found = self._known.get(asked.key(asked.values))
+        if found is None or not all(name in asked.datasets for name in found[1]):
             return None
-        return found[0] if all(_schema_of(datasets, name) == schema for name, schema in found[1].items()) else None
+        return found[0] if all(asked.schema_of(name) == schema for name, schema in found[1].items()) else None
 
-    def _describe(
-        self, text: str, values: Mapping[str, Any] | None, datasets: ReadableDatasets, seconds: float, stop: Interruption
-    ) -> Description:
+    def _describe(self, asked: _Asked, seconds: float, stop: Interruption) -> Description:
         # many may have waited for their turn to ask the same
-        known = self._look(text, values, datasets)
+        known = self._look(asked)
         if known is not None:
             return known
         service = self._service
         found = check(
             service.warehouse.querier,
-            text,
-            datasets,
-            parameters=values,
+            asked.text,
+            asked.datasets,
+            parameters=asked.values,
             bound_only=True,
             timeout=seconds,
             began=stop.watch,
             room=service.workers.room,
         )
-        if len(text) <= _KEPT_TEXT:
-            schemas = {name: _schema_of(datasets, name) for name in found.datasets}
+        if len(asked.text) <= _KEPT_TEXT:
+            schemas = {name: asked.schema_of(name) for name in found.datasets}
             with self._lock:
-                self._known[_key(text, values)] = found, schemas
+                self._known[asked.key(asked.values)] = found, schemas
                 if not found.samples:
                     # one without parameters is the same before and after it is bound
-                    self._known[_key(text, None)] = self._known[_key(text, {})] = found, schemas
+                    self._known[asked.key(None)] = self._known[asked.key({})] = found, schemas
         return found
 
     async def stream(self, call: Call, handle: Handle) -> None:
         """Run a statement and send its rows; errors as `run_sql`."""
         service = self._service
         seconds = seconds_for(service, call.seconds_left)
-        ask = asking(service, call.caller, handle.text, parameters=handle.values(), seconds=seconds)
+        ask = asking(service, call.caller, handle.text, parameters=handle.values(), as_of=handle.versions(), seconds=seconds)
         work = _FlightComputation(ask, seconds=seconds, done=partial(self._done, call), zoneless=zoneless(call))
         with self._noted(call, handle, work.interruption.fire) as running:
             try:
@@ -191,17 +214,6 @@ def refuse_transaction(message: Any) -> None:
     """UnsupportedError when a statement is to be part of a transaction."""
     if message.HasField("transaction_id"):
         raise UnsupportedError("there are no transactions here; turn autocommit on")
-
-
-def _schema_of(datasets: ReadableDatasets, name: str) -> tuple[int, int]:
-    """Which dataset a name stands for, since another may be declared under the name of one that was dropped, and its schema."""
-    record = datasets[name][1]
-    return record.id, record.schema.version
-
-
-def _key(text: str, values: Mapping[str, Any] | None) -> Any:
-    """What decides the types of an answer: the text, and the types that DuckDB gives the values."""
-    return text, None if values is None else tuple((name, _kind(value)) for name, value in values.items())
 
 
 def _kind(value: Any) -> Any:

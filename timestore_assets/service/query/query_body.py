@@ -16,6 +16,7 @@ from timestore_assets.model.window import format_time, parse_time
 from timestore_assets.querying.planning.time_buckets import Unit
 from timestore_assets.service.answers.answer_facts import CamelCaseModel, CompletenessFacts, QueryFacts
 from timestore_assets.service.json_bodies import Plain
+from timestore_assets.service.versions_given import VersionGiven
 
 MAX_PAGE = 100_000
 _MAX_FILTERS, _MAX_VALUES, _MAX_COLUMNS = 100, 10_000, 1_000
@@ -136,7 +137,7 @@ class QueryBody(QueryPart):
     descending: bool = Field(False, description="The latest rows or buckets come first.")
     page_size: int | None = Field(None, ge=1, le=MAX_PAGE, description="Rows of a page; all in one answer when left out.")
     cursor: str | None = Field(None, max_length=4_000, description="Where the page before ended.")
-    as_of: Annotated[int, Field(strict=True, ge=0, le=2**53)] | Annotated[str, Field(min_length=1)] | None = Field(
+    as_of: VersionGiven | None = Field(
         None,
         description="The version to answer from, the newest by default: its number, a time at which it was in force, or a tag.",
         examples=[17, "2024-05-01T12:00:00Z", "before-cleaning"],

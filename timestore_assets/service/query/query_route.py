@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import ConflictError, InputError, RefusedError
+from timestore_assets.model.errors import ConflictError, InputError, UnreadableVersionError
 from timestore_assets.model.question import Aggregate, Every, Question
 from timestore_assets.model.schema import Schema
 from timestore_assets.querying.answer import UNKNOWN, Answer, Completeness, Streaming, completeness
@@ -27,7 +27,7 @@ from timestore_assets.service import json_bodies
 from timestore_assets.service.answers.answer_facts import QueryFacts, columns_of, completeness_facts, streaming_facts
 from timestore_assets.service.answers.answer_formats import Formulas, chosen, documented
 from timestore_assets.service.answers.computation import Answered, AnswerResponse, Computation, Interruption
-from timestore_assets.service.problems import GoneError, responses
+from timestore_assets.service.problems import responses, unreadable
 from timestore_assets.service.query import dataset_list
 from timestore_assets.service.query.answer_pages import (
     PageStart,
@@ -242,11 +242,8 @@ class _Asking:
         def ask(question: Question) -> Answer:
             try:
                 return stop.watch(self.service.warehouse.ask(question, hot=self.service.hot if fresh else None))
-            except RefusedError as error:
-                if question.as_of is None:
-                    raise
-                _, record = self.service.warehouse.resolve(question.dataset)
-                raise (InputError if question.as_of > record.manifest_version else GoneError)(str(error)) from None
+            except UnreadableVersionError as error:
+                raise unreadable(error) from None
 
         return ask
 

@@ -25,6 +25,7 @@ from timestore_assets.service.problems import ForbiddenError, UnknownResourceErr
 from timestore_assets.service.sql.sql_parameters import Given, Kind, ParameterName, TypedValue, typed_value
 from timestore_assets.service.sql.sql_route import readable
 from timestore_assets.service.state import Service
+from timestore_assets.service.versions_given import SqlVersions
 
 EXAMPLE: dict[str, Any] = {
     "sql": "SELECT station, max(temp) AS warmest FROM weather WHERE ts >= $since GROUP BY station",
@@ -76,6 +77,7 @@ class RunBody(CamelCaseModel):
     parameters: dict[ParameterName, Given] = Field(
         {}, max_length=1_000, description="Values by name; a default stands in for what is left out."
     )
+    as_of: SqlVersions = None
     timeout_seconds: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 

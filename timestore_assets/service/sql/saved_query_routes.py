@@ -27,6 +27,7 @@ from timestore_assets.service.sql.saved_query_access import (
 )
 from timestore_assets.service.sql.sql_route import SQL_ERRORS, SqlAnswer, sql_response
 from timestore_assets.service.state import UsesCaller, UsesService
+from timestore_assets.service.versions_given import meant_by
 
 router = APIRouter(tags=["saved queries"])
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The query's name.")]
@@ -145,6 +146,7 @@ def run(
         caller,
         saved.sql,
         parameters=saved_query_access.arguments(saved, body),
+        as_of=meant_by(body.as_of),
         accept=request.headers.get("accept"),
         kind="saved_query",
         timeout=body.timeout_seconds,

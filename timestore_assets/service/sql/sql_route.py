@@ -12,17 +12,21 @@ from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.model.as_of import AsOfEach
 from timestore_assets.model.dataset import Dataset
+from timestore_assets.model.errors import UnreadableVersionError
 from timestore_assets.querying.planning.syntax import MAX_TEXT
+from timestore_assets.querying.sql.datasets_as_of import DatasetsAsOf
 from timestore_assets.querying.sql.sandbox import run_sql
 from timestore_assets.service import json_bodies
 from timestore_assets.service.access.caller import Caller
 from timestore_assets.service.answers.answer_facts import CamelCaseModel, SqlFacts, columns_of
 from timestore_assets.service.answers.answer_formats import Formulas, chosen, documented
 from timestore_assets.service.answers.computation import Answered, AnswerResponse, Computation, Interruption
-from timestore_assets.service.problems import ForbiddenError, responses
+from timestore_assets.service.problems import ForbiddenError, responses, unreadable
 from timestore_assets.service.sql.sql_parameters import Given, ParameterName, values_of
 from timestore_assets.service.state import Service, UsesCaller, UsesService
+from timestore_assets.service.versions_given import SqlVersions, meant_by
 from timestore_assets.warehouse import Warehouse
 
 
@@ -62,6 +66,7 @@ def sql_response(
     text: str,
     *,
     parameters: Mapping[str, Any],
+    as_of: AsOfEach | None,
     accept: str | None,
     kind: str,
     timeout: float | None = None,
@@ -70,6 +75,7 @@ def sql_response(
     """The answer to a SELECT over what the caller may read.
 
     Args:
+        as_of: which versions are read, None for the newest.
         kind: as the metrics call it.
         timeout: seconds that it may take, at most and by default those of the settings.
 
@@ -77,7 +83,7 @@ def sql_response(
         ForbiddenError: as `readable`.
     """
     seconds = seconds_for(service, timeout)
-    ask = asking(service, caller, text, parameters=parameters, seconds=seconds)
+    ask = asking(service, caller, text, parameters=parameters, as_of=as_of, seconds=seconds)
     done = partial(service.metrics.observe_query, dataset="", kind=kind)
     computation = Computation(ask, chosen(accept), seconds=seconds, done=done, formulas=formulas)
     return AnswerResponse(computation, service.gate, principal=caller.name)
@@ -90,21 +96,26 @@ def seconds_for(service: Service, timeout: float | None) -> float:
 
 
 def asking(
-    service: Service, caller: Caller, text: str, *, parameters: Mapping[str, Any], seconds: float
+    service: Service, caller: Caller, text: str, *, parameters: Mapping[str, Any], as_of: AsOfEach | None, seconds: float
 ) -> Callable[[Interruption], Answered]:
     """What asks a SELECT over what the caller may read; ForbiddenError as `readable`."""
-    datasets = readable(service, caller)
+    readable_ones = readable(service, caller)
 
     def ask(stop: Interruption) -> Answered:
-        answer = run_sql(
-            service.warehouse.querier,
-            text,
-            datasets,
-            parameters=parameters,
-            timeout=seconds,
-            began=stop.watch,
-            room=service.workers.room,
-        )
+        # versions are decided when it is its turn: what a tag stands for may change while it waits
+        datasets = DatasetsAsOf(service.warehouse.querier, readable_ones, as_of)
+        try:
+            answer = run_sql(
+                service.warehouse.querier,
+                text,
+                datasets,
+                parameters=parameters,
+                timeout=seconds,
+                began=stop.watch,
+                room=service.workers.room,
+            )
+        except UnreadableVersionError as error:
+            raise unreadable(error) from None
         facts = SqlFacts(
             manifest_versions=answer.manifest_versions,
             scanned=answer.scanned,
@@ -122,6 +133,7 @@ SQL_ERRORS = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_ACCEPTABLE,
+    HTTPStatus.GONE,
     *json_bodies.ERRORS,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -141,6 +153,7 @@ class SqlBody(CamelCaseModel):
         max_length=MAX_TEXT, description="SELECT, DESCRIBE, SUMMARIZE, EXPLAIN, SHOW TABLES.", examples=["SELECT 1 AS one"]
     )
     parameters: dict[ParameterName, Given] = Field({}, max_length=1_000, description="Values of what the text writes as `$name`.")
+    as_of: SqlVersions = None
     timeout_seconds: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="How long it may compute; at most TIMESTORE_SQL_TIMEOUT_SECONDS."
     )
@@ -171,13 +184,15 @@ def sql(
 ) -> Response:
     """DuckDB's SQL, as far as it reads datasets: no files, settings or system tables, within limits of time and memory.
 
-    It is cancelled when the client goes. Each dataset is read at its newest manifest version, without rows that have not landed.
+    It is cancelled when the client goes. Each dataset is read at its newest manifest version, or at the one that `asOf` means,
+    without rows that have not landed.
     """
     return sql_response(
         service,
         caller,
         body.sql,
         parameters=values_of(body.parameters),
+        as_of=meant_by(body.as_of),
         accept=request.headers.get("accept"),
         kind="sql",
         timeout=body.timeout_seconds,
