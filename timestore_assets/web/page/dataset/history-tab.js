@@ -66,7 +66,22 @@ export class HistoryTab {
   }
 }
 
+// Nobody reads 64 digits; who wants to compare them finds them all in the title.
+const DIGEST = /\b([0-9a-f]{32,})\b/;
+const SHOWN_DIGITS = 12;
+
+function shortened(summary) {
+  return summary.split(DIGEST).map((part, i) => (i % 2 ? el("code", { title: part }, `${part.slice(0, SHOWN_DIGITS)}…`) : part));
+}
+
+// Who asked for a change and who allowed it, where the sentence does not say so itself.
+function approval({ summary, details }) {
+  const { ticket, approved_by: approver } = { ...details.cause, ...details };
+  const missing = [ticket, approver && `approved by ${approver}`].filter((one) => one && !summary.includes(one));
+  return missing.length ? ` (${missing.join(", ")})` : null;
+}
+
 function row(one) {
   const version = one.manifestVersion === null ? "–" : String(one.manifestVersion);
-  return [moment(Math.floor(parse(one.at) / 1000) * 1000), el("span", { class: "breakable" }, one.summary), version];
+  return [moment(Math.floor(parse(one.at) / 1000) * 1000), el("span", { class: "breakable" }, shortened(one.summary), approval(one)), version];
 }
