@@ -215,12 +215,28 @@ PROMPT = "timestore> "
 
 @pytest.fixture
 def prompt(shell: CommandLine, tmp_path: Path) -> pexpect.spawn[str]:
+    return at_prompt(shell, tmp_path)
+
+
+def at_prompt(shell: CommandLine, tmp_path: Path, *arguments: str) -> pexpect.spawn[str]:
     environment = {**shell.environment, "XDG_STATE_HOME": str(tmp_path), "TERM": "dumb", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    found = pexpect.spawn(
-        str(shell.folder / "bin" / "timestore"), ["sql"], env=environment, encoding="utf-8", timeout=60, dimensions=(50, 100)
-    )
+    command = str(shell.folder / "bin" / "timestore")
+    found = pexpect.spawn(command, ["sql", *arguments], env=environment, encoding="utf-8", timeout=60, dimensions=(50, 100))
     found.expect_exact(PROMPT)
     return found
+
+
+def test_a_prompt_of_an_older_version_stays_there(shell: CommandLine, tmp_path: Path) -> None:
+    prompt = at_prompt(shell, tmp_path, "--as-of", "meters=0")
+    assert "everything is answered as of meters=0" in prompt.before
+    prompt.send("SELECT count(*) AS n FROM meters;\r")
+    prompt.expect(r"0\s+1 row · meters version 0 ")
+    prompt.send("\\d meters\r")
+    prompt.expect(r"watts\s+double\s+null\s+W")
+    prompt.send("\\q\r")
+    prompt.expect(pexpect.EOF)
+    prompt.close()
+    assert prompt.exitstatus == 0
 
 
 def cpu_ticks(pid: int) -> int:

@@ -14,6 +14,7 @@ from timestore_assets_tests.support.jdbc_driver import NoDriverError, asked_by_j
 SAID = """
 catalog=[true]
 zoneless=[2024-01-01 00:00:00.0]
+older=[0]
 column=[station]
 column=[ts]
 column=[temp]

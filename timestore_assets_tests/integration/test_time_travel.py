@@ -38,6 +38,9 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     listed = line.inside("tag", "power", "--json").json
     assert [(one["tag"], one["version"]) for one in listed["tags"]] == [("as-landed", 1)]
     assert line.inside("query", "power", "--as-of", "as-landed", "--json").code == 0
+    for as_of in ("as-landed", "power=as-landed", "1"):
+        rows = line.inside("sql", 'SELECT watts FROM power ORDER BY "at", watts', "--as-of", as_of, "--json").json
+        assert rows == [{"watts": 5}, {"watts": 6}, {"watts": 7}]
     (day,) = line.inside("rollback", "power", "--to", "as-landed", "--dry-run", "--json").json["partitions"]
     assert (day["partition"], day["state"], day["segments_out"], day["segments_in"]) == ("2024-01-01", "open", 1, 1)
 
@@ -52,6 +55,10 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         (("query", "power", "--as-of", "nothing"), 2, "has no tag 'nothing'; its tags: case"),
         (("query", "power", "--as-of", "2001-01-01"), 2, "there was no dataset 'power' at 2001-01-01"),
         (("query", "power", "--as-of", "ü"), 2, "is no version, time or tag"),
+        (("sql", "SELECT * FROM power", "--as-of", "nothing"), 2, "has no tag 'nothing'; its tags: case"),
+        (("sql", "SELECT * FROM power", "--as-of", "9"), 3, "no version 9; the newest is 1"),
+        (("sql", "SELECT * FROM power", "--as-of", "power=1", "--as-of", "1"), 2, "or NAME=WHEN once for each"),
+        (("sql", "SELECT 1", "--as-of", "power=1"), 2, "does not read 'power'"),
         (("rollback", "power", "--to", "9"), 3, "no version 9; the newest is 1"),
         (("tag", "power", "today"), 2, "no name for a tag"),
         (("tag", "power", "gone", "--delete"), 2, "has no tag 'gone'"),

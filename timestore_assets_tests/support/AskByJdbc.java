@@ -14,6 +14,14 @@ public class AskByJdbc {
       rows.next();
       say("zoneless", rows.getObject(1));
     }
+    try (Connection db = DriverManager.getConnection(args[0] + "&timestore-as-of=weather%3D0");
+        PreparedStatement ask = db.prepareStatement("SELECT count(*) FROM weather WHERE temp >= ?")) {
+      ask.setDouble(1, 0);
+      try (ResultSet rows = ask.executeQuery()) {
+        rows.next();
+        say("older", rows.getLong(1));
+      }
+    }
     try (Connection db = DriverManager.getConnection(args[0])) {
       selects(db);
       setters(db);

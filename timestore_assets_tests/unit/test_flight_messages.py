@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from timestore_assets.model.as_of import TagName
 from timestore_assets.model.errors import InputError
 from timestore_assets.querying.planning import syntax
 from timestore_assets.querying.sql.check import check_sql
@@ -45,6 +46,17 @@ def test_a_handle_holds_its_statement_and_nothing_else_is_one() -> None:
     assert Handle.read(handle.written()) == handle
     assert Handle.of(handle.text).written() != handle.written(), "two runs of a text are told apart"
     for data in (b"", b"\x02" + handle.written()[1:], handle.written()[:-3], handle.written()[:6]):
+        with pytest.raises(InputError, match="none of this service"):
+            Handle.read(data)
+
+
+def test_a_handle_keeps_the_versions_that_its_statement_reads() -> None:
+    handle = Handle.of("SELECT 1", as_of={"power": 17, "rooms": TagName("clean")})
+    again = Handle.read(handle.written()).bound(stream(pa.table({"0": [1]})), ["1"])
+    assert again.versions() == {"power": 17, "rooms": TagName("clean")} and again.values() == {"1": 1}
+    assert again.meaning(18).versions() == 18 and again.meaning(None) == again
+    assert Handle.of("SELECT 1").versions() is None
+    for data in (handle.written()[:-3], handle.written()[:20], handle.written()[:14]):
         with pytest.raises(InputError, match="none of this service"):
             Handle.read(data)
 

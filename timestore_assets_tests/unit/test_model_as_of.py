@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestore_assets.model.as_of import TagName, parse_as_of, parse_tag
+from timestore_assets.model.as_of import TagName, as_of_words, parse_as_of, parse_as_of_words, parse_tag
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.moment import parse_moment
 
@@ -59,3 +59,26 @@ def test_a_name_is_read_as_itself_and_never_as_a_time(name: str) -> None:
     assert parse_as_of(name) == tag
     with pytest.raises(InputError):
         parse_moment(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["17"], 17),
+        (["-2h"], datetime(2024, 5, 1, 10, tzinfo=UTC)),
+        (["power=17"], {"power": 17}),
+        (["power = 17", "rooms=before-cleaning", "gates=-2h"], {
+            "power": 17, "rooms": TagName("before-cleaning"), "gates": datetime(2024, 5, 1, 10, tzinfo=UTC),
+        }),
+    ],
+)  # fmt: skip
+def test_words_mean_all_datasets_or_each_by_name(words: list[str], meant: object) -> None:
+    found = parse_as_of_words(words, now=NOW)
+    assert found == meant
+    assert parse_as_of_words(as_of_words(found)) == meant, "as they are written again, without what depends on now"
+
+
+@pytest.mark.parametrize("words", [["17", "18"], ["17", "power=1"], ["=17"], ["power=1", "power=2"], ["power="], [""]])
+def test_words_that_are_both_or_neither_are_refused(words: list[str]) -> None:
+    with pytest.raises(InputError, match="write"):
+        parse_as_of_words(words)
