@@ -98,7 +98,7 @@ def test_a_result_is_what_the_clients_is(opened: Timestore) -> None:
         ("readings", {"filters": [("temp", "like", 1)]}, InputError, "'like' is no operator of a filter"),
         ("readings", {"filters": {"temp": "warm"}}, InputError, "no value of that type"),
         ("readings", {"aggregates": "count"}, InputError, "need every"),
-        ("SELECT 1", {"limit": 1}, InputError, "a SELECT takes no keyword arguments"),
+        ("SELECT 1", {"limit": 1}, InputError, "a SELECT takes no keyword argument but as_of"),
         ("DROP TABLE readings", {}, RefusedError, "only one SELECT"),
     ],
 )
