@@ -95,27 +95,18 @@ def restored(
     Raises:
         RefusedError: rows that landed since have no value for a column, and nothing says how to compute one.
     """
-    current = schema_versions.identified(connection, row.id, schema_versions.schema(connection, row.id, row.schema_version))
-    wanted = schema_versions.schema(connection, row.id, schema_version)
-    before = state_of(row, current)
-    written = _live_versions(connection, row.id)
-    columns = restorable(connection, row, current, wanted, written, may_null=may_null)
-    shown = {column.id for column in columns}
-    gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
-    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
-    definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
-    state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
-    migrated = Migrated(state=state, changes=_differences(current, schema))
+    before, migrated = restoring(connection, row, schema_version, may_null=may_null)
     details = {"ticket": ticket, "approved_by": approved_by, "restores": schema_version}
     reason = f"columns are those of schema version {schema_version} again"
     write_version(
         connection, row, before, migrated, kind="rollback", reason=reason, details=details, version=version, actor=actor, now=now
     )
     if redeclare is not None and (declared := locked_declaration(connection, row.id)) is not None:
-        rewrite_declaration(connection, declared, redeclare, before, state, actor=actor, now=now)
+        rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=actor, now=now)
+    made = migrated.state.schema.version
     values = {
         "dataset_id": row.id,
-        "schema_version": schema.version,
+        "schema_version": made,
         "kind": "rollback",
         "manifest": json.dumps({"restores": schema_version}),
         "digest": "",
@@ -125,7 +116,21 @@ def restored(
         "at": now,
     }
     connection.execute(migrations.insert(), values)
-    return schema.version
+    return made
+
+
+def restoring(connection: Connection, row: Row[Any], schema_version: int, *, may_null: bool) -> tuple[ColumnState, Migrated]:
+    """The columns as they are, and what putting those of an earlier version in force again makes of them; see `restored`."""
+    current = schema_versions.identified(connection, row.id, schema_versions.schema(connection, row.id, row.schema_version))
+    wanted = schema_versions.schema(connection, row.id, schema_version)
+    before = state_of(row, current)
+    columns = restorable(connection, row, current, wanted, _live_versions(connection, row.id), may_null=may_null)
+    shown = {column.id for column in columns}
+    gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
+    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
+    definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
+    state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
+    return before, Migrated(state=state, changes=_differences(current, schema))
 
 
 def restorable(
