@@ -199,8 +199,8 @@ def _counted(number: int, noun: str) -> str:
 
 def _archives(manifest: MigrationManifest) -> list[str]:
     return [
-        f"operations.{number} wants {one.column!r} archived, and nothing says where: name a folder with --archive-dir, which the "
-        "service can't"
+        f"operations.{number} wants {one.column!r} archived, and nothing says where: name a storage target in "
+        "`execution: {archiveTarget: NAME}` or with --archive-to, or a folder with --archive-dir"
         for number, one in enumerate(manifest.operations)
         if isinstance(one, Drop) and one.archive
     ]
