@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import datasets, manifest, schema_versions
+from timestore_assets.catalog import datasets, manifest, older_processes, schema_versions
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.replacement import SeenVersions
@@ -39,6 +39,18 @@ class SchemaRestores:
     def __init__(self, database: Database, progress: SeenVersions) -> None:
         self._database, self._progress = database, progress
 
+    def plan(self, dataset_id: int, schema_version: int, *, may_null: bool = False) -> Sequence[SchemaChange]:
+        """What `restore` would change; nothing is. Errors as there."""
+
+        def work(connection: Connection, now: int) -> Sequence[SchemaChange]:
+            # ids that columns of older processes lack are given them here, too
+            row = datasets.lock(connection, dataset_id)
+            _require_earlier(row, schema_version)
+            older_processes.require_none(connection, f"the columns of dataset {row.name!r} are not changed", now=now)
+            return restoring(connection, row, schema_version, may_null=may_null)[1].changes
+
+        return self._database.timed(work)
+
     def restore(
         self,
         dataset_id: int,
@@ -58,8 +70,7 @@ class SchemaRestores:
 
         def work(connection: Connection, now: int) -> MigrationRecord:
             row = datasets.lock(connection, dataset_id)
-            if not 1 <= schema_version < row.schema_version:
-                raise InputError(f"dataset {row.name!r} has no schema version {schema_version} before {row.schema_version}")
+            _require_earlier(row, schema_version)
             options: dict[str, Any] = {"may_null": may_null, "redeclare": redeclare, "ticket": ticket, "approved_by": approved_by}
             restored(connection, row, schema_version, **options, actor=actor, now=now)
             return records(connection, dataset_id)[0]
@@ -68,6 +79,11 @@ class SchemaRestores:
         done = self._database.timed(work, repeatable=False)
         self._progress.note(dataset_id, done.manifest_version, seen)
         return done
+
+
+def _require_earlier(row: Row[Any], schema_version: int) -> None:
+    if not 1 <= schema_version < row.schema_version:
+        raise InputError(f"dataset {row.name!r} has no schema version {schema_version} before {row.schema_version}")
 
 
 def restored(

@@ -108,6 +108,8 @@ def dry_run(
         tried, read = _tried(catalog, storage, limits, record, applied, segments, pin, sample)
     found = tuple(broken(applied))
     refusals = (*_losses(tried), *(() if archives else _archives(manifest)))
+    if (older := catalog.migrations.in_the_way()) is not None:
+        refusals = (*refusals, older)
     if found and not (allow_broken_queries or manifest.allows_broken_queries):
         names = ", ".join(repr(one.name) for one in found)
         refusals = (*refusals, f"saved queries would fail: {names}; change them, or say --allow-broken-queries")

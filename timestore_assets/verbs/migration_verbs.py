@@ -12,6 +12,7 @@ from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.archives import Archive
+    from timestore_assets.catalog.commit_values import SchemaChange
     from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.catalog.schema_migrations import CutOver, MigrationRecord
     from timestore_assets.migrating.applying import Applied
@@ -32,6 +33,14 @@ class Migration:
     tried: DryRun | None
     archives: Sequence[Archive] = ()
     is_archived: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreTrial:
+    """What taking migrations back would change. `refusals`: why it would not be done."""
+
+    changes: Sequence[SchemaChange] = ()
+    refusals: Sequence[str] = ()
 
 
 class MigrationVerbs(Workplace):
@@ -125,6 +134,18 @@ class MigrationVerbs(Workplace):
         done = self.catalog.migrations.cut_over(record.id, order, lambda state: apply(con, state, manifest).migrated, redeclared)
         self._registry.refresh_now()
         return done, tried
+
+    def try_restore(self, name: str, schema_version: int, *, may_null: bool = False) -> RestoreTrial:
+        """What `restore_schema` would change, and why it would be refused; nothing is done.
+
+        Raises:
+            InputError: there is no such version.
+        """
+        record = self._migrated(name)
+        try:
+            return RestoreTrial(changes=self.catalog.schema_restores.plan(record.id, schema_version, may_null=may_null))
+        except RefusedError as error:
+            return RestoreTrial(refusals=(str(error),))
 
     def restore_schema(
         self,
