@@ -119,6 +119,7 @@ Rows stay. Those that have landed since are computed by the `inverse` that the m
 with the version of before to go forward again."""
 ToSchema = Annotated[int, typer.Option("--to", min=1, metavar="N", help="The schema version.", show_default=False)]
 Nulls = Annotated[bool, typer.Option("--nulls", help="Nullable columns may be null in rows that have landed since.")]
+OnlyTryRestore = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Ticket = Annotated[str, typer.Option("--ticket", help="Ticket that asks for it.", show_default=False)]
 ApprovedBy = Annotated[str, typer.Option("--approved-by", help="Who has approved it.", show_default=False)]
 
@@ -126,11 +127,15 @@ ApprovedBy = Annotated[str, typer.Option("--approved-by", help="Who has approved
 def restore(
     dataset: DatasetName,
     to: ToSchema,
+    dry_run: OnlyTryRestore = False,
     nulls: Nulls = False,
     ticket: Ticket = "",
     approved_by: ApprovedBy = "",
     json: AsJson = False,
 ) -> None:
+    if dry_run:
+        _try_restore(dataset, to, nulls=nulls, json=json)
+        return
     with open_warehouse() as warehouse:
         said: dict[str, Any] = {"may_null": nulls, "ticket": ticket, "approved_by": approved_by}
         done = warehouse.restore_schema(dataset, to, **said, actor=actor())
@@ -142,6 +147,24 @@ def restore(
     _say(f"{dataset} has the columns of schema version {to} again, as version {done.schema_version}.")
     for change in done.changes:
         _say(f"  {change_sentence(change)}")
+
+
+def _try_restore(dataset: str, to: int, *, nulls: bool, json: bool) -> None:
+    from timestore_assets.catalog.schema_events import change_sentence
+
+    with open_warehouse() as warehouse:
+        tried = warehouse.try_restore(dataset, to, may_null=nulls)
+    if json:
+        print_json(tried)
+    else:
+        for change in tried.changes:
+            _say(f"  {change_sentence(asdict(change))}")
+        for refusal in tried.refusals:
+            _say(f"Refused: {refusal}.")
+        if not tried.refusals:
+            _say("Nothing was done; the same without --dry-run does it.")
+    if tried.refusals:
+        raise typer.Exit(REFUSED)
 
 
 def migrations(dataset: DatasetName, json: AsJson = False) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,12 @@ import pytest
 from timestore_assets.catalog.archives import Archive
 from timestore_assets.migrating.archive_files import FolderWriter
 from timestore_assets.migrating.archive_place import InFolder
-from timestore_assets.model.dataset import FileSource
 from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.archived_rooms import DROPPED, RECORDS, ROOMS, land
 from timestore_assets_tests.support.http_service import open_warehouse
-from timestore_assets_tests.support.landing_warehouse import columns, dataset
-from timestore_assets_tests.support.migrations import cast, drop, manifest, rename, transform
-
-ROOMS = replace(dataset(*columns(note="string?"), name="rooms", sources=(FileSource(prefix="inbox"),)), partition_by=("station",))
-RECORDS = [
-    {"ts": f"2013-01-0{day}T0{hour}:00:00Z", "station": "hall", "temp": day + hour, "note": f"note {day} {hour}"}
-    for day in (1, 2, 3)
-    for hour in (0, 1)
-]
-DROPPED = (drop("note", archive=True), rename("station", "place"))
+from timestore_assets_tests.support.migrations import cast, drop, manifest, transform
 
 
 @pytest.fixture
@@ -39,12 +29,6 @@ def rooms(tmp_path: Path, catalog_url: str) -> Iterator[Warehouse]:
         land(warehouse, tmp_path, "first", RECORDS)
         list(warehouse.build(ROOMS.name, [ROOMS.partition("2013-01-01")], close=True))
         yield warehouse
-
-
-def land(warehouse: Warehouse, folder: Path, name: str, records: list[dict[str, Any]]) -> None:
-    path = folder / f"{name}.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in records))
-    assert warehouse.land(ROOMS.name, [path]).counters.landed == len(records)
 
 
 def archives(warehouse: Warehouse) -> list[Archive]:
