@@ -58,6 +58,8 @@ class BuildReport:
     """That deduplication removed in this build."""
     erased_rows: int
     """That a person had erased in this build."""
+    tickets: tuple[str, ...]
+    """Of migrations that this build has rewritten rows for."""
     content_hash: str | None
     min_time: datetime | None
     max_time: datetime | None
@@ -245,6 +247,7 @@ class Builder:
         try:
             with staging_folder(self._context, state.record, "build") as folder:
                 merged = self._merge(state, session_id, folder) if state.plan.merge else Merged(content_hash=EMPTY)
+                merged = replace(merged, tickets=self._tickets(state))
                 commit = _commit(state, merged, session_id, started, report=report, actor=actor)
                 publish(self._context, state.record, commit, merged.uploads, lease=lease)
         except ConflictError:
@@ -252,6 +255,14 @@ class Builder:
             self._sessions.end(state.record.id)
             return None
         return merged
+
+    def _tickets(self, state: _State) -> tuple[str, ...]:
+        """Of migrations that came after some of the rows were written, which are written in their columns now."""
+        oldest = min((one.schema_version for one in state.plan.merge), default=None)
+        schema = state.record.schema
+        if oldest is None or oldest >= schema.version or not schema.was_migrated:
+            return ()
+        return self._catalog.migrations.tickets(state.record.id, after=oldest, until=schema.version)
 
     def _merge(self, state: _State, session_id: int, folder: Path) -> Merged:
         try:
@@ -311,6 +322,7 @@ def _commit(state: _State, merged: Merged, session_id: int, started: float, *, r
         read_version=state.record.manifest_version,
         erased_rows=merged.erased_rows,
         content_hash=merged.content_hash,
+        tickets=merged.tickets,
         report=report,
         actor=actor,
         seconds=time.perf_counter() - started,
@@ -331,6 +343,7 @@ def _report(
         segments=known.segments if known else 0,
         superseded_rows=merged.superseded_rows if merged else 0,
         erased_rows=merged.erased_rows if merged else 0,
+        tickets=merged.tickets if merged else (),
         content_hash=known.content_hash if known else None,
         min_time=known.min_time if known else None,
         max_time=known.max_time if known else None,

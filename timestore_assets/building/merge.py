@@ -118,6 +118,8 @@ class Merged:
     erased_rows: int = 0
     content_hash: str | None = None
     """Of all of them, when the plan seals."""
+    tickets: tuple[str, ...] = ()
+    """Of migrations whose columns the rows are written in from now on, and were not before."""
 
 
 def merge(con: duckdb.DuckDBPyConnection, job: MergeJob) -> Merged:

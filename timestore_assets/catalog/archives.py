@@ -13,10 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
 
-from timestore_assets.catalog import audit, datasets
+from timestore_assets.catalog import audit, datasets, sessions
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
-from timestore_assets.catalog.portable import insert_ignore
 from timestore_assets.catalog.tables import archives, leases
 
 _HOLDER = "archive"
@@ -25,7 +24,10 @@ _FOR_EVER = to_micros(datetime(9999, 12, 31, tzinfo=UTC))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Archive:
-    """The values of a dropped column in a partition, as a file. `schema_version`: that dropped it. `storage`: its folder."""
+    """The values of a dropped column in a partition, as a file.
+
+    `schema_version`: that dropped it. `storage`: its storage target, or an absolute folder outside of all.
+    """
 
     schema_version: int
     column_id: int
@@ -61,9 +63,15 @@ class Archives:
         """What is still to be written, by schema version."""
         return self._database.read(lambda c: _pending(c, dataset_id))
 
-    def add(self, dataset_id: int, archive: Archive) -> None:
-        """Record an archive that is there, and durable; the same one again changes nothing."""
-        self._database.timed(lambda c, now: _add(c, dataset_id, archive, now=now))
+    def add(self, dataset_id: int, archive: Archive, *, session_id: int | None = None) -> Archive:
+        """Record an archive that is there, and durable; the one that counts, which is an earlier one if there is.
+
+        `session_id`: that has announced the object; None for a file outside of all storage targets.
+
+        Raises:
+            ConflictError: the session was taken for dead, so the object may be gone. DroppedError: the dataset was dropped.
+        """
+        return self._database.timed(lambda c, now: _add(c, dataset_id, archive, session_id=session_id, now=now))
 
     def finish(self, dataset_id: int, schema_version: int, *, actor: str) -> None:
         """All archives of a schema version are recorded: the version before it is needed no more."""
@@ -104,8 +112,19 @@ def _pending(connection: Connection, dataset_id: int) -> list[PendingArchive]:
     return found
 
 
-def _add(connection: Connection, dataset_id: int, archive: Archive, *, now: int) -> None:
+def _add(connection: Connection, dataset_id: int, archive: Archive, *, session_id: int | None, now: int) -> Archive:
     datasets.lock(connection, dataset_id)
+    a = archives.c
+    same = select(archives).where(
+        a.dataset_id == dataset_id,
+        a.schema_version == archive.schema_version,
+        a.column_id == archive.column_id,
+        a.partition_start == to_micros(archive.partition_start),
+    )
+    if (known := connection.execute(same).first()) is not None:
+        return _archive(known)
+    if session_id is not None:
+        sessions.fulfil(connection, session_id, [archive.name])
     values: dict[str, Any] = {
         "dataset_id": dataset_id,
         "schema_version": archive.schema_version,
@@ -118,7 +137,8 @@ def _add(connection: Connection, dataset_id: int, archive: Archive, *, now: int)
         "sha256": archive.sha256,
         "created_at": now,
     }
-    insert_ignore(connection, archives, values)
+    connection.execute(archives.insert(), values)
+    return archive
 
 
 def _finish(connection: Connection, dataset_id: int, schema_version: int, *, actor: str, now: int) -> None:

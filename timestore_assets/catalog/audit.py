@@ -32,6 +32,8 @@ class AuditFilter:
 
     partition: str | None = None
     """Key of a partition that the row names."""
+    ticket: str | None = None
+    """A ticket that the row names: of a migration, of the backfill that it asked for, or of builds that rewrote rows for it."""
     actions: tuple[str, ...] = ()
     """One of them; any when there is none."""
     actor: str | None = None
@@ -53,12 +55,19 @@ class AuditFilter:
         if self.until is not None:
             until = to_micros(self.until)
             statement = statement.where(log.at < until, log.id <= _first_id(until + _DISORDER, _NEVER))
-        if self.partition is not None:
-            statement = statement.where(log.details.contains(json.dumps(self.partition), autoescape=True))
+        for named in (self.partition, self.ticket):
+            if named is not None:
+                statement = statement.where(log.details.contains(json.dumps(named), autoescape=True))
         return statement
 
     def fits(self, details: Mapping[str, Any]) -> bool:
-        return self.partition is None or self.partition in partitions_of(details)
+        fits_partition = self.partition is None or self.partition in partitions_of(details)
+        return fits_partition and (self.ticket is None or self.ticket in tickets_of(details))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a database can tell all of it."""
+        return self.partition is None and self.ticket is None
 
 
 ANY = AuditFilter()
@@ -79,6 +88,13 @@ def partitions_of(details: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys of the partitions that a row names, below `partition` or `partitions`, where they may have a number each."""
     one, several = details.get("partition"), details.get("partitions")
     return ((one,) if isinstance(one, str) else ()) + (tuple(map(str, several)) if isinstance(several, list | dict) else ())
+
+
+def tickets_of(details: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tickets that a row names: its own, that of what caused it, and those of a build."""
+    cause = details.get("cause")
+    own = (details.get("ticket"), cause.get("ticket") if isinstance(cause, Mapping) else None)
+    return (*(one for one in own if isinstance(one, str)), *map(str, details.get("tickets") or ()))
 
 
 class AuditLog:
@@ -103,7 +119,7 @@ class AuditLog:
         statement = only.narrow(statement).order_by(log.id.desc())
         found: list[dict[str, Any]] = []
         while len(found) < limit:
-            asked = _AT_ONCE if only.partition is not None else limit
+            asked = limit if only.is_exact else _AT_ONCE
             rows = self._older(statement, before, asked)
             found += [row for row in map(_plain, rows) if only.fits(row["details"])]
             if len(rows) < asked:

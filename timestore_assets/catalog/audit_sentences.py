@@ -80,6 +80,7 @@ def _swapped(details: Details) -> str:
     if details.get("replaced"):
         parts.append(f"replaced {_counted(details['replaced'], 'segment')}")
     parts += [f"{details[f'{name}_rows']:,} {name}" for name in ("superseded", "retracted") if details.get(f"{name}_rows")]
+    parts += [f"rewritten for {', '.join(details['tickets'])}"] if details.get("tickets") else []
     return ", ".join([*parts, f"now {details['state']}"] if details.get("state") else parts)
 
 

@@ -269,6 +269,8 @@ class BuildCommit:
     """A manifest version as of which the build knew the retractions. None: it replaces nothing that any could concern."""
     content_hash: str | None = None
     """Of the logical rows, None unless the partition is sealed."""
+    tickets: tuple[str, ...] = ()
+    """Of migrations that it rewrites rows for."""
     seconds: float = 0.0
     """How long its segments took to make, for estimates; 0 where nobody measured it."""
     report: bool = True

@@ -162,6 +162,7 @@ def _tell(
         "min_time": _bound(min, [segment.min_time for segment in build.segments]),
         "max_time": _bound(max, [segment.max_time for segment in build.segments]),
         "manifest_version": version,
+        **({"tickets": list(build.tickets)} if build.tickets else {}),
     }
     counts = {"segments": len(build.segments), "replaced": len(build.replaces)}
     details = payload | counts | {"session": build.session_id, "seconds": round(build.seconds, 3)}

@@ -12,8 +12,9 @@ from sqlalchemy.sql import ColumnElement
 from timestore_assets.catalog import datasets
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.leases import forget_expired, held
-from timestore_assets.catalog.stored_objects import delete_rows, note_collected, unnamed
+from timestore_assets.catalog.stored_objects import delete_rows, in_a_target, note_collected, unnamed
 from timestore_assets.catalog.tables import (
+    archives,
     backfills,
     dataset_schemas,
     dead_letter_files,
@@ -43,6 +44,7 @@ _OF_DATASET: tuple[Table, ...] = (
     late_records,
     backfills,
     migrations,
+    archives,
     tags,
     idempotency_keys,
     ingestions,
@@ -76,9 +78,8 @@ class DroppedDatasets:
 def collect_objects(connection: Connection, *, limit: int, now: int) -> list[ObjectName]:
     """See `DroppedDatasets.collect_objects`."""
     forget_expired(connection, now=now)
-    s, f = segments.c, dead_letter_files.c
-    has_objects = or_(_has(segments), _has(dead_letter_files))
-    locked = _locked(connection, has_objects)
+    s = segments.c
+    locked = _locked(connection, or_(*_HAVE_OBJECTS))
     if not locked:
         return []
     # one that waits for its file's last batch was never to be seen, so nobody holds it
@@ -89,9 +90,11 @@ def collect_objects(connection: Connection, *, limit: int, now: int) -> list[Obj
     while not names and (rows := connection.execute(there.limit(limit)).all()):
         delete_rows(connection, [row.id for row in rows])
         names = unnamed(connection, (ObjectName(row.storage, row.name) for row in rows))
-    letters = select(f.id).where(f.dataset_id.in_(locked)).order_by(f.id).limit(limit - len(names))
-    gone = delete(dead_letter_files).where(f.id.in_(letters)).returning(f.storage, f.name)
-    names += sorted(ObjectName(*row) for row in connection.execute(gone))
+    for table in (dead_letter_files, archives):
+        c = table.c
+        some = select(c.id).where(c.dataset_id.in_(locked), in_a_target(table)).order_by(c.id).limit(limit - len(names))
+        gone = delete(table).where(c.id.in_(some)).returning(c.storage, c.name)
+        names += sorted(ObjectName(*row) for row in connection.execute(gone))
     note_collected(connection, names)
     return names
 
@@ -99,9 +102,7 @@ def collect_objects(connection: Connection, *, limit: int, now: int) -> list[Obj
 def forget_some(connection: Connection) -> int:
     """Forget some rows; 0 when there are none left."""
     read = exists().where(leases.c.dataset_id == datasets_table.c.id)
-    for dataset_id in _locked(
-        connection, ~_has(segments), ~_has(dead_letter_files), ~read, or_(_has(sources), _has(dataset_schemas))
-    ):
+    for dataset_id in _locked(connection, *(~one for one in _HAVE_OBJECTS), ~read, or_(_has(sources), _has(dataset_schemas))):
         own = select(sources.c.id).where(sources.c.dataset_id == dataset_id).scalar_subquery()
         own_files = select(files.c.id).where(files.c.dataset_id == dataset_id).scalar_subquery()
         # children first
@@ -132,7 +133,11 @@ def _locked(connection: Connection, *conditions: ColumnElement[bool]) -> list[in
 
 
 def _has(table: Table) -> ColumnElement[bool]:
-    return exists().where(table.c.dataset_id == datasets_table.c.id)
+    return exists().where(table.c.dataset_id == datasets_table.c.id, in_a_target(table))
+
+
+_HAVE_OBJECTS = (_has(segments), _has(dead_letter_files), _has(archives))
+"""Conditions of a dataset's row: something of it lies in a storage target."""
 
 
 def _some(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, file_chunks, manifest, outbox, partitions, sources
+from timestore_assets.catalog import audit, datasets, file_chunks, manifest, older_processes, outbox, partitions, sources
 from timestore_assets.catalog.audit import write_once
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
@@ -78,6 +78,7 @@ class Retractions:
 
         Raises:
             ConflictError: what was to be retracted has changed since it was looked up. DroppedError: the dataset was dropped.
+            RefusedError: it is not whole source partitions, and processes that know nothing else are at work.
         """
         version = self._write(dataset_id, lambda c, token, now: add(c, dataset_id, wanted, actor=actor, token=token, now=now))
         return next(one for one in self.of(dataset_id) if one.manifest_version == version)
@@ -122,6 +123,8 @@ def add(connection: Connection, dataset_id: int, wanted: NewRetraction, *, actor
     dataset = datasets.lock(connection, dataset_id)
     version: int = dataset.manifest_version + 1
     whole = wholly_retracted(wanted.ranges)
+    if whole != sources_of(wanted.ranges):
+        older_processes.require_none(connection, f"rows of dataset {dataset.name!r} are not retracted", now=now)
     if wanted.read_version is not None:
         changed = manifest.changed_sources(connection, dataset_id, since=wanted.read_version)
         if changed & sources_of(wanted.ranges):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import archives, audit, datasets, manifest, outbox, schema_versions
+from timestore_assets.catalog import archives, audit, datasets, manifest, older_processes, outbox, schema_versions
 from timestore_assets.catalog.backfills import policy_of, request_rewrite
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
@@ -135,6 +135,19 @@ class SchemaMigrations:
         text = self._database.read(lambda c: c.execute(kept).scalar())
         return tuple(json.loads(text or "{}").get("archived", ()))
 
+    def in_the_way(self) -> str | None:
+        """Why no columns can be changed now: older processes that are at work; None when there are none."""
+        found = self._database.read(lambda c: older_processes.at_work(c, now=self._database.now(c)))
+        return older_processes.in_words(found) if found else None
+
+    def tickets(self, dataset_id: int, *, after: int, until: int) -> tuple[str, ...]:
+        """Tickets of the migrations that made, or took back, the schema versions after one and up to another."""
+        m = migrations.c
+        asked = select(m.ticket).where(
+            m.dataset_id == dataset_id, m.schema_version > after, m.schema_version <= until, m.ticket != ""
+        )
+        return self._database.read(lambda c: tuple(dict.fromkeys(c.execute(asked.order_by(m.schema_version)).scalars())))
+
     def cut_over(self, dataset_id: int, order: MigrationOrder, migrate: Migrate, redeclare: Redeclare) -> CutOver:
         """Carry out a migration, once: the same again returns what the first one did.
 
@@ -144,7 +157,8 @@ class SchemaMigrations:
         Raises:
             ConflictError: another migration came after the schema that it was tried on, or a column that it reads or changes is
                 not as it was then.
-            RefusedError: nothing has landed in the dataset. Errors of `migrate` and `redeclare` as they are.
+            RefusedError: nothing has landed in the dataset, or older processes are at work.
+            Errors of `migrate` and `redeclare` as they are.
         """
         seen = self._progress.seen
         made = self._database.timed(lambda c, now: cut_over(c, dataset_id, order, migrate, redeclare, now=now))
@@ -199,7 +213,11 @@ def write_version(
 
     `version`: one that the transaction has made already, None for the next. `kind`, `details`: the cause of the version, also for
     audit and events. `reason`: the same for Dagster, as a sentence.
+
+    Raises:
+        RefusedError: processes that know columns by their names alone are at work.
     """
+    older_processes.require_none(connection, f"the columns of dataset {row.name!r} are not changed", now=now)
     state, version = migrated.state, version or int(row.manifest_version) + 1
     part = column_part(state.definition)
     # files of before are behind from now on, and not something else

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import datasets, manifest, schema_versions
+from timestore_assets.catalog import datasets, manifest, older_processes, schema_versions
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.replacement import SeenVersions
@@ -39,6 +39,18 @@ class SchemaRestores:
     def __init__(self, database: Database, progress: SeenVersions) -> None:
         self._database, self._progress = database, progress
 
+    def plan(self, dataset_id: int, schema_version: int, *, may_null: bool = False) -> Sequence[SchemaChange]:
+        """What `restore` would change; nothing is. Errors as there."""
+
+        def work(connection: Connection, now: int) -> Sequence[SchemaChange]:
+            # ids that columns of older processes lack are given them here, too
+            row = datasets.lock(connection, dataset_id)
+            _require_earlier(row, schema_version)
+            older_processes.require_none(connection, f"the columns of dataset {row.name!r} are not changed", now=now)
+            return restoring(connection, row, schema_version, may_null=may_null)[1].changes
+
+        return self._database.timed(work)
+
     def restore(
         self,
         dataset_id: int,
@@ -58,8 +70,7 @@ class SchemaRestores:
 
         def work(connection: Connection, now: int) -> MigrationRecord:
             row = datasets.lock(connection, dataset_id)
-            if not 1 <= schema_version < row.schema_version:
-                raise InputError(f"dataset {row.name!r} has no schema version {schema_version} before {row.schema_version}")
+            _require_earlier(row, schema_version)
             options: dict[str, Any] = {"may_null": may_null, "redeclare": redeclare, "ticket": ticket, "approved_by": approved_by}
             restored(connection, row, schema_version, **options, actor=actor, now=now)
             return records(connection, dataset_id)[0]
@@ -68,6 +79,11 @@ class SchemaRestores:
         done = self._database.timed(work, repeatable=False)
         self._progress.note(dataset_id, done.manifest_version, seen)
         return done
+
+
+def _require_earlier(row: Row[Any], schema_version: int) -> None:
+    if not 1 <= schema_version < row.schema_version:
+        raise InputError(f"dataset {row.name!r} has no schema version {schema_version} before {row.schema_version}")
 
 
 def restored(
@@ -95,27 +111,18 @@ def restored(
     Raises:
         RefusedError: rows that landed since have no value for a column, and nothing says how to compute one.
     """
-    current = schema_versions.identified(connection, row.id, schema_versions.schema(connection, row.id, row.schema_version))
-    wanted = schema_versions.schema(connection, row.id, schema_version)
-    before = state_of(row, current)
-    written = _live_versions(connection, row.id)
-    columns = restorable(connection, row, current, wanted, written, may_null=may_null)
-    shown = {column.id for column in columns}
-    gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
-    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
-    definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
-    state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
-    migrated = Migrated(state=state, changes=_differences(current, schema))
+    before, migrated = restoring(connection, row, schema_version, may_null=may_null)
     details = {"ticket": ticket, "approved_by": approved_by, "restores": schema_version}
     reason = f"columns are those of schema version {schema_version} again"
     write_version(
         connection, row, before, migrated, kind="rollback", reason=reason, details=details, version=version, actor=actor, now=now
     )
     if redeclare is not None and (declared := locked_declaration(connection, row.id)) is not None:
-        rewrite_declaration(connection, declared, redeclare, before, state, actor=actor, now=now)
+        rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=actor, now=now)
+    made = migrated.state.schema.version
     values = {
         "dataset_id": row.id,
-        "schema_version": schema.version,
+        "schema_version": made,
         "kind": "rollback",
         "manifest": json.dumps({"restores": schema_version}),
         "digest": "",
@@ -125,7 +132,21 @@ def restored(
         "at": now,
     }
     connection.execute(migrations.insert(), values)
-    return schema.version
+    return made
+
+
+def restoring(connection: Connection, row: Row[Any], schema_version: int, *, may_null: bool) -> tuple[ColumnState, Migrated]:
+    """The columns as they are, and what putting those of an earlier version in force again makes of them; see `restored`."""
+    current = schema_versions.identified(connection, row.id, schema_versions.schema(connection, row.id, row.schema_version))
+    wanted = schema_versions.schema(connection, row.id, schema_version)
+    before = state_of(row, current)
+    columns = restorable(connection, row, current, wanted, _live_versions(connection, row.id), may_null=may_null)
+    shown = {column.id for column in columns}
+    gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
+    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
+    definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
+    state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
+    return before, Migrated(state=state, changes=_differences(current, schema))
 
 
 def restorable(

@@ -14,6 +14,7 @@ from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.holders import is_gone, shown
 from timestore_assets.catalog.instants import from_micros, later, optional_time
+from timestore_assets.catalog.older_processes import marked
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import intents, sessions
 from timestore_assets.model.errors import ConflictError, ForgottenError
@@ -82,7 +83,7 @@ def _times(row: Row[Any]) -> SessionTimes:
 
 def begin(connection: Connection, dataset_id: int, kind: str, *, holder: str, until: int, now: int) -> int:
     _end_those_of_the_gone(connection, dataset_id, now=now)
-    row = {"dataset_id": dataset_id, "kind": kind, "holder": holder, "started_at": now, "expires_at": until}
+    row = {"dataset_id": dataset_id, "kind": kind, "holder": marked(holder), "started_at": now, "expires_at": until}
     session_id: int = connection.execute(sessions.insert().returning(sessions.c.id), row).scalar_one()
     return session_id
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Table, and_, case, delete, exists, func, or_, select, union_all
+from sqlalchemy import Connection, Row, Table, and_, case, delete, exists, func, or_, select, true, union_all
 from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog import audit, datasets
@@ -198,15 +198,15 @@ def note_collected(connection: Connection, objects: Sequence[ObjectName]) -> Non
         insert_ignore(connection, collected_objects, *({"storage": one.storage, "name": one.name} for one in chunk))
 
 
-MovedKind = Literal["segment", "dead_letters"]
-_TABLES: dict[MovedKind, Table] = {"segment": segments, "dead_letters": dead_letter_files}
+MovedKind = Literal["segment", "dead_letters", "archive"]
+_TABLES: dict[MovedKind, Table] = {"segment": segments, "dead_letters": dead_letter_files, "archive": archives}
 _MOVES = "moves"
 """Policy whose version counts the switches of a dataset, so that whoever remembers its segments knows when to forget them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFile:
-    """An object of a dataset: a segment, live, superseded or not yet published, or a file of dead letters.
+    """An object of a dataset: a segment, live, superseded or not yet published, a file of dead letters, or an archive.
 
     `id`: of its row, the first one if it was live more than once.
 
@@ -296,7 +296,7 @@ def _held(connection: Connection, dataset_id: int) -> dict[str, TargetContents]:
     for table in _TABLES.values():
         c = table.c
         # an object counts once, however often it was live
-        there = select(c.storage, c.name, c.bytes).where(c.dataset_id == dataset_id).distinct().subquery()
+        there = select(c.storage, c.name, c.bytes).where(c.dataset_id == dataset_id, in_a_target(table)).distinct().subquery()
         statement = select(there.c.storage, func.count(), func.sum(there.c.bytes)).group_by(there.c.storage)
         for storage, objects, size in connection.execute(statement):
             found[storage].append((objects, int(size)))
@@ -311,7 +311,9 @@ def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int)
     for kind, table in _TABLES.items():
         c = table.c
         first = func.min(c.id).label("id")
-        away = select(first, c.storage, c.name, c.bytes, c.sha256).where(c.dataset_id == dataset_id, c.storage != target)
+        away = select(first, c.storage, c.name, c.bytes, c.sha256).where(
+            c.dataset_id == dataset_id, c.storage != target, in_a_target(table)
+        )
         each = away.group_by(c.storage, c.name, c.bytes, c.sha256).order_by(first)
         rows = connection.execute(each.limit(limit - len(found)))
         found += [
@@ -319,6 +321,11 @@ def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int)
             for row in rows
         ]
     return found
+
+
+def in_a_target(table: Table) -> ColumnElement[bool]:
+    """Condition: the object of a row lies in a storage target; archives may lie in a folder outside of all, by its full path."""
+    return ~table.c.storage.startswith("/") if table is archives else true()
 
 
 def _live_elsewhere(connection: Connection, dataset_id: int, target: str, limit: int, partition: Partition) -> list[StoredFile]:

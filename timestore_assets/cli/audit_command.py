@@ -17,6 +17,9 @@ HELP = """Show who or what changed what, the newest first: landings, builds, fai
 
 Batches that landed and partitions that were built stay there for TIMESTORE_AUDIT_KEEP_SECONDS; the rest stays for good."""
 Partition = Annotated[str | None, typer.Option("--partition", metavar="KEY", help="Only what names this partition.")]
+Ticket = Annotated[
+    str | None, typer.Option("--ticket", metavar="ID", help="Only what was done for this ticket: migrations and their rewrites.")
+]
 Action = Annotated[list[str] | None, typer.Option("--action", metavar="NAME", help="Only this: built, landed, … (repeatable).")]
 Actor = Annotated[str | None, typer.Option("--actor", help="Only what was done by those whose name begins so.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Only from this time on: 2013-01-01, -1d, …")]
@@ -32,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
 def audit(
     dataset: OptionalDatasetName = None,
     partition: Partition = None,
+    ticket: Ticket = None,
     action: Action = None,
     actor: Actor = None,
     since: Since = None,
@@ -43,7 +47,7 @@ def audit(
     from timestore_assets.catalog.audit import AuditFilter
 
     first, last = _times(since, until)
-    only = AuditFilter(partition=partition, actions=tuple(action or ()), actor=actor, since=first, until=last)
+    only = AuditFilter(partition=partition, ticket=ticket, actions=tuple(action or ()), actor=actor, since=first, until=last)
     with open_warehouse() as warehouse:
         rows = warehouse.audit(dataset, only=only, limit=limit, before=before)
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from timestore_assets.cli import schema_migrate
+from timestore_assets.cli import archive_list, schema_migrate
 from timestore_assets.cli.describe import print_column_table
 from timestore_assets.cli.open_warehouse import open_warehouse
 from timestore_assets.cli.options import AsJson, DatasetName
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("migrate", help=schema_migrate.HELP)(schema_migrate.migrate)
     group.command("restore", help=schema_migrate.RESTORE_HELP)(schema_migrate.restore)
     group.command("migrations", help="Show what was migrated, for whom, and what was taken back.")(schema_migrate.migrations)
+    group.command("archives", help=archive_list.HELP)(archive_list.archives)
     group.command("events", help="Show what made each version of the schema: source, record, a sample of the value.")(events)
     group.command("reloads", help="Show what is to be landed again since columns that were left out are wanted now.")(reloads)
     app.add_typer(group, name="schema")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from timestore_assets.cli.archive_list import place_in_words
 from timestore_assets.cli.open_warehouse import actor, open_warehouse, timestore
 from timestore_assets.cli.options import AsJson, DatasetName
 from timestore_assets.cli.output import NOTHING, count, counted, duration, print_json, print_table, size, stdout
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from timestore_assets.catalog.schema_migrations import MigrationRecord
+    from timestore_assets.migrating.archive_place import ArchivePlace
     from timestore_assets.migrating.dry_run import ColumnTrial, DryRun
     from timestore_assets.migrating.migration_manifest import MigrationManifest
     from timestore_assets.verbs.migration_verbs import Migration
@@ -27,6 +30,14 @@ HELP = """Rename, transform, cast, drop or add columns as a manifest says.
 Nothing is done without --execute, or `execution: {dryRun: false}` in the manifest: what it would do is shown, with what it costs
 and why it would be refused (exit code 3). No partition is touched when it is done: older rows are read as the new columns, and
 where that takes computing, a backfill is asked for. Migrate first, then deploy the changed declaration."""
+
+
+class ArchiveSuffix(StrEnum):
+    """What archives are."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
 
 ManifestFile = Annotated[
     Path,
@@ -41,7 +52,15 @@ SampleRows = Annotated[
     typer.Option("--sample", min=1, metavar="N", help="Try about N rows of all partitions, to be quick; all by default."),
 ]
 ArchiveFolder = Annotated[
-    Path | None, typer.Option("--archive-dir", metavar="DIR", help="Where archives of dropped columns go.", show_default=False)
+    Path | None,
+    typer.Option("--archive-dir", metavar="DIR", help="Folder that archives of dropped columns go to.", show_default=False),
+]
+ArchiveTarget = Annotated[
+    str | None,
+    typer.Option("--archive-to", metavar="TARGET", help="Storage target that they go to instead.", show_default=False),
+]
+ArchiveKind = Annotated[
+    ArchiveSuffix | None, typer.Option("--archive-format", help="What they are; JSON lines by default.", show_default=False)
 ]
 AllowBroken = Annotated[bool, typer.Option("--allow-broken-queries", help="Do it although saved queries fail afterwards.")]
 REFUSED = 3
@@ -53,6 +72,8 @@ def migrate(
     execute: Execute = False,
     sample: SampleRows = None,
     archive_dir: ArchiveFolder = None,
+    archive_to: ArchiveTarget = None,
+    archive_format: ArchiveKind = None,
     allow_broken_queries: AllowBroken = False,
     json: AsJson = False,
 ) -> None:
@@ -66,10 +87,8 @@ def migrate(
         wanted = read_manifest(manifest.read_text(encoding="utf-8"), file=str(manifest))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{manifest} can't be read: {error}") from None
-    if archive_dir is not None and not any(getattr(one, "archive", None) for one in wanted.operations):
-        raise InputError("--archive-dir is for a manifest in which a `drop` says `archive: true`")
-    folder = archive_dir or (Path(wanted.archive_directory) if wanted.archive_directory else None)
-    options: dict[str, Any] = {"sample": sample, "allow_broken_queries": allow_broken_queries, "archive_dir": folder}
+    place = _archive_place(wanted, archive_dir, archive_to, archive_format)
+    options: dict[str, Any] = {"sample": sample, "allow_broken_queries": allow_broken_queries, "archive_to": place}
     with open_warehouse() as warehouse:
         if dry_run or (wanted.dry_run and not execute):
             known = warehouse.migrated_before(wanted)
@@ -82,12 +101,25 @@ def migrate(
         _tell(warehouse, wanted, done, json=json)
 
 
+def _archive_place(
+    wanted: MigrationManifest, folder: Path | None, target: str | None, suffix: ArchiveSuffix | None
+) -> ArchivePlace | None:
+    from timestore_assets.migrating.archive_place import place_of
+
+    given = {"--archive-dir": folder, "--archive-to": target, "--archive-format": suffix}
+    said = next((option for option, value in given.items() if value is not None), None)
+    if said is not None and not any(getattr(one, "archive", None) for one in wanted.operations):
+        raise InputError(f"{said} is for a manifest in which a `drop` says `archive: true`")
+    return place_of(wanted, folder=folder, target=target, format=None if suffix is None else suffix.value)
+
+
 RESTORE_HELP = """Take migrations back: put the columns of an earlier schema version in force again, as a new version.
 
 Rows stay. Those that have landed since are computed by the `inverse` that the migration named; without one it is refused. Run it
 with the version of before to go forward again."""
 ToSchema = Annotated[int, typer.Option("--to", min=1, metavar="N", help="The schema version.", show_default=False)]
 Nulls = Annotated[bool, typer.Option("--nulls", help="Nullable columns may be null in rows that have landed since.")]
+OnlyTryRestore = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Ticket = Annotated[str, typer.Option("--ticket", help="Ticket that asks for it.", show_default=False)]
 ApprovedBy = Annotated[str, typer.Option("--approved-by", help="Who has approved it.", show_default=False)]
 
@@ -95,11 +127,15 @@ ApprovedBy = Annotated[str, typer.Option("--approved-by", help="Who has approved
 def restore(
     dataset: DatasetName,
     to: ToSchema,
+    dry_run: OnlyTryRestore = False,
     nulls: Nulls = False,
     ticket: Ticket = "",
     approved_by: ApprovedBy = "",
     json: AsJson = False,
 ) -> None:
+    if dry_run:
+        _try_restore(dataset, to, nulls=nulls, json=json)
+        return
     with open_warehouse() as warehouse:
         said: dict[str, Any] = {"may_null": nulls, "ticket": ticket, "approved_by": approved_by}
         done = warehouse.restore_schema(dataset, to, **said, actor=actor())
@@ -111,6 +147,24 @@ def restore(
     _say(f"{dataset} has the columns of schema version {to} again, as version {done.schema_version}.")
     for change in done.changes:
         _say(f"  {change_sentence(change)}")
+
+
+def _try_restore(dataset: str, to: int, *, nulls: bool, json: bool) -> None:
+    from timestore_assets.catalog.schema_events import change_sentence
+
+    with open_warehouse() as warehouse:
+        tried = warehouse.try_restore(dataset, to, may_null=nulls)
+    if json:
+        print_json(tried)
+    else:
+        for change in tried.changes:
+            _say(f"  {change_sentence(asdict(change))}")
+        for refusal in tried.refusals:
+            _say(f"Refused: {refusal}.")
+        if not tried.refusals:
+            _say("Nothing was done; the same without --dry-run does it.")
+    if tried.refusals:
+        raise typer.Exit(REFUSED)
 
 
 def migrations(dataset: DatasetName, json: AsJson = False) -> None:
@@ -220,11 +274,11 @@ def _tell(warehouse: Warehouse, manifest: MigrationManifest, done: Migration, *,
 
 def _tell_archives(done: Migration) -> None:
     if done.archives:
-        folders = ", ".join(sorted({one.storage for one in done.archives}))
+        places = ", ".join(sorted({place_in_words(one.storage) for one in done.archives}))
         rows = counted(sum(one.rows for one in done.archives), "row")
-        _say(f"Archived {rows} in {counted(len(done.archives), 'file')} below {folders}.")
+        _say(f"Archived {rows} in {counted(len(done.archives), 'file')} in {places}.")
     if not done.is_archived:
-        _say("Archives are left to be written: run it again with --archive-dir.")
+        _say("Archives are left to be written: run it again with --archive-to or --archive-dir.")
 
 
 def _say(text: str) -> None:

@@ -107,10 +107,9 @@ def dry_run(
         segments = catalog.manifest.segments(record.id, version=pin.version, with_stats=False)
         tried, read = _tried(catalog, storage, limits, record, applied, segments, pin, sample)
     found = tuple(broken(applied))
-    refusals = (*_losses(tried), *(() if archives else _archives(manifest)))
-    if found and not (allow_broken_queries or manifest.allows_broken_queries):
-        names = ", ".join(repr(one.name) for one in found)
-        refusals = (*refusals, f"saved queries would fail: {names}; change them, or say --allow-broken-queries")
+    losses = (*_losses(tried), *(() if archives else _archives(manifest)))
+    may_break = allow_broken_queries or manifest.allows_broken_queries
+    refusals = (*losses, *_in_the_way(catalog), *(() if may_break else _broken(found)))
     run = DryRun(
         dataset=record.name,
         digest=manifest.digest,
@@ -199,11 +198,21 @@ def _counted(number: int, noun: str) -> str:
 
 def _archives(manifest: MigrationManifest) -> list[str]:
     return [
-        f"operations.{number} wants {one.column!r} archived, and nothing says where: name a folder with --archive-dir, which the "
-        "service can't"
+        f"operations.{number} wants {one.column!r} archived, and nothing says where: name a storage target in "
+        "`execution: {archiveTarget: NAME}` or with --archive-to, or a folder with --archive-dir"
         for number, one in enumerate(manifest.operations)
         if isinstance(one, Drop) and one.archive
     ]
+
+
+def _in_the_way(catalog: Catalog) -> list[str]:
+    older = catalog.migrations.in_the_way()
+    return [] if older is None else [older]
+
+
+def _broken(found: Sequence[BrokenQuery]) -> list[str]:
+    names = ", ".join(repr(one.name) for one in found)
+    return [f"saved queries would fail: {names}; change them, or say --allow-broken-queries"] if found else []
 
 
 def _cost(catalog: Catalog, record: DatasetRecord, segments: Sequence[Segment], *, rewrites: bool) -> RewriteCost:

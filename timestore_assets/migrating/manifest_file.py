@@ -14,6 +14,7 @@ from timestore_assets.declaration.from_attributes import check_name
 from timestore_assets.declaration.from_yaml import explain, read_mapping
 from timestore_assets.migrating.migration_manifest import (
     Add,
+    ArchiveFormat,
     Cast,
     Described,
     Drop,
@@ -135,7 +136,19 @@ class GovernanceAttributes(Attributes):
 
 class ExecutionAttributes(Attributes):
     dry_run: bool = Field(True, alias="dryRun", description="Only say what it would do.")
-    archive_directory: str | None = Field(None, alias="archiveDirectory", description="Where archives go.")
+    archive_directory: str | None = Field(
+        None, alias="archiveDirectory", min_length=1, description="Folder of the machine that carries it out, where archives go."
+    )
+    archive_target: str | None = Field(
+        None, alias="archiveTarget", min_length=1, max_length=200, description="Storage target that archives go to."
+    )
+    archive_format: ArchiveFormat = Field("jsonl", alias="archiveFormat", description="What archives are: jsonl or parquet.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.archive_directory is not None and self.archive_target is not None:
+            raise ValueError("archives go into a folder or into a storage target: write archiveDirectory or archiveTarget")
+        return self
 
 
 class AllowAttributes(Attributes):
@@ -197,6 +210,8 @@ def manifest_of(plain: Mapping[str, Any], *, file: str = "", lines: Mapping[str,
         target=None if parsed.target is None else {name: _target(name, one) for name, one in parsed.target.items()},
         dry_run=parsed.execution.dry_run,
         archive_directory=parsed.execution.archive_directory,
+        archive_target=parsed.execution.archive_target,
+        archive_format=parsed.execution.archive_format,
         incoming=parsed.incoming,
         rewrites_all=parsed.rewrite == "all",
         allows_broken_queries=parsed.allow.broken_queries,

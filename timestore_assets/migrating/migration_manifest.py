@@ -18,6 +18,10 @@ Incoming = Literal["new", "old"]
 """What producers send from now on under names whose meaning changes: values as they are after it, or still as before."""
 
 
+ArchiveFormat = Literal["jsonl", "parquet"]
+"""What files of archives are; their suffix says it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Described:
     """What a manifest says about a column that it makes; None: as the column had it that it is made of."""
@@ -131,6 +135,9 @@ class MigrationManifest:
     """All columns that there are expected to be; None when nothing is said."""
     dry_run: bool = True
     archive_directory: str | None = None
+    archive_target: str | None = None
+    """A storage target by its name; beside it there is no folder."""
+    archive_format: ArchiveFormat = "jsonl"
     incoming: Incoming | None = None
     """`new`: records go by the present names from now on, after a migration that said they don't yet."""
     rewrites_all: bool = False

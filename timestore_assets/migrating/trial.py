@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from timestore_assets.migrating.applying import Applied, Computed
+from timestore_assets.migrating.applying import Applied
+from timestore_assets.migrating.column_draft import Computed
 from timestore_assets.migrating.row_expressions import reference
 from timestore_assets.model.retraction import Retracted
 from timestore_assets.model.schema import Schema

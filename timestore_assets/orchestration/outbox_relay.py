@@ -21,7 +21,7 @@ from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.window import Window
 from timestore_assets.orchestration import schema_event_metadata
-from timestore_assets.orchestration.building.metadata import partition_metadata
+from timestore_assets.orchestration.building.metadata import partition_metadata, ticket_metadata
 from timestore_assets.orchestration.checks.checks import CheckPace, evaluations
 from timestore_assets.orchestration.dagster_names import RELAY_SENSOR, dataset_key, source_keys, topic_key
 from timestore_assets.orchestration.empty_window_events import tell_empty_windows
@@ -122,6 +122,7 @@ def _built(warehouse: Warehouse, event: OutboxEvent) -> Event | None:
     metadata = partition_metadata(warehouse, record, partition, declared)
     if not metadata:
         return None
+    metadata = {**metadata, **ticket_metadata(event.payload.get("tickets", ()))}
     why = str(event.payload.get("reason") or "built outside Dagster")
     return dg.AssetMaterialization(
         dataset_key(declared or event.dataset), partition=partition.key, metadata=metadata, description=why

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from timestore_assets import __version__
 from timestore_assets.service import ingest_route, openapi, operations_routes, page, problems
 from timestore_assets.service.admin import admin_routes as admin
-from timestore_assets.service.admin import migration_routes
+from timestore_assets.service.admin import archive_route, migration_routes, schema_restore_route
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.observing.middleware import Observed
 from timestore_assets.service.query import (
@@ -45,6 +45,8 @@ ROUTERS = (
     status_routes.router,
     schema_route.router,
     migration_routes.router,
+    schema_restore_route.router,
+    archive_route.router,
     late_route.router,
     schema_events_route.router,
     dataset_alerts_route.router,

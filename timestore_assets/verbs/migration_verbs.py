@@ -11,12 +11,13 @@ from timestore_assets.model.errors import RefusedError
 from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from timestore_assets.catalog.archives import Archive
+    from timestore_assets.catalog.commit_values import SchemaChange
     from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.catalog.schema_migrations import CutOver, MigrationRecord
     from timestore_assets.migrating.applying import Applied
+    from timestore_assets.migrating.archive_listing import ArchivedColumn
+    from timestore_assets.migrating.archive_place import ArchivePlace
     from timestore_assets.migrating.dry_run import BrokenQuery, DryRun
     from timestore_assets.migrating.migration_manifest import MigrationManifest
 
@@ -34,6 +35,14 @@ class Migration:
     is_archived: bool = True
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreTrial:
+    """What taking migrations back would change. `refusals`: why it would not be done."""
+
+    changes: Sequence[SchemaChange] = ()
+    refusals: Sequence[str] = ()
+
+
 class MigrationVerbs(Workplace):
     """Migrations of schemas."""
 
@@ -43,18 +52,18 @@ class MigrationVerbs(Workplace):
         *,
         sample: int | None = None,
         allow_broken_queries: bool = False,
-        archive_dir: Path | None = None,
+        archive_to: ArchivePlace | None = None,
     ) -> DryRun:
         """What a migration would do; nothing is written.
 
         Args:
             sample: try about so many rows, all when it is None.
-            archive_dir: where archives of dropped columns go.
+            archive_to: where archives of dropped columns go, see `migrating.archive_place.place_of`.
 
         Raises:
-            InputError: there is no such dataset, or an operation is not possible.
+            InputError: there is no such dataset or storage target, or an operation is not possible.
         """
-        return self._tried(manifest, sample, allow_broken_queries=allow_broken_queries, archives=archive_dir is not None)[0]
+        return self._tried(manifest, sample, allow_broken_queries=allow_broken_queries, archive_to=archive_to)[0]
 
     def migrate(
         self,
@@ -62,7 +71,7 @@ class MigrationVerbs(Workplace):
         *,
         sample: int | None = None,
         allow_broken_queries: bool = False,
-        archive_dir: Path | None = None,
+        archive_to: ArchivePlace | None = None,
         actor: str,
     ) -> Migration:
         """Carry out a migration after having tried it; the same again, however often, is done once.
@@ -81,18 +90,16 @@ class MigrationVerbs(Workplace):
 
             done, tried = CutOver(record=known, is_new=False), None
         else:
-            done, tried = self._carried_out(
-                record, manifest, sample, allow_broken_queries, archives=archive_dir is not None, actor=actor
-            )
-        written = self._archived(manifest.dataset, archive_dir, actor=actor) if archive_dir is not None else []
+            done, tried = self._carried_out(record, manifest, sample, allow_broken_queries, archive_to=archive_to, actor=actor)
+        written = self._archived(manifest.dataset, archive_to, actor=actor) if archive_to is not None else []
         left = self.catalog.archives.pending(record.id)
         return Migration(done=done, tried=tried, archives=written, is_archived=not left)
 
-    def _archived(self, name: str, folder: Path, *, actor: str) -> Sequence[Archive]:
+    def _archived(self, name: str, place: ArchivePlace, *, actor: str) -> Sequence[Archive]:
         from timestore_assets.migrating.archiving import write_archives
 
         record = self._migrated(name)
-        return write_archives(self.catalog, self.storage, self.limits, record, folder, actor=actor)
+        return write_archives(self.writing, record, place, actor=actor)
 
     def _carried_out(
         self,
@@ -101,7 +108,7 @@ class MigrationVerbs(Workplace):
         sample: int | None,
         allow_broken_queries: bool,
         *,
-        archives: bool,
+        archive_to: ArchivePlace | None,
         actor: str,
     ) -> tuple[CutOver, DryRun]:
         from timestore_assets.catalog.schema_migrations import MigrationOrder
@@ -110,7 +117,7 @@ class MigrationVerbs(Workplace):
         from timestore_assets.migrating.dry_run import rewrites_all
         from timestore_assets.querying.planning import syntax
 
-        tried, applied = self._tried(manifest, sample, allow_broken_queries=allow_broken_queries, archives=archives)
+        tried, applied = self._tried(manifest, sample, allow_broken_queries=allow_broken_queries, archive_to=archive_to)
         if tried.refusals:
             raise RefusedError(f"dataset {manifest.dataset!r} is not migrated: {'; '.join(tried.refusals)}")
         order = MigrationOrder(
@@ -127,6 +134,18 @@ class MigrationVerbs(Workplace):
         done = self.catalog.migrations.cut_over(record.id, order, lambda state: apply(con, state, manifest).migrated, redeclared)
         self._registry.refresh_now()
         return done, tried
+
+    def try_restore(self, name: str, schema_version: int, *, may_null: bool = False) -> RestoreTrial:
+        """What `restore_schema` would change, and why it would be refused; nothing is done.
+
+        Raises:
+            InputError: there is no such version.
+        """
+        record = self._migrated(name)
+        try:
+            return RestoreTrial(changes=self.catalog.schema_restores.plan(record.id, schema_version, may_null=may_null))
+        except RefusedError as error:
+            return RestoreTrial(refusals=(str(error),))
 
     def restore_schema(
         self,
@@ -171,6 +190,12 @@ class MigrationVerbs(Workplace):
         record = self._migrated(name)
         return self.catalog.migrations.of(record.id)
 
+    def archives(self, name: str) -> Sequence[ArchivedColumn]:
+        """Columns of a dataset that were dropped to be archived, with the files that hold their values."""
+        from timestore_assets.migrating.archive_listing import archived_columns
+
+        return archived_columns(self.catalog, self._migrated(name))
+
     def _migrated(self, name: str) -> DatasetRecord:
         """The record of a dataset that is to be migrated, also under a file that is ahead: a migration is the way out of that."""
         try:
@@ -182,13 +207,16 @@ class MigrationVerbs(Workplace):
             return record
 
     def _tried(
-        self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool, archives: bool
+        self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool, archive_to: ArchivePlace | None
     ) -> tuple[DryRun, Applied]:
+        from timestore_assets.migrating.archive_place import InTarget
         from timestore_assets.migrating.dry_run import dry_run
         from timestore_assets.migrating.saved_query_check import broken_queries
         from timestore_assets.querying.reading.querier import Querier
 
         record = self._migrated(manifest.dataset)
+        if isinstance(archive_to, InTarget):
+            self.storage.target(archive_to.target)
         saved = [one for one in self.catalog.saved_queries.listed() if manifest.dataset in one.datasets]
 
         def broken(applied: Applied) -> Sequence[BrokenQuery]:
@@ -207,5 +235,5 @@ class MigrationVerbs(Workplace):
             broken=broken,
             sample=sample,
             allow_broken_queries=allow_broken_queries,
-            archives=archives,
+            archives=archive_to is not None,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from timestore_assets.building.builder import BuildReport
+from timestore_assets.catalog.audit import AuditFilter
 from timestore_assets.model.dataset import BackfillPolicy
 from timestore_assets.model.errors import RefusedError
 from timestore_assets.model.question import Question
@@ -71,6 +72,11 @@ def test_what_a_migration_computes_is_rewritten_once_it_is_approved(warehouse: W
     (done,) = warehouse.backfills(states=("done",))
     assert done.summary == "3 of 3 partitions rewritten"
     assert list(warehouse.run_backfills("readings")) == []
+    found = warehouse.audit("readings", only=AuditFilter(ticket="OPS-1"))
+    actions = [row["action"] for row in found]
+    assert sorted(actions) == ["backfill_approved", "backfill_asked", "backfill_done", *["built"] * 3, "schema_migrated"]
+    assert "rewritten for OPS-1" in next(row["summary"] for row in found if row["action"] == "built")
+    assert warehouse.audit("readings", only=AuditFilter(ticket="OPS")) == []
 
 
 def test_a_value_that_cannot_be_computed_keeps_no_other_partition(warehouse: Warehouse) -> None:

@@ -197,3 +197,42 @@ def test_a_column_with_a_default_alone_is_added(shell: CommandLine) -> None:
     )
     assert migrate(shell, "--execute", text=manifest)[0] == 0
     assert shell.inside("query", "weather", "--columns", "x", "--json").json == [{"x": 5}, {"x": 5}]
+
+
+KEPT = """\
+dataset: weather
+governance: {ticketId: OPS-12, approvedBy: ann}
+operations:
+  - drop: {column: note, archive: true}
+"""
+
+
+def test_archives_are_listed_with_where_they_are(shell: CommandLine) -> None:
+    assert "Nothing of weather was archived." in shell.inside("schema", "archives", "weather").out
+    code, out = migrate(shell, "--execute", text=KEPT)
+    assert code == 3 and "nothing says where" in out
+    code, out = migrate(shell, "--execute", "--archive-to", "default", "--archive-dir", "kept", text=KEPT)
+    assert code != 0 and "name one of them" in out
+    code, out = migrate(shell, "--execute", "--archive-to", "default", "--archive-format", "parquet", text=KEPT)
+    assert code == 0 and "Archived 2 rows in 2 files in storage target default." in out
+    listed = shell.inside("schema", "archives", "weather").out
+    assert "note" in listed and "storage target default" in listed
+    (found,) = shell.inside("schema", "archives", "weather", "--json").json
+    assert (found["schema_version"], found["partitions"], found["rows"], found["is_whole"]) == (2, 2, 2, True)
+    addresses = [one["address"] for one in found["files"]]
+    assert all(Path(one.removeprefix("file://")).is_file() for one in addresses)
+    assert len(shell.inside("schema", "archives", "weather", "--files").out.split(".parquet")) == 3
+    audit = shell.inside("audit", "--ticket", "OPS-12", "--json").json
+    assert [row["action"] for row in audit] == ["schema_migrated"]
+
+
+def test_taking_back_is_tried_first(shell: CommandLine) -> None:
+    code, out = migrate(shell, "--execute", text=NULLED)
+    assert code == 0, out
+    tried = shell.inside("schema", "restore", "weather", "--to", "1", "--dry-run")
+    assert tried.code == 0 and "Nothing was done" in tried.out and "note is back as string" in tried.out
+    assert names(shell)[1] == "site"
+    (shell.folder / "since.csv").write_text("ts,site,temp,code\n2024-01-03T00:00:00Z,JFK,50,1\n")
+    assert shell.inside("land", "weather", "since.csv").code == 0
+    refused = shell.inside("schema", "restore", "weather", "--to", "1", "--dry-run")
+    assert refused.code == 3 and "Refused: rows of dataset 'weather' that were written since have no" in refused.out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,14 @@ from typing import Any
 import pytest
 
 from timestore_assets.catalog.archives import Archive
-from timestore_assets.migrating import archiving
-from timestore_assets.model.dataset import FileSource
+from timestore_assets.migrating.archive_files import FolderWriter
+from timestore_assets.migrating.archive_place import InFolder
 from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.archived_rooms import DROPPED, RECORDS, ROOMS, land
 from timestore_assets_tests.support.http_service import open_warehouse
-from timestore_assets_tests.support.landing_warehouse import columns, dataset
-from timestore_assets_tests.support.migrations import cast, drop, manifest, rename, transform
-
-ROOMS = replace(dataset(*columns(note="string?"), name="rooms", sources=(FileSource(prefix="inbox"),)), partition_by=("station",))
-RECORDS = [
-    {"ts": f"2013-01-0{day}T0{hour}:00:00Z", "station": "hall", "temp": day + hour, "note": f"note {day} {hour}"}
-    for day in (1, 2, 3)
-    for hour in (0, 1)
-]
-DROPPED = (drop("note", archive=True), rename("station", "place"))
+from timestore_assets_tests.support.migrations import cast, drop, manifest, transform
 
 
 @pytest.fixture
@@ -38,12 +29,6 @@ def rooms(tmp_path: Path, catalog_url: str) -> Iterator[Warehouse]:
         land(warehouse, tmp_path, "first", RECORDS)
         list(warehouse.build(ROOMS.name, [ROOMS.partition("2013-01-01")], close=True))
         yield warehouse
-
-
-def land(warehouse: Warehouse, folder: Path, name: str, records: list[dict[str, Any]]) -> None:
-    path = folder / f"{name}.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in records))
-    assert warehouse.land(ROOMS.name, [path]).counters.landed == len(records)
 
 
 def archives(warehouse: Warehouse) -> list[Archive]:
@@ -70,7 +55,7 @@ def collected(warehouse: Warehouse) -> None:
 
 
 def test_archives_hold_the_values_with_keys_and_checksums(rooms: Warehouse, tmp_path: Path) -> None:
-    done = rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann")
+    done = rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "kept"), actor="ann")
     assert done.is_archived and len(done.archives) == 3
     assert values(tmp_path / "kept") == EXPECTED
     for one in archives(rooms):
@@ -78,29 +63,29 @@ def test_archives_hold_the_values_with_keys_and_checksums(rooms: Warehouse, tmp_
         assert (one.rows, one.bytes, one.sha256) == (2, len(content), hashlib.sha256(content).hexdigest())
     assert rooms.verify(ROOMS.name).ok
     collected(rooms)
-    assert rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann").archives == []
+    assert rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "kept"), actor="ann").archives == []
 
 
 def test_one_that_was_broken_off_goes_on(rooms: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, calls = archiving._put, list[str]()
+    put, calls = FolderWriter.put, list[str]()
 
-    def broken(con: Any, rows: str, names: Any, path: Path) -> Any:
-        calls.append(path.name)
-        made = put(con, rows, names, path)
+    def broken(*arguments: Any, **named: str) -> Any:
+        calls.append(named["partition"])
+        made = put(*arguments, **named)
         if len(calls) == 2:
             raise KeyboardInterrupt  # the file is there, and not recorded
         return made
 
-    monkeypatch.setattr(archiving, "_put", broken)
+    monkeypatch.setattr(FolderWriter, "put", broken)
     with pytest.raises(KeyboardInterrupt):
-        rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann")
+        rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "kept"), actor="ann")
     monkeypatch.undo()
     assert len(archives(rooms)) == 1 and rooms.resolve("rooms")[1].schema.find("note") is None
     land(rooms, tmp_path, "later", [{**RECORDS[0], "note": "too late"}])
     collected(rooms)
     left = rooms.migrate(manifest("rooms", *DROPPED), actor="ann")
     assert not left.is_archived and not left.archives
-    done = rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann")
+    done = rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "kept"), actor="ann")
     assert done.is_archived and len(done.archives) == 2
     assert values(tmp_path / "kept") == EXPECTED
     assert [one["details"]["files"] for one in rooms.catalog.audit.newest() if one["action"] == "columns_archived"] == [3]
@@ -111,9 +96,9 @@ def test_another_file_of_that_name_is_left(rooms: Warehouse, tmp_path: Path) -> 
     other = tmp_path / "kept" / "rooms-2013-01-02-note.jsonl"
     other.write_text("mine\n")
     with pytest.raises(InputError, match="holds something else"):
-        rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann")
+        rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "kept"), actor="ann")
     assert other.read_text() == "mine\n"
-    done = rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "elsewhere", actor="ann")
+    done = rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "elsewhere"), actor="ann")
     assert done.is_archived and len(values(tmp_path / "elsewhere")) == 2
 
 
@@ -127,7 +112,9 @@ def test_without_a_folder_nothing_is_dropped(rooms: Warehouse) -> None:
 
 def test_damaged_and_missing_archives_are_found(rooms: Warehouse, tmp_path: Path) -> None:
     rooms.migrate(
-        manifest("rooms", drop("note", archive=True), cast("temp", "float")), archive_dir=tmp_path / "kept", actor="ann"
+        manifest("rooms", drop("note", archive=True), cast("temp", "float")),
+        archive_to=InFolder(folder=tmp_path / "kept"),
+        actor="ann",
     )
     first, second, _ = (Path(one.storage, one.name) for one in archives(rooms))
     first.write_bytes(first.read_bytes().replace(b"note 1 0", b"note 1 9"))
@@ -136,9 +123,9 @@ def test_damaged_and_missing_archives_are_found(rooms: Warehouse, tmp_path: Path
 
 
 def test_a_dropped_dataset_waits_for_no_archive(rooms: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archiving, "_put", lambda *_: 1 / 0)
+    monkeypatch.setattr(FolderWriter, "put", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        rooms.migrate(manifest("rooms", *DROPPED), archive_dir=tmp_path / "kept", actor="ann")
+        rooms.migrate(manifest("rooms", *DROPPED), archive_to=InFolder(folder=tmp_path / "kept"), actor="ann")
     rooms.drop("rooms", actor="ann")
     collect(rooms.catalog, rooms.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
     left = [one.name for one in rooms.storage.target("default").list() if one.name.startswith("rooms/")]

@@ -13,6 +13,7 @@ import pytest
 from timestore_assets.orchestration.building.backfill_sensor import MOST_PER_RUN, RUNS_AT_ONCE
 from timestore_assets_tests.support.asked_backfills import asked_to_rewrite_all
 from timestore_assets_tests.support.dagster_deployment import DECLARATION, QUIET, DagsterDeployment, dagster_deployment
+from timestore_assets_tests.support.migrations import manifest, transform
 
 pytestmark = QUIET
 SENSOR, KEY = "timestore_backfills", dg.AssetKey("readings")
@@ -144,3 +145,16 @@ def test_many_datasets_cost_one_look(tmp_path: Path) -> None:
     """A dataset without requests is not looked at: the tick names only those that have some."""
     with dagster_deployment(tmp_path, DECLARATION) as made:
         assert made.tick(SENSOR).skip_message == "no backfill is approved"
+
+
+def test_a_run_for_a_migration_names_its_ticket(deployment: DagsterDeployment) -> None:
+    path = deployment.drop("a.csv", [f"a,{key(1)}T06:00:00Z,1"])
+    with deployment.warehouse() as warehouse:
+        warehouse.land("readings", [path])
+        warehouse.migrate(manifest("readings", transform("value", "value + 1")), actor="ann")
+        warehouse.decide_backfill(warehouse.backfills()[0].backfill.id, "approved", actor="ann")
+    requests, _ = tick(deployment)
+    assert all(run(deployment, one).success for one in requests)
+    (told,) = deployment.instance.fetch_materializations(KEY, limit=10).records
+    assert told.asset_materialization is not None
+    assert told.asset_materialization.metadata["tickets"].value == "OPS-1"

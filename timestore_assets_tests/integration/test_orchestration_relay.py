@@ -16,6 +16,7 @@ from timestore_assets.orchestration.checks.findings import CheckOutcome, finding
 from timestore_assets.orchestration.outbox_relay import drain
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.dagster_deployment import QUIET, DagsterDeployment, dagster_deployment
+from timestore_assets_tests.support.migrations import manifest, transform
 
 pytestmark = QUIET
 KEY, SOURCE = dg.AssetKey("readings"), dg.AssetKey(["readings", "inbox_readings"])
@@ -227,3 +228,17 @@ def test_a_rollback_appears_at_each_partition_that_it_changed(deployment: Dagste
     assert (told.metadata["state"].value, told.metadata["manifest_version"].value) == ("open", 3)
     seen = deployment.instance.fetch_observations(KEY, limit=10).records
     assert [one.asset_observation.description for one in seen if one.asset_observation] == ["rolled back to version 1"]
+
+
+def test_what_a_migration_has_rewritten_names_its_ticket(deployment: DagsterDeployment) -> None:
+    land(deployment, "a.csv", rows(1))
+    build(deployment, 1)
+    deployment.tick("timestore_relay")
+    with deployment.warehouse() as warehouse:
+        warehouse.migrate(manifest("readings", transform("value", "value + 1")), actor="ann")
+        warehouse.decide_backfill(warehouse.backfills()[0].backfill.id, "approved", actor="ann")
+        assert len(list(warehouse.run_backfills("readings"))) == 1
+    deployment.tick("timestore_relay")
+    told = deployment.instance.fetch_materializations(KEY, limit=10).records
+    tickets = [one.asset_materialization.metadata.get("tickets") for one in told if one.asset_materialization]
+    assert [None if one is None else one.value for one in tickets] == ["OPS-1", None]

@@ -171,7 +171,63 @@ def test_a_manifest_that_is_wrong_is_explained(http: HttpService, body: dict[str
     assert answer.status_code == 422 and problem in answer.text
 
 
-def test_an_archive_needs_a_folder_that_the_service_does_not_give(http: HttpService) -> None:
+def test_an_archive_goes_to_a_storage_target_and_is_listed(http: HttpService) -> None:
     name = landed(http, "archived")
     found = migrate(http, name, drop("note", archive=True)).json()["dryRun"]
     assert "nothing says where" in found["refusals"][0]
+    body: dict[str, Any] = {
+        "governance": GOVERNANCE,
+        "operations": [drop("note", archive=True)],
+        "execution": {"dryRun": False, "archiveTarget": "default", "archiveFormat": "parquet"},
+    }
+    for written in (3, 0):
+        done = http.client.post(f"/datasets/{name}/schema/migrations", json=body).json()
+        assert (done["executed"], done["archivedFiles"], done["isArchived"]) == (True, written, True)
+    (archive,) = http.client.get(f"/datasets/{name}/schema/archives").json()["archives"]
+    assert (archive["column"], archive["schemaVersion"], archive["partitions"], archive["rows"]) == ("note", 2, 3, 3)
+    assert (archive["targets"], archive["isWhole"], archive["files"]) == (["default"], True, [])
+    (archive,) = http.client.get(f"/datasets/{name}/schema/archives", params={"files": True}).json()["archives"]
+    assert [one["partitionStart"] for one in archive["files"]] == [f"2024-01-0{day}T00:00:00Z" for day in (1, 2, 3)]
+    assert all(one["name"].endswith(".parquet") and one["target"] == "default" for one in archive["files"])
+
+
+def test_a_target_that_there_is_not_is_422(http: HttpService) -> None:
+    name = landed(http, "elsewhere")
+    body = {"governance": GOVERNANCE, "operations": [drop("note", archive=True)], "execution": {"archiveTarget": "moon"}}
+    answer = http.client.post(f"/datasets/{name}/schema/migrations", json=body)
+    assert answer.status_code == 422 and "no storage target is named 'moon'" in answer.text
+
+
+def restore(http: HttpService, name: str, to: int, **more: Any) -> httpx.Response:
+    return http.client.post(f"/datasets/{name}/schema/restore", json={"to": to, **more})
+
+
+def test_columns_come_back_over_http_after_a_dry_run(http: HttpService) -> None:
+    name = landed(http, "restored")
+    before = columns(http, name)
+    migrate(http, name, drop("note"), rename("meter", "place"), execute=True)
+    migrated = columns(http, name)
+    tried = restore(http, name, 1).json()
+    assert (tried["executed"], tried["refusals"], tried["migration"]) == (False, [], None)
+    assert {(one["kind"], one["column"]) for one in tried["changes"]} == {
+        ("column_restored", "note"),
+        ("column_renamed", "meter"),
+    }
+    assert columns(http, name) == migrated
+    done = restore(http, name, 1, dryRun=False, ticketId="OPS-13", approvedBy="bob").json()
+    assert (done["executed"], done["changes"], done["migration"]["ticketId"]) == (True, tried["changes"], "OPS-13")
+    assert (done["migration"]["kind"], done["migration"]["schemaVersion"]) == ("rollback", 3)
+    assert columns(http, name) == before
+    assert restore(http, name, 3).status_code == 422
+    assert restore(http, name, 9).status_code == 422
+
+
+def test_a_restore_that_would_lose_values_says_so_and_is_403(http: HttpService) -> None:
+    name = landed(http, "lost")
+    migrate(http, name, drop("note"), execute=True)
+    since = {"records": [{"at": "2024-01-04T00:00:00Z", "meter": "hall", "watts": 4.0}]}
+    assert http.client.post(f"/datasets/{name}/ingest", json=since).json()["landed"] == 1
+    (refusal,) = restore(http, name, 1).json()["refusals"]
+    assert "have no 'note'" in refusal
+    assert restore(http, name, 1, dryRun=False).status_code == 403
+    assert restore(http, name, 1, dryRun=False, nulls=True).json()["executed"]

@@ -304,6 +304,10 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("POST", "/datasets/{name}/schema/migrations"): named(
         "POST", "/datasets/{name}/schema/migrations", {"operations": []}, DROP_A_COLUMN, b"{"
     ),
+    ("GET", "/datasets/{name}/schema/archives"): named("GET", "/datasets/{name}/schema/archives?files=true"),
+    ("POST", "/datasets/{name}/schema/restore"): named(
+        "POST", "/datasets/{name}/schema/restore", {"to": 1}, {"to": 1, "dryRun": False, "nulls": True}, {}, b"{"
+    ),
     ("GET", "/datasets/{name}/schema/events"): named("GET", "/datasets/{name}/schema/events"),
     ("GET", "/session"): named("GET", "/session?dataset={name}"),
     ("POST", "/sql"): in_sql,

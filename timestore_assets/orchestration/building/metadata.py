@@ -106,10 +106,16 @@ def build_metadata(warehouse: Warehouse, record: DatasetRecord, report: BuildRep
         **_figures(report),
         _WHOLE: warehouse.catalog.partitions.rows(record.id),
         "seconds": round(report.seconds, 3),
+        **ticket_metadata(report.tickets),
         **file_metadata(warehouse, record, report.partition),
         **late_metadata(warehouse, record, report.partition),
         **_evolved(record, declared),
     }
+
+
+def ticket_metadata(tickets: Sequence[str]) -> Metadata:
+    """Which tickets rows were rewritten for; nothing when for none."""
+    return {"tickets": ", ".join(tickets)} if tickets else {}
 
 
 def partition_metadata(warehouse: Warehouse, record: DatasetRecord, partition: Partition, declared: Dataset | None) -> Metadata:

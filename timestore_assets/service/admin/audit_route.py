@@ -47,6 +47,7 @@ class AuditChoice(Wire):
 
     dataset: str | None = Field(None, max_length=200, description="Only what was done to this one.", examples=["nyc_weather"])
     partition: str | None = Field(None, max_length=40, description="Only what names it.", examples=["2013-01-01"])
+    ticket: str | None = Field(None, max_length=200, description="Only what was done for this ticket.", examples=["OPS-12"])
     action: list[Annotated[str, Field(max_length=60)]] = Field(
         [], max_length=20, description="Only one of these; may be given several times.", examples=[["built"]]
     )
@@ -59,7 +60,12 @@ class AuditChoice(Wire):
     def filter(self) -> AuditFilter:
         """What rows it chooses."""
         return AuditFilter(
-            partition=self.partition, actions=tuple(self.action), actor=self.actor, since=self.since, until=self.until
+            partition=self.partition,
+            ticket=self.ticket,
+            actions=tuple(self.action),
+            actor=self.actor,
+            since=self.since,
+            until=self.until,
         )
 
 

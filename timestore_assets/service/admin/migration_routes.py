@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from pydantic import Field, RootModel
 from starlette.concurrency import run_in_threadpool
 
 from timestore_assets.catalog.schema_migrations import MigrationRecord
+from timestore_assets.migrating.archive_place import place_of
 from timestore_assets.migrating.dry_run import ColumnTrial, DryRun
 from timestore_assets.migrating.manifest_file import manifest_of
 from timestore_assets.migrating.migration_manifest import MigrationManifest
@@ -119,6 +121,10 @@ class MigrationResult(Wire):
     executed: bool = Field(description="It is in force, by this request or an earlier one.")
     dry_run: DryRunAnswer | None = Field(description="Null when the same manifest had been carried out before.")
     migration: MigrationAnswer | None = Field(description="Null after a dry run.")
+    archived_files: int = Field(0, description="Archives of dropped columns that were written by this request.")
+    is_archived: bool | None = Field(
+        None, description="No archive is left to be written; send it again where it is false. Null after a dry run."
+    )
 
 
 class MigrationList(Wire):
@@ -136,7 +142,7 @@ class MigrationOptions(Wire):
 def migrations(name: DatasetName, caller: UsesAdmin, service: UsesService) -> MigrationList:
     """Migrations that were carried out, and taken back, with who asked for them and approved them."""
     service.dataset(caller, name)
-    return MigrationList(migrations=[_record(one) for one in service.warehouse.migrations(name)])
+    return MigrationList(migrations=[migration_answer(one) for one in service.warehouse.migrations(name)])
 
 
 @router.post(
@@ -156,24 +162,30 @@ async def migrate(
     """Nothing is done unless the manifest says `execution: {dryRun: false}`; what it would do is answered, and why it would be
     refused. Done, older rows are read as the new columns at once, and the same manifest again is answered with what the first
     did. What would lose values or break saved queries is 403, a migration that came in between 409.
+
+    Archives of dropped columns go to `execution: {archiveTarget: NAME}`, a storage target, before it is answered; broken off, the
+    same request goes on with them.
     """
     service.dataset(caller, name)
     manifest = _manifest(name, body.root)
     warehouse, sample, allow = service.warehouse, options.sample, options.allow_broken_queries
+    place = place_of(manifest)
 
     def work() -> MigrationResult:
         known = warehouse.migrated_before(manifest) if manifest.dry_run else None
         if known is not None:
-            return MigrationResult(dataset=name, executed=True, dry_run=None, migration=_record(known))
+            return MigrationResult(dataset=name, executed=True, dry_run=None, migration=migration_answer(known))
         if manifest.dry_run:
-            tried = warehouse.try_migration(manifest, sample=sample, allow_broken_queries=allow)
+            tried = warehouse.try_migration(manifest, sample=sample, allow_broken_queries=allow, archive_to=place)
             return MigrationResult(dataset=name, executed=False, dry_run=_tried(tried), migration=None)
-        done = warehouse.migrate(manifest, sample=sample, allow_broken_queries=allow, actor=caller.name)
+        done = warehouse.migrate(manifest, sample=sample, allow_broken_queries=allow, archive_to=place, actor=caller.name)
         return MigrationResult(
             dataset=name,
             executed=True,
             dry_run=None if done.tried is None else _tried(done.tried),
-            migration=_record(done.done.record),
+            migration=migration_answer(done.done.record),
+            archived_files=len(done.archives),
+            is_archived=done.is_archived,
         )
 
     return await run_in_threadpool(work)
@@ -184,7 +196,8 @@ def _manifest(name: str, plain: dict[str, Any]) -> MigrationManifest:
         raise DeclarationError(f"is not {name!r}, the name in the address; leave it out or write the same", key="dataset")
     manifest = manifest_of({**plain, "dataset": name})
     if manifest.archive_directory is not None:
-        raise DeclarationError("names a folder of the service's machine; leave it out", key="execution.archiveDirectory")
+        problem = "names a folder of the service's machine; write archiveTarget, the name of a storage target"
+        raise DeclarationError(problem, key="execution.archiveDirectory")
     return manifest
 
 
@@ -219,7 +232,8 @@ def _computed(one: ColumnTrial) -> ComputedAnswer:
     )
 
 
-def _record(one: MigrationRecord) -> MigrationAnswer:
+def migration_answer(one: MigrationRecord) -> MigrationAnswer:
+    """A migration as it is answered."""
     return MigrationAnswer(
         schema_version=one.schema_version,
         manifest_version=one.manifest_version,
@@ -228,8 +242,11 @@ def _record(one: MigrationRecord) -> MigrationAnswer:
         approved_by=one.approved_by,
         actor=one.actor,
         at=format_time(one.at),
-        changes=[
-            SchemaChangeAnswer(**{name: change.get(name) for name in SchemaChangeAnswer.model_fields}) for change in one.changes
-        ],
+        changes=[change_answer(change) for change in one.changes],
         manifest=dict(one.manifest),
     )
+
+
+def change_answer(change: Mapping[str, Any]) -> SchemaChangeAnswer:
+    """A change of a column as it is answered."""
+    return SchemaChangeAnswer(**{name: change.get(name) for name in SchemaChangeAnswer.model_fields})
