@@ -24,6 +24,7 @@ from timestore_assets.model.errors import (
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.catalog import Catalog
+    from timestore_assets.catalog.datasets import Defaults
     from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.catalog.service_records import StoredDeclaration
     from timestore_assets.declaration_files import DeclarationFiles, DeclaredFile
@@ -101,7 +102,8 @@ class DatasetRegistry:
     def _register(self, dataset: Dataset, *, written: datetime) -> DatasetRecord:
         from timestore_assets.catalog.holders import shown, this_process
 
-        return self._catalog.datasets.register(dataset, actor=shown(this_process()), written=written)
+        actor = shown(this_process())
+        return self._catalog.datasets.register(dataset, actor=actor, written=written, defaults=_defaults(dataset))
 
     def declare(self, name: str, attributes: Mapping[str, Any], *, actor: str, if_version: int | None) -> StoredDeclaration:
         """Keep a declaration in the catalog and register its dataset; see `Warehouse.declare`."""
@@ -111,7 +113,9 @@ class DatasetRegistry:
                 raise ConflictError(f"dataset {name!r} is declared in a file; change it there")
             self.require_free(name)
             kept = {**attributes, "name": name}
-            stored = self._catalog.declarations.put(name, kept, actor=actor, if_version=if_version, dataset=dataset)
+            stored = self._catalog.declarations.put(
+                name, kept, actor=actor, if_version=if_version, dataset=dataset, defaults=_defaults(dataset)
+            )
             self._take_in()
         return stored
 
@@ -175,6 +179,15 @@ class DatasetRegistry:
                 raise
             return found
         return record
+
+
+def _defaults(dataset: Dataset) -> Defaults | None:
+    """What carries out the defaults of a declaration's columns; None where it has none, so that nothing is imported for them."""
+    if not any(column.default for column in dataset.schema):
+        return None
+    from timestore_assets.migrating.default_operations import declared_defaults
+
+    return declared_defaults()
 
 
 def _times(files: DeclarationFiles) -> dict[str, datetime]:

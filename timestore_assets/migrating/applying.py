@@ -19,6 +19,7 @@ from timestore_assets.catalog.effective_declaration import is_widening
 from timestore_assets.catalog.schema_migrations import ColumnState, Migrated
 from timestore_assets.declaration.attributes import ColumnAttributes
 from timestore_assets.declaration.from_attributes import to_column
+from timestore_assets.migrating.expressions_by_name import followed
 from timestore_assets.migrating.migration_manifest import (
     Add,
     Cast,
@@ -32,7 +33,7 @@ from timestore_assets.migrating.migration_manifest import (
 )
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, literal_of, parse_expression, reference
 from timestore_assets.model.errors import DeclarationError, InputError
-from timestore_assets.model.schema import Column, FormerName, Schema, to_plain
+from timestore_assets.model.schema import Column, ColumnDefault, FormerName, Schema, column_to_plain, default_of, to_plain
 from timestore_assets.model.types import ColumnType, duckdb_type
 from timestore_assets.querying.planning.column_names_in_sql import find_any, find_column
 from timestore_assets.segments.projection import references
@@ -265,6 +266,8 @@ class _Columns:
         # records that don't have it yet are no reason to refuse them
         attributes = one.described.attributes(one.type, nullable=True, unit="", description="", allow_nan=False)
         made = self._new(one.column, attributes, sql, at, nulls=one.nulls)
+        if one.is_standing and value is not None:
+            made = replace(made, default=ColumnDefault(value=one.default, expression=one.expression))
         if found is not None:
             self._retire(found)
         self.shown.append(made)
@@ -308,6 +311,8 @@ class _Columns:
 
     def _take_place(self, source: Column, made: Column, at: str, one: Rename | Transform | Cast) -> None:
         """Put a new column where another was, which is retired."""
+        if source.default is not None:
+            self.notes.append(f"`{source.default}` of {source.name!r} was for its values of before, and is left out")
         schema = self._schema()
         inputs = _references(made.expression or "", schema)
         self._retire(source, by=made)
@@ -421,6 +426,7 @@ class _Columns:
         columns = {column.id: column for column in _without_stale_aliases(self.shown)}
         in_order = (*self.declared, *(one for one in columns if one not in self.declared))
         before = self.before.schema
+        self._follow_expressions(columns)
         schema = Schema(
             columns=tuple(columns[one] for one in in_order),
             version=before.version + 1,
@@ -444,6 +450,21 @@ class _Columns:
             dropped=tuple(self.dropped),
             notes=tuple(self.notes),
         )
+
+    def _follow_expressions(self, columns: dict[int, Column]) -> None:
+        """Let declared expressions name columns as they are called now; one whose column is gone ends."""
+        names, before, dataset = {one.id: one.name for one in columns.values()}, self.before.schema, self.manifest.dataset
+        old = set(self.original.values())
+        for number, plain in self.declared.items():
+            if number not in old:
+                continue
+            self.declared[number], gone = followed(self.con, plain, before, names, dataset=dataset)
+            columns[number] = replace(columns[number], default=default_of(self.declared[number]))
+            if gone:
+                self.notes.append(
+                    f"records of {columns[number].name!r} were computed from {gone!r}, which changes: from now on they have only "
+                    "what is sent, and older rows keep what they have"
+                )
 
     def _definition(self, columns: dict[int, Column]) -> dict[str, Any]:
         """The definition with what the columns are called now."""
@@ -506,7 +527,9 @@ def _without_stale_aliases(columns: Sequence[Column]) -> list[Column]:
 def _plain(column: Column) -> dict[str, Any]:
     """A declared column as a definition has it."""
     plain: dict[str, Any] = {**to_plain(column), "origin": "declared"}
-    return {key: value for key, value in plain.items() if key == "origin" or key not in _OF_A_CATALOG}
+    plain["default"] = column_to_plain(column).get("default")
+    without = _OF_A_CATALOG if plain["default"] else (*_OF_A_CATALOG, "default")
+    return {key: value for key, value in plain.items() if key == "origin" or key not in without}
 
 
 def _check_target(manifest: MigrationManifest, schema: Schema) -> None:

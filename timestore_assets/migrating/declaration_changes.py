@@ -15,6 +15,7 @@ from timestore_assets.model.schema import Column, column_to_plain, schema_from_p
 _BY_COLUMN = ("times", "fields")
 """Keys of a source whose mappings name columns."""
 _KEYS = ("time", "partition_by", "dedupe")
+_DEFAULTS = ("default", "expression")
 
 
 def redeclared(attributes: Mapping[str, Any], before: ColumnState, after: ColumnState) -> dict[str, Any]:
@@ -60,7 +61,10 @@ def _columns(attributes: Mapping[str, Any], new_names: Mapping[str, str], after:
         elif isinstance(known, str):
             found[column.name] = str(column.type)
         else:
-            found[column.name] = {**known, "type": str(column.type)}
+            # an expression names columns, and goes with one that it named
+            said_otherwise = {key: one for key, one in known.items() if key not in _DEFAULTS}
+            default = {key: one for key, one in _declared(column).items() if key in _DEFAULTS}
+            found[column.name] = {**said_otherwise, "type": str(column.type), **default}
     return found
 
 
@@ -68,7 +72,8 @@ def _declared(column: Column) -> dict[str, Any]:
     """A column as a declaration says it."""
     plain: dict[str, Any] = json.loads(json.dumps(column_to_plain(column)))
     checks = plain.pop("checks", {})
-    return {key: value for key, value in {**plain, **checks}.items() if key not in ("name", "origin")}
+    default = {"default" if key == "value" else key: one for key, one in plain.pop("default", {}).items()}
+    return {key: value for key, value in {**plain, **checks, **default}.items() if key not in ("name", "origin")}
 
 
 def _source(source: Any, new_names: Mapping[str, str], names: set[str]) -> Any:

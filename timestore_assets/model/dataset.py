@@ -337,4 +337,7 @@ class Dataset:
         del plain["is_behind"], plain["renames"], plain["schema"]["retired"], plain["schema"]["incoming"]
         for column in plain["schema"]["columns"]:
             del column["id"], column["aliases"], column["expression"]
+            # said only where it was: a process that knows no defaults reads and writes all other definitions as before
+            default = {key: value for key, value in (column.pop("default") or {}).items() if value is not None}
+            column.update({"default": default} if default else {})
         return plain
