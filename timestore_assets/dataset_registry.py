@@ -9,14 +9,17 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from timestore_assets.dataset_status import behind_notice
 from timestore_assets.declaration.from_yaml import dataset_over_http
 from timestore_assets.declarations import DeclaredDatasets
 from timestore_assets.model.allowances import Allowances
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import (
     ConflictError,
+    DeclarationError,
     DroppedError,
     InputError,
+    RefusedError,
     StorageFullError,
     UnavailableError,
     UnwritableError,
@@ -54,6 +57,7 @@ class DatasetRegistry:
         self.retired: frozenset[str] = frozenset()
         self._refreshing = threading.Lock()
         self._served: dict[str, tuple[Dataset, Dataset]] = {}
+        self._refused: dict[str, str] = {}
 
     @property
     def problems(self) -> Sequence[str]:
@@ -142,12 +146,31 @@ class DatasetRegistry:
         """The record of a dataset, also of one that nothing declares any more; errors as `declared`."""
         return self._catalog.datasets.find(name) or self.resolve(name)[1]
 
+    def as_it_stands(self, name: str) -> tuple[Dataset | None, DatasetRecord]:
+        """A dataset as `resolve` gives it; of one whose declaration is refused the record alone."""
+        try:
+            return self.resolve(name)
+        except (RefusedError, DeclarationError):
+            record = self._catalog.datasets.find(name)
+            if record is None:
+                raise
+            return None, record
+
     def file_of(self, name: str) -> DeclaredFile | None:
         """The file that declares a dataset, or that still names one that has that name no more."""
         return self._files.by_name.get(self.declarations.name_in_file(name)) if self._files is not None else None
 
     def resolve(self, name: str) -> tuple[Dataset, DatasetRecord]:
         """The dataset with the columns that the catalog knows, and its record; see `Warehouse.resolve`."""
+        try:
+            served, record = self._resolved(name)
+        except (RefusedError, DeclarationError) as error:
+            self._refused[name] = str(error)
+            raise
+        self._refused.pop(name, None)
+        return served, record
+
+    def _resolved(self, name: str) -> tuple[Dataset, DatasetRecord]:
         from timestore_assets.catalog.effective_declaration import effective
 
         dataset = self.declared(name)
@@ -162,6 +185,17 @@ class DatasetRegistry:
         """A declared dataset with the columns that the catalog had for it when it was last resolved; asks nobody."""
         declared, served = self._served.get(dataset.name, (None, dataset))
         return served if declared is dataset else dataset
+
+    def refused(self, name: str) -> str:
+        """Why the declaration of a dataset was refused when it was last resolved, a sentence; empty when it was not."""
+        return self._refused.get(name, "")
+
+    def notices(self) -> Sequence[str]:
+        """A sentence for each dataset whose declaration was behind or refused when it was last resolved; asks nobody."""
+        refused = [text for name, text in sorted(self._refused.items()) if name in self.datasets]
+        behind = [name for name, one in sorted(self.datasets.items()) if self.served(one).is_behind]
+        files = ((name, self.file_of(name)) for name in behind)
+        return [*refused, *(behind_notice(name, file.path if file else None) for name, file in files)]
 
     def resolved(self) -> Mapping[str, tuple[Dataset, DatasetRecord]]:
         """The datasets by name, each registered when it is looked up: a statement costs what it names."""

@@ -224,7 +224,9 @@ def _identified(dataset: Dataset, record: DatasetRecord) -> Dataset:
         for column in dataset.schema
     )
     known = record.schema
-    schema = replace(dataset.schema, columns=tuple(columns), retired=known.retired, incoming=known.incoming)
+    schema = replace(
+        dataset.schema, columns=tuple(columns), retired=known.retired, incoming=known.incoming, endings=known.endings
+    )
     return replace(dataset, schema=schema)
 
 

@@ -33,7 +33,7 @@ from timestore_assets.migrating.migration_manifest import (
 )
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, literal_of, parse_expression, reference
 from timestore_assets.model.errors import DeclarationError, InputError
-from timestore_assets.model.schema import Column, ColumnDefault, FormerName, Schema, column_to_plain, default_of, to_plain
+from timestore_assets.model.schema import Column, ColumnDefault, Ending, FormerName, Schema, column_to_plain, default_of, to_plain
 from timestore_assets.model.types import ColumnType, duckdb_type
 from timestore_assets.querying.planning.column_names_in_sql import find_any, find_column
 from timestore_assets.segments.projection import references
@@ -113,6 +113,7 @@ class _Columns:
     computed: list[Computed] = field(default_factory=list)
     dropped: list[Column] = field(default_factory=list)
     archived: list[Column] = field(default_factory=list)
+    endings: dict[int, Ending] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inverse: dict[int, str] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
@@ -346,6 +347,7 @@ class _Columns:
         place = self._place(column)
         self.shown[place : place + 1] = [by] if by is not None else []
         self.retired.append(column)
+        self.endings[column.id] = Ending(version=self.before.schema.version + 1, by=None if by is None else by.id)
         if by is not None:
             # what was declared stays where it stood
             kept = {**self.declared} if column.id in self.declared else {**self.declared, column.id: {}}
@@ -431,6 +433,7 @@ class _Columns:
             columns=tuple(columns[one] for one in in_order),
             version=before.version + 1,
             retired=tuple(self.retired),
+            endings={**before.endings, **self.endings},
             incoming=None if self.incoming == "new" else before.incoming or (before.version if self.incoming == "old" else None),
         )
         state = ColumnState(schema=schema, definition=self._definition(columns), last_column_id=self.last)

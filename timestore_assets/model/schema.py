@@ -68,6 +68,14 @@ class FormerName:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """How a column ended. `version`: of the schema that shows it no more. `by`: id of the column that took its place."""
+
+    version: int
+    by: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """One column.
 
@@ -113,13 +121,14 @@ class Schema:
 
     `retired`: columns that earlier versions had. Rows of theirs still hold them, expressions read them, and what producers send
     under their names is left out, unless something is computed of it. `incoming`: version whose names records go by; None for
-    this one.
+    this one. `endings`: of retired columns by id, of those that were retired since this is kept.
     """
 
     columns: tuple[Column, ...]
     version: int = 1
     retired: tuple[Column, ...] = field(default=(), compare=False)
     incoming: int | None = field(default=None, compare=False)
+    endings: Mapping[int, Ending] = field(default_factory=dict, compare=False)
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -216,6 +225,8 @@ def identities_to_plain(schema: Schema) -> dict[str, Any]:
         "columns": {column.name: _identity(column) for column in schema},
         "retired": [{**column_to_plain(column), **_identity(column)} for column in schema.retired],
         "incoming": schema.incoming,
+        # beside the retired columns, which processes of before this was kept read whole
+        "endings": {str(number): [one.version, one.by] for number, one in sorted(schema.endings.items())},
     }
     return {key: value for key, value in identities.items() if value}
 
@@ -233,6 +244,7 @@ def schema_from_plain(columns: list[dict[str, Any]], *, version: int, identities
         version=version,
         retired=tuple(_column(plain) for plain in known.get("retired", ())),
         incoming=known.get("incoming"),
+        endings={int(number): Ending(version=one[0], by=one[1]) for number, one in known.get("endings", {}).items()},
     )
 
 
