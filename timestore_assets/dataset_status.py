@@ -98,7 +98,7 @@ class DatasetStats:
     @property
     def notice(self) -> str:
         """What a person ought to know of its declaration, empty when there is nothing."""
-        return self.problem or (behind_notice(self.dataset) if self.is_behind else "")
+        return self.problem.removesuffix(".") or (behind_notice(self.dataset) if self.is_behind else "")
 
     @property
     def totals(self) -> PartitionTotals:

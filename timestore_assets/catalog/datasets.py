@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from timestore_assets.catalog.effective_declaration import (
     column_part,
     combined,
     definition_of,
+    effective,
     fixed_problems,
     is_behind,
     redeclare,
@@ -78,6 +80,10 @@ class Datasets:
         if found is not None:
             self._progress.note(found.id, found.manifest_version, seen)
         return found
+
+    def looked_up(self, dataset: Dataset) -> Dataset | None:
+        """A declared dataset with the columns that the catalog has, found ones too; None when it has none. Nothing is written."""
+        return self._database.read(lambda c: _looked_up(c, dataset))
 
     def all(self) -> list[DatasetRecord]:
         """Those that were ever registered and not dropped, by name."""
@@ -142,6 +148,16 @@ class Datasets:
 def find(connection: Connection, name: str) -> DatasetRecord | None:
     row = connection.execute(_with_schema().where(datasets.c.name == name)).one_or_none()
     return None if row is None else _record(connection, row)
+
+
+def _looked_up(connection: Connection, dataset: Dataset) -> Dataset | None:
+    found = find(connection, dataset.name)
+    if found is None:
+        return None
+    known, own = row(connection, found.id), column_part(definition_of(dataset))
+    if own == column_part(found.definition) or is_of_before(connection, known, dataset):
+        return replace(effective(dataset, found), schema=found.schema)
+    return replace(dataset, schema=redeclare(found.schema, dataset.schema).schema)
 
 
 def lock(connection: Connection, dataset_id: int) -> Row[Any]:
@@ -259,7 +275,8 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
         if problems:
             raise RefusedError(
                 f"dataset {dataset.name!r} already has rows, so its declaration can't change like this: "
-                f"{'; '.join(problems)}. Undo that, migrate it first (`timestore schema migrate`), "
+                f"{'; '.join(problems)}. Undo that (`timestore schema declaration {dataset.name}` prints what there is), "
+                "migrate it first (`timestore schema migrate`), "
                 "or declare a dataset of another name"
             )
     elif next_schema.problems:

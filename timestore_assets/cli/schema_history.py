@@ -60,7 +60,8 @@ def declaration(dataset: DatasetName, found: Found = False, json: AsJson = False
 
     with open_warehouse() as warehouse:
         served, record = warehouse.as_it_stands(dataset)
-    attributes = present_attributes(record, served, found=found)
+        # of one that is refused, what it says of columns that are still called so
+        attributes = present_attributes(record, served or warehouse.datasets.get(dataset), found=found)
     if json:
         print_json(attributes)
         return

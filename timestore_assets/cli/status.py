@@ -54,7 +54,7 @@ def status(dataset: OptionalDatasetName = None, json: AsJson = False) -> None:
     print_table(*without_empty(SOURCE_COLUMNS, sources, nothing=(NOTHING,)))
     for one in datasets:
         if one.notice:
-            stdout().print(f"{one.dataset}: {one.notice}", markup=False, soft_wrap=True)
+            stdout().print(f"{one.notice}.", markup=False, soft_wrap=True)
         for source in one.sources:
             if source.record.paused:
                 text = f"{one.dataset}: landing {source.name} is paused: {source.record.paused}"

@@ -16,8 +16,7 @@ def present_attributes(record: DatasetRecord, served: Dataset | None, *, found: 
     """The attributes of a declaration that speak of columns, which declare those that the catalog has.
 
     Args:
-        served: the dataset with these columns, whose sources say where records have values; None where its declaration is
-            refused.
+        served: the dataset, whose sources say where records have values, by what columns are called now.
         found: with the columns that were found in the data.
     """
     part = column_part(record.definition)
