@@ -176,7 +176,11 @@ class DatasetRegistry:
         dataset = self.declared(name)
         # a declaration over HTTP was registered with it; doing that again could bring back what another process has replaced
         known = self._catalog.datasets.find(name) if self.declarations.is_over_http(name) else None
-        record = self._registered(dataset, known)
+        try:
+            record = self._registered(dataset, known)
+        except DeclarationError as error:
+            file = self.file_of(name)
+            raise error.located(file=str(file.path) if file else "", line=None) from None
         served = effective(dataset, record)
         self._served[name] = dataset, served
         return served, record

@@ -105,7 +105,8 @@ def test_what_the_command_prints_declares_the_columns_of_the_catalog(tmp_path: P
     folder.mkdir(parents=True)
     (folder / "defs.yaml").write_text(DECLARED)
     shell.environment["TIMESTORE_DEFS"] = str(tmp_path / "defs")
-    written(tmp_path, "first", {"temp": 50, "meta": {"station": "s"}, "gust": 3})
+    record = {"ts": "2013-03-01T00:00:00Z", "temp": 50, "meta": {"station": "s"}, "gust": 3}
+    (tmp_path / "first.jsonl").write_text(f"{json.dumps(record)}\n")
     operations = json.dumps([*MIGRATION])
     (tmp_path / "manifest.json").write_text(
         f'{{"dataset": "{NAME}", "governance": {{"ticketId": "T", "approvedBy": "ann"}}, "operations": {operations}}}'
