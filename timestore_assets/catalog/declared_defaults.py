@@ -6,6 +6,7 @@ What is to be done is worked out by the caller's functions, on the columns as th
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from timestore_assets.catalog import datasets, schema_versions
+from timestore_assets.catalog.left_out_columns import ask_for_reload
 from timestore_assets.catalog.schema_migrations import ColumnState, Migrated, MigrationOrder, put_in_force, state_of
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.schema import Schema
@@ -63,7 +65,19 @@ class DeclaredDefaults:
             backfill=dataset.evolution.backfill,
             actor=actor,
         )
-        put_in_force(connection, row.id, order, adding.migrate, now=now)
+        _, migrated = put_in_force(connection, row.id, order, adding.migrate, now=now)
+        definition = json.loads(row.definition)
+        # of a column that was left out, sources have values that no default is to stand for
+        ask_for_reload(
+            connection,
+            row,
+            before=definition,
+            after=definition,
+            changes=migrated.changes,
+            version=migrated.state.schema.version,
+            actor=actor,
+            now=now,
+        )
         return datasets.row(connection, row.id)
 
     def after(self, connection: Connection, dataset_id: int, dataset: Dataset) -> None:

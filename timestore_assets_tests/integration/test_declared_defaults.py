@@ -215,6 +215,16 @@ def test_what_a_migration_added_with_a_default_may_be_declared_so(old: Warehouse
         register(tmp_path, catalog_url, other)
 
 
+def test_a_column_that_was_left_out_is_asked_for_again_although_it_has_a_default(tmp_path: Path) -> None:
+    strict = replace(OLD_FILE, evolution=Evolution(columns="discard_value"))
+    with open_warehouse(tmp_path, {NAME: strict}) as warehouse:
+        warehouse.land(NAME, [written(tmp_path, "first", one={"x": 5})])
+    with open_warehouse(tmp_path, {NAME: with_columns(X, of=strict)}) as warehouse:
+        assert rows(warehouse, "x") == {"one": (0,)}
+        (wanted,) = warehouse.catalog.datasets.wanted_reloads(warehouse.resolve(NAME)[1].id)
+        assert wanted["values"] == {"x": 1}
+
+
 def test_a_declared_default_is_taken_back_as_a_migration_is(old: Warehouse, tmp_path: Path, catalog_url: str) -> None:
     before = old.resolve(NAME)[1].schema.version
     with open_warehouse(tmp_path, {NAME: NEW_FILE}, catalog_url=catalog_url) as new:
