@@ -9,14 +9,17 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from timestore_assets.dataset_status import behind_notice
 from timestore_assets.declaration.from_yaml import dataset_over_http
 from timestore_assets.declarations import DeclaredDatasets
 from timestore_assets.model.allowances import Allowances
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import (
     ConflictError,
+    DeclarationError,
     DroppedError,
     InputError,
+    RefusedError,
     StorageFullError,
     UnavailableError,
     UnwritableError,
@@ -24,6 +27,7 @@ from timestore_assets.model.errors import (
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.catalog import Catalog
+    from timestore_assets.catalog.datasets import Defaults
     from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.catalog.service_records import StoredDeclaration
     from timestore_assets.declaration_files import DeclarationFiles, DeclaredFile
@@ -53,6 +57,7 @@ class DatasetRegistry:
         self.retired: frozenset[str] = frozenset()
         self._refreshing = threading.Lock()
         self._served: dict[str, tuple[Dataset, Dataset]] = {}
+        self._refused: dict[str, str] = {}
 
     @property
     def problems(self) -> Sequence[str]:
@@ -101,7 +106,8 @@ class DatasetRegistry:
     def _register(self, dataset: Dataset, *, written: datetime) -> DatasetRecord:
         from timestore_assets.catalog.holders import shown, this_process
 
-        return self._catalog.datasets.register(dataset, actor=shown(this_process()), written=written)
+        actor = shown(this_process())
+        return self._catalog.datasets.register(dataset, actor=actor, written=written, defaults=_defaults(dataset))
 
     def declare(self, name: str, attributes: Mapping[str, Any], *, actor: str, if_version: int | None) -> StoredDeclaration:
         """Keep a declaration in the catalog and register its dataset; see `Warehouse.declare`."""
@@ -111,7 +117,9 @@ class DatasetRegistry:
                 raise ConflictError(f"dataset {name!r} is declared in a file; change it there")
             self.require_free(name)
             kept = {**attributes, "name": name}
-            stored = self._catalog.declarations.put(name, kept, actor=actor, if_version=if_version, dataset=dataset)
+            stored = self._catalog.declarations.put(
+                name, kept, actor=actor, if_version=if_version, dataset=dataset, defaults=_defaults(dataset)
+            )
             self._take_in()
         return stored
 
@@ -138,18 +146,41 @@ class DatasetRegistry:
         """The record of a dataset, also of one that nothing declares any more; errors as `declared`."""
         return self._catalog.datasets.find(name) or self.resolve(name)[1]
 
+    def as_it_stands(self, name: str) -> tuple[Dataset | None, DatasetRecord]:
+        """A dataset as `resolve` gives it; of one whose declaration is refused the record alone."""
+        try:
+            return self.resolve(name)
+        except (RefusedError, DeclarationError):
+            record = self._catalog.datasets.find(name)
+            if record is None:
+                raise
+            return None, record
+
     def file_of(self, name: str) -> DeclaredFile | None:
         """The file that declares a dataset, or that still names one that has that name no more."""
         return self._files.by_name.get(self.declarations.name_in_file(name)) if self._files is not None else None
 
     def resolve(self, name: str) -> tuple[Dataset, DatasetRecord]:
         """The dataset with the columns that the catalog knows, and its record; see `Warehouse.resolve`."""
+        try:
+            served, record = self._resolved(name)
+        except (RefusedError, DeclarationError) as error:
+            self._refused[name] = str(error)
+            raise
+        self._refused.pop(name, None)
+        return served, record
+
+    def _resolved(self, name: str) -> tuple[Dataset, DatasetRecord]:
         from timestore_assets.catalog.effective_declaration import effective
 
         dataset = self.declared(name)
         # a declaration over HTTP was registered with it; doing that again could bring back what another process has replaced
         known = self._catalog.datasets.find(name) if self.declarations.is_over_http(name) else None
-        record = self._registered(dataset, known)
+        try:
+            record = self._registered(dataset, known)
+        except DeclarationError as error:
+            file = self.file_of(name)
+            raise error.located(file=str(file.path) if file else "", line=None) from None
         served = effective(dataset, record)
         self._served[name] = dataset, served
         return served, record
@@ -158,6 +189,17 @@ class DatasetRegistry:
         """A declared dataset with the columns that the catalog had for it when it was last resolved; asks nobody."""
         declared, served = self._served.get(dataset.name, (None, dataset))
         return served if declared is dataset else dataset
+
+    def refused(self, name: str) -> str:
+        """Why the declaration of a dataset was refused when it was last resolved, a sentence; empty when it was not."""
+        return self._refused.get(name, "")
+
+    def notices(self) -> Sequence[str]:
+        """A sentence for each dataset whose declaration was behind or refused when it was last resolved; asks nobody."""
+        refused = [text for name, text in sorted(self._refused.items()) if name in self.datasets]
+        behind = [name for name, one in sorted(self.datasets.items()) if self.served(one).is_behind]
+        files = ((name, self.file_of(name)) for name in behind)
+        return [*refused, *(behind_notice(name, file.path if file else None) for name, file in files)]
 
     def resolved(self) -> Mapping[str, tuple[Dataset, DatasetRecord]]:
         """The datasets by name, each registered when it is looked up: a statement costs what it names."""
@@ -175,6 +217,15 @@ class DatasetRegistry:
                 raise
             return found
         return record
+
+
+def _defaults(dataset: Dataset) -> Defaults | None:
+    """What carries out the defaults of a declaration's columns; None where it has none, so that nothing is imported for them."""
+    if not any(column.default for column in dataset.schema):
+        return None
+    from timestore_assets.migrating.default_operations import declared_defaults
+
+    return declared_defaults()
 
 
 def _times(files: DeclarationFiles) -> dict[str, datetime]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from timestore_assets.model.late_words import at_least_seconds, below_seconds
@@ -89,10 +90,28 @@ class DatasetStats:
     sources: Sequence[SourceStats] = ()
     is_retired: bool = False
     """Nothing lands in it any more."""
+    is_behind: bool = False
+    """Its declaration is of before the columns that the catalog has."""
+    problem: str = ""
+    """Why its declaration is refused, a sentence; nothing lands and nothing is built meanwhile."""
+
+    @property
+    def notice(self) -> str:
+        """What a person ought to know of its declaration, empty when there is nothing."""
+        return self.problem.removesuffix(".") or (behind_notice(self.dataset) if self.is_behind else "")
 
     @property
     def totals(self) -> PartitionTotals:
         return PartitionTotals.of(self.partitions)
+
+
+def behind_notice(dataset: str, path: Path | None = None) -> str:
+    """Of a dataset whose declaration is behind. `path`: of its file."""
+    what = f"the declaration of dataset {dataset!r}" + (f" in {path}" if path is not None else "")
+    return (
+        f"{what} is of before the columns of today, by which it is served; `timestore schema declaration {dataset}` prints what "
+        "to write there"
+    )
 
 
 def source_name(kind: str, address: str) -> str:
@@ -100,13 +119,22 @@ def source_name(kind: str, address: str) -> str:
     return f"{kind}:{address}"
 
 
-def stats_of(catalog: Catalog, record: DatasetRecord, *, lags: Mapping[str, int | None]) -> DatasetStats:
+def stats_of(
+    catalog: Catalog,
+    record: DatasetRecord,
+    *,
+    lags: Mapping[str, int | None],
+    is_behind: bool = False,
+    problem: str = "",
+) -> DatasetStats:
     """What the catalog knows of a dataset. `lags`: by address of its topic sources, as far as their brokers have said."""
     rates = catalog.sources.throughput(record.id, seconds=THROUGHPUT_SECONDS)
     return DatasetStats(
         dataset=record.name,
         manifest_version=record.manifest_version,
         is_retired=record.is_retired,
+        is_behind=is_behind,
+        problem=problem,
         partitions=catalog.partitions.of(record.id),
         pending_files=catalog.files.pending(record.id),
         sources=[
@@ -126,6 +154,8 @@ def stats_to_plain(stats: DatasetStats) -> dict[str, Any]:
     return {
         "dataset": stats.dataset,
         "retired": stats.is_retired,
+        "behind": stats.is_behind,
+        "problem": stats.problem or None,
         "manifest_version": stats.manifest_version,
         "rows": totals.rows,
         "bytes": totals.bytes,

@@ -127,7 +127,7 @@ def _read_again(path: Path, before: DeclaredFile | None, accept: Callable[[Decla
         return replace(kept, problem=f"{error}{goes_on}")
     try:
         accept(found)
-    except RefusedError as error:
+    except (RefusedError, DeclarationError) as error:
         return replace(kept, problem=f"{path}: {error}{goes_on}")
     return found
 

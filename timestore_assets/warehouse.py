@@ -154,15 +154,20 @@ class Warehouse(
     def status(self, name: str, *, lags: Mapping[str, int | None] | None = None) -> DatasetStats:
         """How a dataset stands; empty for one that nobody has used yet where the catalog takes no writes.
 
+        One whose declaration is refused stands as the catalog has it, with the reason.
+
         `lags`: by address of its topic sources, if they are known; else brokers are asked, which hold it up for a second each.
         """
         from timestore_assets.dataset_status import DatasetStats, stats_of
 
         try:
-            dataset, record = self.resolve(name)
+            dataset, record = self._registry.as_it_stands(name)
         except (UnwritableError, StorageFullError):
             return DatasetStats(dataset=name)
-        return stats_of(self.catalog, record, lags=self.lags(dataset, timeout_seconds=1) if lags is None else lags)
+        if dataset is None:
+            return stats_of(self.catalog, record, lags=lags or {}, problem=self._registry.refused(name))
+        lags = self.lags(dataset, timeout_seconds=1) if lags is None else lags
+        return stats_of(self.catalog, record, lags=lags, is_behind=dataset.is_behind)
 
     # --- upkeep
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, Select, func, select
 
@@ -17,6 +18,7 @@ from timestore_assets.catalog.effective_declaration import (
     column_part,
     combined,
     definition_of,
+    effective,
     fixed_problems,
     is_behind,
     redeclare,
@@ -29,9 +31,21 @@ from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.replica import Replica
 from timestore_assets.catalog.tables import dataset_schemas, datasets, policies, segments
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import DroppedError, ForgottenError, RefusedError
+from timestore_assets.model.errors import DroppedError, ForgottenError, InputError, RefusedError
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.window import format_time
+
+
+class Defaults(Protocol):
+    """Carries out the defaults that a declaration has for columns, see `declared_defaults`. The dataset's row is locked."""
+
+    def before(self, connection: Connection, row: Row[Any], dataset: Dataset, *, actor: str, now: int) -> Row[Any]:
+        """Give rows that are there what they lack, before the declaration is taken up. Gives the row as it is then."""
+        ...
+
+    def after(self, connection: Connection, dataset_id: int, dataset: Dataset) -> None:
+        """Where there are no rows: say what those that land get, once the declaration is taken up."""
+        ...
 
 
 class Datasets:
@@ -40,10 +54,13 @@ class Datasets:
     def __init__(self, database: Database, progress: SeenVersions, replica: Replica | None) -> None:
         self._database, self._progress, self._replica = database, progress, replica
 
-    def register(self, dataset: Dataset, *, actor: str, written: datetime | None = None) -> DatasetRecord:
+    def register(
+        self, dataset: Dataset, *, actor: str, written: datetime | None = None, defaults: Defaults | None = None
+    ) -> DatasetRecord:
         """Insert or update a declaration; idempotent (an unchanged one writes nothing).
 
         `written`: when it was declared, None for now. A name that was dropped or given up since is not brought back.
+        `defaults`: what carries out those of its columns; without it a declaration that has new ones is refused.
 
         Added nullable columns and widened declared types make the next schema version; a declared column that had been
         inferred keeps its stored form. Anything else (removed column, narrowed type, other window, time, start moved
@@ -53,7 +70,9 @@ class Datasets:
             DroppedError: the dataset of that name was dropped or renamed after `written`.
         """
         known = self._database.read(lambda c: unchanged(c, dataset))
-        return known or self._database.timed(lambda c, now: register(c, dataset, actor=actor, now=now, written=written))
+        return known or self._database.timed(
+            lambda c, now: register(c, dataset, actor=actor, now=now, written=written, defaults=defaults)
+        )
 
     def find(self, name: str) -> DatasetRecord | None:
         seen = self._progress.seen
@@ -61,6 +80,10 @@ class Datasets:
         if found is not None:
             self._progress.note(found.id, found.manifest_version, seen)
         return found
+
+    def looked_up(self, dataset: Dataset) -> Dataset | None:
+        """A declared dataset with the columns that the catalog has, found ones too; None when it has none. Nothing is written."""
+        return self._database.read(lambda c: _looked_up(c, dataset))
 
     def all(self) -> list[DatasetRecord]:
         """Those that were ever registered and not dropped, by name."""
@@ -127,6 +150,16 @@ def find(connection: Connection, name: str) -> DatasetRecord | None:
     return None if row is None else _record(connection, row)
 
 
+def _looked_up(connection: Connection, dataset: Dataset) -> Dataset | None:
+    found = find(connection, dataset.name)
+    if found is None:
+        return None
+    known, own = row(connection, found.id), column_part(definition_of(dataset))
+    if own == column_part(found.definition) or is_of_before(connection, known, dataset):
+        return replace(effective(dataset, found), schema=found.schema)
+    return replace(dataset, schema=redeclare(found.schema, dataset.schema).schema)
+
+
 def lock(connection: Connection, dataset_id: int) -> Row[Any]:
     """The dataset's row, held until the transaction ends. Every change below a dataset begins here, so none deadlocks.
 
@@ -172,6 +205,7 @@ def register(
     now: int,
     may_be_behind: bool = True,
     written: datetime | None = None,
+    defaults: Defaults | None = None,
 ) -> DatasetRecord:
     """Insert or update a declaration, see `Datasets.register`.
 
@@ -179,6 +213,8 @@ def register(
     """
     row, inserted = _locked_or_made(connection, dataset, now=now)
     if inserted:
+        if defaults is None and any(column.default for column in dataset.schema):
+            raise InputError(f"dataset {dataset.name!r} has columns with a default, so `Warehouse.resolve` has to register it")
         former_names.take(connection, dataset.name, written=written)
         first, part = Schema(columns=dataset.schema.columns), column_part(definition_of(dataset))
         schema_versions.write(
@@ -186,7 +222,15 @@ def register(
         )
         record(connection, row.id, actor=actor, action="dataset_registered", details={"dataset": dataset.name}, now=now)
     elif json.loads(row.definition) != definition_of(dataset):
+        if (
+            defaults is not None
+            and has_segments(connection, row.id)
+            and not (may_be_behind and is_of_before(connection, row, dataset))
+        ):
+            row = defaults.before(connection, row, dataset, actor=actor, now=now)
         _update(connection, row, dataset, actor=actor, now=now, may_be_behind=may_be_behind)
+    if defaults is not None and not has_segments(connection, row.id):
+        defaults.after(connection, row.id, dataset)
     for source in dataset.sources:
         sources.ensure(connection, row.id, source.kind, source.address)
     return _record(connection, connection.execute(_with_schema().where(datasets.c.id == row.id)).one())
@@ -231,7 +275,8 @@ def _update(connection: Connection, row: Row[Any], dataset: Dataset, *, actor: s
         if problems:
             raise RefusedError(
                 f"dataset {dataset.name!r} already has rows, so its declaration can't change like this: "
-                f"{'; '.join(problems)}. Undo that, migrate it first (`timestore schema migrate`), "
+                f"{'; '.join(problems)}. Undo that (`timestore schema declaration {dataset.name}` prints what there is), "
+                "migrate it first (`timestore schema migrate`), "
                 "or declare a dataset of another name"
             )
     elif next_schema.problems:
@@ -276,14 +321,21 @@ def _is_behind(
 ) -> bool:
     """Whether a declaration is of before the newest one. Without rows one that says another type is not: it is new."""
     is_new = not redeclared.only_removes and not redeclared.schema.was_migrated
-    if is_new and not _has_segments(connection, dataset_id):
+    if is_new and not has_segments(connection, dataset_id):
         return False
     parts = schema_versions.parts_of(connection, dataset_id)
     earlier = [part for version in sorted(parts)[:-1] for part in parts[version]]
     return is_behind(column_part(own), column_part(newest), earlier)
 
 
-def _has_segments(connection: Connection, dataset_id: int) -> bool:
+def is_of_before(connection: Connection, row: Row[Any], dataset: Dataset) -> bool:
+    """Whether a declaration's columns are of before those that the catalog has."""
+    current = schema_versions.schema(connection, row.id, row.schema_version)
+    changes = redeclare(current, dataset.schema)
+    return _is_behind(connection, row.id, definition_of(dataset), json.loads(row.definition), changes)
+
+
+def has_segments(connection: Connection, dataset_id: int) -> bool:
     return connection.execute(select(segments.c.id).where(segments.c.dataset_id == dataset_id).limit(1)).first() is not None
 
 

@@ -109,6 +109,8 @@ def fixed_problems(
 
 
 def _problems(known: Column | None, column: Column) -> list[str]:
+    if known is None and column.default is not None:
+        return [f"column {column.name!r} has a default, by which no row was filled yet"]
     if known is None:
         return [] if column.nullable else [f"new column {column.name!r} must be nullable, since older rows have no value for it"]
     problems = []
@@ -116,7 +118,17 @@ def _problems(known: Column | None, column: Column) -> list[str]:
         problems.append(f"column {column.name!r} can't go from {known.type} to {column.type} without losing values")
     if known.nullable and not column.nullable:
         problems.append(f"column {column.name!r} was nullable and must stay so")
+    if known.default != column.default:
+        problems.append(_other_default(known, column))
     return problems
+
+
+def _other_default(known: Column, column: Column) -> str:
+    """Rows were filled by a default, some of them for good: another one would make older rows tell when they were built."""
+    other = f"`transform: {{column: {column.name}, …}}` in a migration gives its rows other values"
+    if known.default is not None:
+        return f"rows without a value of column {column.name!r} were filled by `{known.default}`, which must stay; {other}"
+    return f"column {column.name!r} is declared already, so its rows have what they have, and it gets no default; {other}"
 
 
 _KEYS = ("time", "partition_by", "dedupe")
@@ -212,7 +224,9 @@ def _identified(dataset: Dataset, record: DatasetRecord) -> Dataset:
         for column in dataset.schema
     )
     known = record.schema
-    schema = replace(dataset.schema, columns=tuple(columns), retired=known.retired, incoming=known.incoming)
+    schema = replace(
+        dataset.schema, columns=tuple(columns), retired=known.retired, incoming=known.incoming, endings=known.endings
+    )
     return replace(dataset, schema=schema)
 
 

@@ -21,9 +21,10 @@ from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.effective_declaration import column_part
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.replacement import SeenVersions
-from timestore_assets.catalog.tables import dataset_schemas, declarations, migrations, segments
+from timestore_assets.catalog.tables import dataset_schemas, declarations, migrations
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.catalog.versioned_rows import locked
+from timestore_assets.model.dataset import BackfillPolicy
 from timestore_assets.model.errors import ConflictError, RefusedError
 from timestore_assets.model.schema import Schema
 
@@ -68,6 +69,8 @@ class MigrationOrder:
     rewrites_all: bool = False
     cost: Mapping[str, Any] = field(default_factory=dict)
     """Of the rewrite, as it was estimated."""
+    backfill: BackfillPolicy | None = None
+    """Who decides on the rewrite; None: as the dataset's declaration says."""
     actor: str
 
 
@@ -157,7 +160,7 @@ class SchemaMigrations:
         Raises:
             ConflictError: another migration came after the schema that it was tried on, or a column that it reads or changes is
                 not as it was then.
-            RefusedError: nothing has landed in the dataset, or older processes are at work.
+            RefusedError: nothing has ever landed in the dataset, or older processes are at work.
             Errors of `migrate` and `redeclare` as they are.
         """
         seen = self._progress.seen
@@ -176,6 +179,17 @@ def cut_over(
     if known is not None:
         return CutOver(record=known, is_new=False)
     _require_rows(connection, row)
+    before, migrated = put_in_force(connection, dataset_id, order, migrate, now=now)
+    if declared is not None:
+        rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
+    return CutOver(record=records(connection, dataset_id)[0], is_new=True)
+
+
+def put_in_force(
+    connection: Connection, dataset_id: int, order: MigrationOrder, migrate: Migrate, *, now: int
+) -> tuple[ColumnState, Migrated]:
+    """Put what a migration makes of the columns in force; gives those of before, and what it made. The row is locked."""
+    row = datasets.row(connection, dataset_id)
     found = schema_versions.schema(connection, dataset_id, row.schema_version)
     schema = schema_versions.identified(connection, dataset_id, found)
     row = datasets.row(connection, dataset_id)
@@ -189,11 +203,9 @@ def cut_over(
     _write_migration(connection, dataset_id, migrated, order, now=now)
     if migrated.archived:
         archives.hold(connection, dataset_id, schema_version=migrated.state.schema.version, version=row.manifest_version)
-    if declared is not None:
-        rewrite_declaration(connection, declared, redeclare, before, migrated.state, actor=order.actor, now=now)
     if migrated.computed or order.rewrites_all:
         _ask_for_rewrite(connection, row, migrated, order, now=now)
-    return CutOver(record=records(connection, dataset_id)[0], is_new=True)
+    return before, migrated
 
 
 def write_version(
@@ -254,7 +266,8 @@ def locked_declaration(connection: Connection, dataset_id: int) -> Row[Any] | No
 
 
 def _require_rows(connection: Connection, row: Row[Any]) -> None:
-    if connection.execute(select(segments.c.id).where(segments.c.dataset_id == row.id).limit(1)).first() is None:
+    # what has all expired or been retracted was written by these columns, and producers send them still
+    if row.manifest_version == 0 and not datasets.has_segments(connection, row.id):
         raise RefusedError(f"nothing has landed in dataset {row.name!r}, so there is nothing to migrate: change its declaration")
 
 
@@ -321,7 +334,7 @@ def _ask_for_rewrite(connection: Connection, dataset: Row[Any], migrated: Migrat
         dataset.id,
         schema_version=migrated.state.schema.version,
         cause=cause,
-        policy=policy_of(json.loads(dataset.definition)),
+        policy=order.backfill or policy_of(json.loads(dataset.definition)),
         actor=order.actor,
         now=now,
     )

@@ -30,7 +30,7 @@ from timestore_assets.catalog.schema_migrations import (
 )
 from timestore_assets.catalog.tables import dataset_schemas, migrations, segments
 from timestore_assets.model.errors import InputError, RefusedError
-from timestore_assets.model.schema import Column, FormerName, Schema
+from timestore_assets.model.schema import Column, Ending, FormerName, Schema
 
 
 class SchemaRestores:
@@ -143,7 +143,9 @@ def restoring(connection: Connection, row: Row[Any], schema_version: int, *, may
     columns = restorable(connection, row, current, wanted, _live_versions(connection, row.id), may_null=may_null)
     shown = {column.id for column in columns}
     gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
-    schema = Schema(columns=columns, version=current.version + 1, retired=gone, incoming=wanted.incoming)
+    version = current.version + 1
+    endings = {one.id: current.endings.get(one.id, Ending(version=version)) for one in gone}
+    schema = Schema(columns=columns, version=version, retired=gone, incoming=wanted.incoming, endings=endings)
     definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
     state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
     return before, Migrated(state=state, changes=_differences(current, schema))

@@ -172,8 +172,10 @@ class Declarations(_NamedRows[StoredDeclaration]):
         actor: str,
         if_version: int | None = None,
         dataset: Dataset | None = None,
+        defaults: datasets.Defaults | None = None,
     ) -> StoredDeclaration:
         """Insert or replace; the attributes have been checked. `dataset`: what they declare, registered in the same transaction.
+        `defaults`: what carries out those of its columns.
 
         Raises:
             StaleVersionError: it has another version by now.
@@ -185,7 +187,11 @@ class Declarations(_NamedRows[StoredDeclaration]):
             values = {"attributes": json.dumps(dict(attributes)), "actor": actor, "created_at": now, "updated_at": now}
             what, key = f"dataset {name!r}", {"name": name}
             _, version = _put_version(connection, declarations, key, values, what=what, if_version=if_version)
-            registered = datasets.register(connection, dataset, actor=actor, now=now, may_be_behind=False) if dataset else None
+            registered = (
+                datasets.register(connection, dataset, actor=actor, now=now, may_be_behind=False, defaults=defaults)
+                if dataset
+                else None
+            )
             details = {"dataset": name, "version": version}
             dataset_id = registered.id if registered else None
             audit.record(connection, dataset_id, actor=actor, action="dataset_declared", details=details, now=now)

@@ -85,7 +85,7 @@ def print_column_table(schema: Schema) -> None:
             str(column.type),
             "null" if column.nullable else "",
             column.unit,
-            _constraints(column.checks),
+            "; ".join(text for text in (_constraints(column.checks), str(column.default or "")) if text),
             column.description or ("found in the data" if column.origin == "inferred" else ""),
         ]
         for column in schema

@@ -16,6 +16,10 @@ from timestore_assets.model.errors import InputError
 
 Version = Annotated[int | None, typer.Option("--version", min=1, help="An earlier version instead of the current one.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="So many versions at most.")]
+DECLARATION_HELP = """Print what a declaration says of columns, as the catalog has them now: columns, time, keys and order.
+
+A file that is behind, because its dataset was migrated or is declared anew by another process, gets it in place of its own."""
+Found = Annotated[bool, typer.Option("--found", help="With the columns that were found in the data, which declares them.")]
 Before = Annotated[int | None, typer.Option("--before", min=1, help="Only versions older than this one.")]
 
 
@@ -29,10 +33,12 @@ def add_to(app: typer.Typer) -> None:
     group.command("archives", help=archive_list.HELP)(archive_list.archives)
     group.command("events", help="Show what made each version of the schema: source, record, a sample of the value.")(events)
     group.command("reloads", help="Show what is to be landed again since columns that were left out are wanted now.")(reloads)
+    group.command("declaration", help=DECLARATION_HELP)(declaration)
     app.add_typer(group, name="schema")
 
 
 def show(dataset: DatasetName, version: Version = None, json: AsJson = False) -> None:
+    from timestore_assets.dataset_status import behind_notice
     from timestore_assets.model.schema import schema_to_plain
 
     with open_warehouse() as warehouse:
@@ -44,8 +50,24 @@ def show(dataset: DatasetName, version: Version = None, json: AsJson = False) ->
             schema = warehouse.catalog.datasets.schema(record.id, version)
     if json:
         print_json({"dataset": declared.name, "version": schema.version, "columns": schema_to_plain(schema)})
-    else:
-        print_column_table(schema)
+        return
+    print_column_table(schema)
+    if declared.is_behind:
+        _say(f"Mind: {behind_notice(declared.name)}.")
+
+
+def declaration(dataset: DatasetName, found: Found = False, json: AsJson = False) -> None:
+    from timestore_assets.migrating.present_declaration import present_attributes, present_lines
+
+    with open_warehouse() as warehouse:
+        served, record = warehouse.as_it_stands(dataset)
+        # of one that is refused, what it says of columns that are still called so
+        attributes = present_attributes(record, served or warehouse.datasets.get(dataset), found=found)
+    if json:
+        print_json(attributes)
+        return
+    for line in present_lines(attributes):
+        _say(line)
 
 
 def history(dataset: DatasetName, json: AsJson = False) -> None:

@@ -53,6 +53,8 @@ def status(dataset: OptionalDatasetName = None, json: AsJson = False) -> None:
     sources = (_source_row(one.dataset, source) for one in datasets for source in one.sources)
     print_table(*without_empty(SOURCE_COLUMNS, sources, nothing=(NOTHING,)))
     for one in datasets:
+        if one.notice:
+            stdout().print(f"{one.notice}.", markup=False, soft_wrap=True)
         for source in one.sources:
             if source.record.paused:
                 text = f"{one.dataset}: landing {source.name} is paused: {source.record.paused}"

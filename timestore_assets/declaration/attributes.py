@@ -80,6 +80,11 @@ class ColumnAttributes(Attributes):
         "`coordinates[0]`.",
     )
     allow_nan: bool = Field(False, description="Keep NaN and infinities instead of refusing the record (`non_finite`).")
+    default: Any = Field(None, description="Value of rows that have none: of those that are there, and of records without one.")
+    expression: str | None = Field(
+        None,
+        description="The same, from other declared columns of the row: SQL such as `a + b`; null where it can't be computed.",
+    )
     isin: list[Any] | None = Field(None, description="The only values allowed.")
     ge: Any = Field(None, description="Smallest value allowed.")
     gt: Any = Field(None, description="Values must be greater than this.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -39,7 +40,7 @@ from timestore_assets.model.dataset import (
 )
 from timestore_assets.model.errors import DeclarationError, InputError
 from timestore_assets.model.retention import Retention, Tier, check_retention
-from timestore_assets.model.schema import Checks, Column, Schema
+from timestore_assets.model.schema import Checks, Column, ColumnDefault, Schema
 from timestore_assets.model.time_path import parse_time_path
 from timestore_assets.model.types import ColumnType, parse_type
 from timestore_assets.model.window import format_time, parse_time
@@ -157,6 +158,7 @@ def to_column(name: str, attributes: ColumnAttributes | str) -> Column:
         kind = parse_type(attributes.type)
     except DeclarationError as error:
         raise DeclarationError(error.problem, key=f"{key}.type") from None
+    checks = _checks(key, kind, attributes)
     return Column(
         name=name,
         type=kind,
@@ -164,8 +166,49 @@ def to_column(name: str, attributes: ColumnAttributes | str) -> Column:
         description=attributes.description.strip(),
         unit=attributes.unit,
         allow_nan=attributes.allow_nan,
-        checks=_checks(key, kind, attributes),
+        checks=checks,
+        default=_default(key, kind, attributes, checks),
     )
+
+
+def _default(key: str, kind: ColumnType, attributes: ColumnAttributes, checks: Checks) -> ColumnDefault | None:
+    if attributes.expression is not None:
+        if attributes.default is not None:
+            raise DeclarationError("stands beside `default`; write one of them", key=f"{key}.expression")
+        if not attributes.nullable:
+            raise DeclarationError(
+                "is null where it can't be computed, so the column must be nullable; write `nullable: true` too",
+                key=f"{key}.expression",
+            )
+        return ColumnDefault(expression=attributes.expression.strip())
+    if attributes.default is None:
+        return None
+    if kind.is_nested or kind.kind == "binary":
+        raise DeclarationError(f"can't be written for a {kind} column; use `expression`", key=f"{key}.default")
+    default = _value(attributes.default, kind, f"{key}.default")
+    if (broken := _broken(checks, kind, default)) is not None:
+        raise DeclarationError(f"is {default!r}, which the column's own `{broken}` refuses", key=f"{key}.default")
+    return ColumnDefault(value=float(default) if kind.kind in ("float", "double") else default)
+
+
+def _broken(checks: Checks, kind: ColumnType, value: Any) -> str | None:
+    """The check that a value does not pass, both as `Checks` writes them; None when it passes all."""
+
+    def ordered(one: Any) -> Any:
+        return Decimal(one) if kind.kind == "decimal" else parse_time(one) if kind.kind == "timestamp" else one
+
+    bounds = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+    for name, holds in bounds.items():
+        bound = getattr(checks, name)
+        if bound is not None and not holds(ordered(value), ordered(bound)):
+            return name
+    if checks.isin is not None and ordered(value) not in map(ordered, checks.isin):
+        return "isin"
+    if checks.matches is not None and not re.fullmatch(checks.matches, value):
+        return "matches"
+    if checks.min_length is not None and len(value) < checks.min_length:
+        return "min_length"
+    return "max_length" if checks.max_length is not None and len(value) > checks.max_length else None
 
 
 def _checks(key: str, kind: ColumnType, attributes: ColumnAttributes) -> Checks:
@@ -237,6 +280,14 @@ def _check_references(attributes: DatasetAttributes, schema: Schema) -> None:
             raise DeclarationError(f"column {name!r} must be one of {kinds}, not nullable, and not the time", key="partition_by")
     for name in attributes.segments.sort_by:
         _known(schema, name, "segments.sort_by")
+    dedupe = attributes.dedupe
+    keys = {attributes.time, *attributes.partition_by, *(dedupe.keys if dedupe else ()), *((dedupe.by,) if dedupe else ())}
+    for column in schema:
+        if column.default is not None and column.name in keys:
+            key = f"columns.{column.name}.{'default' if column.default.expression is None else 'expression'}"
+            raise DeclarationError(
+                "is of a column that rows are placed or told apart by, which has to be in each record; leave it out", key=key
+            )
 
 
 def _known(schema: Schema, name: str, key: str) -> Column:

@@ -63,7 +63,7 @@ def decode(
         values = batch.records.column("value")
         columns = [*declared, *beside]
         table, extras = read_records(con, values, columns, names, row_mask, zone=zone, form=form, path=path)
-        return Decoded(table=former.joined(table, row_mask), extras=former.extras(extras))
+        return Decoded(table=former.joined(table, row_mask), extras=former.extras(extras, row_mask))
     records = formed_fields(con, former.renamed(batch.records), form, path, declared)
     check_header(records.column_names, known)
     spellings = [form.spelling(column.name, zone=zone) for column in _present(records, declared)]

@@ -98,10 +98,16 @@ class FormerNames:
             table = table.set_column(at, column.name, pc.coalesce(own, former.cast(own.type)))
         return table
 
-    def extras(self, extras: Extras) -> Extras:
-        """Undeclared columns of documents under the names that they have now."""
+    def extras(self, extras: Extras, row_mask: RowMask) -> Extras:
+        """Undeclared columns of documents under the names that they have now; a record with a value under both is refused."""
         undeclared = {name: one.name for name, one in self.columns.items() if one.origin == "inferred"}
         present = {name: now for name, now in undeclared.items() if name in extras.names()}
+        for name, now in present.items():
+            if now in extras.names():
+                there = pc.and_(pc.is_valid(extras.column(name).values), pc.is_valid(extras.column(now).values))
+                row_mask.refuse(
+                    np.flatnonzero(there.to_numpy()), code="ambiguous_column", column=now, reason=_both(now, name, "record")
+                )
         return RenamedExtras(extras, present) if present else extras
 
 

@@ -17,12 +17,13 @@ import duckdb
 from timestore_assets.catalog.schema_migrations import ColumnState, Migrated
 from timestore_assets.migrating.column_draft import ColumnDraft, Computed
 from timestore_assets.migrating.column_operations import do, rename
+from timestore_assets.migrating.expressions_by_name import followed
 from timestore_assets.migrating.migration_manifest import (
     MigrationManifest,
     Rename,
     Target,
 )
-from timestore_assets.model.schema import Column, Schema
+from timestore_assets.model.schema import Column, Schema, default_of
 from timestore_assets.model.types import ColumnType
 
 
@@ -69,10 +70,12 @@ def _result(draft: ColumnDraft) -> Applied:
     columns = {column.id: column for column in _without_stale_aliases(draft.shown)}
     in_order = (*draft.declared, *(one for one in columns if one not in draft.declared))
     before = draft.before.schema
+    _follow_expressions(draft, columns)
     schema = Schema(
         columns=tuple(columns[one] for one in in_order),
         version=before.version + 1,
         retired=tuple(draft.retired),
+        endings={**before.endings, **draft.endings},
         incoming=None if draft.incoming == "new" else before.incoming or (before.version if draft.incoming == "old" else None),
     )
     state = ColumnState(schema=schema, definition=_definition(draft, columns), last_column_id=draft.last)
@@ -92,6 +95,22 @@ def _result(draft: ColumnDraft) -> Applied:
         dropped=tuple(draft.dropped),
         notes=tuple(draft.notes),
     )
+
+
+def _follow_expressions(draft: ColumnDraft, columns: dict[int, Column]) -> None:
+    """Let declared expressions name columns as they are called now; one whose column is gone ends."""
+    names, before, dataset = {one.id: one.name for one in columns.values()}, draft.before.schema, draft.manifest.dataset
+    old = set(draft.original.values())
+    for number, plain in draft.declared.items():
+        if number not in old:
+            continue
+        draft.declared[number], gone = followed(draft.con, plain, before, names, dataset=dataset)
+        columns[number] = replace(columns[number], default=default_of(draft.declared[number]))
+        if gone:
+            draft.notes.append(
+                f"records of {columns[number].name!r} were computed from {gone!r}, which changes: from now on they have only "
+                "what is sent, and older rows keep what they have"
+            )
 
 
 def _definition(draft: ColumnDraft, columns: dict[int, Column]) -> dict[str, Any]:

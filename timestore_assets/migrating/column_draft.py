@@ -23,7 +23,7 @@ from timestore_assets.migrating.migration_manifest import (
 )
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, parse_expression, reference
 from timestore_assets.model.errors import DeclarationError, InputError
-from timestore_assets.model.schema import Column, Schema, to_plain
+from timestore_assets.model.schema import Column, Ending, Schema, column_to_plain, to_plain
 from timestore_assets.model.types import duckdb_type
 from timestore_assets.querying.planning.column_names_in_sql import find_column
 from timestore_assets.segments.projection import references
@@ -66,6 +66,7 @@ class ColumnDraft:
     computed: list[Computed] = field(default_factory=list)
     dropped: list[Column] = field(default_factory=list)
     archived: list[Column] = field(default_factory=list)
+    endings: dict[int, Ending] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inverse: dict[int, str] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
@@ -98,6 +99,8 @@ class ColumnDraft:
 
     def take_place(self, source: Column, made: Column, at: str, one: Rename | Transform | Cast) -> None:
         """Put a new column where another was, which is retired."""
+        if source.default is not None:
+            self.notes.append(f"`{source.default}` of {source.name!r} was for its values of before, and is left out")
         schema = self.schema()
         inputs = _references(made.expression or "", schema)
         self.retire(source, by=made)
@@ -134,6 +137,7 @@ class ColumnDraft:
         place = self._place(column)
         self.shown[place : place + 1] = [by] if by is not None else []
         self.retired.append(column)
+        self.endings[column.id] = Ending(version=self.before.schema.version + 1, by=None if by is None else by.id)
         if by is not None:
             # what was declared stays where it stood
             kept = {**self.declared} if column.id in self.declared else {**self.declared, column.id: {}}
@@ -224,7 +228,9 @@ def _references(sql: str, schema: Schema) -> tuple[int, ...]:
 def plain_declared(column: Column) -> dict[str, Any]:
     """A declared column as a definition has it."""
     plain: dict[str, Any] = {**to_plain(column), "origin": "declared"}
-    return {key: value for key, value in plain.items() if key == "origin" or key not in _OF_A_CATALOG}
+    plain["default"] = column_to_plain(column).get("default")
+    without = _OF_A_CATALOG if plain["default"] else (*_OF_A_CATALOG, "default")
+    return {key: value for key, value in plain.items() if key == "origin" or key not in without}
 
 
 def itself(column: Column) -> RowExpression:

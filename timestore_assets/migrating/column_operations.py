@@ -18,7 +18,7 @@ from timestore_assets.migrating.migration_manifest import (
 )
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, literal_of
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.schema import Column, FormerName, Schema
+from timestore_assets.model.schema import Column, ColumnDefault, FormerName, Schema
 from timestore_assets.model.types import duckdb_type
 from timestore_assets.querying.planning.column_names_in_sql import find_any
 
@@ -150,6 +150,8 @@ def _add(draft: ColumnDraft, one: Add, at: str) -> None:
     # records that don't have it yet are no reason to refuse them
     attributes = one.described.attributes(one.type, nullable=True, unit="", description="", allow_nan=False)
     made = draft.new(one.column, attributes, sql, at, nulls=one.nulls)
+    if one.is_standing and value is not None:
+        made = replace(made, default=ColumnDefault(value=one.default, expression=one.expression))
     if found is not None:
         draft.retire(found)
     draft.shown.append(made)

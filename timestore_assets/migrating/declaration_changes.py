@@ -15,6 +15,7 @@ from timestore_assets.model.schema import Column, column_to_plain, schema_from_p
 _BY_COLUMN = ("times", "fields")
 """Keys of a source whose mappings name columns."""
 _KEYS = ("time", "partition_by", "dedupe")
+_DEFAULTS = ("default", "expression")
 
 
 def redeclared(attributes: Mapping[str, Any], before: ColumnState, after: ColumnState) -> dict[str, Any]:
@@ -54,21 +55,25 @@ def _columns(attributes: Mapping[str, Any], new_names: Mapping[str, str], after:
         known = said.get(column.name)
         place = attributes.get(column.name)
         if known is None:
-            found[column.name] = _declared(column)
+            found[column.name] = attributes_of(column)
             if isinstance(place, Mapping) and "from" in place and column.name not in new_names:
                 found[column.name]["from"] = place["from"]
         elif isinstance(known, str):
             found[column.name] = str(column.type)
         else:
-            found[column.name] = {**known, "type": str(column.type)}
+            # an expression names columns, and goes with one that it named
+            said_otherwise = {key: one for key, one in known.items() if key not in _DEFAULTS}
+            default = {key: one for key, one in attributes_of(column).items() if key in _DEFAULTS}
+            found[column.name] = {**said_otherwise, "type": str(column.type), **default}
     return found
 
 
-def _declared(column: Column) -> dict[str, Any]:
+def attributes_of(column: Column) -> dict[str, Any]:
     """A column as a declaration says it."""
     plain: dict[str, Any] = json.loads(json.dumps(column_to_plain(column)))
     checks = plain.pop("checks", {})
-    return {key: value for key, value in {**plain, **checks}.items() if key not in ("name", "origin")}
+    default = {"default" if key == "value" else key: one for key, one in plain.pop("default", {}).items()}
+    return {key: value for key, value in {**plain, **checks, **default}.items() if key not in ("name", "origin")}
 
 
 def _source(source: Any, new_names: Mapping[str, str], names: set[str]) -> Any:
@@ -108,19 +113,24 @@ def lines_to_write(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
         lines += ["columns:", *columns, *gone]
     for key in _KEYS:
         if before[key] != after[key]:
-            lines.append(f"{key}: {_inline(after[key])}")
+            lines.append(f"{key}: {on_one_line(after[key])}")
     if before["segments"]["sort_by"] != after["segments"]["sort_by"]:
-        lines.append(f"segments: {{sort_by: {_inline(after['segments']['sort_by'])}}}")
+        lines.append(f"segments: {{sort_by: {on_one_line(after['segments']['sort_by'])}}}")
     return lines
 
 
 def _line(plain: Mapping[str, Any]) -> str:
     (column,) = schema_from_plain([dict(plain)], version=1)
-    said = _declared(column)
-    return f"  {_inline(column.name)}: {said['type'] if list(said) == ['type'] else _inline(said)}"
+    said = attributes_of(column)
+    return line_of(column.name, said["type"] if list(said) == ["type"] else said)
 
 
-def _inline(value: Any) -> str:
+def line_of(name: str, said: Any) -> str:
+    """The line of a column below `columns:`."""
+    return f"  {on_one_line(name)}: {on_one_line(said)}"
+
+
+def on_one_line(value: Any) -> str:
     """A value on one line of YAML."""
     import yaml
 

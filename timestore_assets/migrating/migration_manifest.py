@@ -101,6 +101,8 @@ class Add:
     incoming: Incoming | None = None
     """Wanted where another column had that name until now."""
     nulls: bool = False
+    is_standing: bool = False
+    """Records that land afterwards get the value, too, as a declaration says it."""
     described: Described = Described()
 
 

@@ -335,6 +335,10 @@ class Dataset:
         plain: dict[str, Any] = to_plain(self)
         # how this process stands to the catalog, and what only that knows of the columns, was not declared
         del plain["is_behind"], plain["renames"], plain["schema"]["retired"], plain["schema"]["incoming"]
+        del plain["schema"]["endings"]
         for column in plain["schema"]["columns"]:
             del column["id"], column["aliases"], column["expression"]
+            # said only where it was: a process that knows no defaults reads and writes all other definitions as before
+            default = {key: value for key, value in (column.pop("default") or {}).items() if value is not None}
+            column.update({"default": default} if default else {})
         return plain

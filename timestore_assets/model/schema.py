@@ -46,11 +46,33 @@ class Checks:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnDefault:
+    """What a declaration gives to rows without a value of a column: one `value`, or an `expression` over the row's others.
+
+    The value is written as `Checks` writes bounds. A row for which the expression can't be computed stays without one.
+    """
+
+    value: bool | int | float | str | None = None
+    expression: str | None = None
+
+    def __str__(self) -> str:
+        return f"default: {self.value}" if self.expression is None else f"expression: {self.expression}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FormerName:
     """A name that a column had: producers of before may send it `until` a time, for ever when it is None."""
 
     name: str
     until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """How a column ended. `version`: of the schema that shows it no more. `by`: id of the column that took its place."""
+
+    version: int
+    by: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +84,8 @@ class Column:
 
     `id` stays the same for as long as the column lives, whatever it is called; 0 until the catalog has given it one.
     `aliases`: names that it had. `expression`: DuckDB SQL for its values in rows that were stored before it was there, over
-    columns by id (`"#4"`).
+    columns by id (`"#4"`). `default`: what is declared for rows without a value, of before and to come; the expression
+    says the same by ids.
     """
 
     name: str
@@ -73,6 +96,7 @@ class Column:
     allow_nan: bool = False
     checks: Checks = Checks()
     origin: Literal["declared", "inferred"] = "declared"
+    default: ColumnDefault | None = None
     # how a column came to be is no part of what it is: declarations, which know nothing of it, are compared with schemas
     id: int = field(default=0, compare=False)
     aliases: tuple[FormerName, ...] = field(default=(), compare=False)
@@ -97,13 +121,14 @@ class Schema:
 
     `retired`: columns that earlier versions had. Rows of theirs still hold them, expressions read them, and what producers send
     under their names is left out, unless something is computed of it. `incoming`: version whose names records go by; None for
-    this one.
+    this one. `endings`: of retired columns by id, of those that were retired since this is kept.
     """
 
     columns: tuple[Column, ...]
     version: int = 1
     retired: tuple[Column, ...] = field(default=(), compare=False)
     incoming: int | None = field(default=None, compare=False)
+    endings: Mapping[int, Ending] = field(default_factory=dict, compare=False)
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -183,7 +208,8 @@ def schema_to_plain(schema: Schema) -> list[dict[str, Any]]:
 def column_to_plain(column: Column) -> dict[str, Any]:
     """What a column is, as JSON values, without its identity."""
     plain = {key: value for key, value in to_plain(column).items() if value not in ("", None, False) and key not in _IDENTITY}
-    plain["checks"] = {key: value for key, value in plain["checks"].items() if value is not None}
+    for key in ("checks", "default"):
+        plain[key] = {name: value for name, value in plain.get(key, {}).items() if value is not None}
     return {key: value for key, value in plain.items() if value != {}}
 
 
@@ -199,6 +225,8 @@ def identities_to_plain(schema: Schema) -> dict[str, Any]:
         "columns": {column.name: _identity(column) for column in schema},
         "retired": [{**column_to_plain(column), **_identity(column)} for column in schema.retired],
         "incoming": schema.incoming,
+        # beside the retired columns, which processes of before this was kept read whole
+        "endings": {str(number): [one.version, one.by] for number, one in sorted(schema.endings.items())},
     }
     return {key: value for key, value in identities.items() if value}
 
@@ -216,6 +244,7 @@ def schema_from_plain(columns: list[dict[str, Any]], *, version: int, identities
         version=version,
         retired=tuple(_column(plain) for plain in known.get("retired", ())),
         incoming=known.get("incoming"),
+        endings={int(number): Ending(version=one[0], by=one[1]) for number, one in known.get("endings", {}).items()},
     )
 
 
@@ -224,8 +253,13 @@ def _column(plain: Mapping[str, Any]) -> Column:
     if checks.get("isin") is not None:
         checks["isin"] = tuple(checks["isin"])
     aliases = tuple(FormerName(name=one["name"], until=_time(one.get("until"))) for one in plain.get("aliases", ()))
-    rest = {key: value for key, value in plain.items() if key not in ("type", "checks", "aliases")}
-    return Column(type=parse_type(plain["type"]), checks=Checks(**checks), aliases=aliases, **rest)
+    rest = {key: value for key, value in plain.items() if key not in ("type", "checks", "aliases", "default")}
+    return Column(type=parse_type(plain["type"]), checks=Checks(**checks), aliases=aliases, default=default_of(plain), **rest)
+
+
+def default_of(plain: Mapping[str, Any]) -> ColumnDefault | None:
+    """The default of a column, of JSON values."""
+    return ColumnDefault(**plain["default"]) if plain.get("default") else None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -22,6 +22,7 @@ from timestore_assets.orchestration.dagster_names import RELAY_SENSOR
 from timestore_assets.orchestration.dataset_definitions import dataset_defs, shared_defs
 from timestore_assets.orchestration.declared_state import declared_state
 from timestore_assets.orchestration.served_datasets import ServedDatasets
+from timestore_assets.orchestration.stored_columns_shown import shown_datasets
 from timestore_assets.settings import Settings
 
 
@@ -53,7 +54,8 @@ def defs(*own: dg.Definitions) -> dg.Definitions:
         metadata=mine.metadata,
         component_tree=mine.component_tree,
     )
-    each = [dataset_defs(dataset, settings) for dataset in declared.all.values()]
+    shown = shown_datasets(declared.all.values(), settings)
+    each = [dataset_defs(one, settings, shown=shown.get(name, one)) for name, one in declared.all.items()]
     ours = dg.Definitions(
         assets=[asset for one in each for asset in one.assets or ()],
         jobs=shared.jobs,
@@ -120,7 +122,7 @@ def _loadable(over_http: Mapping[str, Dataset], settings: Settings) -> Iterator[
     """What was declared over HTTP. One that Dagster refuses is left out with a warning: no program may stop the others."""
     for name, dataset in over_http.items():
         try:
-            definitions = dataset_defs(dataset, settings)
+            definitions = dataset_defs(dataset, settings, shown=dataset)
             # what is the same whatever is declared need not be tried with each
             alone = shared_defs(ServedDatasets(from_files={}, over_http={name: dataset}), settings, upkeep=False)
             dg.Definitions.validate_loadable(dg.Definitions.merge(definitions, alone))

@@ -18,17 +18,22 @@ from timestore_assets.orchestration.reload_sensor import reload_sensors
 from timestore_assets.orchestration.resources import DatasetsDuckDBResource, WarehouseResource
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.orchestration.source_assets import source_specs
+from timestore_assets.orchestration.stored_columns_shown import shown_datasets
 from timestore_assets.orchestration.upkeep_schedules import upkeep_defs
 from timestore_assets.settings import Settings
 
 
-def dataset_defs(dataset: Dataset, settings: Settings | None = None) -> dg.Definitions:
+def dataset_defs(dataset: Dataset, settings: Settings | None = None, *, shown: Dataset | None = None) -> dg.Definitions:
     """Assets and checks of a dataset, and the IO manager that they share with those of other datasets.
+
+    `shown`: the dataset with the columns that the catalog has, which is looked at when this is None.
 
     It is one object, so that definitions can be merged. Nothing of a dataset asks for another resource by key: a project may
     call its own ones `warehouse` or `duckdb`.
     """
-    asset = build_asset(dataset, settings or Settings.load())
+    settings = settings or Settings.load()
+    shown = shown or shown_datasets([dataset], settings).get(dataset.name)
+    asset = build_asset(dataset, settings, shown)
     specs = [spec for source in dataset.sources for spec in source_specs(dataset, source)]
     return dg.Definitions(assets=[*specs, asset], resources={IO_MANAGER: _io_manager()})
 

@@ -13,6 +13,7 @@ from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
     from timestore_assets.catalog.dataset_life import Belongings
+    from timestore_assets.catalog.records import DatasetRecord
     from timestore_assets.catalog.service_records import StoredDeclaration
 
 
@@ -37,9 +38,22 @@ class DatasetVerbs(Workplace):
         """A sentence, with file and line, for each declaration file that can't be followed by now."""
         return self._registry.problems
 
+    @property
+    def declaration_notices(self) -> Sequence[str]:
+        """A sentence for each dataset whose declaration was behind or refused when it was last used here."""
+        return self._registry.notices()
+
     def is_retired(self, name: str) -> bool:
         """Whether nothing lands in a dataset any more, as of the last `refresh`."""
         return name in self._registry.retired
+
+    def as_it_stands(self, name: str) -> tuple[Dataset | None, DatasetRecord]:
+        """A dataset with the columns of the catalog, and its record; of one whose declaration is refused the record alone.
+
+        Raises:
+            InputError: there is no such dataset.
+        """
+        return self._registry.as_it_stands(name)
 
     def file_of(self, name: str) -> DeclaredFile | None:
         """The file that declares a dataset, or that still names one that has that name no more."""

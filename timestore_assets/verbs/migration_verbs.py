@@ -198,13 +198,7 @@ class MigrationVerbs(Workplace):
 
     def _migrated(self, name: str) -> DatasetRecord:
         """The record of a dataset that is to be migrated, also under a file that is ahead: a migration is the way out of that."""
-        try:
-            return self.resolve(name)[1]
-        except RefusedError:
-            record = self.catalog.datasets.find(name)
-            if record is None:
-                raise
-            return record
+        return self._registry.as_it_stands(name)[1]
 
     def _tried(
         self, manifest: MigrationManifest, sample: int | None, *, allow_broken_queries: bool, archive_to: ArchivePlace | None

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from timestore_assets.decoding.rejections import RowMask
+from timestore_assets.landing.preparing.default_values import need_not_be_there
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.segments.projection import projection, references
 
@@ -129,7 +130,8 @@ class EarlierValues:
 def as_sent(schema: Schema) -> tuple[Column, ...]:
     """The columns of a schema as far as a record must have them: not those that may be computed of what it has."""
     earlier = EarlierValues.of(schema, None)
-    return tuple(column for column in earlier.declared(schema.columns) if schema.find(column.name) is not None)
+    columns = need_not_be_there(earlier.declared(schema.columns))
+    return tuple(column for column in columns if schema.find(column.name) is not None)
 
 
 def _means_otherwise(column: Column, schema: Schema) -> bool:

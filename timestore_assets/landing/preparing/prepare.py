@@ -22,6 +22,7 @@ from timestore_assets.decoding.decode import decode
 from timestore_assets.decoding.former_columns import without_outdated
 from timestore_assets.decoding.poison import UNDECODABLE, is_poison, log_poison, part_of, poisoned
 from timestore_assets.decoding.rejections import RowMask, Rows
+from timestore_assets.landing.preparing.default_values import need_not_be_there, with_defaults
 from timestore_assets.landing.preparing.earlier_values import EarlierValues
 from timestore_assets.landing.preparing.evidence import with_evidence
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
@@ -229,10 +230,11 @@ def _sifted(batch: Batch, rules: Rules) -> tuple[RowMask, tuple[IdempotencyKey, 
 def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepared:
     row_mask, keys = _sifted(batch, rules)
     earlier = EarlierValues.of(rules.schema, rules.then)
-    declared = earlier.declared(rules.declared)
+    declared = earlier.declared(need_not_be_there(rules.declared))
     decoded = decode(con, batch, row_mask, declared=declared, inferred=rules.inferred, **rules.writing)
     if earlier:
         decoded = replace(decoded, table=earlier.applied(con, decoded.table, row_mask))
+    decoded = replace(decoded, table=with_defaults(con, decoded.table, rules.schema))
     evolved, late = Evolved(schema=rules.schema), tuple[LateRows, ...]()
     if batch.records.num_rows:
         refuse_missing(decoded.table, rules.dataset, row_mask)

@@ -91,20 +91,21 @@ Event = dg.AssetMaterialization | dg.AssetCheckResult
 _KINDS = {"auto": {"duckdb", "parquet"}, "duckdb": {"duckdb"}, "parquet": {"parquet"}}
 
 
-def dataset_spec(dataset: Dataset) -> dg.AssetSpec:
-    """The dataset's own asset: partitions, schema, owners, tags."""
+def dataset_spec(dataset: Dataset, shown: Dataset | None = None) -> dg.AssetSpec:
+    """The dataset's own asset: partitions, schema, owners, tags. `shown`: the same with the columns that the catalog has."""
+    shown = shown or dataset
     return dg.AssetSpec(
         dataset_key(dataset),
         description=dataset.description or None,
         deps=[*(key for source in dataset.sources for key in source_keys(dataset, source)), *map(dg.AssetKey, dataset.deps)],
         metadata={
             DATASET_METADATA: dataset.name,
-            "dagster/column_schema": table_schema(dataset.schema, dataset),
-            "dagster/column_lineage": table_lineage(dataset.schema, dataset),
-            "time": dataset.time,
+            "dagster/column_schema": table_schema(shown.schema, shown),
+            "dagster/column_lineage": table_lineage(shown.schema, shown),
+            "time": shown.time,
             "window": str(dataset.window),
-            **({"dedupe_keys": ", ".join(dataset.dedupe.keys)} if dataset.dedupe else {}),
-            **({"partition_by": ", ".join(dataset.partition_by)} if dataset.partition_by else {}),
+            **({"dedupe_keys": ", ".join(shown.dedupe.keys)} if shown.dedupe else {}),
+            **({"partition_by": ", ".join(shown.partition_by)} if shown.partition_by else {}),
         },
         kinds=_KINDS[dataset.segments.format] | set(dataset.kinds),
         group_name=dataset.group or DATASETS_GROUP,
@@ -123,12 +124,15 @@ def freshness_policy(dataset: Dataset) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=max_age)
 
 
-def build_asset(dataset: Dataset, settings: Settings) -> dg.AssetsDefinition:
-    """The partitioned asset: a run builds its partitions one after the other and reports each as it is committed."""
+def build_asset(dataset: Dataset, settings: Settings, shown: Dataset | None = None) -> dg.AssetsDefinition:
+    """The partitioned asset: a run builds its partitions one after the other and reports each as it is committed.
+
+    `shown`: see `dataset_spec`.
+    """
 
     @dg.multi_asset(
         name=f"build_{dataset.name}",
-        specs=[dataset_spec(dataset)],
+        specs=[dataset_spec(dataset, shown)],
         check_specs=check_specs(dataset),
         can_subset=True,  # so that the checks can be run alone
         partitions_def=partitions_def(dataset),

@@ -55,7 +55,9 @@ def _column(column: Column, dataset: Dataset | None) -> dg.TableColumn:
         name=column.name,
         type=str(column.type),
         description=_description(column),
-        constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=False, other=_constraints(column.checks)),
+        constraints=dg.TableColumnConstraints(
+            nullable=column.nullable, unique=False, other=[*_constraints(column.checks), *_default(column)]
+        ),
         tags=tags,
     )
 
@@ -76,6 +78,10 @@ def _roles(column: Column, dataset: Dataset | None) -> dict[str, str]:
         "dedupe_key": dataset.dedupe is not None and column.name in dataset.dedupe.keys,
     }
     return {role: "" for role, held in roles.items() if held}
+
+
+def _default(column: Column) -> list[str]:
+    return [str(column.default)] if column.default is not None else []
 
 
 def _constraints(checks: Checks) -> list[str]:

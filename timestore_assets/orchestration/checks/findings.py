@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from timestore_assets.catalog.schema_events import cause_sentence
+from timestore_assets.dataset_status import behind_notice
+from timestore_assets.migrating.present_declaration import present_attributes, present_lines
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.window import format_time
 from timestore_assets.orchestration.schema_event_metadata import change_rows, to_declare
@@ -115,9 +117,9 @@ _ERROR = dg.AssetCheckSeverity.ERROR
 
 def findings(warehouse: Warehouse, dataset: Dataset, *, now: datetime | None = None) -> Iterator[CheckOutcome]:
     """Evaluate every check of a dataset."""
-    catalog, (_, record) = warehouse.catalog, warehouse.resolve(dataset.name)
+    catalog, (served, record) = warehouse.catalog, warehouse.resolve(dataset.name)
     checks: tuple[Callable[[], CheckOutcome], ...] = (
-        lambda: schema_finding(catalog, dataset, record),
+        lambda: behind_finding(served, record) if served.is_behind else schema_finding(catalog, dataset, record),
         lambda: accounting_finding(catalog, record),
         *(
             []
@@ -134,6 +136,20 @@ def findings(warehouse: Warehouse, dataset: Dataset, *, now: datetime | None = N
         )
     for check in checks:
         yield check()
+
+
+def behind_finding(served: Dataset, record: DatasetRecord) -> CheckOutcome:
+    """A declaration of before the columns of today, which the check compares with what was deployed."""
+    lines = "\n".join(present_lines(present_attributes(record, served)))
+    return CheckOutcome(
+        check="schema",
+        passed=False,
+        summary=behind_notice(record.name),
+        metadata={
+            "schema_version": record.schema.version,
+            "what_to_do": dg.MetadataValue.md(f"Write this into the declaration, and deploy it:\n```yaml\n{lines}\n```"),
+        },
+    )
 
 
 def schema_finding(catalog: Catalog, dataset: Dataset, record: DatasetRecord) -> CheckOutcome:

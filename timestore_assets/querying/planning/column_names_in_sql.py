@@ -27,9 +27,26 @@ def _became(schema: Schema, name: str) -> str:
     former = {one.lower(): column.name for one, column in schema.former_names.items()}
     if folded in former:
         return f"it is called {former[folded]!r} now"
-    if any(folded == one.lower() for one in schema.retired_names):
-        return "it was dropped; `--as-of` a version of before shows it"
-    return ""
+    retired = [one for one in schema.retired if one.name.lower() == folded and one.name in schema.retired_names]
+    if not retired:
+        return ""
+    # of several that had the name, the last is meant
+    column = max(retired, key=lambda one: one.id)
+    return f"it {_ended(schema, column)}; `--as-of` a version of before shows it"
+
+
+def _ended(schema: Schema, column: Column) -> str:
+    ending = schema.endings.get(column.id)
+    if ending is None:
+        return "was dropped"
+    heir, seen = ending.by, {column.id}
+    while heir is not None and heir not in seen:
+        shown = next((one for one in schema if one.id == heir), None)
+        if shown is not None:
+            return f"was renamed to {shown.name!r} in schema version {ending.version}, with other values"
+        seen.add(heir)
+        heir = schema.endings[heir].by if heir in schema.endings else None
+    return f"was dropped in schema version {ending.version}"
 
 
 def find_any(schema: Schema, name: str) -> Column | None:

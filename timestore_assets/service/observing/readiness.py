@@ -159,8 +159,8 @@ def _catalog(catalog: Catalog) -> ServicePart:
 
 
 def _declarations(warehouse: Warehouse) -> tuple[ServicePart, ...]:
-    """A part only while a file is wrong: its dataset goes on as it was declared before."""
-    problems = warehouse.declaration_problems
+    """A part only while a file is wrong or behind: its dataset goes on as it was declared before, or by the catalog's columns."""
+    problems = [*warehouse.declaration_problems, *warehouse.declaration_notices]
     return (ServicePart(name="declarations", state="warning", reason="; ".join(problems)),) if problems else ()
 
 

@@ -153,6 +153,8 @@ class DatasetStatus(Wire):
 
     dataset: str = Field(examples=["nyc_weather"])
     retired: bool = Field(description="Nothing lands in it any more; what it has can be read.")
+    behind: bool = Field(description="Its declaration is of before the columns that the catalog has, which count.")
+    problem: str | None = Field(description="Why its declaration is refused; null when it is not.")
     manifest_version: int
     rows: int = Field(description="Of live segments; before deduplication of those that are not built.")
     bytes: int
