@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, outbox
+from timestore_assets.catalog import audit, datasets, outbox, reloads
 from timestore_assets.catalog.backfill_records import APPROVED, OPEN, Backfill, BackfillProgress, BackfillState, cause_in_words
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.former_names import shown_name
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.rewrites import outdated_partitions, outdated_versions, rewrite_cost
-from timestore_assets.catalog.tables import backfills, files, sources
+from timestore_assets.catalog.tables import backfills, files, source_partitions, sources, topics
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.model.dataset import BackfillPolicy
 from timestore_assets.model.errors import ConflictError, ForgottenError
@@ -206,9 +206,10 @@ def listed(
 def progress(connection: Connection, backfill: Backfill) -> BackfillProgress:
     """See `Backfills.progress`."""
     if backfill.is_reload:
-        left = tuple(_files_left(connection, backfill))
-        of = len(backfill.reloads)
-        return BackfillProgress(done=of - len(left), of=of, files=left, is_unknown=not of or backfill.reloads_topics)
+        left, ranges = tuple(_files_left(connection, backfill)), tuple(_ranges_left(connection, backfill))
+        of = len(backfill.reloads) + len(backfill.ranges)
+        done = of - len(left) - len(ranges)
+        return BackfillProgress(done=done, of=of, files=left, ranges=ranges, is_unknown=not of or backfill.others > 0)
     made, everything = backfill.schema_version, backfill.rewrites_all
     versions = outdated_versions(connection, backfill.dataset_id, made=made, everything=everything)
     only = None if backfill.partitions is None else {to_micros(one) for one in backfill.partitions}
@@ -274,6 +275,26 @@ def _files_left(connection: Connection, backfill: Backfill) -> list[Mapping[str,
             landed = landed.where(sources.c.address == file["source"])
         if connection.execute(landed.limit(1)).first() is None:
             left.append(file)
+    return left
+
+
+def _ranges_left(connection: Connection, backfill: Backfill) -> list[Mapping[str, Any]]:
+    """Of the windows to read again those that were not swapped in since the request."""
+    if not backfill.ranges:
+        return []
+    p, left = source_partitions.c, []
+    again = reloads.reloaded_since(connection, backfill.dataset_id, to_micros(backfill.created_at))
+    for one in backfill.ranges:
+        known = (
+            select(p.id)
+            .join_from(source_partitions, sources, p.source_id == sources.c.id)
+            .join(topics, topics.c.id == p.topic_row_id)
+            .where(sources.c.dataset_id == backfill.dataset_id, sources.c.address == one["source"])
+            .where(topics.c.topic == one["topic"], p.number == one["partition"])
+        )
+        windows = [window for source in connection.execute(known).scalars() for window in again.get(source, ())]
+        if not any(first <= one["from"] and one["to"] <= end for first, end in windows):
+            left.append(one)
     return left
 
 

@@ -19,6 +19,7 @@ from timestore_assets.catalog.erasure import Erasures
 from timestore_assets.catalog.event_cursors import EventCursors
 from timestore_assets.catalog.expiry import Expiry
 from timestore_assets.catalog.file_chunks import Chunks
+from timestore_assets.catalog.file_reloads import FileReloads
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
 from timestore_assets.catalog.ingestions import Ingestions
@@ -80,6 +81,8 @@ class Catalog:
     """Sources with their checkpoints and counters."""
     files: Files
     """What content stands at which address of a source, and what became of it."""
+    file_reloads: FileReloads
+    """Files that are to be landed again."""
     chunks: Chunks
     """Parts of large files."""
     reloads: Reloads
@@ -194,6 +197,7 @@ class Catalog:
             policies=Policies(database),
             sources=Sources(database),
             files=Files(database),
+            file_reloads=FileReloads(database),
             chunks=Chunks(database),
             reloads=Reloads(database),
             topics=StoredTopics(database),

@@ -266,7 +266,7 @@ def _action(batch: LandingCommit) -> str:
         case ReplaySettlement(dead_letter_ids=ids) if ids:
             return "replayed"
         case ReloadProgress(last=True):
-            return "reloaded"
+            return reloads.RELOADED
         case _:
             return "landed"
 

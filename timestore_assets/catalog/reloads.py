@@ -27,7 +27,7 @@ MARK = "@reload/"
 DONE_LINE = 1
 _NAME = re.compile(rf"(?P<base>.+){re.escape(MARK)}(?P<first>\d+)-(?P<end>\d+)/(?P<number>\d+)")
 p, a = source_partitions.c, audit.c
-_REPLAYED = "replayed"
+_REPLAYED, RELOADED = "replayed", "reloaded"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +112,21 @@ def done(connection: Connection, source_id: int) -> list[ReloadPart]:
     known = _known(connection, source_id)
     finished = {part.number for part in known if part.position.line == DONE_LINE}
     return [part for part in known if part.number in finished]
+
+
+def reloaded_since(connection: Connection, dataset_id: int, since: int) -> dict[int, list[tuple[int, int]]]:
+    """By source partition of a topic the windows that were swapped in after that time."""
+    told = select(a.details).where(a.dataset_id == dataset_id, a.action == RELOADED, a.at > since)
+    leads = {span[0] for text in connection.execute(told).scalars() for span in json.loads(text)["spans"]}
+    windows: dict[int, list[tuple[int, int]]] = {}
+    for row in connection.execute(select(p.name, p.source_id).where(p.id.in_(leads))).all():
+        found = _NAME.fullmatch(row.name)
+        for part in done(connection, row.source_id):
+            if found and part.number == int(found["number"]):
+                named = select(p.id).where(p.source_id == row.source_id, p.name == part.base)
+                base: int = connection.execute(named).scalar_one()
+                windows.setdefault(base, []).append((part.first, part.end))
+    return windows
 
 
 def read_again(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:

@@ -72,6 +72,8 @@ class Rollback:
     """Addresses of topic sources whose checkpoints are set back."""
     lost_requests: int = 0
     """Rows of requests over HTTP that go and don't come again by themselves."""
+    expired: tuple[str, ...] = ()
+    """Partitions that held rows then, and stay away because they have expired since."""
     schema_version: int | None = None
     """The schema version whose columns are in force again, since migrations since are taken back with it; else None."""
 
@@ -291,6 +293,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned, back: int
         files=returned.addresses,
         topics=returned.topics,
         lost_requests=returned.lost_requests,
+        expired=tuple(window.key_of(from_micros(start)) for start in plan.expired),
         schema_version=back,
     )
 
@@ -311,6 +314,8 @@ def _tell(connection: Connection, dataset: Row[Any], done: Rollback, *, token: s
         "files": list(done.files[:_LISTED]),
         "topics": list(done.topics),
         "lost_requests": done.lost_requests,
+        "expired": list(done.expired[:_LISTED]),
+        "expired_count": len(done.expired),
         "schema_version": done.schema_version,
     }
     audit.record(

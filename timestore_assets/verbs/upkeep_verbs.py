@@ -96,3 +96,11 @@ class UpkeepVerbs(Workplace):
             raise InputError("name the partitions that rows may land in again")
         partitions = [dataset.partition(key) for key in keys]
         return [one.key for one in partitions if self.catalog.expiry.reopen(record.id, one, actor=actor)]
+
+    def landed_into(self, name: str, keys: Sequence[str]) -> list[str]:
+        """Command lines that land again what these partitions hold or held, the first ones, as far as the audit goes back."""
+        from timestore_assets.catalog.backfill_records import land_again
+
+        if not keys:
+            return []
+        return land_again(name, *self.catalog.expiry.landed_into(self.resolve(name)[1].id, keys))

@@ -254,6 +254,7 @@ def test_a_replay_that_was_judged_before_the_swap_lands_nothing_of_the_window(
     refused_one: RefusedOne, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1: the other order: the reload commits between the replay's look and its commit."""
+
     def behind(*args: Any) -> int:
         monkeypatch.setattr(replaying, "publish", publish)
         assert refused_one.reload().is_done
