@@ -27,6 +27,7 @@ from timestore_assets.catalog.late_records import LateRecords
 from timestore_assets.catalog.leases import Leases, ReadableVersions
 from timestore_assets.catalog.manifest import Manifest
 from timestore_assets.catalog.migrate import ensure_current, revision
+from timestore_assets.catalog.operations import Operations
 from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
@@ -97,6 +98,8 @@ class Catalog:
     """Exclusive claims that expire by themselves."""
     commits: Commits
     """The transactions that make manifest versions."""
+    operations: Operations
+    """What people asked for over HTTP that takes longer than a request."""
     rollbacks: Rollbacks
     """The one that shows an earlier version's rows again."""
 
@@ -204,6 +207,7 @@ class Catalog:
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
+            operations=Operations(database),
             rollbacks=Rollbacks(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),

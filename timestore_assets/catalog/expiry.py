@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions
+from timestore_assets.catalog import audit, datasets, manifest, partitions
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.landed_places import landed_into
@@ -140,10 +141,7 @@ def expire(
     details = asdict(expired)
     unseen = sum(row.rows for row in taken) - expired.rows
     details |= {"rows_never_shown": unseen} if unseen else {}
-    audit.record(
-        connection, dataset.id, actor=actor, action="partition_expired", details=details, now=now, manifest_version=version
-    )
-    outbox.queue(connection, dataset.id, "partition_expired", details, now=now)
+    tell(connection, dataset.id, "partition_expired", details, event=details, actor=actor, now=now, manifest_version=version)
     return expired
 
 

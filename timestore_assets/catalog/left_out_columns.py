@@ -14,9 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select
 
-from timestore_assets.catalog import audit as audit_log
-from timestore_assets.catalog import outbox
 from timestore_assets.catalog.backfill_records import OPEN, BackfillState, land_again
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.landed_places import LANDED, LandedPlaces
@@ -66,14 +65,13 @@ def ask_for_reload(
     state: BackfillState = "approved" if policy == "auto" else "asked"
     if not _ask(connection, dataset, found, cause, state=state, version=version, actor=actor, now=now):
         return
-    audit_log.record(connection, dataset.id, actor=actor, action="reload_asked", details=details, now=now)
     payload = {
         "reason": sentence(cause),
         "schema_version": version,
         "partitions": len(found.partitions),
         "commands": "; ".join(cause["commands"]),
     }
-    outbox.queue(connection, dataset.id, "reload_asked", payload, now=now)
+    tell(connection, dataset.id, "reload_asked", details, event=payload, actor=actor, now=now)
 
 
 def sentence(cause: Mapping[str, Any]) -> str:

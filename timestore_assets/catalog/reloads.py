@@ -72,6 +72,10 @@ class Reloads:
         """Parts whose rows are shown, unless they were closed."""
         return self._database.read(lambda c: done(c, source_id))
 
+    def at_work(self, source_id: int) -> list[ReloadPart]:
+        """Parts of reloads that are under way, or were broken off."""
+        return self._database.read(lambda c: at_work(c, source_id))
+
     def replays(self, dataset_id: int, *, session_id: int) -> Replays:
         """What has been replayed in the dataset, by that session or one that began later."""
         return self._database.read(lambda c: replays(c, dataset_id, session_id=session_id))
@@ -89,9 +93,7 @@ def begin(
     rows = connection.execute(select(p.id, p.name).where(p.id.in_([one.source for one in windows])))
     names: dict[int, str] = {row.id: row.name for row in rows}
     wanted = [(names[one.source], one.first or 0, one.end or 0) for one in windows]
-    known = _known(connection, source_id)
-    finished = {part.number for part in known if part.position.line == DONE_LINE}
-    open_ones = [part for part in known if part.number not in finished]
+    open_ones = at_work(connection, source_id)
     for number in {part.number for part in open_ones}:
         parts = {(part.base, part.first, part.end): part for part in open_ones if part.number == number}
         if parts.keys() == set(wanted):
@@ -112,6 +114,13 @@ def done(connection: Connection, source_id: int) -> list[ReloadPart]:
     known = _known(connection, source_id)
     finished = {part.number for part in known if part.position.line == DONE_LINE}
     return [part for part in known if part.number in finished]
+
+
+def at_work(connection: Connection, source_id: int) -> list[ReloadPart]:
+    """See `Reloads.at_work`."""
+    known = _known(connection, source_id)
+    finished = {part.number for part in known if part.position.line == DONE_LINE}
+    return [part for part in known if part.number not in finished]
 
 
 def reloaded_since(connection: Connection, dataset_id: int, since: int) -> dict[int, list[tuple[int, int]]]:

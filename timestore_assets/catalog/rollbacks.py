@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, rolled_back_landings, schema_versions
+from timestore_assets.catalog import datasets, manifest, outbox, partitions, rolled_back_landings, schema_versions
 from timestore_assets.catalog.audit import write_once
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.portable import chunked
@@ -318,19 +319,10 @@ def _tell(connection: Connection, dataset: Row[Any], done: Rollback, *, token: s
         "expired_count": len(done.expired),
         "schema_version": done.schema_version,
     }
-    audit.record(
-        connection,
-        dataset.id,
-        actor=actor,
-        action="rolled_back",
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=done.version,
-    )
     reason = f"rolled back to version {done.to_version}"
-    told = {**details, "reason": reason, "actor": actor, "manifest_version": done.version}
-    outbox.queue(connection, dataset.id, "rolled_back", told, now=now)
+    event = {**details, "reason": reason, "actor": actor, "manifest_version": done.version}
+    at = done.version
+    tell(connection, dataset.id, "rolled_back", details, event=event, actor=actor, now=now, token=token, manifest_version=at)
     for one in done.partitions:
         payload = {"partition": one.partition, "state": one.state, "reason": reason, "manifest_version": done.version}
         outbox.queue(connection, dataset.id, "partition_built", payload, now=now)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from timestore_assets.catalog.backfill_records import APPROVED, Backfill
 from timestore_assets.model.counters import NO_COUNTS, Counters
@@ -90,6 +91,23 @@ class ReloadVerbs(LandingVerbs, RetractionVerbs):
             counters=sum((report.counters for report in reports), NO_COUNTS),
             manifest_version=self.catalog.manifest.version(self.resolve(name)[1].id),
         )
+
+    def reload_progress(self, name: str, request: Mapping[str, Any], *, since: datetime) -> tuple[int, int] | None:
+        """How many files of a reload have landed since, or records of its window been read, and of how many; None: not known yet.
+
+        `request`: with `files`, or a `topic`.
+        """
+        dataset, record = self.resolve(name)
+        if request.get("files"):
+            files = [{"address": address} for address in request["files"]]
+            left = self.catalog.backfills.files_left(record.id, files, since=since)
+            return len(files) - len(left), len(files)
+        source = next((one for one in dataset.kafka_sources if request.get("topic") in one.topics), None)
+        if source is None:
+            return None
+        parts = self.catalog.reloads.at_work(self.catalog.sources.ensure(record.id, source.kind, source.address).id)
+        read = sum(part.position.offset - part.first for part in parts)
+        return (read, sum(part.end - part.first for part in parts)) if parts else None
 
     def _known_file(self, name: str, given: str, wanted: str | None) -> tuple[int, FileSource, InputFile]:
         """The source of a file that has landed, by its id and as it is declared, and the file."""

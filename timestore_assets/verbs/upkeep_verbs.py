@@ -85,6 +85,12 @@ class UpkeepVerbs(Workplace):
         eraser = Eraser(self.writing, *self.resolve(name), where)
         return eraser.erase(dead_letters=dead_letters, archives=archives, actor=actor) if execute else eraser.look()
 
+    def check_erasure(self, name: str, where: str) -> None:
+        """InputError when the condition is none over the dataset's columns; nothing is looked at."""
+        from timestore_assets.upkeep.erase import Eraser
+
+        Eraser(self.writing, *self.resolve(name), where)
+
     def reopen(self, name: str, keys: Sequence[str], *, actor: str = "command line") -> list[str]:
         """Let rows land in expired partitions again; the keys of those that had expired. What they held does not come back.
 
