@@ -25,9 +25,9 @@ from timestore_assets.catalog.identity import Identity
 from timestore_assets.catalog.ingestions import Ingestions
 from timestore_assets.catalog.late_records import LateRecords
 from timestore_assets.catalog.leases import Leases, ReadableVersions
+from timestore_assets.catalog.long_requests import LongRequests
 from timestore_assets.catalog.manifest import Manifest
 from timestore_assets.catalog.migrate import ensure_current, revision
-from timestore_assets.catalog.operations import Operations
 from timestore_assets.catalog.outbox import Outbox
 from timestore_assets.catalog.partitions import Partitions
 from timestore_assets.catalog.postgres import DEFAULT_LIMITS, PostgresLimits, renew_password
@@ -98,7 +98,7 @@ class Catalog:
     """Exclusive claims that expire by themselves."""
     commits: Commits
     """The transactions that make manifest versions."""
-    operations: Operations
+    operations: LongRequests
     """What people asked for over HTTP that takes longer than a request."""
     rollbacks: Rollbacks
     """The one that shows an earlier version's rows again."""
@@ -207,7 +207,7 @@ class Catalog:
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
-            operations=Operations(database),
+            operations=LongRequests(database),
             rollbacks=Rollbacks(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),

@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from timestore_assets.catalog.lease_keeper import LeaseKeeper
-from timestore_assets.catalog.operations import OperationKind, resource
+from timestore_assets.catalog.long_requests import OperationKind, resource
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.service.error_redaction import ErrorRedaction
 from timestore_assets.service.problems import ServiceError, TooManyRequestsError

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 from starlette.concurrency import run_in_threadpool
 
-from timestore_assets.catalog.operations import Operation, OperationKind, OperationState
+from timestore_assets.catalog.long_requests import Operation, OperationKind, OperationState
 from timestore_assets.model.window import format_time
 from timestore_assets.service import json_bodies
 from timestore_assets.service.json_bodies import Wire

@@ -50,7 +50,7 @@ def resource(operation_id: str) -> str:
     return f"operation:{operation_id}"
 
 
-class Operations:
+class LongRequests:
     """Each method is one short transaction."""
 
     def __init__(self, database: Database) -> None:
