@@ -147,7 +147,7 @@ class RunEvents:
         if run.change is not None:
             facets["lifecycleStateChange"] = self._change(run, run.change)
         # what a change does to rows is told by its dataset's version
-        counted = {} if run.kind == "change" else {"outputStatistics": written}
+        counted: dict[str, Any] = {} if run.kind == "change" else {"outputStatistics": written}
         return events.OutputDataset(namespace=name.namespace, name=name.name, facets=facets, outputFacets=counted)
 
     def _change(self, run: Run, change: Change) -> BaseFacet:
