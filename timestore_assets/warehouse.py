@@ -19,10 +19,8 @@ from timestore_assets.verbs.audit_verbs import AuditVerbs
 from timestore_assets.verbs.backfill_verbs import BackfillVerbs
 from timestore_assets.verbs.dataset_verbs import DatasetVerbs
 from timestore_assets.verbs.history_verbs import HistoryVerbs
-from timestore_assets.verbs.landing_verbs import LandingVerbs
 from timestore_assets.verbs.late_verbs import LateVerbs
 from timestore_assets.verbs.migration_verbs import MigrationVerbs
-from timestore_assets.verbs.retraction_verbs import RetractionVerbs
 from timestore_assets.verbs.upkeep_verbs import UpkeepVerbs
 
 if TYPE_CHECKING:
@@ -44,10 +42,8 @@ class Warehouse(
     MigrationVerbs,
     HistoryVerbs,
     AuditVerbs,
-    LandingVerbs,
-    LateVerbs,
     BackfillVerbs,
-    RetractionVerbs,
+    LateVerbs,
     UpkeepVerbs,
 ):
     """All of the project behind one object; close it, or use it as a context manager.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal
 
 BackfillState = Literal["asked", "approved", "refused", "done"]
 OPEN: tuple[BackfillState, ...] = ("asked", "approved")
 """States in which something is still to be done or decided."""
+_SHOWN = 20
 APPROVED: tuple[BackfillState, ...] = ("approved",)
 
 
@@ -41,9 +44,14 @@ class Backfill:
         return tuple(self.cause.get("files", ()))
 
     @property
-    def reloads_topics(self) -> bool:
-        """Records of topics are to be landed again, or what nobody can send again was left out."""
-        return bool(self.cause.get("ranges") or self.cause.get("others"))
+    def ranges(self) -> tuple[Mapping[str, Any], ...]:
+        """Windows of topics that are to be read again, each with `source`, `topic`, `partition`, and offsets `from` and `to`."""
+        return tuple(self.cause.get("ranges", ()))
+
+    @property
+    def others(self) -> int:
+        """Values that were left out of what no source has any more."""
+        return int(self.cause.get("others") or 0)
 
     @property
     def rewrites_all(self) -> bool:
@@ -58,7 +66,7 @@ class Backfill:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackfillProgress:
-    """`done` of `of` partitions, or files that are to be landed again."""
+    """`done` of `of` partitions, or files and windows of topics that are to be landed again."""
 
     done: int
     of: int
@@ -66,7 +74,9 @@ class BackfillProgress:
     partitions: tuple[datetime, ...] = ()
     #: Files that are left, as `Backfill.reloads`.
     files: tuple[Mapping[str, Any], ...] = ()
-    #: Nothing in the catalog tells how far it is: a reload that is not about files alone.
+    #: Windows of topics that are left, as `Backfill.ranges`.
+    ranges: tuple[Mapping[str, Any], ...] = ()
+    #: Nothing tells when it is over: a reload that is also about what no source has any more.
     is_unknown: bool = False
 
     @property
@@ -77,6 +87,15 @@ class BackfillProgress:
     def is_over(self) -> bool:
         """Nothing is left, as far as that can be told."""
         return self.left == 0 and not self.is_unknown
+
+
+def land_again(dataset: str, addresses: Iterable[str], windows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Command lines that land files and windows of topics (`Backfill.ranges`) again: the first ones, the others are like them."""
+    lines = [f"timestore reload {dataset} --file {shlex.quote(address)}" for address in islice(addresses, _SHOWN)]
+    for one in windows[:_SHOWN]:
+        topic = f"{shlex.quote(one['topic'])}/{one['partition']}"
+        lines.append(f"timestore reload {dataset} --source {topic} --from {one['from']} --to {one['to']}")
+    return lines[:_SHOWN]
 
 
 def cause_in_words(cause: Mapping[str, Any]) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, outbox
+from timestore_assets.catalog import datasets, reloads
 from timestore_assets.catalog.backfill_records import APPROVED, OPEN, Backfill, BackfillProgress, BackfillState, cause_in_words
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.former_names import shown_name
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.rewrites import outdated_partitions, outdated_versions, rewrite_cost
-from timestore_assets.catalog.tables import backfills, files, sources
+from timestore_assets.catalog.tables import backfills, files, source_partitions, sources, topics
 from timestore_assets.catalog.tables import datasets as datasets_table
 from timestore_assets.model.dataset import BackfillPolicy
 from timestore_assets.model.errors import ConflictError, ForgottenError
@@ -100,6 +101,10 @@ class Backfills:
         """The schema version of which an approved request wants everything older rewritten; 1 when none does."""
         found = self.listed(dataset_ids=[dataset_id], states=APPROVED)
         return max((one.schema_version for one in found if one.rewrites_all), default=1)
+
+    def files_left(self, dataset_id: int, wanted: Sequence[Mapping[str, Any]], *, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Of files with `address`, and `source` where that is known, those that have not landed since."""
+        return self._database.read(lambda c: files_left(c, dataset_id, wanted, since=since))
 
     def settle(self, dataset_id: int, *, actor: str = ACTOR) -> list[int]:
         """End the dataset's requests of which nothing is left; their ids."""
@@ -206,9 +211,13 @@ def listed(
 def progress(connection: Connection, backfill: Backfill) -> BackfillProgress:
     """See `Backfills.progress`."""
     if backfill.is_reload:
-        left = tuple(_files_left(connection, backfill))
-        of = len(backfill.reloads)
-        return BackfillProgress(done=of - len(left), of=of, files=left, is_unknown=not of or backfill.reloads_topics)
+        left, ranges = (
+            tuple(files_left(connection, backfill.dataset_id, backfill.reloads, since=backfill.created_at)),
+            tuple(_ranges_left(connection, backfill)),
+        )
+        of = len(backfill.reloads) + len(backfill.ranges)
+        done = of - len(left) - len(ranges)
+        return BackfillProgress(done=done, of=of, files=left, ranges=ranges, is_unknown=not of or backfill.others > 0)
     made, everything = backfill.schema_version, backfill.rewrites_all
     versions = outdated_versions(connection, backfill.dataset_id, made=made, everything=everything)
     only = None if backfill.partitions is None else {to_micros(one) for one in backfill.partitions}
@@ -249,7 +258,6 @@ def settle(connection: Connection, dataset_id: int, *, actor: str, now: int) -> 
 def _tell(connection: Connection, backfill: Backfill, state: BackfillState, *, actor: str, now: int) -> None:
     told = {"backfill": backfill.id, "schema_version": backfill.schema_version, "cause": dict(backfill.cause)}
     details = {**told, "cost": dict(backfill.cost)}
-    audit.record(connection, backfill.dataset_id, actor=actor, action=f"backfill_{state}", details=details, now=now)
     payload = {
         "backfill": backfill.id,
         "schema_version": backfill.schema_version,
@@ -257,23 +265,45 @@ def _tell(connection: Connection, backfill: Backfill, state: BackfillState, *, a
         "reason": f"backfill {backfill.id} is {state}: {cause_in_words(backfill.cause)}",
         "actor": actor,
     }
-    outbox.queue(connection, backfill.dataset_id, f"backfill_{state}", payload, now=now)
+    tell(connection, backfill.dataset_id, f"backfill_{state}", details, event=payload, actor=actor, now=now)
 
 
-def _files_left(connection: Connection, backfill: Backfill) -> list[Mapping[str, Any]]:
-    """Of the files to land again those that were not since the request; one that is gone from its source stays among them."""
+def files_left(
+    connection: Connection, dataset_id: int, wanted: Sequence[Mapping[str, Any]], *, since: datetime
+) -> list[Mapping[str, Any]]:
+    """Of files to land again those that were not since then; one that is gone from its source stays among them."""
     f, left = files.c, []
-    for file in backfill.reloads:
+    for file in wanted:
         landed = (
             select(f.id)
             .join_from(files, sources, f.source_id == sources.c.id)
-            .where(f.dataset_id == backfill.dataset_id, f.address == file["address"], f.state == "landed")
-            .where(f.updated_at > to_micros(backfill.created_at))
+            .where(f.dataset_id == dataset_id, f.address == file["address"], f.state == "landed")
+            .where(f.updated_at > to_micros(since))
         )
         if file.get("source"):
             landed = landed.where(sources.c.address == file["source"])
         if connection.execute(landed.limit(1)).first() is None:
             left.append(file)
+    return left
+
+
+def _ranges_left(connection: Connection, backfill: Backfill) -> list[Mapping[str, Any]]:
+    """Of the windows to read again those that were not swapped in since the request."""
+    if not backfill.ranges:
+        return []
+    p, left = source_partitions.c, []
+    again = reloads.reloaded_since(connection, backfill.dataset_id, to_micros(backfill.created_at))
+    for one in backfill.ranges:
+        known = (
+            select(p.id)
+            .join_from(source_partitions, sources, p.source_id == sources.c.id)
+            .join(topics, topics.c.id == p.topic_row_id)
+            .where(sources.c.dataset_id == backfill.dataset_id, sources.c.address == one["source"])
+            .where(topics.c.topic == one["topic"], p.number == one["partition"])
+        )
+        windows = [window for source in connection.execute(known).scalars() for window in again.get(source, ())]
+        if not any(first <= one["from"] and one["to"] <= end for first, end in windows):
+            left.append(one)
     return left
 
 

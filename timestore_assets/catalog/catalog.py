@@ -19,11 +19,13 @@ from timestore_assets.catalog.erasure import Erasures
 from timestore_assets.catalog.event_cursors import EventCursors
 from timestore_assets.catalog.expiry import Expiry
 from timestore_assets.catalog.file_chunks import Chunks
+from timestore_assets.catalog.file_reloads import FileReloads
 from timestore_assets.catalog.files import Files
 from timestore_assets.catalog.identity import Identity
 from timestore_assets.catalog.ingestions import Ingestions
 from timestore_assets.catalog.late_records import LateRecords
 from timestore_assets.catalog.leases import Leases, ReadableVersions
+from timestore_assets.catalog.long_requests import LongRequests
 from timestore_assets.catalog.manifest import Manifest
 from timestore_assets.catalog.migrate import ensure_current, revision
 from timestore_assets.catalog.outbox import Outbox
@@ -80,6 +82,8 @@ class Catalog:
     """Sources with their checkpoints and counters."""
     files: Files
     """What content stands at which address of a source, and what became of it."""
+    file_reloads: FileReloads
+    """Files that are to be landed again."""
     chunks: Chunks
     """Parts of large files."""
     reloads: Reloads
@@ -94,6 +98,8 @@ class Catalog:
     """Exclusive claims that expire by themselves."""
     commits: Commits
     """The transactions that make manifest versions."""
+    operations: LongRequests
+    """What people asked for over HTTP that takes longer than a request."""
     rollbacks: Rollbacks
     """The one that shows an earlier version's rows again."""
 
@@ -194,12 +200,14 @@ class Catalog:
             policies=Policies(database),
             sources=Sources(database),
             files=Files(database),
+            file_reloads=FileReloads(database),
             chunks=Chunks(database),
             reloads=Reloads(database),
             topics=StoredTopics(database),
             sessions=Sessions(database),
             leases=Leases(database),
             commits=Commits(database, progress),
+            operations=LongRequests(database),
             rollbacks=Rollbacks(database, progress),
             manifest=Manifest(database, replica),
             versions=ReadableVersions(database, progress),

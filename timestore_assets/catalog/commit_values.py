@@ -170,6 +170,8 @@ class ReplaySettlement:
     """Dead-letter files that are settled; a conflict when one is already."""
     kind: DeadLetterKind = "refused"
     """Of these files; a conflict when one has another by now."""
+    read_again: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """By source partition the windows that reloads had taken over when these were judged; a conflict when there are others."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -189,6 +191,8 @@ class ReloadProgress:
     """The window's rows of before, which leave with the last batch."""
     losing: tuple[datetime, ...] = ()
     """Starts of the partitions that hold such rows."""
+    replays_until: int | None = None
+    """The newest replay that these two know of, see `reloads.Replays`; with the last batch a conflict when there is a newer."""
 
 
 SourceProgress = FileProgress | TopicProgress | RequestOutcomes | ReplaySettlement | ReloadProgress

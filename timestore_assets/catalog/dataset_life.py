@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select
 
-from timestore_assets.catalog import archives, audit, datasets, former_names, outbox, tags
+from timestore_assets.catalog import archives, datasets, former_names, tags
 from timestore_assets.catalog.audit import write_once
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.records import FormerName
@@ -147,7 +148,7 @@ def drop(connection: Connection, dataset_id: int, *, actor: str, if_version: int
     connection.execute(datasets_table.update().where(d.id == dataset_id).values(gone))
     former_names.leave(connection, name, now_named=None, actor=actor, now=now)
     details = {"dataset": name, **told}
-    _told(connection, dataset_id, "dataset_dropped", details, actor=actor, now=now, token=token, manifest_version=version)
+    tell(connection, dataset_id, "dataset_dropped", details, actor=actor, now=now, token=token, manifest_version=version)
     return version
 
 
@@ -170,7 +171,7 @@ def rename(
     former_names.leave(connection, before, now_named=name, actor=actor, now=now)
     details = {"from": before, "to": name, "queries": list(_queries(connection, before))}
     version: int = dataset.manifest_version
-    _told(connection, dataset_id, "dataset_renamed", details, actor=actor, now=now, token=token, manifest_version=version)
+    tell(connection, dataset_id, "dataset_renamed", details, actor=actor, now=now, token=token, manifest_version=version)
     return version
 
 
@@ -182,33 +183,8 @@ def retire(connection: Connection, dataset_id: int, *, actor: str, undo: bool, n
     values = {"retired_at": None if undo else now, "updated_at": now}
     connection.execute(datasets_table.update().where(d.id == dataset_id).values(values))
     action = "dataset_unretired" if undo else "dataset_retired"
-    _told(connection, dataset_id, action, {"dataset": dataset.name}, actor=actor, now=now)
+    tell(connection, dataset_id, action, {"dataset": dataset.name}, actor=actor, now=now)
     return True
-
-
-def _told(
-    connection: Connection,
-    dataset_id: int,
-    action: str,
-    details: Mapping[str, Any],
-    *,
-    actor: str,
-    now: int,
-    token: str | None = None,
-    manifest_version: int | None = None,
-) -> None:
-    """Say to the audit and to Dagster what was done."""
-    audit.record(
-        connection,
-        dataset_id,
-        actor=actor,
-        action=action,
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=manifest_version,
-    )
-    outbox.queue(connection, dataset_id, action, {**details, "actor": actor}, now=now)
 
 
 def _require_version(connection: Connection, name: str, if_version: int | None) -> None:

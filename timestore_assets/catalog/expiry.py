@@ -6,15 +6,18 @@ expire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, exists, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions
+from timestore_assets.catalog import audit, datasets, manifest, partitions
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
+from timestore_assets.catalog.landed_places import landed_into
 from timestore_assets.catalog.tables import partitions as partitions_table
 from timestore_assets.catalog.tables import segments, tags
 from timestore_assets.model.errors import RefusedError
@@ -62,6 +65,15 @@ class Expiry:
             return reopened
 
         return self._database.timed(work)
+
+    def landed_into(self, dataset_id: int, keys: Sequence[str]) -> tuple[list[str], list[Mapping[str, Any]]]:
+        """Addresses of files, and windows of topics (`Backfill.ranges`), that rows of these partitions came from."""
+
+        def read(connection: Connection) -> tuple[list[str], list[Mapping[str, Any]]]:
+            found = landed_into(connection, dataset_id, keys)
+            return list(found.files), list(found.windows(connection))
+
+        return self._database.read(read)
 
     def expired(self, dataset_id: int) -> frozenset[datetime]:
         """Starts of the partitions that have expired: nothing lands there."""
@@ -129,10 +141,7 @@ def expire(
     details = asdict(expired)
     unseen = sum(row.rows for row in taken) - expired.rows
     details |= {"rows_never_shown": unseen} if unseen else {}
-    audit.record(
-        connection, dataset.id, actor=actor, action="partition_expired", details=details, now=now, manifest_version=version
-    )
-    outbox.queue(connection, dataset.id, "partition_expired", details, now=now)
+    tell(connection, dataset.id, "partition_expired", details, event=details, actor=actor, now=now, manifest_version=version)
     return expired
 
 

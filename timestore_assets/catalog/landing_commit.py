@@ -20,6 +20,7 @@ from timestore_assets.catalog import (
     manifest,
     outbox,
     partitions,
+    reloads,
     schema_events,
     schema_versions,
     sessions,
@@ -62,7 +63,10 @@ def commit(connection: Connection, batch: LandingCommit, *, token: str, now: int
     if isinstance(batch.progress, FileProgress):
         file_states.take_up(connection, batch.progress.file_id)
     elif isinstance(batch.progress, ReplaySettlement):
+        reloads.require_same(connection, batch.progress.read_again)
         dead_letter_files.settle(connection, batch, batch.progress, now=now)
+    elif isinstance(batch.progress, ReloadProgress) and batch.progress.replays_until is not None:
+        reloads.require_no_replay(connection, dataset.id, since=batch.progress.replays_until)
     batch = late_records.note(connection, batch, dataset, now=now)
     partitions.require_none_expired(connection, dataset.id, [to_micros(segment.partition_start) for segment in batch.segments])
     starts = _publish(connection, batch, dataset, now=now)
@@ -262,7 +266,7 @@ def _action(batch: LandingCommit) -> str:
         case ReplaySettlement(dead_letter_ids=ids) if ids:
             return "replayed"
         case ReloadProgress(last=True):
-            return "reloaded"
+            return reloads.RELOADED
         case _:
             return "landed"
 

@@ -7,24 +7,27 @@ off goes on when the same window is asked for; another window of these partition
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Connection, cast, func, select
 
 from timestore_assets.catalog import datasets, manifest, sources
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.tables import segments, source_partitions
+from timestore_assets.catalog.tables import audit, segments, sessions, source_partitions
 from timestore_assets.catalog.tables import sources as sources_table
 from timestore_assets.model.counters import Counters
+from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.position import Position
 from timestore_assets.model.retraction import Retraction
 
 MARK = "@reload/"
 DONE_LINE = 1
 _NAME = re.compile(rf"(?P<base>.+){re.escape(MARK)}(?P<first>\d+)-(?P<end>\d+)/(?P<number>\d+)")
-p = source_partitions.c
+p, a = source_partitions.c, audit.c
+_REPLAYED, RELOADED = "replayed", "reloaded"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,16 @@ class ReloadPart:
     number: int
     """Of the reload; its parts have the same."""
     position: Position
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replays:
+    """Replays of dead letters, which may land records of a window while it is read again."""
+
+    newest: int
+    """Grows with each commit of one."""
+    last_session: int
+    """Of theirs the last one, or the one that was asked about."""
 
 
 class Reloads:
@@ -59,6 +72,14 @@ class Reloads:
         """Parts whose rows are shown, unless they were closed."""
         return self._database.read(lambda c: done(c, source_id))
 
+    def at_work(self, source_id: int) -> list[ReloadPart]:
+        """Parts of reloads that are under way, or were broken off."""
+        return self._database.read(lambda c: at_work(c, source_id))
+
+    def replays(self, dataset_id: int, *, session_id: int) -> Replays:
+        """What has been replayed in the dataset, by that session or one that began later."""
+        return self._database.read(lambda c: replays(c, dataset_id, session_id=session_id))
+
     def read_again(self, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
         """Of these source partitions, windows `[first, end)` whose records have landed once more by a later reload."""
         return self._database.read(lambda c: read_again(c, source_partition_ids))
@@ -72,9 +93,7 @@ def begin(
     rows = connection.execute(select(p.id, p.name).where(p.id.in_([one.source for one in windows])))
     names: dict[int, str] = {row.id: row.name for row in rows}
     wanted = [(names[one.source], one.first or 0, one.end or 0) for one in windows]
-    known = _known(connection, source_id)
-    finished = {part.number for part in known if part.position.line == DONE_LINE}
-    open_ones = [part for part in known if part.number not in finished]
+    open_ones = at_work(connection, source_id)
     for number in {part.number for part in open_ones}:
         parts = {(part.base, part.first, part.end): part for part in open_ones if part.number == number}
         if parts.keys() == set(wanted):
@@ -97,6 +116,28 @@ def done(connection: Connection, source_id: int) -> list[ReloadPart]:
     return [part for part in known if part.number in finished]
 
 
+def at_work(connection: Connection, source_id: int) -> list[ReloadPart]:
+    """See `Reloads.at_work`."""
+    known = _known(connection, source_id)
+    finished = {part.number for part in known if part.position.line == DONE_LINE}
+    return [part for part in known if part.number not in finished]
+
+
+def reloaded_since(connection: Connection, dataset_id: int, since: int) -> dict[int, list[tuple[int, int]]]:
+    """By source partition of a topic the windows that were swapped in after that time."""
+    told = select(a.details).where(a.dataset_id == dataset_id, a.action == RELOADED, a.at > since)
+    leads = {span[0] for text in connection.execute(told).scalars() for span in json.loads(text)["spans"]}
+    windows: dict[int, list[tuple[int, int]]] = {}
+    for row in connection.execute(select(p.name, p.source_id).where(p.id.in_(leads))).all():
+        found = _NAME.fullmatch(row.name)
+        for part in done(connection, row.source_id):
+            if found and part.number == int(found["number"]):
+                named = select(p.id).where(p.source_id == row.source_id, p.name == part.base)
+                base: int = connection.execute(named).scalar_one()
+                windows.setdefault(base, []).append((part.first, part.end))
+    return windows
+
+
 def read_again(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
     """See `Reloads.read_again`."""
     windows: dict[int, list[tuple[int, int]]] = {}
@@ -107,6 +148,42 @@ def read_again(connection: Connection, source_partition_ids: Sequence[int]) -> d
         if later:
             windows[row.id] = [(part.first, part.end) for part in later]
     return windows
+
+
+def require_same(connection: Connection, judged: Mapping[int, Sequence[tuple[int, int]]]) -> None:
+    """See that no window of these source partitions was swapped in since dead letters of them were judged.
+
+    Raises:
+        ConflictError: one was, and its records have landed by it.
+    """
+    if not judged:
+        return
+    now = read_again(connection, list(judged))
+    if any(sorted(now.get(source, ())) != sorted(windows) for source, windows in judged.items()):
+        raise ConflictError("a window of the topic was reloaded meanwhile; judge its dead letters again")
+
+
+def replays(connection: Connection, dataset_id: int, *, session_id: int) -> Replays:
+    """See `Reloads.replays`."""
+    newest, since = _newest_replay(connection, dataset_id), select(sessions.c.started_at).where(sessions.c.id == session_id)
+    told = select(a.details).where(a.dataset_id == dataset_id, a.action == _REPLAYED, a.at >= since.scalar_subquery())
+    at_work = [int(json.loads(text)["session"]) for text in connection.execute(told).scalars()]
+    return Replays(newest=newest, last_session=max([session_id, *at_work]))
+
+
+def require_no_replay(connection: Connection, dataset_id: int, *, since: int) -> None:
+    """See that nothing was replayed since what a reload takes out was looked up.
+
+    Raises:
+        ConflictError: something was, and its rows may have to leave as well.
+    """
+    if _newest_replay(connection, dataset_id) != since:
+        raise ConflictError("dead letters were replayed meanwhile; look again which rows the window had")
+
+
+def _newest_replay(connection: Connection, dataset_id: int) -> int:
+    newest = select(func.coalesce(func.max(a.id), 0)).where(a.dataset_id == dataset_id, a.action == _REPLAYED)
+    return int(connection.execute(newest).scalar_one())
 
 
 def _new_part(connection: Connection, source_id: int, base: str, first: int, end: int, number: int) -> ReloadPart:

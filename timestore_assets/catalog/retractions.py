@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, file_chunks, manifest, older_processes, outbox, partitions, sources
+from timestore_assets.catalog import datasets, file_chunks, manifest, older_processes, partitions, sources
 from timestore_assets.catalog.audit import write_once
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.portable import chunked
@@ -340,18 +341,9 @@ def _tell(
     version: int,
     now: int,
 ) -> None:
-    audit.record(
-        connection,
-        dataset_id,
-        actor=actor,
-        action=action,
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=version,
-    )
     shown = {"rows": event["rows"], "partitions": list(event["partitions"]), "actor": actor, "reason": describe(event, action)}
-    outbox.queue(connection, dataset_id, action, shown | {"manifest_version": version}, now=now)
+    shown |= {"manifest_version": version}
+    tell(connection, dataset_id, action, details, event=shown, actor=actor, now=now, token=token, manifest_version=version)
 
 
 def describe(event: Mapping[str, Any], action: str) -> str:

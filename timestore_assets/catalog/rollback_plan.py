@@ -65,6 +65,8 @@ class RollbackPlan:
     before: Mapping[int, tuple[Row[Any], ...]] = field(default_factory=dict)
     hidden: frozenset[int] = frozenset()
     """Source partitions of which rows are hidden then."""
+    expired: tuple[int, ...] = ()
+    """Starts of partitions that held rows then and have expired since: no rollback brings them back."""
 
     @property
     def nothing(self) -> bool:
@@ -115,6 +117,7 @@ def plan_rollback(
         after=_by_start(starts, target.values()),
         before=_by_start(starts, present.values()),
         hidden=hidden,
+        expired=_expired_since(connection, dataset.id, to, fixed),
     )
 
 
@@ -150,6 +153,13 @@ def _fixed(connection: Connection, dataset_id: int) -> set[int]:
     """Starts of partitions that retention has ended, which no rollback brings back."""
     p = partitions.c
     return set(connection.execute(select(p.start).where(p.dataset_id == dataset_id, p.state == _EXPIRED)).scalars())
+
+
+def _expired_since(connection: Connection, dataset_id: int, to: int, expired: set[int]) -> tuple[int, ...]:
+    if not expired:
+        return ()
+    held = select(s.partition_start).where(s.dataset_id == dataset_id, live(to)).distinct()
+    return tuple(sorted(expired.intersection(connection.execute(held).scalars())))
 
 
 def _unrestorable(connection: Connection, dataset: Row[Any], to: int, then: Segments) -> set[int]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from timestore_assets.catalog import audit, datasets, manifest, outbox, partitions, rolled_back_landings, schema_versions
+from timestore_assets.catalog import datasets, manifest, outbox, partitions, rolled_back_landings, schema_versions
 from timestore_assets.catalog.audit import write_once
+from timestore_assets.catalog.change_notices import tell
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.portable import chunked
@@ -72,6 +73,8 @@ class Rollback:
     """Addresses of topic sources whose checkpoints are set back."""
     lost_requests: int = 0
     """Rows of requests over HTTP that go and don't come again by themselves."""
+    expired: tuple[str, ...] = ()
+    """Partitions that held rows then, and stay away because they have expired since."""
     schema_version: int | None = None
     """The schema version whose columns are in force again, since migrations since are taken back with it; else None."""
 
@@ -291,6 +294,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned, back: int
         files=returned.addresses,
         topics=returned.topics,
         lost_requests=returned.lost_requests,
+        expired=tuple(window.key_of(from_micros(start)) for start in plan.expired),
         schema_version=back,
     )
 
@@ -311,21 +315,14 @@ def _tell(connection: Connection, dataset: Row[Any], done: Rollback, *, token: s
         "files": list(done.files[:_LISTED]),
         "topics": list(done.topics),
         "lost_requests": done.lost_requests,
+        "expired": list(done.expired[:_LISTED]),
+        "expired_count": len(done.expired),
         "schema_version": done.schema_version,
     }
-    audit.record(
-        connection,
-        dataset.id,
-        actor=actor,
-        action="rolled_back",
-        details=details,
-        now=now,
-        token=token,
-        manifest_version=done.version,
-    )
     reason = f"rolled back to version {done.to_version}"
-    told = {**details, "reason": reason, "actor": actor, "manifest_version": done.version}
-    outbox.queue(connection, dataset.id, "rolled_back", told, now=now)
+    event = {**details, "reason": reason, "actor": actor, "manifest_version": done.version}
+    at = done.version
+    tell(connection, dataset.id, "rolled_back", details, event=event, actor=actor, now=now, token=token, manifest_version=at)
     for one in done.partitions:
         payload = {"partition": one.partition, "state": one.state, "reason": reason, "manifest_version": done.version}
         outbox.queue(connection, dataset.id, "partition_built", payload, now=now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,9 +27,10 @@ REFUSE_HELP = """Let backfills not be done, or not go on.
 
 Queries compute what is missing for as long as it is. What is refused can be approved later."""
 
-RUN_HELP = """Build what approved backfills ask for, here and now.
+RUN_HELP = """Build, or land again, what approved backfills ask for, here and now.
 
-The sensor `timestore_backfills` does the same in Dagster. Broken off, it goes on where it was when it is run again."""
+The sensors `timestore_backfills` and `timestore_reloads` do the same in Dagster. Broken off, it goes on where it was when it is
+run again."""
 
 Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="As `backfills list` shows them.", show_default=False)]
 Id = Annotated[int, typer.Argument(metavar="ID", help="As `backfills list` shows it.", show_default=False)]
@@ -127,10 +129,14 @@ def _run_one(warehouse: Warehouse, name: str, json: bool) -> tuple[dict[str, obj
         stdout().print(f"{name}: {counted(len(reports), 'partition')} built", markup=False)
         if reports:
             print_reports(reports)
-    for error in errors:
-        stderr().print(f"error: {error}", markup=False, soft_wrap=True)
+    again = warehouse.carry_out_reloads(name, actor=actor())
+    for one in [] if json else again:
+        stdout().print(f"{name}: {counted(one.counters.landed, 'row')} landed again for backfill {one.backfill}", markup=False)
+    for problem in (*map(str, errors), *(f"backfill {one.backfill}: {reason}" for one in again for reason in one.left)):
+        stderr().print(f"error: {problem}", markup=False, soft_wrap=True)
     plain = reports_to_plain(name, reports, [one for one in errors if isinstance(one, DamagedError)], None)
-    return {**plain, "refused": [str(one) for one in errors if not isinstance(one, DamagedError)]}, errors
+    refused = [str(one) for one in errors if not isinstance(one, DamagedError)]
+    return {**plain, "refused": refused, "landed_again": [asdict(one) for one in again]}, errors
 
 
 def _waiting(warehouse: Warehouse) -> list[str]:

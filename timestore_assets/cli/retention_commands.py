@@ -116,11 +116,19 @@ def _reopen(warehouse: Warehouse, names: Sequence[str], keys: Sequence[str], *, 
     if len(names) != 1:
         raise InputError("--reopen is about partitions of one dataset; name it")
     reopened = warehouse.reopen(names[0], keys, actor=actor())
+    again = warehouse.landed_into(names[0], reopened)
     if json:
-        print_json({"dataset": names[0], "reopened": reopened})
+        print_json({"dataset": names[0], "reopened": reopened, "land_again": again})
         return
     what = ", ".join(reopened) if reopened else "none of them had expired"
-    stdout().print(f"rows may land again in {names[0]}: {what}", markup=False, soft_wrap=True)
+    lines = [f"rows may land again in {names[0]}: {what}"]
+    if again:
+        lines += [
+            "what they held does not come back by that; these land it again from where it came:",
+            *(f"  {one}" for one in again),
+        ]
+    for line in lines:
+        stdout().print(line, markup=False, soft_wrap=True)
 
 
 def _print(reports: Sequence[RetentionReport], *, execute: bool, json: bool) -> None:

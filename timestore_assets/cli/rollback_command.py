@@ -48,6 +48,7 @@ def rollback(
         print_json({**asdict(done), "dry_run": dry_run})
         return
     if done.version == done.start_version:
+        _say_expired(done)
         _say(f"{dataset} is as version {done.to_version} had it; nothing changes.")
         return
     _show(done)
@@ -74,8 +75,18 @@ def _show(done: Rollback) -> None:
         _say(f"Checkpoints set back, to be read from there again: {', '.join(done.topics)}")
     if done.schema_version is not None:
         _say(f"Columns are those of schema version {done.schema_version} again: migrations since are taken back.")
+    _say_expired(done)
     if done.lost_requests:
         _say(f"{counted(done.lost_requests, 'row')} that came over HTTP go and don't come again by themselves.")
+
+
+def _say_expired(done: Rollback) -> None:
+    if not done.expired:
+        return
+    more = len(done.expired) - _SHOWN
+    named = ", ".join(done.expired[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    again = timestore("retention", done.dataset, "--reopen", "KEY")
+    _say(f"Expired since, so their rows stay away: {named}; `{again}` lets rows land there again.")
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from timestore_assets import __version__
 from timestore_assets.extras import extra
 from timestore_assets.lineage.dataset_names import LineageName, source_names, table_name, undeclared_names
-from timestore_assets.lineage.runs import Run, RunNews
+from timestore_assets.lineage.runs import Change, Run, RunNews
 from timestore_assets.model.column_lineage import ColumnOrigin, column_lineage
 from timestore_assets.model.dataset import Dataset, Source
 from timestore_assets.model.errors import InputError
@@ -32,6 +32,7 @@ with extra("openlineage"):
         error_message_run,
         input_statistics_input_dataset,
         job_type_job,
+        lifecycle_state_change_dataset,
         nominal_time_run,
         output_statistics_output_dataset,
         ownership_dataset,
@@ -104,7 +105,12 @@ class RunEvents:
             yield "parent", parent
         if nominal := _nominal(run, table):
             yield "nominalTime", nominal
-        tags = {"actor": run.actor, "first_partition": run.first_partition, "last_partition": run.last_partition}
+        tags = {
+            "actor": run.actor,
+            "change": run.action,
+            "first_partition": run.first_partition,
+            "last_partition": run.last_partition,
+        }
         fields = [tags_run.TagsRunFacetFields(key=key, value=value, source="timestore") for key, value in tags.items() if value]
         yield "tags", _made(tags_run.TagsRunFacet, tags=fields)
         if news.state in ("FAIL", "ABORT"):
@@ -114,7 +120,7 @@ class RunEvents:
     def _parent(self, run: Run) -> parent_run.ParentRunFacet | None:
         """The run of Dagster that it is part of."""
         found = _DAGSTER_RUN.fullmatch(run.actor)
-        if found is None:
+        if found is None or run.kind == "change":
             return None
         # as `orchestration.dagster_names` calls them; builds run in the job that Dagster makes for assets
         verb = {"landing": "stream" if run.source_kind == "kafka" else "land"}.get(run.kind)
@@ -138,12 +144,25 @@ class RunEvents:
             facets["version"] = _made(dataset_version_dataset.DatasetVersionDatasetFacet, datasetVersion=version)
         if table.schema is not None and (lineage := self._columns(run, table)):
             facets["columnLineage"] = lineage
-        return events.OutputDataset(
-            namespace=name.namespace, name=name.name, facets=facets, outputFacets={"outputStatistics": written}
+        if run.change is not None:
+            facets["lifecycleStateChange"] = self._change(run, run.change)
+        # what a change does to rows is told by its dataset's version
+        counted: dict[str, Any] = {} if run.kind == "change" else {"outputStatistics": written}
+        return events.OutputDataset(namespace=name.namespace, name=name.name, facets=facets, outputFacets=counted)
+
+    def _change(self, run: Run, change: Change) -> BaseFacet:
+        kinds = lifecycle_state_change_dataset
+        former = table_name(self.settings, run.former_name) if run.former_name else None
+        return _made(
+            kinds.LifecycleStateChangeDatasetFacet,
+            lifecycleStateChange=kinds.LifecycleStateChange(change),
+            previousIdentifier=former and kinds.PreviousIdentifier(name=former.name, namespace=former.namespace),
         )
 
     def _inputs(self, run: Run, table: Table) -> list[events.InputDataset]:
-        """A build reads what landed in the dataset before, others their source."""
+        """A build reads what landed in the dataset before, a change nothing, others their source."""
+        if run.kind == "change":
+            return []
         if run.kind == "build":
             read = run.rows + run.superseded + run.retracted
             inputs: Sequence[LineageName] = [table_name(self.settings, run.dataset)]
@@ -183,7 +202,7 @@ class RunEvents:
 
     def _columns(self, run: Run, table: Table) -> column_lineage_dataset.ColumnLineageDatasetFacet | None:
         """Of a landing the fields of its source, of a build the columns that it reads."""
-        if table.schema is None or (run.kind != "build" and table.declared is None):
+        if table.schema is None or run.kind == "change" or (run.kind != "build" and table.declared is None):
             return None
         own = table_name(self.settings, run.dataset)
         if run.kind == "build" and table.declared is None:

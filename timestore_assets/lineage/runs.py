@@ -1,6 +1,6 @@
-"""Rows of the audit become runs: a landing session is one, and each partition that is built is one. Pure.
+"""Rows of the audit become runs: a landing session, each partition that is built, each change by people. Pure.
 
-A run has one identity, whatever is told of it twice: of a session by its id, of a build by its commit's token.
+A run has one identity, whatever is told of it twice: of a session by its id, of others by their commit's token.
 """
 
 from __future__ import annotations
@@ -11,18 +11,32 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from timestore_assets.catalog.audit import partitions_of
 from timestore_assets.catalog.event_cursors import AuditRow, AuditRows
 from timestore_assets.catalog.instants import from_micros, to_micros
 from timestore_assets.catalog.sessions import SessionTimes
 
 RunState = Literal["START", "RUNNING", "COMPLETE", "FAIL", "ABORT"]
-RunKind = Literal["landing", "replay", "build"]
+RunKind = Literal["landing", "replay", "build", "change"]
+Change = Literal["ALTER", "OVERWRITE", "DROP", "RENAME"]
+"""What a change does to a dataset, as OpenLineage calls it."""
 
 RUNNING_EVERY = timedelta(minutes=1)
 """How often a session that goes on is told of."""
 DEAD = timedelta(minutes=10)
 """A session without a heartbeat for so long does not come back."""
 _LANDED = {"landed": "landing", "replayed": "replay"}
+_CHANGES: Mapping[str, Change] = {
+    "schema_migrated": "ALTER",
+    "schema_restored": "ALTER",
+    "retracted": "OVERWRITE",
+    "retraction_undone": "OVERWRITE",
+    "rolled_back": "OVERWRITE",
+    "rows_erased": "OVERWRITE",
+    "dataset_dropped": "DROP",
+    "dataset_renamed": "RENAME",
+}
+"""Of the actions in the audit by which people change what there is; `OVERWRITE`: its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +65,17 @@ class Run:
     superseded: int = 0
     retracted: int = 0
     manifest_version: int | None = None
+    action: str = ""
+    """Of a change: what was done."""
+    former_name: str = ""
+    """Of a renamed dataset."""
     told: int = 0
     """When it was last told of, in microseconds."""
+
+    @property
+    def change(self) -> Change | None:
+        """What a change does to the dataset."""
+        return _CHANGES.get(self.action)
 
     def with_landed(self, row: AuditRow) -> Run:
         """With another commit of the session."""
@@ -113,6 +136,8 @@ def news_of(
             told += _failed_session(runs, row, after)
         elif row.action in ("built", "build_failed"):
             told += _build(row)
+        elif row.action in _CHANGES:
+            told += _changed(row)
     for session in list(runs):
         if found.are_all and session in open_runs and session not in before:  # so long ago that the catalog has forgotten it
             run = runs.pop(session)
@@ -179,6 +204,25 @@ def _build(row: AuditRow) -> Iterator[RunNews]:
     yield RunNews(state="START", at=began, run=run)
     failed = row.action == "build_failed"
     yield RunNews(state="FAIL" if failed else "COMPLETE", at=row.at, run=run, error=details.get("reason", "") if failed else "")
+
+
+def _changed(row: AuditRow) -> Iterator[RunNews]:
+    details, keys = row.details, sorted(partitions_of(row.details))
+    run = Run(
+        key=f"change/{row.token or row.id}",
+        kind="change",
+        # by now a dropped one has no name, and a renamed one may have a third
+        dataset=str(details.get("dataset") or (row.action == "dataset_renamed" and details.get("to")) or row.dataset),
+        actor=row.actor,
+        began=to_micros(row.at),
+        action=row.action,
+        former_name=str(details["from"]) if row.action == "dataset_renamed" else "",
+        first_partition=keys[0] if keys else "",
+        last_partition=keys[-1] if keys else "",
+        manifest_version=row.manifest_version,
+    )
+    yield RunNews(state="START", at=row.at, run=run)
+    yield RunNews(state="COMPLETE", at=row.at, run=run)
 
 
 def _stand(

@@ -19,13 +19,15 @@ from timestore_assets.orchestration.dagster_names import (
     BUILDS_SENSOR,
     FILES_SENSOR,
     OBJECTS_SENSOR,
+    RELOADS_SENSOR,
     TOPICS_SENSOR,
     dataset_key,
 )
 from timestore_assets.orchestration.idle_datasets import IdleDatasets
-from timestore_assets.orchestration.landing import source_sensor, topic_sensor
+from timestore_assets.orchestration.landing import reload_job, source_sensor, topic_sensor
 from timestore_assets.orchestration.landing.idle_folders import IdleFolders
 from timestore_assets.orchestration.landing.landing_job import landing_job_of
+from timestore_assets.orchestration.landing.reload_job import land_again_job
 from timestore_assets.orchestration.landing.stream_job import stream_job_of
 from timestore_assets.orchestration.liveness import UnfinishedRuns
 from timestore_assets.orchestration.sensor_pace import least_seconds
@@ -42,7 +44,14 @@ Jobs = Mapping[str, dg.JobDefinition]
 _OVER_NETWORK = SweepLimits(seconds=15.0, side_by_side=8)
 _LEAST_WATCHED = 500
 """Files of a folder that are kept in mind between ticks, however many folders share the cursor."""
-_NO_NEWS = ("nothing new", "no file is below", "no object is below", "all ", build_sensor.NOTHING_NEEDED)
+_NO_NEWS = (
+    "nothing new",
+    "no file is below",
+    "no object is below",
+    "all ",
+    build_sensor.NOTHING_NEEDED,
+    reload_job.NOTHING_TO_RELOAD,
+)
 
 
 def jobs_and_sensors(served: ServedDatasets, settings: Settings) -> dg.Definitions:
@@ -63,7 +72,9 @@ def jobs_and_sensors(served: ServedDatasets, settings: Settings) -> dg.Definitio
         *([_topics(topics, streams, served, settings)] if topics else []),
         *([_builds(datasets, served, settings), _backfills(datasets, served, settings)] if datasets else []),
     ]
-    return dg.Definitions(jobs=[*landing.values(), *streams.values()], sensors=sensors)
+    again = [land_again_job(served)] if datasets else []
+    sensors += [_reloads(datasets, job, served, settings) for job in again]
+    return dg.Definitions(jobs=[*landing.values(), *streams.values(), *again], sensors=sensors)
 
 
 def _files(
@@ -185,6 +196,36 @@ def _backfills(datasets: Sequence[Dataset], served: ServedDatasets, settings: Se
             return _sweep(context, warehouse, looks, SweepLimits())
 
     return backfills
+
+
+def _reloads(
+    datasets: Sequence[Dataset], job: dg.JobDefinition, served: ServedDatasets, settings: Settings
+) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=RELOADS_SENSOR,
+        job=job,
+        minimum_interval_seconds=least_seconds(settings.sensor_interval_seconds),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Lands files and topics again where an approved request asks for it.",
+    )
+    def reloads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with served.warehouse() as warehouse:
+            waiting = backfill_sensor.waiting_datasets(warehouse)
+            watched = [
+                WatchedLook(dataset=dataset.name, look=partial(_look_at_reloads, dataset=dataset))
+                for dataset in datasets
+                if dataset.name in waiting
+            ]
+            looks = _landing(warehouse, watched)
+            if not looks:
+                return dg.SensorResult(skip_reason=reload_job.NOTHING_TO_RELOAD)
+            return _sweep(context, warehouse, looks, SweepLimits())
+
+    return reloads
+
+
+def _look_at_reloads(tick: Tick, _cursor: str | None, *, dataset: Dataset) -> dg.SensorResult:
+    return reload_job.look(tick, dataset)
 
 
 def _look_at_backfills(tick: Tick, _cursor: str | None, *, dataset: Dataset) -> dg.SensorResult:

@@ -25,6 +25,7 @@ from timestore_assets.service.observing.catalog_figures import CatalogFigures
 from timestore_assets.service.observing.live_figures import Lags, LiveFigures
 from timestore_assets.service.observing.metrics import Metrics
 from timestore_assets.service.observing.readiness import ReadinessProbe
+from timestore_assets.service.operation_runner import OperationRunner
 from timestore_assets.service.problems import ForbiddenError, UnknownResourceError
 from timestore_assets.service.service_log import Log
 from timestore_assets.tailing.hot_buffers import HotBuffers
@@ -37,7 +38,7 @@ Need = Literal["read", "write", "see"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """`landers`, `hot`, `merging`, `alerts`, `lineage` and `declarations` have threads of their own, which `close` ends."""
+    """`landers`, `hot`, `merging`, `operations`, `alerts`, `lineage` and `declarations` have threads, which `close` ends."""
 
     warehouse: Warehouse
     access: AccessControl
@@ -47,6 +48,7 @@ class Service:
     gate: QueryGate
     workers: Workers
     merging: Merging
+    operations: OperationRunner
     alerts: BackgroundLoop
     lineage: BackgroundLoop
     declarations: BackgroundLoop
@@ -87,6 +89,7 @@ class Service:
             workers=Workers(),
             gate=QueryGate(concurrency=settings.query_concurrency, waiting=settings.query_waiting),
             merging=Merging(warehouse, metrics, log),
+            operations=OperationRunner(warehouse, log),
             alerts=alert_loop(warehouse, log),
             lineage=lineage_loop(warehouse, log),
             declarations=declaration_loop(warehouse, log, held=held, gone=gone),
@@ -108,6 +111,7 @@ class Service:
         """Land what waits, stop merging and tailing."""
         self.workers.close()
         self.merging.ask_to_stop()
+        self.operations.close()
         self.alerts.close()
         self.lineage.close()
         self.declarations.close()

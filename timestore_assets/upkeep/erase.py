@@ -22,7 +22,7 @@ from timestore_assets.catalog.lease_keeper import LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
-from timestore_assets.model.errors import ConflictError, MissingObjectError, RefusedError
+from timestore_assets.model.errors import ConflictError, InputError, MissingObjectError, RefusedError
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.types import quote
@@ -193,7 +193,14 @@ class Eraser:
             stored=True,
             provenance=False,
         ) as source:
-            [[rows]] = con.execute(f"SELECT count(*) FROM {source} WHERE {self._condition}").fetchall()
+            try:
+                [[rows]] = con.execute(f"SELECT count(*) FROM {source} WHERE {self._condition}").fetchall()
+            except (duckdb.DataError, duckdb.ProgrammingError) as error:
+                # its own words may hold a value of a row
+                raise InputError(
+                    f"the condition can't be computed over {', '.join(sorted(self._where.columns))} ({type(error).__name__}); "
+                    "compare columns with values of their types, or use try_cast"
+                ) from None
         return int(rows)
 
     # --- what may hold such rows beside segments

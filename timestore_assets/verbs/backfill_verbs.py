@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from timestore_assets.catalog.backfill_records import APPROVED, OPEN, Backfill, BackfillProgress, BackfillState, cause_in_words
+from timestore_assets.catalog.backfill_records import (
+    APPROVED,
+    OPEN,
+    Backfill,
+    BackfillProgress,
+    BackfillState,
+    cause_in_words,
+    land_again,
+)
 from timestore_assets.model.errors import DamagedError, InputError, RefusedError, TimestoreError
 from timestore_assets.model.window import Partition, format_time
-from timestore_assets.verbs.building_verbs import BuildingVerbs
+from timestore_assets.verbs.reload_verbs import ReloadVerbs
 
 if TYPE_CHECKING:
     from timestore_assets.building.builder import BuildReport
@@ -30,13 +37,20 @@ class BackfillStatus:
     def summary(self) -> str:
         """For instance `37 of 200 partitions rewritten`."""
         progress, done = self.progress, "landed again" if self.backfill.is_reload else "rewritten"
-        noun = "file" if self.backfill.is_reload else "partition"
-        if progress.is_unknown:
+        if not progress.of and self.backfill.is_reload:
             return f"not {done} yet, as far as anybody has said"
-        return f"{progress.done:,} of {progress.of:,} {noun}{'' if progress.of == 1 else 's'} {done}"
+        said = f"{progress.done:,} of {progress.of:,} {self._noun}{'' if progress.of == 1 else 's'} {done}"
+        others = self.backfill.others
+        return f"{said}; {others:,} values came by requests, and no source has them" if others else said
+
+    @property
+    def _noun(self) -> str:
+        if not self.backfill.is_reload:
+            return "partition"
+        return "file" if not self.backfill.ranges else "window" if not self.backfill.reloads else "file and window"
 
 
-class BackfillVerbs(BuildingVerbs):
+class BackfillVerbs(ReloadVerbs):
     """Requests for backfills, and building what approved ones ask for."""
 
     def backfills(self, name: str | None = None, *, states: Collection[BackfillState] | None = None) -> list[BackfillStatus]:
@@ -121,10 +135,7 @@ def backfill_to_plain(status: BackfillStatus) -> dict[str, Any]:
 
 
 def _commands(backfill: Backfill, progress: BackfillProgress) -> tuple[str, ...]:
-    """None for what a build does; a reload is somebody's decision about sources, and has these lines."""
+    """None for what a build does; of a reload the first lines that land what is left."""
     if not backfill.is_reload or backfill.state not in OPEN:
         return ()
-    given = tuple(str(line) for line in backfill.cause.get("commands", ()))
-    addresses = [shlex.quote(str(file["address"])) for file in progress.files]
-    name = backfill.dataset
-    return given or tuple(f"timestore retract {name} --file {one} && timestore land {name} {one}" for one in addresses)
+    return tuple(land_again(backfill.dataset, [str(file["address"]) for file in progress.files], progress.ranges))

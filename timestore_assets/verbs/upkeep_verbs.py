@@ -85,6 +85,12 @@ class UpkeepVerbs(Workplace):
         eraser = Eraser(self.writing, *self.resolve(name), where)
         return eraser.erase(dead_letters=dead_letters, archives=archives, actor=actor) if execute else eraser.look()
 
+    def check_erasure(self, name: str, where: str) -> None:
+        """InputError when the condition is none over the dataset's columns; nothing is looked at."""
+        from timestore_assets.upkeep.erase import Eraser
+
+        Eraser(self.writing, *self.resolve(name), where)
+
     def reopen(self, name: str, keys: Sequence[str], *, actor: str = "command line") -> list[str]:
         """Let rows land in expired partitions again; the keys of those that had expired. What they held does not come back.
 
@@ -96,3 +102,11 @@ class UpkeepVerbs(Workplace):
             raise InputError("name the partitions that rows may land in again")
         partitions = [dataset.partition(key) for key in keys]
         return [one.key for one in partitions if self.catalog.expiry.reopen(record.id, one, actor=actor)]
+
+    def landed_into(self, name: str, keys: Sequence[str]) -> list[str]:
+        """Command lines that land again what these partitions hold or held, the first ones, as far as the audit goes back."""
+        from timestore_assets.catalog.backfill_records import land_again
+
+        if not keys:
+            return []
+        return land_again(name, *self.catalog.expiry.landed_into(self.resolve(name)[1].id, keys))

@@ -93,10 +93,7 @@ def test_files_to_land_again_are_named_with_their_commands(shell: CommandLine) -
             record.id, schema_version=1, cause=cause, cost={}, policy="ask", actor="tester"
         )
     said = shell.inside("backfills", "approve", str(made)).out
-    assert (
-        "timestore retract readings --file 'old days.csv' && timestore land readings 'old days.csv'" in said
-        and "Dagster" not in said
-    )
+    assert "timestore reload readings --file 'old days.csv'" in said and "Dagster" not in said
     (found,) = shell.inside("backfills", "list", "--json").json
     assert (found["summary"], found["why"]) == (
         "0 of 1 file landed again",

@@ -44,7 +44,9 @@ def test_a_partition_that_expired_can_be_opened_again(warehouse: CommandWarehous
     warehouse.run("retention", "readings", "--max-age", "30d", "--execute")
     again = warehouse.here("again.csv", b"device,at,value\na,2024-01-02T05:00:00Z,1\n")
     assert warehouse.run("land", "readings", again)["counters"]["dead_letters"] == 1
-    assert warehouse.run("retention", "readings", "--reopen", "2024-01-02") == {"dataset": "readings", "reopened": ["2024-01-02"]}
+    reopened = warehouse.run("retention", "readings", "--reopen", "2024-01-02")
+    assert (reopened["dataset"], reopened["reopened"]) == ("readings", ["2024-01-02"])
+    assert [line.startswith("timestore reload readings --file ") for line in reopened["land_again"]] == [True]
     assert warehouse.run("deadletters", "replay", "readings")["landed"] == 1
 
 

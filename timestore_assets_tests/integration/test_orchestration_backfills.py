@@ -16,7 +16,7 @@ from timestore_assets_tests.support.dagster_deployment import DECLARATION, QUIET
 from timestore_assets_tests.support.migrations import manifest, transform
 
 pytestmark = QUIET
-SENSOR, KEY = "timestore_backfills", dg.AssetKey("readings")
+SENSOR, AGAIN, KEY = "timestore_backfills", "timestore_reloads", dg.AssetKey("readings")
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -158,3 +158,47 @@ def test_a_run_for_a_migration_names_its_ticket(deployment: DagsterDeployment) -
     (told,) = deployment.instance.fetch_materializations(KEY, limit=10).records
     assert told.asset_materialization is not None
     assert told.asset_materialization.metadata["tickets"].value == "OPS-1"
+
+
+def asked_to_land_again(deployment: DagsterDeployment, *names: str) -> int:
+    """An approved request for these files, which have landed."""
+    paths = [deployment.drop(name, [f"{name},{key(number + 1)}T06:00:00Z,1"]) for number, name in enumerate(names)]
+    with deployment.warehouse() as warehouse:
+        warehouse.land("readings", paths)
+        cause = {"kind": "ignored_column", "columns": ["gust"], "files": [{"address": name} for name in names]}
+        made = warehouse.catalog.backfills.request(
+            warehouse.resolve("readings")[1].id, schema_version=1, cause=cause, cost={}, policy="auto", actor="tester"
+        )
+    assert made is not None
+    return made
+
+
+def test_files_that_a_request_names_land_again_in_a_run(deployment: DagsterDeployment) -> None:
+    assert deployment.tick(AGAIN).skip_message == "no request to land again is approved"
+    backfill = asked_to_land_again(deployment, "a.csv", "b.csv")
+    (request,) = deployment.tick(AGAIN).run_requests or ()
+    assert (request.job_name, request.tags["timestore/backfill"]) == ("timestore_land_again", str(backfill))
+    assert deployment.run(request, "timestore_land_again").success
+    assert state(deployment, backfill) == "done"
+    assert deployment.tick(AGAIN).skip_message == "no request to land again is approved"
+
+
+def test_a_file_that_is_gone_fails_the_run_and_the_request_says_what_is_left(deployment: DagsterDeployment) -> None:
+    backfill = asked_to_land_again(deployment, "a.csv", "b.csv")
+    (deployment.home / "inbox" / "readings" / "a.csv").unlink()
+    (request,) = deployment.tick(AGAIN).run_requests or ()
+    assert not deployment.run(request, "timestore_land_again").success
+    with deployment.warehouse() as warehouse:
+        still = warehouse.backfill(backfill)
+    assert (still.backfill.state, still.summary) == ("approved", "1 of 2 files landed again")
+    (again,) = deployment.tick(AGAIN).run_requests or ()
+    assert again.run_key != request.run_key, "what is left is other work"
+
+
+def test_a_person_starts_the_job_with_files(deployment: DagsterDeployment) -> None:
+    asked_to_land_again(deployment, "a.csv")
+    config = {"ops": {"timestore_swap_in": {"config": {"dataset": "readings", "files": ["a.csv"]}}}}
+    assert deployment.run(dg.RunRequest(run_config=config), "timestore_land_again").success
+    with deployment.warehouse() as warehouse:
+        (file,) = warehouse.catalog.files.of(warehouse.catalog.sources.of(warehouse.resolve("readings")[1].id)[0].id)
+    assert (file.state, file.replaces != ()) == ("landed", True)

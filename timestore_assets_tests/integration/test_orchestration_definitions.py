@@ -60,11 +60,13 @@ def test_every_dataset_is_an_asset_with_its_sources_sensors_and_jobs() -> None:
     assert keys == {"nyc_weather", "nyc_weather/inbox_weather", "nyc_flights", "nyc_flights/flights"}
     sensors = {sensor.name: sensor.default_status for sensor in loaded.sensors or ()}
     assert set(sensors) == {
-        "timestore_files", "timestore_topics", "timestore_builds", "timestore_backfills", "timestore_relay", "timestore_alerts",
+        "timestore_files", "timestore_topics", "timestore_builds", "timestore_backfills", "timestore_reloads",
+        "timestore_relay", "timestore_alerts",
     }  # fmt: skip
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
     jobs = {job.name for job in loaded.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs == {"land_nyc_weather", "stream_nyc_flights", "timestore_gc", "timestore_retention", "timestore_verify"}
+    upkeep = {"timestore_land_again", "timestore_gc", "timestore_retention", "timestore_verify"}
+    assert jobs == {"land_nyc_weather", "stream_nyc_flights"} | upkeep
 
 
 @pytest.mark.usefixtures("demo")

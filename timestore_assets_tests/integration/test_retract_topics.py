@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import pytest
 
 from timestore_assets.building.builder import Builder
 from timestore_assets.catalog.retractions import RetractionRecord
-from timestore_assets.landing.dead_letters.replay import Replayer
+from timestore_assets.landing.dead_letters import replay as replaying
+from timestore_assets.landing.dead_letters.replay import Replayer, ReplayReport
 from timestore_assets.landing.topics.topic_reload import ReloadReport, TopicReloader
 from timestore_assets.model.errors import InputError, RefusedError, UnavailableError
 from timestore_assets.model.row_selector import RowSelector, SessionRows, TopicRows
 from timestore_assets.model.schema import Checks
 from timestore_assets.model.window import parse_time
+from timestore_assets.segments.publishing import publish
 from timestore_assets.upkeep.retraction_plan import RetractionPlan, Retractor
 from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, KafkaCluster, produce
 from timestore_assets_tests.support.topic_warehouse import TopicWarehouse, topic_warehouse, value
@@ -199,6 +201,69 @@ def test_dead_letters_of_a_window_are_replayed_by_its_last_reading(
     declared = replace(mended, sources=(warehouse.kafka_source,))
     assert Replayer(warehouse.context).replay(declared, None, actor="test").landed == 1
     assert shown(warehouse) == [0, 1, 2, 3, 4, 5] and [letter.position for letter in warehouse.letters()] == [3]
+
+
+@dataclass(kw_only=True)
+class RefusedOne:
+    """Six records, the fourth refused by a check that is gone from the declaration since; `replay` lands it."""
+
+    warehouse: TopicWarehouse
+    window: TopicRows
+
+    def replay(self) -> ReplayReport:
+        unchecked = tuple(replace(column, checks=Checks()) for column in self.warehouse.dataset.schema)
+        mended = replace(self.warehouse.dataset, schema=replace(self.warehouse.dataset.schema, columns=unchecked))
+        declared = replace(mended, sources=(self.warehouse.kafka_source,))
+        return Replayer(self.warehouse.context).replay(declared, None, actor="test")
+
+    def reload(self, losing: Any = None) -> ReloadReport:
+        unchecked = tuple(replace(column, checks=Checks()) for column in self.warehouse.dataset.schema)
+        mended = replace(self.warehouse.dataset, schema=replace(self.warehouse.dataset.schema, columns=unchecked))
+        return reload(replace(self.warehouse, dataset=mended), self.window, losing=losing)
+
+
+@pytest.fixture
+def refused_one(tmp_path: Path, any_kafka: KafkaCluster | EmbeddedKafka) -> RefusedOne:
+    warehouse = topic_warehouse(tmp_path, any_kafka)
+    records = [(0, None, value(at, temp=20.0 if at != 3 else 999.0), None, None) for at in range(6)]
+    produce(any_kafka.bootstrap, warehouse.topics[0], records)
+    warehouse.stream()
+    assert shown(warehouse) == [0, 1, 2, 4, 5]
+    return RefusedOne(warehouse=warehouse, window=TopicRows(topic=warehouse.topics[0], number=0, start=2, end=5))
+
+
+def test_what_is_replayed_while_its_window_is_reloaded_leaves_with_the_other_rows(refused_one: RefusedOne) -> None:
+    """I1: whenever the replay commits, the record that lands by both is there once, by the reload."""
+    warehouse, found = refused_one.warehouse, retractor(refused_one.warehouse)
+    replays: list[int] = []
+
+    def meanwhile(replaced: Any) -> Any:
+        losing = found.losing(replaced)
+        if not replays:
+            replays.append(refused_one.replay().landed)
+        return losing
+
+    report = refused_one.reload(losing=meanwhile)
+    assert replays == [1] and report.counters.landed == 3
+    assert shown(warehouse) == list(range(6))
+    build(warehouse)
+    assert shown(warehouse) == list(range(6)) and warehouse.catalog.manifest.retracted(warehouse.record.id) == frozenset()
+
+
+def test_a_replay_that_was_judged_before_the_swap_lands_nothing_of_the_window(
+    refused_one: RefusedOne, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1: the other order: the reload commits between the replay's look and its commit."""
+
+    def behind(*args: Any) -> int:
+        monkeypatch.setattr(replaying, "publish", publish)
+        assert refused_one.reload().is_done
+        return publish(*args)
+
+    monkeypatch.setattr(replaying, "publish", behind)
+    assert refused_one.replay().landed == 0
+    assert shown(refused_one.warehouse) == list(range(6))
+    assert [letter.position for letter in refused_one.warehouse.letters()] == [3], "it stays, and is not tried any more"
 
 
 def test_another_window_gives_up_one_that_was_broken_off(warehouse: TopicWarehouse) -> None:

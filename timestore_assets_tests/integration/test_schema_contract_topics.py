@@ -89,5 +89,5 @@ def test_a_column_that_was_left_out_asks_for_the_offsets_that_had_it(warehouse: 
         (strict.topics[0], 0, 1, 3),
         (strict.topics[0], 0, 4, 5),
     ]
-    assert wanted["commands"][0] == f"timestore retract weather --source {strict.topics[0]}/0 --from 1 --to 3"
+    assert wanted["commands"][0] == f"timestore reload weather --source {strict.topics[0]}/0 --from 1 --to 3"
     assert json.dumps(wanted).count("S1") == 0

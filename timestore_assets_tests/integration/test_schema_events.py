@@ -270,7 +270,7 @@ class TestReloads:
         (wanted,) = strict.catalog.datasets.wanted_reloads(strict.record.id)
         assert (wanted["kind"], wanted["columns"], wanted["values"]) == ("ignored_column", ["gust"], {"gust": 2})
         assert [Path(one["address"]).name for one in wanted["files"]] == ["with.jsonl"]
-        assert wanted["commands"] == ["timestore retract weather --file with.jsonl", "timestore land weather inbox/with.jsonl"]
+        assert wanted["commands"] == ["timestore reload weather --file with.jsonl"]
         statement = select(backfills.c.state, backfills.c.partitions, backfills.c.schema_version, backfills.c.cost)
         row = strict.catalog.database.read(lambda c: c.execute(statement).one())
         assert (row.state, row.schema_version, len(json.loads(row.partitions))) == ("asked", 2, 2)

@@ -357,6 +357,13 @@ ROUTES: dict[tuple[str, str], Callable[[World, str], Sequence[Ask]]] = {
     ("GET", "/admin/storage-targets"): named("GET", "/admin/storage-targets"),
     ("GET", "/admin/alerts"): named("GET", "/admin/alerts?dataset={name}"),
     ("POST", "/admin/alerts/channels/{name}/test"): named("POST", "/admin/alerts/channels/{name}/test"),
+    ("POST", "/admin/datasets/{name}/erasures"): named(
+        "POST", "/admin/datasets/{name}/erasures", {"where": "station = 'x'", "execute": True, "deadLetters": True}, {}, b"{"
+    ),
+    ("POST", "/admin/datasets/{name}/reloads"): named(
+        "POST", "/admin/datasets/{name}/reloads", {"files": ["a.csv"]}, {"topic": "t", "partition": 0, "from": 0}, {}, b"{"
+    ),
+    ("GET", "/admin/datasets/{name}/operations/{id}"): named("GET", "/admin/datasets/{name}/operations/" + "0" * 32),
     ("GET", "/admin/audit"): named("GET", "/admin/audit?dataset={name}"),
     ("GET", "/health"): named("GET", "/health"),
     ("GET", "/ready"): named("GET", "/ready?dataset={name}"),

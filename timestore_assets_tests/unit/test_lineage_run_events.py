@@ -1,4 +1,4 @@
-"""What an event says of topics, expressions and Dagster's runs, without a warehouse."""
+"""What an event says of topics, expressions, Dagster's runs and changes, without a warehouse."""
 
 from __future__ import annotations
 
@@ -90,3 +90,23 @@ def test_what_does_not_add_up_is_an_assertion_that_fails() -> None:
     [read] = event["inputs"]
     found = {one["assertion"]: one["success"] for one in read["inputFacets"]["dataQualityAssertions"]["assertions"]}
     assert found == {"accounting": False, "dead_letters": True, "late_records": True}
+
+
+def test_a_change_says_what_it_did_to_the_dataset_and_reads_nothing() -> None:
+    event = made(run("change", action="schema_migrated", manifest_version=4))
+    (output,) = event["outputs"]
+    assert event["inputs"] == [] and output["outputFacets"] == {} and event["job"]["name"] == "weather.change"
+    assert output["facets"]["lifecycleStateChange"]["lifecycleStateChange"] == "ALTER"
+    assert "celsius" in {field["name"] for field in output["facets"]["schema"]["fields"]}
+    assert "parent" not in event["run"]["facets"] and "columnLineage" not in output["facets"]
+    assert {"key": "change", "value": "schema_migrated", "source": "timestore"} in [
+        {name: tag[name] for name in ("key", "value", "source")} for tag in event["run"]["facets"]["tags"]["tags"]
+    ]
+
+
+def test_a_renamed_dataset_has_its_name_of_before() -> None:
+    gone = Table(name="climate", declared=None, schema=None, window=None)
+    event = made(run("change", action="dataset_renamed", former_name="climate"), shown=gone)
+    change = event["outputs"][0]["facets"]["lifecycleStateChange"]
+    assert change["lifecycleStateChange"] == "RENAME"
+    assert (change["previousIdentifier"]["namespace"], change["previousIdentifier"]["name"]) == ("timestore", "climate")

@@ -145,3 +145,29 @@ def test_where_the_rows_are_cut_changes_nothing(cut: int) -> None:
     plain = open_runs_to_plain(some)
     two, again = tell(read(*rows[cut:]), open_runs_from_plain(plain), before={session: times() for session in some}, **after)
     assert states(one) + states(two) == states(whole) and again == runs
+
+
+@pytest.mark.parametrize(
+    ("action", "details", "change"),
+    [
+        ("schema_migrated", {"version": 3}, "ALTER"),
+        ("retracted", {"rows": 5, "partitions": {"2013-01-02": 3, "2013-01-01": 2}}, "OVERWRITE"),
+        ("rolled_back", {"from": 7, "to": 3, "partitions": ["2013-01-01", "2013-01-02"]}, "OVERWRITE"),
+    ],
+)
+def test_what_people_change_is_a_run_that_is_over_at_once(action: str, details: dict[str, Any], change: str) -> None:
+    news, runs = tell(read(row(1, action, token="t1", **details)))
+    assert states(news) == [("change/t1", "START"), ("change/t1", "COMPLETE")] and runs == {}
+    one = news[-1].run
+    assert (one.dataset, one.change, one.manifest_version) == ("weather", change, 1)
+    assert (one.first_partition, one.last_partition) == (("2013-01-01", "2013-01-02") if "partitions" in details else ("", ""))
+
+
+def test_a_change_of_the_name_is_told_of_the_name_that_counts() -> None:
+    renamed = row(1, "dataset_renamed", **{"from": "weather", "to": "climate"})
+    dropped = row(2, "dataset_dropped", dataset="climate", rows=7)
+    news, _ = tell(read(renamed, dropped))
+    assert [(one.run.dataset, one.run.change, one.run.former_name) for one in news[::2]] == [
+        ("climate", "RENAME", "weather"), ("climate", "DROP", ""),
+    ]  # fmt: skip
+    assert [one.run.key for one in news[::2]] == ["change/1", "change/2"]

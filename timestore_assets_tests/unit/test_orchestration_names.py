@@ -81,7 +81,7 @@ def test_a_dataset_that_only_programs_feed_has_no_sensor_that_watches(tmp_path: 
     own = dataset_defs(fed, settings)
     shared = shared_defs(ServedDatasets(from_files={fed.name: fed}), settings)
     sensors = [sensor.name for sensor in shared.sensors or ()]
-    assert sensors == ["timestore_builds", "timestore_backfills", "timestore_relay", "timestore_alerts"]
+    assert sensors == ["timestore_builds", "timestore_backfills", "timestore_reloads", "timestore_relay", "timestore_alerts"]
     graph = dg.Definitions.merge(own, shared).resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {"weather", "weather/http"}
     assert [key.path for key in graph.get(dg.AssetKey("weather")).parent_keys] == [["weather", "http"]]

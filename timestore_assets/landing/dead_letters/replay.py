@@ -199,7 +199,7 @@ def _commit_of(replayed: Replayed, setting: Setting, letters: LetterFile, record
         dataset_id=record.id,
         session_id=setting.session_id,
         source_id=letters.origin.id,
-        progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,), kind=replayed.file.kind),
+        progress=ReplaySettlement(dead_letter_ids=(replayed.file.id,), kind=replayed.file.kind, read_again=replayed.read_again),
         counters=replayed.shift,
         segments=tuple(replace(one.segment, storage=record.storage) for one in replayed.segments),
         dead_letter_files=(_still_refused(replayed.rest.file, replayed.file, record),) if replayed.rest else (),

@@ -93,6 +93,8 @@ class Replayed:
     changes: tuple[SchemaChange, ...]
     ignored: Mapping[str, int]
     discarded: Mapping[str, int]
+    read_again: Mapping[int, Sequence[tuple[int, int]]]
+    """Windows of its source partitions that were left to reloads."""
 
     @property
     def shift(self) -> Counters:
@@ -136,6 +138,7 @@ class FileReplay:
         self._rest = folder / "rest.parquet"
         self._expired = setting.context.catalog.expiry.expired(record.id)
         self._passes = 0
+        self._read_again: dict[int, Sequence[tuple[int, int]]] = {}
 
     def judge(self) -> Replayed | None:
         """Try its records and write what comes of them into the folder; None when the file can't be replayed at all.
@@ -169,6 +172,7 @@ class FileReplay:
             changes=_changes(base, schema, evidence),
             ignored=dict(work.ignored),
             discarded=dict(work.discarded),
+            read_again=dict(self._read_again),
         )
 
     def _pass(self, opened: pq.ParquetFile, metadata: Mapping[bytes, bytes], schema: Schema) -> _Work:
@@ -237,7 +241,10 @@ class FileReplay:
             chosen &= ~pc.is_in(records.column("source_partition"), pa.array(sorted(gone))).to_numpy()
         # a reload has judged these once more: what it refused is a dead letter of its own
         sources, positions = (records.column(name).to_numpy() for name in ("source_partition", "position"))
-        for source, windows in self._setting.context.catalog.reloads.read_again(partitions).items():
+        read_again = self._setting.context.catalog.reloads.read_again(partitions)
+        # the first look counts, so that one that was swapped in between two pieces is a conflict
+        self._read_again = {source: tuple(read_again.get(source, ())) for source in partitions} | self._read_again
+        for source, windows in read_again.items():
             for first, end in windows:
                 chosen &= ~((sources == source) & (positions >= first) & (positions < end))
         return np.flatnonzero(chosen)

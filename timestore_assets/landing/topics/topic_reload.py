@@ -20,6 +20,7 @@ from timestore_assets.catalog.lease_keeper import HeldLease, LeaseKeeper
 from timestore_assets.catalog.records import TopicPartition
 from timestore_assets.catalog.reloads import DONE_LINE, ReloadPart
 from timestore_assets.landing.committing.batch_commit import BatchCommit
+from timestore_assets.landing.committing.source_batch import OvertakenError
 from timestore_assets.landing.committing.source_session import source_session
 from timestore_assets.landing.committing.tally import SessionReport
 from timestore_assets.landing.preparing.prepare import Prepared
@@ -28,6 +29,7 @@ from timestore_assets.model.dataset import Dataset, KafkaSource
 from timestore_assets.model.errors import ConflictError, InputError, RefusedError, UnavailableError
 from timestore_assets.model.position import Position
 from timestore_assets.model.retraction import Retracted, Retraction
+from timestore_assets.retry import CONFLICT
 from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.sources.batches import Batch
 from timestore_assets.sources.kafka.lag import Key
@@ -202,9 +204,18 @@ class _Reload:
         """Show the window's new rows, and take the old ones out: those of the topic, and of earlier reloads."""
         lead = next(key for key, part in self._keys.items() if part.id == self.parts[0].id)
         span = Span(source_partition_id=self.parts[0].id, start=self._at[lead], end=replace(self._at[lead], line=DONE_LINE))
-        replaced = frozenset(replace(one, last_session=self._session_id) for one in self._replaced())
-        losing = tuple(self._losing(replaced))
-        self.landing.note(ReloadProgress(spans=(span,), waits_for=self.parts[0].id, last=True, replaces=replaced, losing=losing))
+        swap = ReloadProgress(spans=(span,), waits_for=self.parts[0].id, last=True)
+        for _ in CONFLICT.tries():
+            # what was replayed while the window was read leaves with its other rows
+            known = self._catalog.reloads.replays(self.landing.judge.record.id, session_id=self._session_id)
+            replaced = frozenset(replace(one, last_session=known.last_session) for one in self._replaced())
+            losing = tuple(self._losing(replaced))
+            try:
+                self.landing.note(replace(swap, replaces=replaced, losing=losing, replays_until=known.newest))
+            except OvertakenError:
+                continue
+            return
+        raise ConflictError(f"dead letters of {self.landing.origin.address} kept being replayed; the same reload goes on")
 
     def _replaced(self) -> list[Retraction]:
         earlier = self._catalog.reloads.done(self._source_id)

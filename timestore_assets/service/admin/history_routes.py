@@ -97,6 +97,7 @@ class RollbackAnswer(Wire):
     files: list[str] = Field(description="Addresses of files that land again.")
     topics: list[str] = Field(description="Addresses of topic sources whose checkpoints are set back.")
     lost_requests: int = Field(description="Rows of requests that go and don't come again by themselves.")
+    expired: list[str] = Field(description="Partitions that held rows then, and stay away because they have expired since.")
     schema_version: int | None = Field(description="Whose columns are in force again; null where no migration lies between.")
 
 
@@ -213,6 +214,7 @@ async def rolled_back(
         files=list(done.files),
         topics=list(done.topics),
         lost_requests=done.lost_requests,
+        expired=list(done.expired),
         schema_version=done.schema_version,
     )
 
