@@ -59,6 +59,10 @@ class Reloads:
         """Parts whose rows are shown, unless they were closed."""
         return self._database.read(lambda c: done(c, source_id))
 
+    def standing_for(self, source_partition_ids: Sequence[int]) -> dict[int, int]:
+        """Source partitions of reloads that are done, to the one of these that each was read from."""
+        return self._database.read(lambda c: standing_for(c, source_partition_ids))
+
     def read_again(self, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
         """Of these source partitions, windows `[first, end)` whose records have landed once more by a later reload."""
         return self._database.read(lambda c: read_again(c, source_partition_ids))
@@ -95,6 +99,18 @@ def done(connection: Connection, source_id: int) -> list[ReloadPart]:
     known = _known(connection, source_id)
     finished = {part.number for part in known if part.position.line == DONE_LINE}
     return [part for part in known if part.number in finished]
+
+
+def standing_for(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, int]:
+    """See `Reloads.standing_for`."""
+    rows = connection.execute(select(p.id, p.name, p.source_id).where(p.id.in_(source_partition_ids))).all()
+    bases = {(row.source_id, row.name): row.id for row in rows}
+    return {
+        part.id: bases[source_id, part.base]
+        for source_id in {row.source_id for row in rows}
+        for part in done(connection, source_id)
+        if (source_id, part.base) in bases
+    }
 
 
 def read_again(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
