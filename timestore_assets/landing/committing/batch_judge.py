@@ -127,6 +127,8 @@ class BatchJudge:
 
     def _rules(self, batch: SourceBatch, order: NewestTimes | None) -> Rules:
         terms, catalog, clock = self._terms, self._context.catalog, self._context.clock
+        if order is not None and not order.sources.issuperset(one.source_partition_id for one in batch.spans):
+            raise ValueError(f"{self._origin.address}: nobody has looked up the newest times of what is landed")
         return Rules(
             dataset=terms.dataset,
             schema=terms.record.schema,

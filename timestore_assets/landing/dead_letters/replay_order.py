@@ -31,7 +31,7 @@ class PlacesAmongLanded:
 
     def behind(self, con: duckdb.DuckDBPyConnection, arrivals: Arrivals) -> tuple[pa.Table, OrderStep | None]:
         """See `ArrivalOrder`."""
-        names, newer = arrivals.names, arrivals.newest(con)
+        names, newer = arrivals.names, arrivals.by_key().newest
         landed = self._landed(pc.unique(arrivals.rows.column("source")).to_pylist())
         with (
             registered(con, [arrivals.rows, newer, *self.pieces.tables]) as [arrived, keys, *pieces],

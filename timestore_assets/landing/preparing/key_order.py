@@ -15,6 +15,8 @@ from typing import Any, Protocol, Self, TypeAlias
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.model.arrow_schema import stored_arrow_type
@@ -26,6 +28,7 @@ OUT_OF_ORDER = "out_of_order"
 """Reason code of records older than the newest of their key."""
 Column64: TypeAlias = "pa.Array[Any] | pa.ChunkedArray"
 _TABLES = count()
+_LARGEST = 1 << 62
 _ALIKE = 2
 """A table of newest times is joined with the one before it unless that has more than so many times its rows."""
 
@@ -65,10 +68,47 @@ class Arrivals:
         columns["instant"] = _kept(table.column(dataset.time), good).cast(pa.timestamp("us")).cast(pa.int64())
         return cls(rows=pa.table(columns), names=("source", *key_names(len(keys))))
 
-    def newest(self, con: duckdb.DuckDBPyConnection) -> pa.Table:
-        """The newest time of each key."""
-        with registered(con, [self.rows]) as [arrived]:
-            return con.sql(f"SELECT {', '.join(self.names)}, max(instant) AS newest FROM {arrived} GROUP BY ALL").to_arrow_table()
+    def by_key(self) -> ByKey:
+        """The same rows sorted by key."""
+        codes = _codes([self.rows.column(name) for name in self.names])
+        order = np.argsort(codes, kind="stable")
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+        instants = self.rows.column("instant").to_numpy()[order]
+        newest = np.maximum.reduceat(instants, starts) if len(starts) else instants
+        keys = self.rows.select(list(self.names)).take(pa.array(order[starts]))
+        return ByKey(
+            rows=self.rows.column("row").to_numpy()[order],
+            instants=instants,
+            keys=np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order))),
+            newest=keys.append_column("newest", pa.array(newest, pa.int64())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByKey:
+    """Rows in order of arrival, those of each key together. `keys`: which row of `newest` is the key of each."""
+
+    rows: Rows
+    instants: Rows
+    keys: Rows
+    newest: pa.Table
+    """Each key, with the newest time of its rows."""
+
+    def behind(self, earlier: Rows) -> pa.Table:
+        """Rows with a time before the newest until then. `earlier`: the newest time of each key before all of these."""
+        until = np.maximum(self._running(), earlier[self.keys])
+        late = self.instants < until
+        return pa.table({"row": self.rows[late], "instant": self.instants[late], "newest": until[late]})
+
+    def _running(self) -> Rows:
+        """The newest time of its key up to each row."""
+        if not ((np.diff(self.instants) < 0) & (np.diff(self.keys) == 0)).any():
+            return self.instants
+        # one maximum over all, the ranks of each key's times lying above those of the keys before it
+        values, ranks = np.unique(self.instants, return_inverse=True)
+        raised = np.maximum.accumulate(self.keys * len(values) + ranks)
+        running: Rows = values[raised - self.keys * len(values)]
+        return running
 
 
 class ArrivalOrder(Protocol):
@@ -98,10 +138,21 @@ class NewestTimes:
 
     def behind(self, con: duckdb.DuckDBPyConnection, arrivals: Arrivals) -> tuple[pa.Table, OrderStep | None]:
         """See `ArrivalOrder`."""
-        newer = arrivals.newest(con)
-        with registered(con, [arrivals.rows, newer, *self.tables]) as [arrived, fresh, *known]:
-            behind = con.sql(_behind(arrived, fresh, known, arrivals.names)).to_arrow_table()
-        return behind, OrderStep(before=self, after=self.with_newer(con, newer))
+        arrived = arrivals.by_key()
+        found = arrived.behind(self._of(con, arrived.newest, arrivals.names))
+        return found, OrderStep(before=self, after=self.with_newer(con, arrived.newest))
+
+    def _of(self, con: duckdb.DuckDBPyConnection, keys: pa.Table, names: Sequence[str]) -> Rows:
+        """The newest time of each of these keys, long ago for those without one."""
+        newest = np.full(keys.num_rows, np.iinfo(np.int64).min)
+        asked = keys.select(list(names)).append_column("number", pa.array(np.arange(keys.num_rows)))
+        for known in self.tables:
+            with registered(con, [asked, known]) as [wanted, table]:
+                # the asked ones stand on the right, so that a hash table is made of them and not of all that was ever seen
+                joined = f"{table} s JOIN {wanted} w ON ({same_key('s', 'w', names)})"
+                found = con.sql(f"SELECT w.number, s.newest FROM {joined}").to_arrow_table()
+            np.maximum.at(newest, found.column("number").to_numpy(), found.column("newest").to_numpy())
+        return newest
 
     def with_newer(self, con: duckdb.DuckDBPyConnection, newer: pa.Table) -> Self:
         """The state behind a batch with these times."""
@@ -147,19 +198,20 @@ def _kept(values: Column64, good: Rows) -> Column64:
     return values if len(good) == len(values) else values.take(pa.array(good))
 
 
-def _behind(arrived: str, fresh: str, known: Sequence[str], names: Sequence[str]) -> str:
-    """The rows whose time lies before the newest before them. `fresh`: one row for each key of the batch."""
-    every, own = ", ".join(names), ", ".join(f"b.{name}" for name in names)
-    # the batch's keys stand on the right, so that a hash table is made of them and not of all that was ever seen
-    looked_up = [f"SELECT s.* FROM {table} s SEMI JOIN {fresh} f ON ({same_key('s', 'f', names)})" for table in known]
-    found = " UNION ALL ".join(looked_up) or f"SELECT {every}, newest FROM {fresh} WHERE false"
-    return (
-        f"WITH earlier AS (SELECT {every}, max(newest) AS newest FROM ({found}) GROUP BY ALL), "
-        f"seen AS (SELECT b.row, b.instant, greatest(e.newest, max(b.instant) OVER (PARTITION BY {own} "
-        "ORDER BY b.row ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) AS newest "
-        f"FROM {arrived} b LEFT JOIN earlier e ON ({same_key('b', 'e', names)})) "
-        "SELECT row, instant, newest FROM seen WHERE instant < newest"
-    )
+def _codes(columns: Sequence[pa.ChunkedArray]) -> Rows:
+    """A number for each row, equal where all values are; nulls are equal."""
+    codes: Rows = np.zeros(len(columns[0]), np.int64)
+    most = 1
+    for column in columns:
+        values = pc.add(column, 0.0) if pt.is_floating(column.type) else column  # or -0.0 would be another key than 0.0
+        known = values.combine_chunks().dictionary_encode(null_encoding="encode")
+        if most * len(known.dictionary) > _LARGEST:
+            codes = np.unique(codes, return_inverse=True)[1]
+            most = len(codes)
+        codes = codes * len(known.dictionary) + known.indices.to_numpy(zero_copy_only=False)
+        most *= len(known.dictionary)
+    # of small numbers a stable order is found by counting them
+    return codes.astype(np.uint16) if most <= np.iinfo(np.uint16).max else codes
 
 
 def _reason(dataset: Dataset) -> str:
