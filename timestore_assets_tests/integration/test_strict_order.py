@@ -123,8 +123,7 @@ class TestTopics:
         assert (found_rows(ground), ground.codes()) == ([0, 10], ["out_of_order"])
 
     def test_the_hot_buffer_shows_what_is_landed_alone(self, any_kafka: AnyKafka, tmp_path: Path) -> None:
-        ground = tailing_warehouse(tmp_path, any_kafka)
-        ground.dataset = replace(IN_ORDER, sources=ground.dataset.sources)
+        ground = tailing_warehouse(tmp_path, any_kafka, declared=IN_ORDER)
         ground.produce([one.value for one in series(5)], partition=0)
         ground.stream()
         ground.produce([one.value for one in series(4, start=1)], partition=0)
