@@ -61,6 +61,21 @@ class Manifest:
 
         return self._read_at(dataset_id, version, read)
 
+    def waiting(self, dataset_id: int, source_partition_ids: Sequence[int]) -> list[Segment]:
+        """Segments that appear once all of one of these source partitions has been read."""
+        c = segments.c
+
+        def read(connection: Connection) -> list[Segment]:
+            found: list[tuple[int, int | None]] = []
+            for ids in chunked(source_partition_ids):
+                waiting = c.waiting_for.in_(ids), c.added_version.is_(None), c.removed_version.is_(None)
+                statement = select(c.id, c.removed_version).where(c.dataset_id == dataset_id, *waiting).order_by(c.id)
+                found += [(row.id, row.removed_version) for row in connection.execute(statement)]
+            # not kept: what waits is none of those that never change
+            return KnownSegments().get(connection, dataset_id, found, with_stats=False)
+
+        return self._database.read(read)
+
     def count(self, dataset_id: int, *, version: int | None = None) -> int:
         """How many live segments a version (None = newest) has."""
         counted = select(func.count()).select_from(segments).where(segments.c.dataset_id == dataset_id, live(version))

@@ -80,6 +80,10 @@ class Reloads:
         """What has been replayed in the dataset, by that session or one that began later."""
         return self._database.read(lambda c: replays(c, dataset_id, session_id=session_id))
 
+    def standing_for(self, source_partition_ids: Sequence[int]) -> dict[int, int]:
+        """Source partitions of reloads that are done, to the one of these that each was read from."""
+        return self._database.read(lambda c: standing_for(c, source_partition_ids))
+
     def read_again(self, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
         """Of these source partitions, windows `[first, end)` whose records have landed once more by a later reload."""
         return self._database.read(lambda c: read_again(c, source_partition_ids))
@@ -136,6 +140,18 @@ def reloaded_since(connection: Connection, dataset_id: int, since: int) -> dict[
                 base: int = connection.execute(named).scalar_one()
                 windows.setdefault(base, []).append((part.first, part.end))
     return windows
+
+
+def standing_for(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, int]:
+    """See `Reloads.standing_for`."""
+    rows = connection.execute(select(p.id, p.name, p.source_id).where(p.id.in_(source_partition_ids))).all()
+    bases = {(row.source_id, row.name): row.id for row in rows}
+    return {
+        part.id: bases[source_id, part.base]
+        for source_id in {row.source_id for row in rows}
+        for part in done(connection, source_id)
+        if (source_id, part.base) in bases
+    }
 
 
 def read_again(connection: Connection, source_partition_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:

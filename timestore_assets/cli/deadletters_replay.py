@@ -29,9 +29,10 @@ EVERY = "all"
 HELP = """Try dead letters again by the declaration as it is now, and land those that fit, each once.
 
 What does not fit stays a dead letter with its original bytes, and why. Late records (`late_dropped`, `held`) are tried only when
-`--kind` names them: to replay them is to accept them. It may be interrupted and run again at any time.
+`--kind` names them: to replay them is to accept them. Under `order: strict` each is judged at the place that it came at. A replay
+may be interrupted and run again at any time.
 
-Exit code 0: done, whether or not something is refused still. 3: the dataset's `order: strict` can't be kept."""
+Exit code 0: done, whether or not something is refused still."""
 
 Reason = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="Only records refused for this reason.")]
 Kind = Annotated[str, typer.Option("--kind", metavar="KIND", help=f"{', '.join(KINDS)} or {EVERY}.")]

@@ -103,6 +103,7 @@ def _policies(dataset: Dataset, record: DatasetRecord) -> list[list[str]]:
         ["owners", ", ".join(dataset.owners) or NOTHING],
         ["time", f"{dataset.time}, one partition {_each(dataset.window)} from {dataset.start:%Y-%m-%d}" + _until(dataset)],
         ["partition_by", ", ".join(dataset.partition_by) or NOTHING],
+        ["order", dataset.order],
         ["dedupe", _dedupe(dataset.dedupe)],
         ["late", f"{late.policy}, {format_duration(late.allowed)} allowed"],
         ["evolution", f"new columns: {evolution.columns}, types: {evolution.types}"],

@@ -301,6 +301,11 @@ class DatasetAttributes(Attributes):
     end: Time | None = Field(None, description="Where a finished dataset ends; later rows are refused.")
     partition_by: list[str] = Field(default_factory=list, description="Semantic key: built segments hold one value each.")
     dedupe: DedupeAttributes | None = Field(None, description="Which rows are the same record.")
+    order: Literal["any", "strict"] = Field(
+        "any",
+        description="`strict` refuses a record that is older than the newest before it, of its source partition and its key: "
+        "`dedupe.keys` without the time, else `partition_by`.",
+    )
     sources: list[SourceAttributes] = Field(default_factory=list, description="Where records come from.")
     evolution: EvolutionAttributes = Field(default_factory=EvolutionAttributes)
     late: LateAttributes = Field(default_factory=LateAttributes)

@@ -71,6 +71,8 @@ def to_dataset(attributes: DatasetAttributes) -> Dataset:
     _check_references(attributes, schema)
     if attributes.end is not None and attributes.end <= attributes.start:
         raise DeclarationError(f"is not after start ({format_time(attributes.start)})", key="end")
+    if attributes.order == "strict" and any(one.http is not None for one in attributes.sources):
+        raise DeclarationError("can't be `strict` with an `http` source: requests have no order among themselves", key="order")
     return Dataset(
         name=attributes.name,
         schema=schema,
@@ -84,6 +86,7 @@ def to_dataset(attributes: DatasetAttributes) -> Dataset:
         pandera_model=attributes.pandera,
         partition_by=tuple(attributes.partition_by),
         dedupe=_dedupe(attributes, schema),
+        order=attributes.order,
         sources=_sources(attributes, schema),
         evolution=evolution_of(attributes.evolution),
         late=Late(**dict(attributes.late)),

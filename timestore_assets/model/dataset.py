@@ -242,7 +242,8 @@ class Dataset:
 
     `start`, `end`: aware UTC; rows before `start`, from `end` on, or later than the current window plus `future_allowed` are
     dead letters `out_of_range`. `schema`: as declared (the catalog's may have evolved further). `pandera_model`: dotted
-    path of a person's own pandera model, from which the columns were derived and which also validates. `is_behind`: columns and
+    path of a person's own pandera model, from which the columns were derived and which also validates. `order`: under `strict` a
+    record is refused when one before it in its source partition, with its key, had a later time. `is_behind`: columns and
     keys are the catalog's, since another process has declared newer ones; the model is of before those then. `renames`: what
     columns are called now, by the names that the sources have for them, where those differ.
     `group`, `key_prefix`, `kinds`, `deps`: how Dagster shows the asset; `deps` are keys of
@@ -301,6 +302,17 @@ class Dataset:
     def sort_columns(self) -> tuple[str, ...]:
         """Columns that sealed rows are sorted by: as declared, else `partition_by`, then the time."""
         return self.segments.sort_by or tuple(dict.fromkeys((*self.partition_by, self.time)))
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether records have to come in the order of time, key by key."""
+        return self.order == "strict"
+
+    @property
+    def order_keys(self) -> tuple[str, ...]:
+        """Columns whose records have an order of their own under `strict`; none: all of a source partition have one."""
+        keys = self.dedupe.keys if self.dedupe else ()
+        return tuple(name for name in keys if name != self.time) or self.partition_by
 
     def upper_bound(self, now: datetime) -> datetime:
         """Times from here on are out of range: the end of the current window plus `future_allowed`, or `end`.

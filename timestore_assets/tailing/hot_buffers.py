@@ -64,12 +64,14 @@ class HotBuffers:
     def look(self, dataset: Dataset, record: DatasetRecord) -> BufferSnapshot | None:
         """What is held of the dataset's topics now; None when it has none, or nothing is to be held.
 
+        Nothing is where records have to be in order: what landing will refuse depends on all that has landed before.
+
         Begins to tail with the first question, which waits up to a second for what there is.
 
         Raises:
             UnavailableError: the brokers are away, and the settings say that this is an error (`hot_fallback`).
         """
-        if not self._bounds.rows or not dataset.kafka_sources:
+        if not self._bounds.rows or not dataset.kafka_sources or dataset.is_strict:
             return None
         tails = [self._tail(dataset, record, source) for source in dataset.kafka_sources]
         for tail in tails:

@@ -20,7 +20,7 @@ from timestore_assets.landing.committing.batch_commit import BatchCommit
 from timestore_assets.landing.files.land_report import FileReport
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import FileSource
-from timestore_assets.model.errors import ConflictError, RefusedError, UnavailableError, UnknownOutcomeError
+from timestore_assets.model.errors import ConflictError, UnavailableError, UnknownOutcomeError
 from timestore_assets.model.schema import PROVENANCE_COLUMNS
 from timestore_assets.model.window import Window
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, columns, dataset
@@ -236,12 +236,6 @@ def test_addresses_are_relative_to_the_source_or_absolute(warehouse: LandingWare
     outside.write_text(SECOND)
     report = warehouse.land(warehouse.drop("deep/a.csv", FIRST), outside)
     assert [file.address for file in report.files] == ["deep/a.csv", outside.as_posix()]
-
-
-def test_strict_order_is_refused_for_files(warehouse: LandingWarehouse) -> None:
-    strict = warehouse.with_dataset(replace(warehouse.dataset, order="strict"))
-    with pytest.raises(RefusedError, match="order: any"):
-        strict.land_one("a.csv", FIRST)
 
 
 # --- formats

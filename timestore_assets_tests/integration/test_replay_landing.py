@@ -408,12 +408,6 @@ def test_a_large_file_goes_in_pieces_whose_segments_are_of_one_schema(
     assert_accounted(fixed)
 
 
-def test_an_order_that_a_replay_cant_keep_is_refused(warehouse: LandingWarehouse) -> None:
-    warehouse.catalog.datasets.register(warehouse.dataset, actor="test")
-    with pytest.raises(RefusedError, match="order: strict"):
-        replay(warehouse.with_dataset(replace(warehouse.dataset, order="strict")))
-
-
 def test_a_declaration_that_cant_be_applied_is_refused_before_anything(warehouse: LandingWarehouse) -> None:
     warehouse.land_one("a.jsonl", lines_of([GOOD, POISON["failed_check"]]))
     with pytest.raises(RefusedError) as refused:

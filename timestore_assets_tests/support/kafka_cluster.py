@@ -166,6 +166,8 @@ class KafkaCluster:
             "group.initial.rebalance.delay.ms": "0",
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
+            # records of tests have the times of old ones: a broker that keeps a week may delete them before they are read
+            "log.retention.ms": "-1",
             "num.network.threads": "2",
             "num.io.threads": "2",
             "background.threads": "2",

@@ -1,7 +1,8 @@
 """Processes that land a topic until somebody kills them: a forker that has everything imported makes them, and says so.
 
-Each line of the forker's input is a JSON object: `root` (of the warehouse), `servers`, `topics`, `folder`. A line is answered
-with the process id of the session that was started. `{"reap": pid}` waits for that one and is answered with its status.
+Each line of the forker's input is a JSON object: `root` (of the warehouse), `servers`, `topics`, and `in_order` for
+`order: strict`. A line is answered with the process id of the session that was started. `{"reap": pid}` waits for that one
+and is answered with its status.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 
 from timestore_assets.landing.topics.session_options import SessionLimits, SessionOptions
 from timestore_assets.landing.topics.streamer import Streamer
-from timestore_assets.model.dataset import FlushPolicy, KafkaSource
+from timestore_assets.model.dataset import Dataset, FlushPolicy, KafkaSource
 from timestore_assets.model.errors import TimestoreError
 from timestore_assets.segments.publishing import utc_now
 from timestore_assets.sources.kafka.kafka_client import KafkaConnection
 from timestore_assets.sources.kafka.kafka_topics import KafkaTopics
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse, columns, dataset
+from timestore_assets_tests.support.order_model import IN_ORDER
 
 TTL = timedelta(milliseconds=700)
 DATASET = dataset(*columns(n="int64?"))
@@ -33,13 +35,13 @@ def source(topics: list[str]) -> KafkaSource:
     return KafkaSource(topics=tuple(topics), flush=FLUSH, idle=timedelta(milliseconds=200))
 
 
-def land(root: Path, servers: str, topics: list[str], *, limits: SessionLimits) -> str:
+def land(root: Path, servers: str, topics: list[str], *, limits: SessionLimits, declared: Dataset = DATASET) -> str:
     """Run one session; how it ended."""
-    ground = LandingWarehouse.at(root, DATASET)
-    declared = source(topics)
-    found = KafkaTopics(KafkaConnection(servers=servers), declared, group="crash")
+    ground = LandingWarehouse.at(root, declared)
+    topic = source(topics)
+    found = KafkaTopics(KafkaConnection(servers=servers), topic, group="crash")
     streamer = Streamer(replace(ground.context, holder=str(os.getpid()), ttl=TTL, clock=utc_now))
-    return streamer.stream(DATASET, declared, found, SessionOptions(limits=limits)).ending
+    return streamer.stream(declared, topic, found, SessionOptions(limits=limits)).ending
 
 
 def main() -> None:
@@ -58,7 +60,8 @@ def main() -> None:
 def _session(order: dict[str, Any]) -> int:
     try:
         limits = SessionLimits(until_caught_up=False, longest=timedelta(seconds=60))
-        land(Path(order["root"]), order["servers"], order["topics"], limits=limits)
+        declared = IN_ORDER if order.get("in_order") else DATASET
+        land(Path(order["root"]), order["servers"], order["topics"], limits=limits, declared=declared)
     except TimestoreError as error:
         # brokers that are away and a catalog that is locked are no fault of the session's
         print(error, file=sys.stderr, flush=True)

@@ -250,3 +250,11 @@ def test_channels_of_schema_versions_are_one_or_several() -> None:
     for written, channels in (("ops", ("ops",)), ("[ops, mail, ops]", ("ops", "mail"))):
         evolution = parse_declaration(GOOD.replace("  late:", f"  evolution: {{notify: {written}}}\n  late:")).evolution
         assert evolution.notify == channels
+
+
+def test_records_in_order_are_declared_and_requests_have_none() -> None:
+    strict = GOOD.replace("  late:", "  order: strict\n  late:")
+    assert (parse_declaration(GOOD).order, parse_declaration(strict).order) == ("any", "strict")
+    assert parse_declaration(strict).order_keys == ("origin",)
+    with pytest.raises(DeclarationError, match="can't be `strict` with an `http` source"):
+        parse_declaration(strict.replace("  sources:\n", "  sources:\n    - http: {}\n"))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -91,18 +92,20 @@ class BatchCommit:
         return self.judge.judge(batch)
 
     def publish(self, batch: SourceBatch, prepared: Prepared) -> Counters:
-        """Write and commit a prepared batch; errors as `land`. It is judged again when the schema has changed since."""
+        """Write and commit a prepared batch; errors as `land`. It is judged again when schema or order have changed since."""
+        prepared = self.judge.in_order(batch, prepared)
         for _ in CONFLICT.tries():
             try:
                 self._publish_once(batch, prepared)
                 return prepared.counters
             except UnwrittenError:
-                prepared = self.judge.judge_again(batch, trial=lambda again: self._try_to_write(batch.spans, again))
+                trial = partial(self._try_to_write, batch.spans)
+                prepared = self.judge.judge_again(batch, prepared, trial=trial)
             except ConflictError:
                 self.require_start(batch.spans)
                 batch.confirm()
                 self.judge.catch_up()
-                prepared = self.judge.judge_again(batch)
+                prepared = self.judge.judge_again(batch, prepared)
         name = self.judge.dataset.name
         raise ConflictError(f"{self.origin.address}: the schema of {name!r} kept changing; run it again")
 
@@ -180,6 +183,8 @@ class BatchCommit:
             discarded_values=prepared.discarded,
         )
         self.manifest_version = publish(self.context, record, commit, staged.uploads)
+        if self.judge.order is not None:
+            self.judge.order.commit(prepared.order)
         self._count(prepared, staged)
 
     def require_start(self, spans: Sequence[Span]) -> None:

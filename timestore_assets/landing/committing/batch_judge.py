@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import pyarrow as pa
+
 from timestore_assets.catalog.effective_declaration import effective
 from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.landing.committing.newest_landed import LandedRows, newest_landed
+from timestore_assets.landing.committing.session_order import SessionOrder
 from timestore_assets.landing.committing.source_batch import Origin, SourceBatch
 from timestore_assets.landing.landing_session import Worker
 from timestore_assets.landing.preparing.evolve import columns_left
+from timestore_assets.landing.preparing.key_order import NewestTimes, key_columns
 from timestore_assets.landing.preparing.prepare import Prepared, Rules, prepare
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ForgottenError
 from timestore_assets.model.record_form import RecordForm
 from timestore_assets.model.schema import Schema
+from timestore_assets.model.types import ColumnType
 from timestore_assets.segments.publishing import WriteContext
 from timestore_assets.tracing import span
 
@@ -47,6 +53,8 @@ class BatchJudge:
     def __init__(self, context: WriteContext, worker: Worker, dataset: Dataset, origin: Origin) -> None:
         self._context, self._engine = context, worker.engine
         self._declared, self._origin = dataset, origin
+        self.order = SessionOrder(self._landed) if dataset.is_strict else None
+        """The newest times of keys, where records have to be in order; begun by whoever knows the source partitions."""
         record = self._newest()
         self._terms = _Terms(
             record=record,
@@ -72,13 +80,31 @@ class BatchJudge:
         return self._terms.form
 
     def judge(self, batch: SourceBatch) -> Prepared:
-        """Judge by the schema as it is known here."""
-        return self._context.retry.run(lambda: self._judged(batch))
+        """Judge by the schema as it is known here, and behind what was judged before."""
+        prepared = self._context.retry.run(lambda: self._judged(batch))
+        if self.order is not None:
+            self.order.went_on(prepared.order)
+        return prepared
 
-    def judge_again(self, batch: SourceBatch, *, trial: Callable[[Prepared], object] | None = None) -> Prepared:
-        """The same while the connection may be judging the next batch. `trial`: what else must not fail for a record."""
-        run = self._engine.beside
-        return self._context.retry.run(lambda: prepare(run, batch.batch, self._rules(batch), trial=trial))
+    def judge_again(self, batch: SourceBatch, before: Prepared, *, trial: Callable[[Prepared], object] | None = None) -> Prepared:
+        """Judge a batch behind what is committed, while the connection may be judging the next one.
+
+        `before`: what had come of it. `trial`: what else must not fail for a record.
+        """
+        run, order = self._engine.beside, self.order
+        if order is not None:
+            order.renew()
+        rules = self._rules(batch, None if order is None else order.committed)
+        again = self._context.retry.run(lambda: prepare(run, batch.batch, rules, trial=trial))
+        if order is not None:
+            order.went_on(again.order, before.order)
+        return again
+
+    def in_order(self, batch: SourceBatch, prepared: Prepared) -> Prepared:
+        """A batch as it was judged, unless that was behind another state than the one that is committed."""
+        if self.order is None or self.order.allows(prepared.order):
+            return prepared
+        return self.judge_again(batch, prepared)
 
     def catch_up(self) -> None:
         """Go on by what the catalog has now: another process may have declared more columns since the session began."""
@@ -94,12 +120,15 @@ class BatchJudge:
 
     def _judged(self, batch: SourceBatch) -> Prepared:
         with span("prepare", dataset=self.dataset.name) as noting:
-            prepared = prepare(self._engine.run, batch.batch, self._rules(batch))
+            order = None if self.order is None else self.order.judged
+            prepared = prepare(self._engine.run, batch.batch, self._rules(batch, order))
             noting.note(rows=prepared.rows.num_rows, read=prepared.counters.read)
             return prepared
 
-    def _rules(self, batch: SourceBatch) -> Rules:
+    def _rules(self, batch: SourceBatch, order: NewestTimes | None) -> Rules:
         terms, catalog, clock = self._terms, self._context.catalog, self._context.clock
+        if order is not None and not order.sources.issuperset(one.source_partition_id for one in batch.spans):
+            raise ValueError(f"{self._origin.address}: nobody has looked up the newest times of what is landed")
         return Rules(
             dataset=terms.dataset,
             schema=terms.record.schema,
@@ -114,6 +143,15 @@ class BatchJudge:
             late_before=batch.late_before,
             max_record_bytes=self._origin.max_record_bytes,
             then=terms.then,
+            order=order,
+            source=batch.spans[0].source_partition_id,
+        )
+
+    def _landed(self, rows: Sequence[LandedRows]) -> pa.Table:
+        """The newest times among these rows."""
+        terms, context = self._terms, self._context
+        return context.retry.run(
+            lambda: self._engine.beside(lambda con: newest_landed(con, context, terms.record, terms.dataset, rows))
         )
 
     def _newest(self) -> DatasetRecord:
@@ -125,6 +163,8 @@ class BatchJudge:
     def _agree(self, record: DatasetRecord) -> None:
         dataset, terms = effective(self._declared, record), self._terms
         validator = terms.validator if dataset == terms.dataset else Validator(dataset)
+        if self.order is not None and _key_types(dataset, record) != _key_types(terms.dataset, terms.record):
+            self.order.lose()
         self._terms = _Terms(
             record=record,
             dataset=dataset,
@@ -145,3 +185,8 @@ class BatchJudge:
 
     def _expired(self, record: DatasetRecord) -> frozenset[datetime]:
         return self._context.retry.run(lambda: self._context.catalog.expiry.expired(record.id))
+
+
+def _key_types(dataset: Dataset, record: DatasetRecord) -> list[tuple[int | None, ColumnType]]:
+    """What the values of a key are, whatever its columns are called."""
+    return [(column.id, column.type) for column in key_columns(dataset, record.schema)]

@@ -23,7 +23,7 @@ from timestore_assets.landing.dead_letters.replay_file import FileReplay, Letter
 from timestore_assets.landing.landing_session import working
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.dataset import Dataset, FileSource, Source
-from timestore_assets.model.errors import BadFileError, ConflictError, ForgottenError, RefusedError
+from timestore_assets.model.errors import BadFileError, ConflictError, ForgottenError
 from timestore_assets.retry import CONFLICT
 from timestore_assets.segments.publishing import WriteContext, publish, staging_folder
 
@@ -91,14 +91,12 @@ class Replayer:
     def replay(self, dataset: Dataset, selection: Selection | None = None, *, actor: str) -> ReplayReport:
         """Try dead letters again by the dataset's present rules, oldest file first, each file whole or not at all.
 
-        Lateness does not count any more: who replays late records accepts them. A file of which nothing can land stays as it is.
+        Lateness does not count any more: who replays late records accepts them. Under `order: strict` each record is judged at
+        the place that it came at. A file of which nothing can land stays as it is.
 
         Raises:
-            RefusedError: the dataset asks for an order that a replay can't keep.
             StorageFullError, UnavailableError: it stopped; what is committed stays, and the rest can be replayed later.
         """
-        if dataset.order == "strict":
-            raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which a replay can't keep; write `order: any`")
         selection = selection or Selection()
         began, progress = time.monotonic(), _Progress()
         record = self._catalog.datasets.register(dataset, actor=actor)

@@ -33,8 +33,10 @@ from timestore_assets.landing.committing.staged_dead_letters import (
 from timestore_assets.landing.committing.staged_segments import DEAD_LETTER_FOLDER, Provenance, StagedSegment, write_segments
 from timestore_assets.landing.dead_letters.dead_letter_reader import open_dead_letters
 from timestore_assets.landing.dead_letters.replay_batch import Again, UncutRecord, batch_again, can_be_tried
+from timestore_assets.landing.dead_letters.replay_order import PlacesAmongLanded
 from timestore_assets.landing.dead_letters.replay_records import pieces, with_reasons
 from timestore_assets.landing.preparing.evolve import columns_left
+from timestore_assets.landing.preparing.key_order import NewestTimes
 from timestore_assets.landing.preparing.prepare import Prepared, Rules, prepare
 from timestore_assets.landing.preparing.validate import Validator
 from timestore_assets.model.counters import Counters
@@ -117,6 +119,8 @@ class _Work:
     ignored: Counter[str] = field(default_factory=Counter)
     discarded: Counter[str] = field(default_factory=Counter)
     segments: list[StagedSegment] = field(default_factory=list)
+    newest: NewestTimes = NewestTimes()  # noqa: RUF009 - immutable
+    """Times of each key that land, where records have to be in order."""
 
 
 class _EvolvedError(Exception):
@@ -201,9 +205,12 @@ class FileReplay:
             return records
         fields = json.loads(metadata[FIELDS_KEY.encode()])
         again = self._again(records, rows, encoding, fields)
-        prepared = prepare(self._setting.engine.run, again.batch, self._rules(schema, encoding, _path(self._source, records)))
+        rules = self._rules(schema, encoding, _path(self._source, records), work.newest)
+        prepared = prepare(self._setting.engine.run, again.batch, rules)
         if prepared.changes:
             raise _EvolvedError(prepared.schema, prepared.changes)
+        if prepared.order is not None:
+            work.newest = prepared.order.after
         work.tried += len(rows)
         work.landed += prepared.rows.num_rows
         work.ignored.update(prepared.ignored)
@@ -249,7 +256,7 @@ class FileReplay:
                 chosen &= ~((sources == source) & (positions >= first) & (positions < end))
         return np.flatnonzero(chosen)
 
-    def _rules(self, schema: Schema, encoding: str, path: Mapping[str, str | None]) -> Rules:
+    def _rules(self, schema: Schema, encoding: str, path: Mapping[str, str | None], pieces: NewestTimes) -> Rules:
         setting = self._setting
         return Rules(
             dataset=setting.dataset,
@@ -264,7 +271,11 @@ class FileReplay:
             expired=self._expired,
             max_record_bytes=self._source.max_record_bytes if encoding == "json" else None,
             then=self._then,
+            order=self._places(pieces) if setting.dataset.is_strict else None,
         )
+
+    def _places(self, pieces: NewestTimes) -> PlacesAmongLanded:
+        return PlacesAmongLanded(context=self._setting.context, record=self._record, dataset=self._setting.dataset, pieces=pieces)
 
     @cached_property
     def _then(self) -> Schema | None:

@@ -128,4 +128,5 @@ class LandingCall:
         """Whether a file may be cut into parts: not one whose rows have to appear, or leave, all at once or in order."""
         begun = file.position.offset > 0
         replacing = file.replaces or self.source.on_change == "replace"
-        return not begun and not replacing and not arrival_decides(self.dataset)
+        in_order = self.dataset.is_strict or arrival_decides(self.dataset)
+        return not begun and not replacing and not in_order

@@ -18,7 +18,6 @@ from timestore_assets.landing.files.land_report import CombinedProgress, FileOut
 from timestore_assets.landing.landing_session import Worker, WorkingSession, working
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Dataset, FileFormat, FileSource
-from timestore_assets.model.errors import RefusedError
 from timestore_assets.retry import RetryPolicy
 from timestore_assets.segments.engine import Engine
 from timestore_assets.segments.publishing import WriteContext
@@ -74,11 +73,8 @@ class Lander:
             actor: who asked, for the audit.
 
         Raises:
-            RefusedError: the dataset asks for what files can't give (`order: strict`).
             StorageFullError, UnavailableError: landing stopped; what is committed stays and the rest goes on from there.
         """
-        if dataset.order == "strict":
-            raise RefusedError(f"dataset {dataset.name!r} has `order: strict`, which file sources can't keep; write `order: any`")
         started = time.monotonic()
         registered = self._catalog.datasets.register(dataset, actor=actor)
         dataset = effective(dataset, registered)
@@ -121,6 +117,8 @@ class Lander:
             return 1
         if len(files) > 1:
             return self._bulk.parallel
+        if dataset.is_strict:
+            return 1
         status = files[0].looks() if files else None
         return self._bulk.parallel if status is not None and status.size > self._bulk.chunk_bytes else 1
 

@@ -15,6 +15,7 @@ from timestore_assets.decoding.column_names import check_header
 from timestore_assets.decoding.poison import is_poison
 from timestore_assets.decoding.record_fields import formed_names
 from timestore_assets.landing.committing.batch_commit import BatchCommit, UnwrittenError
+from timestore_assets.landing.committing.newest_landed import itself
 from timestore_assets.landing.committing.source_batch import Origin
 from timestore_assets.landing.committing.tally import Tally
 from timestore_assets.landing.files.context import LandingCall
@@ -113,6 +114,8 @@ class PartLanding:
         self._commit = BatchCommit(
             call.context, worker, call.dataset, origin, checkpoints=lambda _: position_of(call.catalog, part)
         )
+        if self._commit.judge.order is not None:
+            self._commit.judge.order.begin([itself(part.source_partition_id)], is_new=part.position == part.start)
         one_by_one = call.chunk_rows or reader.format == "envelopes"
         self._landing = WideCommit(self._commit, commit_bytes=0 if one_by_one else call.bulk.commit_bytes)
         check_columns(reader, self._commit, call, address)

@@ -82,6 +82,11 @@ class WideCommit:
 
     def close(self) -> None:
         """Give up what is gathered."""
+        self._clear()
+        if self._judge.order is not None:
+            self._judge.order.go_back()
+
+    def _clear(self) -> None:
         gathered, self._gathered = self._gathered, None
         if gathered is not None:
             gathered.discard()
@@ -111,6 +116,8 @@ class WideCommit:
         return counters
 
     def _prepared(self, batch: PartBatch) -> Prepared:
+        if self._gathered is None and self._judge.order is not None:
+            self._judge.order.renew()
         try:
             return self._commit.prepare(batch)
         except FrozenSchemaError:
@@ -135,7 +142,7 @@ class WideCommit:
             name = self._judge.dataset.name
             raise LostRaceError(f"{self._commit.origin.address}: the schema of {name!r} has changed") from None
         finally:
-            self.close()
+            self._clear()
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -229,7 +236,8 @@ def _added(total: Prepared, prepared: Prepared) -> Prepared:
     ignored, discarded = Counter(total.ignored), Counter(total.discarded)
     ignored.update(prepared.ignored)
     discarded.update(prepared.discarded)
-    return replace(total, counters=total.counters + prepared.counters, ignored=ignored, discarded=discarded)
+    counters = total.counters + prepared.counters
+    return replace(total, counters=counters, ignored=ignored, discarded=discarded, order=prepared.order)
 
 
 def _renamed(letters: StagedDeadLetters, before: str, attempt: str, path: Path) -> StagedDeadLetters:

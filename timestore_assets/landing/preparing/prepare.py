@@ -1,4 +1,4 @@
-"""One batch through the pure steps: keys, decoding, required values, range, constraints, evolution. Nothing is written here.
+"""One batch through the pure steps: keys, decoding, required values, range, constraints, evolution, order. Nothing is written.
 
 An envelope whose idempotency key is known brings nothing, and one that uses a known key for other content is refused.
 """
@@ -26,6 +26,7 @@ from timestore_assets.landing.preparing.default_values import need_not_be_there,
 from timestore_assets.landing.preparing.earlier_values import EarlierValues
 from timestore_assets.landing.preparing.evidence import with_evidence
 from timestore_assets.landing.preparing.evolve import Evolved, evolve
+from timestore_assets.landing.preparing.key_order import ArrivalOrder, Arrivals, OrderStep, refuse_out_of_order
 from timestore_assets.landing.preparing.row_checks import (
     LATE,
     refuse_expired,
@@ -115,6 +116,10 @@ class Rules:
     """Longer documents are refused; None: the source has seen to it."""
     then: Schema | None = None
     """The one whose names the records go by; None: the current one."""
+    order: ArrivalOrder | None = None
+    """What came before these records, where they have to be in order; None: they may come in any."""
+    source: int = 0
+    """The source partition of a batch that is of one alone, where there is an order."""
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -165,6 +170,8 @@ class Prepared:
     """Of the schema it was judged by."""
     late: tuple[LateRows, ...] = ()
     """How many records were kept back as late, of which partitions."""
+    order: OrderStep | None = None
+    """What the newest times of keys were and are, where records have to be in order."""
 
 
 Run = Callable[[Callable[[duckdb.DuckDBPyConnection], Prepared]], Prepared]
@@ -244,6 +251,8 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         policy = rules.dataset.evolution
         late = refuse_late(decoded.table, rules.dataset, row_mask, before=rules.late_before)
         evolved = evolve(con, decoded.extras, row_mask, schema=rules.schema, policy=policy, allowance=rules.allowance)
+    # last: a record that is refused for anything else is not the newest of its key
+    order = _ordered(con, batch, decoded.table, rules, row_mask)
     table = decoded.table
     for name, values in evolved.columns.items():
         table = table.append_column(name, values)
@@ -260,8 +269,19 @@ def _judged(con: duckdb.DuckDBPyConnection, batch: Batch, rules: Rules) -> Prepa
         discarded=evolved.discarded,
         keys=keys,
         late=late,
+        order=order,
         base_schema_version=rules.schema.version,
     )
+
+
+def _ordered(con: duckdb.DuckDBPyConnection, batch: Batch, table: pa.Table, rules: Rules, row_mask: RowMask) -> OrderStep | None:
+    if rules.order is None:
+        return None
+    sources = batch.source_partitions
+    if sources is None:
+        sources = pa.repeat(pa.scalar(rules.source, pa.int64()), batch.records.num_rows)
+    arrivals = Arrivals.of(table, rules.dataset, rules.schema, row_mask, sources=sources, positions=batch.positions)
+    return refuse_out_of_order(con, arrivals, rules.dataset, row_mask, order=rules.order)
 
 
 def _as_stored(table: pa.Table, schema: Schema) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from timestore_assets.catalog.commit_values import Span, TopicProgress, WatermarkRule
 from timestore_assets.landing.committing.batch_commit import BatchCommit
+from timestore_assets.landing.committing.newest_landed import LandedRows, itself
 from timestore_assets.landing.committing.source_batch import OvertakenError
 from timestore_assets.landing.preparing.prepare import Prepared
 from timestore_assets.landing.preparing.row_checks import closed_before
@@ -200,6 +201,8 @@ class StreamLoop:
                 self._distrusted, self._next_look = True, 0.0
                 return
             self._settle()
+            # here and not only in the other thread: the next batch is judged behind what comes of this one
+            prepared = self._landing.judge.in_order(batch, prepared)
             self._publishing = self._pool.submit(self._landing.publish, batch, prepared)
         elif spans:
             self._note(spans)
@@ -315,6 +318,8 @@ class StreamLoop:
         if moved or self._distrusted or self._reader.is_stalled(ends):
             # what has been read, or is still being read, is not what comes next; or nothing is read any more
             self._distrusted = False
+            if self._landing.judge.order is not None:
+                self._landing.judge.order.go_back()
             self._reader.close()
             self._reader = self._fresh_reader()
         else:
@@ -338,6 +343,7 @@ class StreamLoop:
             )
         )
         fresh = {key: partition.position for key, partition in taken.held.items()}
+        self._begin_order([partition.id for partition in taken.held.values()])
         moved = not fresh.keys().isdisjoint(self._positions) or bool(taken.replaced)
         for key, partition in taken.held.items():
             self._clocks.add(key, partition.quiet)
@@ -350,6 +356,13 @@ class StreamLoop:
         self._gone = (self._gone - fresh.keys()) | taken.replaced
         self._clocks.behind(key for key, high in taken.end_offsets.items() if high > self._positions.get(key, high))
         return fresh, moved
+
+    def _begin_order(self, claimed: Sequence[int]) -> None:
+        """What is in order is judged by what the sessions before this one have landed, and by what was read again of that."""
+        order = self._landing.judge.order
+        if order is not None and claimed:
+            again = self._context.retry.run(lambda: self._catalog.reloads.standing_for(claimed))
+            order.begin([*map(itself, claimed), *(LandedRows(source=one, stands_for=base) for one, base in again.items())])
 
     def _judge(self) -> None:
         """Pause or go on by what waits behind landing."""

@@ -20,6 +20,7 @@ from timestore_assets.catalog.lease_keeper import HeldLease, LeaseKeeper
 from timestore_assets.catalog.records import TopicPartition
 from timestore_assets.catalog.reloads import DONE_LINE, ReloadPart
 from timestore_assets.landing.committing.batch_commit import BatchCommit
+from timestore_assets.landing.committing.newest_landed import LandedRows, itself
 from timestore_assets.landing.committing.source_batch import OvertakenError
 from timestore_assets.landing.committing.source_session import source_session
 from timestore_assets.landing.committing.tally import SessionReport
@@ -146,6 +147,15 @@ class _Reload:
             (one.topic, one.number): part for (one, _), part in zip(windows, self.parts, strict=True)
         }
         self._at: dict[Key, Position] = {key: part.position for key, part in self._keys.items()}
+        if landing.judge.order is not None:
+            landing.judge.order.begin(
+                [one for part, of in zip(self.parts, ranges, strict=True) for one in self._before(part, of)]
+            )
+
+    def _before(self, part: ReloadPart, of: Retraction) -> list[LandedRows]:
+        """What its records have to be in order with: what comes before the window, and what was read again of it already."""
+        bases = [of.source, *self._catalog.reloads.standing_for([of.source])]
+        return [itself(part.id), *(LandedRows(source=base, stands_for=part.id, below=part.first) for base in bases)]
 
     def run(self) -> bool:
         """Read to the end and swap; False when it was stopped before."""

@@ -65,7 +65,7 @@ async def replay(
 ) -> ReplayAnswer:
     """Judged by the declaration as it is now; what fits lands, each record once, the rest stays with its original bytes.
 
-    It may be asked again at any time, also after it broke off. A dataset with `order: strict` can't be replayed (403).
+    It may be asked again at any time, also after it broke off. Under `order: strict` each is judged at the place it came at.
     """
     service.dataset(caller, name)
     selection = Selection(code=wish.code, kind=None if wish.kind == "all" else wish.kind, files=wish.files)
