@@ -167,10 +167,8 @@ def _print_reports(reports: Sequence[VerifyReport]) -> None:
         )
     console = stdout()
     for report in (report for report in reports if report.foreign_hashes):
-        said = f"{report.dataset}: {count(report.foreign_hashes)} partitions were hashed by another DuckDB, so their files were proved"
-        stdout().print(
-            f"{said}, and not their content hashes; their next builds make hashes of this one", markup=False, soft_wrap=True
-        )
+        said = f"{report.dataset}: {count(report.foreign_hashes)} partitions have content hashes of another DuckDB"
+        console.print(f"{said}, so only their files were proved; builds make new ones", markup=False, soft_wrap=True)
     for report in (report for report in reports if report.undigested):
         said = f"{report.dataset}: {count(report.undigested)} objects are of before there were digests, which builds make"
         console.print(said, markup=False, soft_wrap=True)
