@@ -182,12 +182,12 @@ class Warehouse(
             all_orphans_of=all_orphans_of,
         )
 
-    def verify(self, name: str) -> VerifyReport:
-        """Prove a dataset's catalog rows against its files."""
+    def verify(self, name: str, *, portable: bool = False) -> VerifyReport:
+        """Prove a dataset's catalog rows against its files. `portable`: compute content hashes that any engine can, too."""
         from timestore_assets.upkeep.verify import verify
 
         _, record = self.resolve(name)
-        return verify(self.catalog, self.storage, self.limits, record)
+        return verify(self.catalog, self.storage, self.limits, record, portable=portable)
 
     def repair(self, report: VerifyReport, *, execute: bool, actor: str = "command line") -> RepairReport:
         """Say what is safe to put right of what was found, and with `execute` do it; see `upkeep.repair.repair`."""

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from timestore_assets.building.file_splitting import sealed_format
+from timestore_assets.building.file_splitting import is_split, sealed_format
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.retraction import NOTHING, Retracted, sources_of
 from timestore_assets.model.segment import Segment, SegmentKind
@@ -64,7 +64,7 @@ def plan_build(
     is_built = sealed and all(
         _as_wanted(segment, dataset, losing) and segment.schema_version not in outdated for segment in segments
     )
-    if is_built and _well_sized(segments, dataset):
+    if is_built and _well_split(segments) and _well_sized(segments, dataset):
         return BuildPlan()
     return BuildPlan(merge=tuple(segments), kind="sealed", seal=True)
 
@@ -107,9 +107,14 @@ def _as_wanted(segment: Segment, dataset: Dataset, losing: frozenset[int]) -> bo
         and not losing.intersection(segment.source_ids)
         and (segment.deduplicated or dataset.dedupe is None)
         and segment.sorted_by == dataset.sort_columns
-        and len(segment.semantic_key or ()) == len(dataset.partition_by)
         and segment.format == sealed_format(dataset.segments.format, rows=segment.rows)
     )
+
+
+def _well_split(segments: Sequence[Segment]) -> bool:
+    """Whether keys that have files of their own are large enough; files of several keys say nothing against it."""
+    keys = {segment.semantic_key for segment in segments} - {None}
+    return not keys or is_split(rows=sum(segment.rows for segment in segments), keys=len(keys))
 
 
 def _well_sized(segments: Sequence[Segment], dataset: Dataset) -> bool:

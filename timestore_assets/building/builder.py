@@ -166,7 +166,7 @@ class Builder:
         record = self._catalog.datasets.find(dataset.name)
         if record is None:
             raise InputError(f"dataset {dataset.name!r} is not in the catalog yet; land something in it first")
-        dataset = effective(dataset, record)
+        dataset = self._in_target(effective(dataset, record), record.storage)
         known = self._catalog.partitions.find(record.id, partition)
         segments: tuple[Segment, ...] = ()
         retracted = NOTHING
@@ -195,6 +195,13 @@ class Builder:
             plan=plan,
             erasing=erasing,
         )
+
+    def _in_target(self, dataset: Dataset, target: str) -> Dataset:
+        """With formats that suit the target: a `.duckdb` file comes out of a bucket as a whole, so `auto` means Parquet there."""
+        is_remote = self._context.storage.target(target).path(dataset.name) is None
+        if not is_remote or dataset.segments.format != "auto":
+            return dataset
+        return replace(dataset, segments=replace(dataset.segments, format="parquet"))
 
     def _as_named_now(self, segments: Sequence[Segment], record: DatasetRecord) -> Sequence[Segment]:
         """Segments that say by what they are sorted under the names that those columns have now."""

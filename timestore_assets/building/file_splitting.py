@@ -1,4 +1,8 @@
-"""Cutting a partition's sorted rows into files: one semantic key a file, none much larger than asked, each in its format."""
+"""Cutting a partition's sorted rows into files, none much larger than asked, each in its format.
+
+Where keys have many rows, a file holds one semantic key. Where they have few, it holds all: each file costs a reader more than
+the rows of other keys that it leaves out, and those are skipped by row group anyhow.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,11 @@ from timestore_assets.model.segment import SegmentFormat
 from timestore_assets.model.types import quote
 from timestore_assets.segments.writer import WrittenFile, write_duckdb, write_parquet
 
-DUCKDB_FROM_ROWS = 1_000_000
+DUCKDB_FROM_ROWS = 250_000
 """Rows from which on `auto` writes `.duckdb`: attaching costs about as much as it saves on smaller files (decision D19)."""
+
+SPLIT_ROWS = 250_000
+"""Rows that semantic keys have on average, from which on each gets files of its own (decision D53)."""
 
 
 def sealed_format(policy: Literal["auto", "duckdb", "parquet"], *, rows: int) -> SegmentFormat:
@@ -32,6 +39,22 @@ ROWID = "rowid"
 _SAMPLE_ROWS = 200_000
 # Formats and sort orders differ in size by less than this, so smaller partitions need no sample to be known to fit a file
 _DOUBT = 3
+
+
+def write_sealed(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    path: Path,
+    format: SegmentFormat,
+    *,
+    dataset: Dataset,
+    schema: Schema,
+    expected: int | None = None,
+) -> WrittenFile:
+    """Write the rows of a query, in its order, as a segment file. `expected`: how many, where that is known."""
+    if format == "parquet":
+        return write_parquet(con, query, path, field_ids=schema.ids)
+    return write_duckdb(con, query, path, view=dataset.name, visible=schema.names, expected=expected)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +81,12 @@ class FileSplitter:
     schema: Schema
     folder: Path
 
-    def pieces(self, *, bytes_per_row: float) -> list[FileSlice]:
+    def pieces(self, *, bytes_per_row: float, by_key: bool) -> list[FileSlice]:
         """How the table is cut. `bytes_per_row`: as in the files the rows came from."""
-        groups = self._groups()
+        groups = self._groups(by_key)
         largest = max((rows for _, _, rows in groups), default=0)
         target = self.dataset.segments.target_bytes
-        if largest * bytes_per_row * _DOUBT > target:
+        if not fits_one_file(rows=largest, bytes_per_row=bytes_per_row, target=target):
             bytes_per_row = self._sampled_bytes_per_row(largest)
         fitting = max(1, int(target / max(bytes_per_row, 1e-9)))
         return [
@@ -86,14 +109,12 @@ class FileSplitter:
         return f"SELECT {columns} FROM {self.table} WHERE {self.number} >= {first} AND {self.number} < {end}"
 
     def _write(self, rows: str, path: Path, format: SegmentFormat) -> WrittenFile:
-        if format == "parquet":
-            return write_parquet(self.con, rows, path, field_ids=self.schema.ids)
-        return write_duckdb(self.con, rows, path, view=self.dataset.name, visible=self.schema.names)
+        return write_sealed(self.con, rows, path, format, dataset=self.dataset, schema=self.schema)
 
-    def _groups(self) -> list[tuple[tuple[str, ...] | None, int, int]]:
+    def _groups(self, by_key: bool) -> list[tuple[tuple[str, ...] | None, int, int]]:
         """Semantic key, first row and number of rows of each run of equal keys."""
         names = [quote(name) for name in self.dataset.partition_by]
-        if not names:
+        if not by_key:
             counted = self.con.execute(f"SELECT count(*) FROM {self.table}").fetchone()
             return [(None, 0, counted[0])] if counted and counted[0] else []
         texts = ", ".join(f"CAST({name} AS VARCHAR)" for name in names)
@@ -110,6 +131,16 @@ class FileSplitter:
         written = self._write(self._rows(0, sample), path, format)
         path.unlink()
         return written.bytes / max(1, written.rows)
+
+
+def is_split(*, rows: int, keys: int) -> bool:
+    """Whether a partition with so many semantic keys is cut by them."""
+    return keys > 0 and rows >= SPLIT_ROWS * keys
+
+
+def fits_one_file(*, rows: int, bytes_per_row: float, target: int) -> bool:
+    """Whether a partition is sure to be no larger than a file may be, whatever the format and the order of its rows."""
+    return rows * bytes_per_row * _DOUBT <= target
 
 
 def even_cuts(first: int, rows: int, *, at_most: int) -> Iterator[tuple[int, int]]:

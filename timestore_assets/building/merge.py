@@ -12,7 +12,14 @@ from pathlib import Path
 import duckdb
 
 from timestore_assets.building.build_plan import BuildPlan
-from timestore_assets.building.file_splitting import ROWID, FileSplitter
+from timestore_assets.building.file_splitting import (
+    ROWID,
+    FileSplitter,
+    fits_one_file,
+    is_split,
+    sealed_format,
+    write_sealed,
+)
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import RefusedError, TimestoreError, UnavailableError
 from timestore_assets.model.hash_sums import EMPTY, combined
@@ -22,10 +29,10 @@ from timestore_assets.model.segment import NewSegment, Segment, SegmentFormat
 from timestore_assets.model.stored_columns import needs_rewrite
 from timestore_assets.model.types import quote
 from timestore_assets.model.window import Partition
-from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.deduplicate import deduplicated
 from timestore_assets.segments.engine import disk_failures, one_row, one_thread, threads_of, unreadable
-from timestore_assets.segments.reader import opened
+from timestore_assets.segments.quick_hash import quick_hash
+from timestore_assets.segments.reader import opened, rows_in
 from timestore_assets.segments.statistics import as_time
 from timestore_assets.segments.writer import WrittenFile, write_parquet
 from timestore_assets.storage.object_store import ObjectReader, Upload, damaged, digests_of, first_damaged
@@ -219,32 +226,60 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
 
 
 def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, kept: int, retracted: int) -> Merged:
-    """Sealed segments, by way of a temporary table of the partition's sorted rows, from which each file is a range."""
-    dataset = job.dataset
-    order = _ordered(tuple(dict.fromkeys((*dataset.partition_by, *dataset.sort_columns))))
+    """Sealed segments: one file if that is sure to do, else as many as the rows and their keys ask for."""
+    with deduplicated(con, source, dedupe=job.dataset.dedupe, schema=job.schema, total=kept) as unique:
+        # what an erased row has superseded does not come back for it
+        superseded, erased = unique.superseded, _erased_rows(con, unique.rows, job)
+        left, rows = kept - superseded - erased, job.left_of(unique.rows)
+        by_key = _is_split(con, rows, job, left)
+        size = _bytes_per_row(job.plan.merge)
+        if left and not by_key and fits_one_file(rows=left, bytes_per_row=size, target=job.dataset.segments.target_bytes):
+            files = [_one_file(con, rows, job, left)]
+        else:
+            files = _several_files(con, rows, job, by_key=by_key, bytes_per_row=size)
+    hashed = [replace(file, content_hash=_hash(con, job.schema, file)) for file in files]
+    done = _finished(job, hashed, expected=left, retracted=retracted, superseded=superseded, erased=erased)
+    return replace(done, content_hash=combined(file.content_hash or EMPTY for file in hashed))
+
+
+def _is_split(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob, number: int) -> bool:
+    """Whether each semantic key gets files of its own."""
+    names = ", ".join(quote(name) for name in job.dataset.partition_by)
+    if not names or not is_split(rows=number, keys=1):
+        return False
+    [keys] = one_row(con, f"SELECT count(*) FROM (SELECT 1 FROM {rows} GROUP BY {names})")
+    return is_split(rows=number, keys=keys)
+
+
+def _one_file(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob, number: int) -> SegmentFile:
+    format = sealed_format(job.dataset.segments.format, rows=number)
+    query = f"SELECT * FROM {rows} {_ordered(job.dataset.sort_columns)}"
+    path = job.folder / f"0.{format}"
+    written = write_sealed(con, query, path, format, dataset=job.dataset, schema=job.schema, expected=number)
+    return SegmentFile(written=written, format=format)
+
+
+def _several_files(
+    con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob, *, by_key: bool, bytes_per_row: float
+) -> list[SegmentFile]:
+    """By way of a temporary table of the partition's sorted rows, from which each file is a range."""
+    keys = job.dataset.partition_by if by_key else ()
+    order = _ordered(tuple(dict.fromkeys((*keys, *job.dataset.sort_columns))))
+    number, columns = _numbered(job.schema)
     try:
-        with deduplicated(con, source, dedupe=dataset.dedupe, schema=job.schema, total=kept) as unique:
-            # what an erased row has superseded does not come back for it
-            superseded, erased = unique.superseded, _erased_rows(con, unique.rows, job)
-            number, columns = _numbered(job.schema)
-            rows = job.left_of(unique.rows)
-            con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {rows} {order})")
-        splitter = FileSplitter(con=con, table=_MERGED, number=number, dataset=dataset, schema=job.schema, folder=job.folder)
-        pieces = splitter.pieces(bytes_per_row=_bytes_per_row(job.plan.merge))
-        files = [
-            SegmentFile(
-                written=splitter.write(piece),
-                semantic_key=piece.semantic_key,
-                format=piece.format,
-                content_hash=str(one_row(con, hash_sql(job.schema, f"({splitter.rows(piece)})"))[0]),
-            )
-            for piece in pieces
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {_MERGED} AS SELECT {columns} FROM (FROM {rows} {order})")
+        splitter = FileSplitter(con=con, table=_MERGED, number=number, dataset=job.dataset, schema=job.schema, folder=job.folder)
+        return [
+            SegmentFile(written=splitter.write(piece), semantic_key=piece.semantic_key, format=piece.format)
+            for piece in splitter.pieces(bytes_per_row=bytes_per_row, by_key=by_key)
         ]
     finally:
         con.execute(f"DROP TABLE IF EXISTS {_MERGED}")
-    left = kept - superseded - erased
-    done = _finished(job, files, expected=left, retracted=retracted, superseded=superseded, erased=erased)
-    return replace(done, content_hash=combined(file.content_hash or EMPTY for file in files))
+
+
+def _hash(con: duckdb.DuckDBPyConnection, schema: Schema, file: SegmentFile) -> str:
+    """The content hash of a file, read from it, so that it stands for what was written."""
+    return quick_hash(con, schema, rows_in([file.written.path], file.format))
 
 
 def _erased_rows(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob) -> int:

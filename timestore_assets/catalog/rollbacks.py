@@ -28,7 +28,7 @@ from timestore_assets.catalog.schema_restoring import restorable, restored
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import partitions as partitions_table
 from timestore_assets.catalog.tables import retractions, segment_stats, segments
-from timestore_assets.model.hash_sums import combined
+from timestore_assets.model.hash_sums import combined, have_one_scheme
 from timestore_assets.model.window import Window
 
 _LISTED = 1000
@@ -247,12 +247,12 @@ def standing(rows: Sequence[Row[Any]], hidden: frozenset[int]) -> tuple[Partitio
     """State and content hash of a partition with these live segments.
 
     Sealed only if all of it is as a build sealed it. One whose sealed rows other rows have joined, or some of whose rows are
-    hidden, lacks a build; and so does one that was sealed before segments had hashes of their own.
+    hidden, lacks a build; and so does one that was sealed before segments had hashes of their own, or in part by another DuckDB.
     """
     hashes = [row.content_hash for row in rows if row.kind == "sealed"]
     if not hashes:
         return partitions.OPEN, None
-    if len(hashes) < len(rows) or None in hashes or _holds(rows, hidden):
+    if len(hashes) < len(rows) or None in hashes or not have_one_scheme(hashes) or _holds(rows, hidden):
         return partitions.STALE, None
     return partitions.SEALED, combined(hashes)
 

@@ -45,6 +45,10 @@ Orphans = Annotated[
 ]
 WithRepair = Annotated[bool, typer.Option("--repair", help="Say what of it is safe to put right.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Put it right.")]
+Hashes = Annotated[
+    bool,
+    typer.Option("--content-hashes", help="Compute of each sealed partition the content hash that does not depend on DuckDB."),
+]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[DATASET]...", help="Datasets; all by default.", show_default=False)]
 
 
@@ -87,16 +91,18 @@ def _cell(key: str, value: Any) -> str:
     return size(value) if key.endswith("bytes") else count(value) if isinstance(value, int) else str(value)
 
 
-def verify(datasets: Names = None, repair: WithRepair = False, yes: Yes = False, json: AsJson = False) -> None:
+def verify(
+    datasets: Names = None, repair: WithRepair = False, yes: Yes = False, content_hashes: Hashes = False, json: AsJson = False
+) -> None:
     if yes and not repair:
         raise InputError("--yes goes with --repair")
     with open_warehouse() as warehouse:
         for name in datasets or ():
             warehouse.declared(name)
-        reports = [warehouse.verify(name) for name in datasets or sorted(warehouse.datasets)]
+        reports = [warehouse.verify(name, portable=content_hashes) for name in datasets or sorted(warehouse.datasets)]
         repairs = [warehouse.repair(report, execute=yes, actor=actor()) for report in reports] if repair else []
         if yes:
-            reports = [warehouse.verify(report.dataset) for report in reports]
+            reports = [warehouse.verify(report.dataset, portable=content_hashes) for report in reports]
     if json:
         from timestore_assets.model.schema import to_plain
 
@@ -107,8 +113,15 @@ def verify(datasets: Names = None, repair: WithRepair = False, yes: Yes = False,
     else:
         _print_reports(reports)
         _print_repairs(repairs, done=yes)
+        _print_hashes(reports)
     if not all(report.ok for report in reports):
         raise typer.Exit(UNEXPECTED)
+
+
+def _print_hashes(reports: Sequence[VerifyReport]) -> None:
+    rows = [(report.dataset, key, text) for report in reports for key, text in report.portable_hashes.items()]
+    if rows:
+        print_table(["dataset", "partition", "content hash"], rows)
 
 
 def _plain_repairs(report: RepairReport) -> dict[str, Any]:
@@ -153,6 +166,9 @@ def _print_reports(reports: Sequence[VerifyReport]) -> None:
             ["dataset", "problem", "~object", "~"], ([name, one.problem, one.object, one.detail] for name, one in findings)
         )
     console = stdout()
+    for report in (report for report in reports if report.foreign_hashes):
+        said = f"{report.dataset}: {count(report.foreign_hashes)} partitions have content hashes of another DuckDB"
+        console.print(f"{said}, so only their files were proved; builds make new ones", markup=False, soft_wrap=True)
     for report in (report for report in reports if report.undigested):
         said = f"{report.dataset}: {count(report.undigested)} objects are of before there were digests, which builds make"
         console.print(said, markup=False, soft_wrap=True)

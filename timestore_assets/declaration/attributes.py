@@ -299,7 +299,9 @@ class DatasetAttributes(Attributes):
     window: Window = Field(Window.DAY, description="Length of a partition: hour, day, week, month or year, in UTC; or all.")
     start: Time = Field(description="Start of the first partition; earlier rows are refused.")
     end: Time | None = Field(None, description="Where a finished dataset ends; later rows are refused.")
-    partition_by: list[str] = Field(default_factory=list, description="Semantic key: built segments hold one value each.")
+    partition_by: list[str] = Field(
+        default_factory=list, description="Semantic key: built rows are sorted by it, and large keys get segments of their own."
+    )
     dedupe: DedupeAttributes | None = Field(None, description="Which rows are the same record.")
     order: Literal["any", "strict"] = Field(
         "any",

@@ -202,7 +202,7 @@ class Late:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentPolicy:
-    """How sealed segments are made: `auto` is `.duckdb` from about a million rows up and Parquet below."""
+    """How sealed segments are made: `auto` is `.duckdb` from 250,000 rows up, and Parquet below and in buckets."""
 
     format: Literal["auto", "duckdb", "parquet"] = "auto"
     target_bytes: int = 256_000_000

@@ -110,9 +110,7 @@ def select_from_files(
     for (kind, version, filtered), paths in _alike(files, retracted).items():
         written = schema if version == schema.version else schema_of(version)
         selected = projection(wanted, schema=schema, written=written, stored=stored, hidden=hidden)
-        names = ", ".join(literal(str(path)) for path in paths)
-        tables = f"read_duckdb([{names}], table_name={literal(TABLE_IN_DUCKDB)})"
-        sources = [tables] if kind == "duckdb" else _sources(kind, paths, {})
+        sources = [rows_in(paths, kind)]
         condition = f" WHERE {shown_by(retracted)}" if filtered else ""
         selects += [selected.over(source + condition) for source in sources]
     return "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
@@ -128,12 +126,17 @@ def _alike(
     return groups
 
 
-def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, str]) -> list[str]:
-    if kind == "duckdb":
-        return [f"{aliases[path]}.{TABLE_IN_DUCKDB}" for path in paths]
+def rows_in(paths: Sequence[Path], format: SegmentFormat) -> str:
+    """The rows of segment files as they are stored, as a SQL table expression."""
     names = ", ".join(literal(str(path)) for path in paths)
+    if format == "duckdb":
+        return f"read_duckdb([{names}], table_name={literal(TABLE_IN_DUCKDB)})"
     # names hold `=` and the like for other reasons than hive's; the list is exact, so nothing is to be guessed from it
-    return [f"read_parquet([{names}], hive_partitioning=false, union_by_name=false)"]
+    return f"read_parquet([{names}], hive_partitioning=false, union_by_name=false)"
+
+
+def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, str]) -> list[str]:
+    return [f"{aliases[path]}.{TABLE_IN_DUCKDB}" for path in paths] if kind == "duckdb" else [rows_in(paths, kind)]
 
 
 def _nothing(wanted: Sequence[Column], stored: bool, hidden: Sequence[str]) -> str:

@@ -57,15 +57,18 @@ def write_parquet(
     return _written(row, column_types(con, query))
 
 
-def write_duckdb(con: duckdb.DuckDBPyConnection, query: str, path: Path, *, view: str, visible: Sequence[str]) -> WrittenFile:
+def write_duckdb(
+    con: duckdb.DuckDBPyConnection, query: str, path: Path, *, view: str, visible: Sequence[str], expected: int | None = None
+) -> WrittenFile:
     """Write the rows of a query, in its order, as a DuckDB database with the table `segment`.
 
-    `view`: name of a view of the `visible` columns beside it (the dataset's name). Errors as `write_parquet`.
+    `view`: name of a view of the `visible` columns beside it (the dataset's name). `expected`: how many rows those will be;
+    they are counted first where that is not known. Errors as `write_parquet`.
     """
     alias = f"write_{token_hex(6)}"
     table = f"{alias}.{TABLE_IN_DUCKDB}"
     with disk_failures("writing a segment", path.parent):
-        block = _block_bytes(one_row(con, f"SELECT count(*) FROM ({query})")[0])
+        block = _block_bytes(one_row(con, f"SELECT count(*) FROM ({query})")[0] if expected is None else expected)
         options = f"STORAGE_VERSION '{STORAGE_VERSION}', BLOCK_SIZE {block}"
         con.execute(f"ATTACH {literal(str(path))} AS {alias} ({options})")
         try:

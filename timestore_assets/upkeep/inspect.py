@@ -21,6 +21,7 @@ from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
 from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.engine import one_row
+from timestore_assets.segments.quick_hash import hashed_like
 from timestore_assets.segments.reader import opened
 from timestore_assets.segments.statistics import by_query
 from timestore_assets.storage.object_store import ObjectReader
@@ -96,14 +97,25 @@ class SegmentReader:
             rows, stats = by_query(self.con, source, types)
         return SegmentFacts(rows=rows, stats=stats)
 
-    def content_hash(self, segments: list[Segment]) -> str:
-        """The content hash of all rows of segments.
+    def content_hash(self, segments: list[Segment], *, wanted: str) -> str | None:
+        """The content hash of all rows of segments, to compare with `wanted`; None where this DuckDB can't make one of its kind.
 
         Rows retracted since they were sealed are still in the files, and in the hash that the catalog has of them.
         """
-        return combined(self._hash(segment) for segment in segments)
+        found = []
+        for segment in segments:
+            with self._rows(segment) as source:
+                one = hashed_like(self.con, self._schema(segment.schema_version), source, wanted=wanted)
+            if one is None:
+                return None
+            found.append(one)
+        return combined(found)
 
-    def _hash(self, segment: Segment) -> str:
+    def portable_hash(self, segments: list[Segment]) -> str:
+        """The content hash of all rows of segments that any engine can compute."""
+        return combined(self._portable(segment) for segment in segments)
+
+    def _portable(self, segment: Segment) -> str:
         with self._rows(segment) as source:
             return str(one_row(self.con, hash_sql(self._schema(segment.schema_version), source))[0])
 

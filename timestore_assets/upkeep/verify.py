@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from secrets import token_hex
@@ -16,6 +16,7 @@ from timestore_assets.catalog.lease_keeper import LeaseKeeper
 from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile, PartitionRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.errors import BadFileError, UnavailableError
+from timestore_assets.model.hash_sums import EMPTY
 from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
 from timestore_assets.model.window import format_time
 from timestore_assets.ownership.target_claim import confirm
@@ -33,7 +34,9 @@ class VerifyReport:
     """What was looked at in a manifest version, and what was wrong.
 
     `rows`, `bytes`: of the segments, as catalogued. `hashed_partitions`: sealed ones whose content was compared.
+    `foreign_hashes`: sealed ones that another DuckDB hashed, of which nothing but the files' digests could be compared.
     `undigested`: segments and files of dead letters of before there were digests, whose bytes nothing can be compared with.
+    `portable_hashes`: by key of sealed partition, the content hash that any engine can compute, where it was asked for.
     `orphans`: names of files below the dataset's that the catalog doesn't know; harmless, and `gc` removes old ones.
     """
 
@@ -43,20 +46,25 @@ class VerifyReport:
     rows: int
     bytes: int
     hashed_partitions: int
+    foreign_hashes: int
     undigested: int
     findings: tuple[Finding, ...]
     orphans: tuple[str, ...]
+    portable_hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
 
-def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: DatasetRecord) -> VerifyReport:
+def verify(
+    catalog: Catalog, storage: Storage, limits: EngineLimits, record: DatasetRecord, *, portable: bool = False
+) -> VerifyReport:
     """Read every object of a dataset that counts, from where it is stored, and compare it with what the catalog says.
 
     Memory is bounded by `limits`: one segment is read at a time. Of remote objects those of one partition are on the
-    disk at a time. The version is pinned meanwhile, so builds and collections beside it are no findings.
+    disk at a time. The version is pinned meanwhile, so builds and collections beside it are no findings. `portable`: compute the
+    content hashes that do not depend on DuckDB, too.
 
     Raises:
         OwnershipError: a storage target of the dataset is not this catalog's.
@@ -74,14 +82,18 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
         letters = [file for _, file, _ in catalog.dead_letters.of(record.id)]
         findings = [finding for file in letters for finding in _dead_letters(file, listing, objects, pin)]
         digests = catalog.manifest.digests([segment.id for segment in segments])
-        hashed = 0
+        hashed = foreign = 0
+        portables: dict[str, str] = {}
         for start, group in groupby(segments, key=lambda segment: segment.partition_start):
             members = list(group)
             wrong = [one for segment in members for one in _segment(segment, digests.get(segment.id), listing, reader, pin)]
             findings += wrong
             if start in sealed and LOST.isdisjoint(finding.problem for finding in wrong):
-                findings += _content(sealed[start], members, reader, pin)
-                hashed += 1
+                found = _content(sealed[start], members, reader, pin)
+                findings += found or ()
+                if portable:
+                    portables[sealed[start].partition.key] = reader.portable_hash(members)
+                hashed, foreign = hashed + (found is not None), foreign + (found is None)
             objects.forget()
         findings += archive_findings(catalog, storage, record, size=listing.size, reader=objects)
         live = frozenset(segment.name for segment in segments)
@@ -93,9 +105,11 @@ def verify(catalog: Catalog, storage: Storage, limits: EngineLimits, record: Dat
         rows=sum(segment.rows for segment in segments),
         bytes=sum(segment.bytes for segment in segments),
         hashed_partitions=hashed,
+        foreign_hashes=foreign,
         undigested=len(segments) - len(digests) + sum(file.sha256 is None for file in letters),
         findings=tuple(findings),
         orphans=tuple(sorted(place.name for place in listing.names if place not in known)),
+        portable_hashes=portables,
     )
 
 
@@ -208,9 +222,13 @@ def _span(first: datetime | None, last: datetime | None) -> str:
     return f"{format_time(first) if first else '?'} to {format_time(last) if last else '?'}"
 
 
-def _content(partition: PartitionRecord, segments: list[Segment], reader: SegmentReader, pin: SnapshotPin) -> Iterator[Finding]:
+def _content(
+    partition: PartitionRecord, segments: list[Segment], reader: SegmentReader, pin: SnapshotPin
+) -> tuple[Finding, ...] | None:
+    """What is wrong with a partition's content; None where its hash is one that this DuckDB can't make."""
     pin.check()
-    found = reader.content_hash(segments)
-    if found != partition.content_hash:
-        detail = f"the rows hash to {found}, the catalog says {partition.content_hash}"
-        yield Finding(object=partition.partition.key, problem="content", detail=detail)
+    found = reader.content_hash(segments, wanted=partition.content_hash or EMPTY)
+    if found in (None, partition.content_hash):
+        return None if found is None else ()
+    detail = f"the rows hash to {found}, the catalog says {partition.content_hash}"
+    return (Finding(object=partition.partition.key, problem="content", detail=detail),)

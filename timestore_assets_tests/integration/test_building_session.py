@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from timestore_assets.building import file_splitting
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
 from timestore_assets.model.errors import ConflictError, InputError, TimestoreError, UnavailableError
 from timestore_assets.model.hash_sums import EMPTY
@@ -34,7 +35,21 @@ def with_dataset(warehouse: BuildingWarehouse, **changes: Any) -> BuildingWareho
     return replace(warehouse, dataset=replace(warehouse.dataset, **changes))
 
 
-def test_a_closed_partition_becomes_one_sorted_segment_a_key(warehouse: BuildingWarehouse) -> None:
+def test_keys_with_few_rows_share_a_sorted_segment(warehouse: BuildingWarehouse) -> None:
+    warehouse.land([reading("b", 5, 2.0), reading("a", 9, 1.0), reading("b", 1, 3.0)])
+    with warehouse.builder() as builder:
+        report = builder.build(READINGS, warehouse.partition(), close=True, actor=ACTOR)
+    [segment] = warehouse.catalog.manifest.segments(warehouse.dataset_id)
+    assert (segment.semantic_key, segment.sorted_by, segment.rows) == (None, ("device", "ts"), 3)
+    held = duckdb.execute(f"SELECT value FROM '{warehouse.store.local_path(segment.name)}'").fetchall()
+    assert held == [(1.0,), (3.0,), (2.0,)]
+    assert report.content_hash == warehouse.content_hash() == warehouse.known().content_hash
+
+
+def test_a_closed_partition_becomes_one_sorted_segment_a_key(
+    warehouse: BuildingWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_splitting, "SPLIT_ROWS", 2)
     warehouse.land([reading("b", 5, 2.0), reading("a", 9, 1.0)])
     warehouse.land([reading("a", 3, 4.0), reading("b", 1, 3.0), reading("a", 9, 7.0, rev=2)])
     with warehouse.builder() as builder:
@@ -259,7 +274,8 @@ def test_an_unknown_dataset_is_an_input_error(warehouse: BuildingWarehouse) -> N
         builder.build(unknown, warehouse.partition(), close=True, actor=ACTOR)
 
 
-def test_a_column_may_have_the_name_of_the_row_number(warehouse: BuildingWarehouse) -> None:
+def test_a_column_may_have_the_name_of_the_row_number(warehouse: BuildingWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_splitting, "SPLIT_ROWS", 1)
     named = [replace(column, name={"rev": "ROWID"}.get(column.name, column.name)) for column in READINGS.schema]
     dataset = replace(READINGS, schema=Schema(columns=tuple(named)), dedupe=None)
     warehouse = replace(warehouse, dataset=dataset)
@@ -287,3 +303,17 @@ def test_a_damaged_segment_is_one_clear_sentence_that_says_what_to_do(warehouse:
     ):
         builder.build(READINGS, warehouse.partition(), close=True, actor=ACTOR)
     assert warehouse.known().state == "open"
+
+
+def test_a_bucket_gets_parquet_where_the_format_is_left_open(
+    warehouse: BuildingWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_splitting, "DUCKDB_FROM_ROWS", 1)
+    warehouse.land([reading("a", 1)])
+    with warehouse.builder() as builder:
+        builder.build(READINGS, warehouse.partition(), close=True, actor=ACTOR)
+        assert [one.format for one in warehouse.catalog.manifest.segments(warehouse.dataset_id)] == ["duckdb"]
+        # a folder whose objects have no paths of their own is what a bucket is
+        monkeypatch.setattr(type(warehouse.store), "path", lambda *_: None)
+        assert builder.build(READINGS, warehouse.partition(), close=True, actor=ACTOR).outcome == "built"
+        assert [one.format for one in warehouse.catalog.manifest.segments(warehouse.dataset_id)] == ["parquet"]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timestore_assets.model.arrow_schema import arrow_type
-from timestore_assets.model.hash_sums import EMPTY, combined
+from timestore_assets.model.hash_sums import EMPTY, combined, have_one_scheme
 from timestore_assets.model.schema import Schema
 from timestore_assets.segments.content_hash import hash_sql, row_text
+from timestore_assets.segments.quick_hash import hash_scheme, hashed_like, quick_hash
 from timestore_assets_tests.support.segment_store import SegmentStore, schema_of, segment_store
 
 SCHEMA = schema_of(
@@ -75,19 +78,36 @@ def table(rows: Sequence[dict[str, Any]], schema: Schema) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
 
 
-def digest(store: SegmentStore, rows: Sequence[dict[str, Any]], schema: Schema = SCHEMA) -> str:
-    store.con.register("hashed", table(rows, schema))
-    try:
-        [(found,)] = store.con.execute(hash_sql(schema, "hashed")).fetchall()
-    finally:
-        store.con.unregister("hashed")
+def portable(con: duckdb.DuckDBPyConnection, schema: Schema, source: str) -> str:
+    [(found,)] = con.execute(hash_sql(schema, source)).fetchall()
     assert isinstance(found, str)
     return found
 
 
+@dataclass(frozen=True)
+class Digest:
+    """A way to hash, of rows that are no segment."""
+
+    of: Callable[[duckdb.DuckDBPyConnection, Schema, str], str]
+
+    def __call__(self, store: SegmentStore, rows: Sequence[dict[str, Any]], schema: Schema = SCHEMA) -> str:
+        store.con.register("hashed", table(rows, schema))
+        try:
+            return self.of(store.con, schema, "hashed")
+        finally:
+            store.con.unregister("hashed")
+
+
+@pytest.fixture(scope="module", params=[portable, quick_hash], ids=["portable", "quick"])
+def digest(request: pytest.FixtureRequest) -> Digest:
+    return Digest(request.param)
+
+
 @SETTINGS
 @given(rows=ROWS, data=st.data())
-def test_neither_order_nor_split_matter(store: SegmentStore, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_neither_order_nor_split_matter(
+    store: SegmentStore, digest: Digest, rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
     shuffled = data.draw(st.permutations(rows))
     cut = data.draw(st.integers(0, len(rows)))
     parts = [digest(store, shuffled[:cut]), digest(store, shuffled[cut:])]
@@ -96,7 +116,9 @@ def test_neither_order_nor_split_matter(store: SegmentStore, rows: list[dict[str
 
 @SETTINGS
 @given(rows=ROWS.filter(bool), data=st.data())
-def test_one_changed_cell_changes_it(store: SegmentStore, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_one_changed_cell_changes_it(
+    store: SegmentStore, digest: Digest, rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
     row = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from(SCHEMA.names))
     before = rows[row][name]
@@ -107,13 +129,13 @@ def test_one_changed_cell_changes_it(store: SegmentStore, rows: list[dict[str, A
 
 @SETTINGS
 @given(rows=ROWS.filter(bool))
-def test_how_often_a_row_is_there_matters(store: SegmentStore, rows: list[dict[str, Any]]) -> None:
+def test_how_often_a_row_is_there_matters(store: SegmentStore, digest: Digest, rows: list[dict[str, Any]]) -> None:
     assert digest(store, rows) != digest(store, [*rows, rows[0]])
 
 
 @settings(SETTINGS, max_examples=15)
 @given(rows=ROWS.filter(bool))
-def test_the_file_format_does_not_matter(store: SegmentStore, rows: list[dict[str, Any]]) -> None:
+def test_the_file_format_does_not_matter(store: SegmentStore, digest: Digest, rows: list[dict[str, Any]]) -> None:
     store.con.register("written", table(rows, SCHEMA))
     found = set()
     for format in ("parquet", "duckdb"):
@@ -122,14 +144,14 @@ def test_the_file_format_does_not_matter(store: SegmentStore, rows: list[dict[st
         from timestore_assets.segments.reader import opened
 
         with opened(store.con, [segment], **options) as source:
-            found |= set(store.con.execute(hash_sql(SCHEMA, source)).fetchall())
+            found.add(digest.of(store.con, SCHEMA, source))
     store.con.unregister("written")
-    assert found == {(digest(store, rows),)}
+    assert found == {digest(store, rows)}
 
 
 @SETTINGS
 @given(rows=ROWS)
-def test_a_column_without_values_changes_nothing(store: SegmentStore, rows: list[dict[str, Any]]) -> None:
+def test_a_column_without_values_changes_nothing(store: SegmentStore, digest: Digest, rows: list[dict[str, Any]]) -> None:
     wider = schema_of(
         a_first="string", **{name: ("?" * (column.origin == "inferred")) + str(column.type) for name, column in columns()}
     )
@@ -151,11 +173,11 @@ def canonical(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-def test_the_hash_of_no_rows(store: SegmentStore) -> None:
+def test_the_hash_of_no_rows(store: SegmentStore, digest: Digest) -> None:
     assert digest(store, []) == EMPTY == combined([])
 
 
-def test_null_differs_from_what_looks_like_nothing(store: SegmentStore) -> None:
+def test_null_differs_from_what_looks_like_nothing(store: SegmentStore, digest: Digest) -> None:
     rows: list[dict[str, Any]] = [
         {"s": None},
         {"s": ""},
@@ -167,7 +189,26 @@ def test_null_differs_from_what_looks_like_nothing(store: SegmentStore) -> None:
     assert len({digest(store, [row]) for row in rows}) == len(rows)
 
 
-def test_values_do_not_run_into_each_other(store: SegmentStore) -> None:
+def test_lists_of_lists_are_told_apart(store: SegmentStore, digest: Digest) -> None:
+    schema = schema_of(l="list<list<int64>>")
+    lists: list[list[Any]] = [[[1], [2]], [[1, 2]], [[1, 2], []], [[1, 2], None], [[]], [], [None]]
+    assert len({digest(store, [{"l": one}], schema) for one in lists}) == len(lists)
+
+
+def test_columns_can_not_swap_their_values(store: SegmentStore, digest: Digest) -> None:
+    schema = schema_of(a="int64", b="int64")
+    rows = [{"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 3, "b": 3}, {"a": 4, "b": 4}]
+    assert len({digest(store, [row], schema) for row in rows}) == len(rows)
+    crossed = [[{"a": 1, "b": 1}, {"a": 2, "b": 2}], [{"a": 1, "b": 2}, {"a": 2, "b": 1}]]
+    assert digest(store, crossed[0], schema) != digest(store, crossed[1], schema)
+
+
+def test_many_columns_are_not_too_many(store: SegmentStore, digest: Digest) -> None:
+    schema = schema_of(**{f"c{number}": "int64" for number in range(2_000)})
+    assert digest(store, [{"c0": 1}], schema) != digest(store, [{"c1999": 1}], schema)
+
+
+def test_values_do_not_run_into_each_other(store: SegmentStore, digest: Digest) -> None:
     schema = schema_of(a="string", b="string", l="list<string>")
     rows: list[dict[str, Any]] = [
         {"a": "x", "b": "y"},
@@ -206,4 +247,18 @@ def test_the_canonical_text_is_pinned(store: SegmentStore) -> None:
         "1:b=true;3:bin=FF;1:d=0.0;3:day=2024-02-29;1:e=1.5;1:f=0.1;1:i=1;4:list=[1.0;_]"
         "6:nested={1:x=[{1:y=1:q}_]1:z=2;}3:raw=2:071:s=2:é1:t=1000000;"
     )
-    assert digest(store, rows) == "f22c342e9036c5e4d95c0f9fd9df87c4"
+    assert Digest(portable)(store, rows) == "f22c342e9036c5e4d95c0f9fd9df87c4"
+
+
+def test_hashes_of_other_schemes_are_not_compared(store: SegmentStore) -> None:
+    store.con.register("one", table([{"i": 1}], SCHEMA))
+    try:
+        quick, text = quick_hash(store.con, SCHEMA, "one"), portable(store.con, SCHEMA, "one")
+        assert quick.startswith(hash_scheme(store.con) + ":") and have_one_scheme([quick, quick, EMPTY])
+        assert not have_one_scheme([quick, text])
+        with pytest.raises(ValueError, match="do not add up"):
+            combined([quick, text])
+        for wanted, found in {quick: quick, text: text, EMPTY: quick, "q0000:" + text: None}.items():
+            assert hashed_like(store.con, SCHEMA, "one", wanted=wanted) == found
+    finally:
+        store.con.unregister("one")

@@ -16,9 +16,9 @@ from timestore_assets.model.dataset import Dataset, Dedupe
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.types import DOUBLE, INT64, STRING, TIMESTAMP, quote
 from timestore_assets.model.window import Partition, Window
-from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.engine import EngineLimits, connect
 from timestore_assets.segments.publishing import WriteContext
+from timestore_assets.segments.quick_hash import quick_hash
 from timestore_assets.segments.reader import opened
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
@@ -101,9 +101,7 @@ class BuildingWarehouse:
 
     def content_hash(self, day: int = 1) -> str:
         with connect(self.limits) as con, self._opened(con, day) as source:
-            found = con.execute(hash_sql(self._schema, source)).fetchone()
-            assert found is not None
-            return str(found[0])
+            return quick_hash(con, self._schema, source)
 
     @property
     def _schema(self) -> Schema:

@@ -28,9 +28,9 @@ from timestore_assets.model.dataset import Dataset, FileSource
 from timestore_assets.model.schema import Checks, Column, Schema
 from timestore_assets.model.types import parse_type
 from timestore_assets.model.window import Window
-from timestore_assets.segments.content_hash import hash_sql
 from timestore_assets.segments.engine import EngineLimits, connect
 from timestore_assets.segments.publishing import WriteContext
+from timestore_assets.segments.quick_hash import quick_hash
 from timestore_assets.segments.reader import opened
 from timestore_assets.sources.folders import local_file
 from timestore_assets.storage.local import LocalStore
@@ -156,9 +156,7 @@ class LandingWarehouse:
 
     def content_hash(self) -> str:
         with connect(self.limits) as con, self._opened(con, stored=True) as table:
-            found = con.execute(hash_sql(self.record.schema, table)).fetchone()
-        assert found is not None
-        return str(found[0])
+            return quick_hash(con, self.record.schema, table)
 
     def _opened(self, con: duckdb.DuckDBPyConnection, **options: Any) -> Any:
         record = self.record

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from timestore_assets.building.build_plan import FANOUT, BuildPlan, plan_build
+from timestore_assets.building.file_splitting import SPLIT_ROWS
 from timestore_assets.model.dataset import Dataset, Dedupe, SegmentPolicy
 from timestore_assets.model.retraction import NOTHING, Retracted, whole
 from timestore_assets.model.schema import Column, Schema
@@ -119,7 +120,11 @@ def test_a_partition_that_lost_its_seal_gets_it_with_a_new_content_hash() -> Non
     [
         pytest.param(replace(DATASET, dedupe=Dedupe(keys=("ts",))), sealed(1), id="not deduplicated"),
         pytest.param(replace(DATASET, segments=SegmentPolicy(sort_by=("device",))), sealed(1), id="other order"),
-        pytest.param(replace(DATASET, partition_by=("device",)), sealed(1, sorted_by=("device", "ts")), id="no key"),
+        pytest.param(
+            replace(DATASET, partition_by=("device",)),
+            sealed(1, sorted_by=("device", "ts"), semantic_key=("a",), rows=SPLIT_ROWS - 1),
+            id="a key with few rows",
+        ),
         pytest.param(replace(DATASET, segments=SegmentPolicy(format="duckdb")), sealed(1), id="other format"),
         pytest.param(DATASET, sealed(1, rows=5_000_000), id="too many rows for Parquet"),
         pytest.param(replace(DATASET, segments=SegmentPolicy(target_bytes=100)), sealed(1), id="too large"),
