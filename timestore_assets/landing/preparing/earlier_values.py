@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from timestore_assets.decoding.rejections import RowMask
-from timestore_assets.model.schema import Column, Schema
-from timestore_assets.segments.projection import projection, references
+from timestore_assets.model.schema import Column, Schema, references
+from timestore_assets.segments.projection import projection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
