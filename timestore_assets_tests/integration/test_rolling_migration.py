@@ -26,6 +26,7 @@ from timestore_assets.segments.publishing import utc_now
 from timestore_assets.settings import Settings
 from timestore_assets.sources.http.body_formats import BodyContext, read_body
 from timestore_assets.sources.http.request_body import BodyLimits
+from timestore_assets.verbs.migration_verbs import MigrationVerbs
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.http_service import open_warehouse
 from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka
@@ -129,6 +130,22 @@ def ignored(warehouse: Warehouse) -> list[dict[str, int]]:
     return [
         one["details"]["ignored_columns"] for one in warehouse.catalog.audit.newest() if one["details"].get("ignored_columns")
     ]
+
+
+def test_the_same_migration_of_another_process_meanwhile_is_done_once(old: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, tried = manifest(OLD_FILE.name, *OPERATIONS), MigrationVerbs._tried
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        assert old.migrate(wanted, actor="bob").done.is_new
+        return tried(*arguments, **options)
+
+    monkeypatch.setattr(MigrationVerbs, "_tried", late)
+    done = old.migrate(wanted, actor="ann")
+    assert (done.done.is_new, done.tried, done.done.record.actor) == (False, None, "bob")
+    assert len(old.migrations(OLD_FILE.name)) == 1
+    with pytest.raises(InputError, match="no column 'temp'"):
+        old.migrate(manifest(OLD_FILE.name, rename("temp", "other")), actor="ann")
 
 
 def test_a_version_of_before_is_read_by_the_names_of_then(old: Warehouse) -> None:
