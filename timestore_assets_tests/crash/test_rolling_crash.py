@@ -36,7 +36,7 @@ GENERATIONS = max(1, round(MINUTES / 5))
 PHASES = 5
 # seconds of a phase, and between two things of a kind that a process does
 PHASE = MINUTES * 60 / GENERATIONS / PHASES if MINUTES else 1.0
-PAUSE = 5.0 if MINUTES else 0.15
+PAUSE = 8.0 if MINUTES else 0.15
 CHILD = Path(__file__).parent.parent / "support" / "rolling_child.py"
 
 
