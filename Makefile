@@ -33,7 +33,8 @@ test: $(STAMP)
 torture: $(STAMP)
 	@TIMESTORE_CRASH_RUNS=100 TIMESTORE_SERVICE_KILLS=60 TIMESTORE_STREAM_KILLS=120 TIMESTORE_TAILING_KILLS=60 \
 	 TIMESTORE_JSON_EXAMPLES=2000 TIMESTORE_LANDING_EXAMPLES=200 TIMESTORE_QUESTION_EXAMPLES=5000 \
-	 $(BIN)/python -m pytest --quiet -n 2 --dist loadgroup --override-ini timeout=3600 \
+	 TIMESTORE_LIFE_EXAMPLES=300 TIMESTORE_ROLLBACK_EXAMPLES=300 TIMESTORE_ROLLING_MINUTES=60 \
+	 $(BIN)/python -m pytest --quiet -n 2 --dist loadgroup --override-ini timeout=7200 \
 	 timestore_assets_tests/crash timestore_assets_tests/property
 
 # Which lines the quick tests run; `make coverage TESTS=timestore_assets_tests` asks all of them. Nothing fails by it.

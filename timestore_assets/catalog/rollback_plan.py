@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from timestore_assets.catalog import schema_versions
+from timestore_assets.catalog.empty_seals import sealed_empty
 from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.leases import require_readable
 from timestore_assets.catalog.manifest import live
@@ -67,6 +68,8 @@ class RollbackPlan:
     """Source partitions of which rows are hidden then."""
     expired: tuple[int, ...] = ()
     """Starts of partitions that held rows then and have expired since: no rollback brings them back."""
+    sealed_empty: frozenset[int] = frozenset()
+    """Starts of the partitions that have no rows after it, and were sealed like that."""
 
     @property
     def nothing(self) -> bool:
@@ -105,6 +108,7 @@ def plan_rollback(
     newly_hidden = {source for source, *_ in hides}
     starts = {row.partition_start for row in (*goes, *comes, *renewed)}
     starts |= {row.partition_start for row in target.values() if newly_hidden.intersection(parse_ids(row.source_ids))}
+    after = _by_start(starts, target.values())
     return RollbackPlan(
         start_version=dataset.manifest_version,
         to_version=to,
@@ -114,10 +118,11 @@ def plan_rollback(
         landings=tuple(row for name, row in landings.items() if name in target),
         hides=tuple(hides),
         shows=tuple(shown.id for shown in shows),
-        after=_by_start(starts, target.values()),
+        after=after,
         before=_by_start(starts, present.values()),
         hidden=hidden,
         expired=_expired_since(connection, dataset.id, to, fixed),
+        sealed_empty=sealed_empty(connection, dataset, to, [start for start, rows in after.items() if not rows]),
     )
 
 

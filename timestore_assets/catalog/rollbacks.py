@@ -28,7 +28,7 @@ from timestore_assets.catalog.schema_restoring import restorable, restored
 from timestore_assets.catalog.stored_segments import parse_ids
 from timestore_assets.catalog.tables import partitions as partitions_table
 from timestore_assets.catalog.tables import retractions, segment_stats, segments
-from timestore_assets.model.hash_sums import combined, have_one_scheme
+from timestore_assets.model.hash_sums import EMPTY, combined, have_one_scheme
 from timestore_assets.model.window import Window
 
 _LISTED = 1000
@@ -230,7 +230,7 @@ def _move_partition(
 ) -> None:
     p = partitions_table.c
     before = partitions.find(connection, dataset_id, start)
-    state, content_hash = standing(rows, plan.hidden)
+    state, content_hash = standing(rows, plan.hidden, sealed_empty=start in plan.sealed_empty)
     # builds fall away, and with them what they left out as superseded
     back = sum(row.rows for row in rows) - sum(row.rows for row in plan.before[start])
     values = {
@@ -243,12 +243,17 @@ def _move_partition(
     connection.execute(partitions_table.update().where(p.dataset_id == dataset_id, p.start == start).values(values))
 
 
-def standing(rows: Sequence[Row[Any]], hidden: frozenset[int]) -> tuple[PartitionState, str | None]:
+def standing(
+    rows: Sequence[Row[Any]], hidden: frozenset[int], *, sealed_empty: bool = False
+) -> tuple[PartitionState, str | None]:
     """State and content hash of a partition with these live segments.
 
     Sealed only if all of it is as a build sealed it. One whose sealed rows other rows have joined, or some of whose rows are
     hidden, lacks a build; and so does one that was sealed before segments had hashes of their own, or in part by another DuckDB.
+    `sealed_empty`: it has no rows, and was sealed like that.
     """
+    if sealed_empty:
+        return partitions.SEALED, EMPTY
     hashes = [row.content_hash for row in rows if row.kind == "sealed"]
     if not hashes:
         return partitions.OPEN, None
@@ -273,7 +278,7 @@ def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned, back: int
         changes.append(
             RolledPartition(
                 partition=window.key_of(from_micros(start)),
-                state=standing(rows, plan.hidden)[0],
+                state=standing(rows, plan.hidden, sealed_empty=start in plan.sealed_empty)[0],
                 segments_out=len(out),
                 segments_in=len(into),
                 rows_out=sum(row.rows for row in out),

@@ -17,6 +17,7 @@ from timestore_assets.catalog import datasets, manifest, older_processes, schema
 from timestore_assets.catalog.commit_values import SchemaChange
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.replacement import SeenVersions
+from timestore_assets.catalog.restored_columns import is_computed, recomputed
 from timestore_assets.catalog.schema_migrations import (
     ColumnState,
     Migrated,
@@ -140,12 +141,7 @@ def restoring(connection: Connection, row: Row[Any], schema_version: int, *, may
     current = schema_versions.identified(connection, row.id, schema_versions.schema(connection, row.id, row.schema_version))
     wanted = schema_versions.schema(connection, row.id, schema_version)
     before = state_of(row, current)
-    columns = restorable(connection, row, current, wanted, _live_versions(connection, row.id), may_null=may_null)
-    shown = {column.id for column in columns}
-    gone = tuple(_plain_when_used(column, columns) for column in (*current, *current.retired) if column.id not in shown)
-    version = current.version + 1
-    endings = {one.id: current.endings.get(one.id, Ending(version=version)) for one in gone}
-    schema = Schema(columns=columns, version=version, retired=gone, incoming=wanted.incoming, endings=endings)
+    schema = restorable(connection, row, current, wanted, _live_versions(connection, row.id), may_null=may_null)
     definition = _with_part(before.definition, _part_at(connection, row.id, schema_version))
     state = ColumnState(schema=schema, definition=definition, last_column_id=before.last_column_id)
     return before, Migrated(state=state, changes=_differences(current, schema))
@@ -153,29 +149,27 @@ def restoring(connection: Connection, row: Row[Any], schema_version: int, *, may
 
 def restorable(
     connection: Connection, row: Row[Any], current: Schema, wanted: Schema, written: Collection[int], *, may_null: bool
-) -> tuple[Column, ...]:
-    """The columns of an earlier schema as they are to be read again; RefusedError as `restored`.
+) -> Schema:
+    """The columns of an earlier schema as they are to be read again, as the version after this; RefusedError as `restored`.
 
     `written`: schema versions of the segments that will be live.
     """
-    inverse = _inverses(connection, row.id)
     later = [schema_versions.schema(connection, row.id, one) for one in sorted(written) if one > wanted.version]
-    return tuple(
-        _with_alias(_restored(column, later, inverse, may_null=may_null, dataset=row.name), current) for column in wanted
-    )
+    found = recomputed(wanted, current, later, _inverses(connection, row.id))
+    columns = tuple(_with_alias(found.pop(column.id, column), current) for column in wanted)
+    every = {column.id: column for column in columns} | found
+    for column in columns:
+        if not (may_null and column.nullable) and not all(is_computed(column, every, one) for one in later):
+            raise _nothing_for(column, row.name)
+    gone = tuple(found.pop(one.id) for one in (*current, *current.retired) if one.id in found)
+    version = current.version + 1
+    endings = {one.id: current.endings.get(one.id, Ending(version=version)) for one in gone}
+    return Schema(columns=columns, version=version, retired=gone, incoming=wanted.incoming, endings=endings)
 
 
-def _restored(column: Column, later: Sequence[Schema], inverse: Mapping[int, str], *, may_null: bool, dataset: str) -> Column:
-    """A column as it is to be read again; rows of `later` schemas may lack it."""
-    lacking = [schema for schema in later if all(one.id != column.id for one in schema)]
-    if not lacking or column.expression is not None:
-        return column
-    if column.id in inverse:
-        return replace(column, expression=inverse[column.id])
-    if may_null and column.nullable:
-        return column
+def _nothing_for(column: Column, dataset: str) -> RefusedError:
     way = "say --nulls to have none there" if column.nullable else "and it is not nullable"
-    raise RefusedError(
+    return RefusedError(
         f"rows of dataset {dataset!r} that were written since have no {column.name!r}, and the migration named no `inverse:` for "
         f"it; {way}, or take back what landed too, with `timestore rollback … --and-landings`"
     )
@@ -187,12 +181,6 @@ def _with_alias(column: Column, current: Schema) -> Column:
     if known.name == column.name or known.name in {alias.name for alias in column.aliases}:
         return column
     return replace(column, aliases=(*column.aliases, FormerName(name=known.name)))
-
-
-def _plain_when_used(column: Column, shown: Sequence[Column]) -> Column:
-    """A column that is retired now, without its expression where a shown one is computed from it: neither needs the other."""
-    needed = f'"#{column.id}"'
-    return replace(column, expression=None) if any(needed in (one.expression or "") for one in shown) else column
 
 
 def _differences(before: Schema, after: Schema) -> tuple[SchemaChange, ...]:

@@ -23,10 +23,9 @@ from timestore_assets.migrating.migration_manifest import (
 )
 from timestore_assets.migrating.row_expressions import RowExpression, as_type, parse_expression, reference
 from timestore_assets.model.errors import DeclarationError, InputError
-from timestore_assets.model.schema import Column, Ending, Schema, column_to_plain, to_plain
+from timestore_assets.model.schema import Column, Ending, Schema, column_to_plain, references, to_plain
 from timestore_assets.model.types import duckdb_type
 from timestore_assets.querying.planning.column_names_in_sql import find_column
-from timestore_assets.segments.projection import references
 
 _OF_A_CATALOG = ("id", "aliases", "expression", "origin")
 """Of a column as plain values what a definition does not say, or says of none but declared ones."""

@@ -20,10 +20,9 @@ from timestore_assets.migrating.migration_manifest import Add, Described, Govern
 from timestore_assets.migrating.row_expressions import as_type, bound, literal_of, parse_expression
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import DeclarationError, InputError, RefusedError
-from timestore_assets.model.schema import Column, Schema, column_to_plain, to_plain
+from timestore_assets.model.schema import Column, Schema, column_to_plain, references, to_plain
 from timestore_assets.querying.planning import syntax
 from timestore_assets.querying.planning.column_names_in_sql import find_any
-from timestore_assets.segments.projection import references
 
 
 def declared_defaults() -> DeclaredDefaults:

@@ -5,6 +5,7 @@ Frozen values become plain JSON, and columns come back from it, for the catalog 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime, timedelta
@@ -177,6 +178,14 @@ class Schema:
         changed = {column.name: column for column in columns}
         kept = tuple(changed.pop(column.name, column) for column in self.columns)
         return replace(self, columns=kept + tuple(changed.values()))
+
+
+_REFERENCE = re.compile(r'"#(\d+)"')
+
+
+def references(expression: str) -> list[int]:
+    """Ids of the columns that an expression may read, each once; one that only a text in it names counts too."""
+    return list(dict.fromkeys(int(found) for found in _REFERENCE.findall(expression)))
 
 
 def to_plain(value: Any) -> Any:

@@ -6,15 +6,12 @@ whatever it was called when it was written; one that is not there is computed by
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from timestore_assets.model.schema import Column, Schema
+from timestore_assets.model.schema import Column, Schema, references
 from timestore_assets.model.stored_columns import stored_as
 from timestore_assets.model.types import duckdb_type, quote
-
-_REFERENCE = re.compile(r'"#(\d+)"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +65,6 @@ def columns_read(wanted: Iterable[Column], *, schema: Schema, written: Iterable[
     for one in written:
         names |= dict.fromkeys(projection(list(wanted), schema=schema, written=one).reads)
     return list(names)
-
-
-def references(expression: str) -> list[int]:
-    """Ids of the columns that an expression may read, each once; one that only a text in it names counts too."""
-    return list(dict.fromkeys(int(found) for found in _REFERENCE.findall(expression)))
 
 
 def stored_value(column: Column, written: Column | None, *, stored: bool) -> str:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from timestore_assets.model.errors import RefusedError
+from timestore_assets.model.errors import InputError, RefusedError
 from timestore_assets.verbs.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -84,16 +84,26 @@ class MigrationVerbs(Workplace):
             ConflictError: another migration came in between, or other columns under the same names.
         """
         record = self._migrated(manifest.dataset)
-        known = self.migrated_before(manifest)
-        if known is not None:
-            from timestore_assets.catalog.schema_migrations import CutOver
-
-            done, tried = CutOver(record=known, is_new=False), None
-        else:
-            done, tried = self._carried_out(record, manifest, sample, allow_broken_queries, archive_to=archive_to, actor=actor)
+        done, tried = self._known(manifest), None
+        if done is None:
+            try:
+                done, tried = self._carried_out(
+                    record, manifest, sample, allow_broken_queries, archive_to=archive_to, actor=actor
+                )
+            except (InputError, RefusedError):
+                # somebody else may have carried out the same just now: then its names are not there any more
+                done = self._known(manifest)
+                if done is None:
+                    raise
         written = self._archived(manifest.dataset, archive_to, actor=actor) if archive_to is not None else []
         left = self.catalog.archives.pending(record.id)
         return Migration(done=done, tried=tried, archives=written, is_archived=not left)
+
+    def _known(self, manifest: MigrationManifest) -> CutOver | None:
+        from timestore_assets.catalog.schema_migrations import CutOver
+
+        known = self.migrated_before(manifest)
+        return None if known is None else CutOver(record=known, is_new=False)
 
     def _archived(self, name: str, place: ArchivePlace, *, actor: str) -> Sequence[Archive]:
         from timestore_assets.migrating.archiving import write_archives

@@ -9,10 +9,12 @@ from sqlalchemy import Connection
 
 from timestore_assets.catalog import manifest, partitions
 from timestore_assets.catalog.commit_values import LandingCommit, Span, TopicProgress, WatermarkRule
+from timestore_assets.catalog.instants import to_micros
 from timestore_assets.catalog.rollbacks import Rollback
+from timestore_assets.catalog.tables import audit
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RefusedError
-from timestore_assets.model.hash_sums import combined
+from timestore_assets.model.hash_sums import EMPTY, combined
 from timestore_assets.model.position import Position
 from timestore_assets.model.retraction import Retraction, whole
 from timestore_assets.model.segment import NewSegment, ObjectName
@@ -95,6 +97,33 @@ def test_a_partition_is_sealed_only_if_all_that_is_live_is(catalog_dataset: Cata
     assert set(catalog_dataset.names()) == {sealed.name, late.name}
     known = catalog_dataset.catalog.partitions.find(catalog_dataset.id, day(0))
     assert known is not None and (known.state, known.content_hash) == ("stale", None)
+
+
+@pytest.mark.parametrize(("seal", "standing"), [(True, ("sealed", EMPTY)), (False, ("open", None))])
+def test_a_partition_without_rows_is_sealed_again_if_it_was(
+    catalog_dataset: CatalogDataset, seal: bool, standing: tuple[str, str | None]
+) -> None:
+    def found() -> tuple[str, str | None]:
+        known = catalog_dataset.catalog.partitions.find(catalog_dataset.id, day(0))
+        assert known is not None
+        return known.state, known.content_hash
+
+    land(catalog_dataset, "a")
+    catalog_dataset.build(0, catalog_dataset.live(), seal=seal, content_hash=EMPTY if seal else None)  # none of its rows stays
+    assert (catalog_dataset.rows(), found()) == (0, standing)
+    for whole_again, empty_again in ((1, 2), (3, 4)):
+        roll_back(catalog_dataset, whole_again)
+        assert (catalog_dataset.rows(), found()) == (10, ("open", None))
+        planned = catalog_dataset.catalog.rollbacks.plan(catalog_dataset.id, empty_again)
+        assert roll_back(catalog_dataset, empty_again) == planned
+        assert planned.partitions[0].state == standing[0]
+        assert (catalog_dataset.rows(), found()) == (0, standing)
+    roll_back(catalog_dataset, 1)
+    long_ago = audit.update().values(at=to_micros(START - HOUR))
+    catalog_dataset.catalog.database.write(lambda connection: connection.execute(long_ago))
+    assert catalog_dataset.catalog.trimming.audit(older_than=HOUR) > 0
+    roll_back(catalog_dataset, 2)
+    assert found() == ("open", None), "nobody knows any more"
 
 
 def test_a_build_that_read_before_conflicts(catalog_dataset: CatalogDataset) -> None:

@@ -26,6 +26,7 @@ from timestore_assets.segments.publishing import utc_now
 from timestore_assets.settings import Settings
 from timestore_assets.sources.http.body_formats import BodyContext, read_body
 from timestore_assets.sources.http.request_body import BodyLimits
+from timestore_assets.verbs.migration_verbs import MigrationVerbs
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.http_service import open_warehouse
 from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka
@@ -129,6 +130,22 @@ def ignored(warehouse: Warehouse) -> list[dict[str, int]]:
     return [
         one["details"]["ignored_columns"] for one in warehouse.catalog.audit.newest() if one["details"].get("ignored_columns")
     ]
+
+
+def test_the_same_migration_of_another_process_meanwhile_is_done_once(old: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, tried = manifest(OLD_FILE.name, *OPERATIONS), MigrationVerbs._tried
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        assert old.migrate(wanted, actor="bob").done.is_new
+        return tried(*arguments, **options)
+
+    monkeypatch.setattr(MigrationVerbs, "_tried", late)
+    done = old.migrate(wanted, actor="ann")
+    assert (done.done.is_new, done.tried, done.done.record.actor) == (False, None, "bob")
+    assert len(old.migrations(OLD_FILE.name)) == 1
+    with pytest.raises(InputError, match="no column 'temp'"):
+        old.migrate(manifest(OLD_FILE.name, rename("temp", "other")), actor="ann")
 
 
 def test_a_version_of_before_is_read_by_the_names_of_then(old: Warehouse) -> None:
@@ -333,3 +350,45 @@ def test_rows_landed_since_a_migration_decide_whether_it_can_be_taken_back(old: 
     old.land(OLD_FILE.name, [written(tmp_path, "later", record("later"), new_record("new", code=8))])
     assert rows(old, "temp", "code")["later"] == (1.5, 7)
     assert rows(old, "temp", "code")["new"] == (1.5, 8)
+
+
+def again(generation: int) -> dict[str, Any]:
+    """From a generation of names and values to the next, and back."""
+    following = f"temp_{generation + 1}"
+    name = f"temp_{generation}" if generation else "temp"
+    return rename(name, following, expression=f"{name} + 1", inverse=f"{following} - 1")
+
+
+@pytest.mark.parametrize("is_built", [False, True])
+def test_values_of_any_generation_are_computed_forwards_and_backwards(old: Warehouse, tmp_path: Path, is_built: bool) -> None:
+    """One migration behind the other, each landed into, and gone back over one and over several of them, and forward again."""
+    versions: list[int] = []
+    stations = {"first": 1.5}
+
+    def shows(generation: int) -> None:
+        name = f"temp_{generation}" if generation else "temp"
+        expected = {station: (value + generation,) for station, value in stations.items()}
+        assert rows(old, name) == expected
+        if is_built:
+            assert build(old) in ("built", "unchanged")
+            assert rows(old, name) == expected
+
+    for generation in range(3):
+        shows(generation)
+        versions.append(old.resolve(OLD_FILE.name)[1].manifest_version)
+        old.migrate(manifest(OLD_FILE.name, again(generation)), actor="ann")
+        name, station = f"temp_{generation + 1}", f"s{generation}"
+        sent = {key: value for key, value in record(station).items() if key != "temp"} | {name: 10.0 + generation + 1}
+        old.land(OLD_FILE.name, [written(tmp_path, station, sent)])
+        stations[station] = 10.0
+    shows(3)
+    newest = old.resolve(OLD_FILE.name)[1].manifest_version
+    for generation in (2, 1, 0, 2, 0, 1):
+        old.rollback(OLD_FILE.name, versions[generation])
+        shows(generation)
+        old.rollback(OLD_FILE.name, newest)
+        shows(3)
+    for generation in (1, 2, 0):
+        old.rollback(OLD_FILE.name, versions[generation])
+        shows(generation)
+    assert old.verify(OLD_FILE.name).findings == ()

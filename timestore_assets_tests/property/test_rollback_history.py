@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -303,7 +304,7 @@ def test_every_version_shows_its_rows_and_rolling_back_loses_nothing(ground: Gro
     run_state_machine_as_test(
         OnGround,
         settings=settings(
-            max_examples=10,
+            max_examples=int(os.environ.get("TIMESTORE_ROLLBACK_EXAMPLES", 10)),
             stateful_step_count=16,
             deadline=None,
             phases=[Phase.explicit, Phase.generate],

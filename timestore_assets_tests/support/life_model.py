@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from timestore_assets.model.schema import Column, Schema
@@ -26,6 +26,10 @@ _TWINS: Mapping[str, Callable[..., Value]] = {
     "(COALESCE(@, 0) + COALESCE(@, 5))": lambda a, b: (a or 0) + (5 if b is None else b),
     "CAST('9' AS BIGINT)": lambda: 9,
 }
+
+
+# a column that is back: of what took its place where that has a value, else as it was computed before
+_EITHER = re.compile(r'CASE WHEN \("#(\d+)" IS NOT NULL\) THEN \((.*?)\) ELSE CAST\(\((.*)\) AS BIGINT\) END')
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,39 @@ def value_of(column: Column, row: Stored, schema: Schema) -> Value:
         return row[column.id]
     if column.expression is None:
         return None
-    inputs = [known for number in inputs_of(column) if (known := schema.by_id(number)) is not None]
-    twin = _TWINS[_REFERENCE.sub("@", column.expression)]
-    return twin(*(value_of(one, row, schema) for one in inputs))
+    return _computed(column.expression, row, schema)
+
+
+def _computed(expression: str, row: Stored, schema: Schema) -> Value:
+    numbers = [int(number) for number in _REFERENCE.findall(expression)]
+    values = {number: value_of(known, row, schema) for number in numbers if (known := schema.by_id(number)) is not None}
+    if either := _EITHER.fullmatch(expression):
+        there, back, own = either.groups()
+        return _computed(own if values.get(int(there)) is None else back, row, schema)
+    return _TWINS[_REFERENCE.sub("@", expression)](*(values[number] for number in numbers if number in values))
 
 
 def inputs_of(column: Column) -> list[int]:
     return [int(number) for number in _REFERENCE.findall(column.expression or "")]
+
+
+def best(blocks: Sequence[Block], keys: tuple[int, ...], by: int) -> list[Block]:
+    """Blocks with the rows that stay of those with equal keys, the ones of the greatest revision; without empty ones."""
+    winners: dict[tuple[Value, ...], Stored] = {}
+    for row in (row for one in blocks for row in one.stored):
+        known = winners.setdefault(tuple(row[key] for key in keys), row)
+        if _revision(row, by) > _revision(known, by):
+            winners[tuple(row[key] for key in keys)] = row
+    stay = {_revision(row, by) for row in winners.values()}
+    kept = [replace(one, rows=tuple(row for row in one.rows if _revision(dict(row), by) in stay)) for one in blocks]
+    return [one for one in kept if one.rows]
+
+
+def _revision(row: Stored, by: int) -> int:
+    """No two records of a test have the same."""
+    found = row[by]
+    assert isinstance(found, int)
+    return found
 
 
 def seen(row: Stored, schema: Schema) -> Row:

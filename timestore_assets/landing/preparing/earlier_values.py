@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from timestore_assets.decoding.rejections import RowMask
 from timestore_assets.landing.preparing.default_values import need_not_be_there
-from timestore_assets.model.schema import Column, Schema
-from timestore_assets.segments.projection import projection, references
+from timestore_assets.model.schema import Column, Schema, references
+from timestore_assets.segments.projection import projection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
