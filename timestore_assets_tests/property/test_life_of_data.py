@@ -435,11 +435,11 @@ def test_every_version_answers_as_it_did_whatever_happens(url: str | None) -> No
     class OnCatalog(LifeOfData):
         url = its_url
 
-    examples = int(os.environ.get("TIMESTORE_LIFE_EXAMPLES", 20))
+    examples = int(os.environ.get("TIMESTORE_LIFE_EXAMPLES", "8"))
     run_state_machine_as_test(
         OnCatalog,
         settings=settings(
-            max_examples=examples if url is None else min(examples, 6),
+            max_examples=examples if url is None else max(1, examples // 2),
             stateful_step_count=12,
             deadline=None,
             # the steps of the example that failed are printed; to look for fewer takes longer than a test may
