@@ -22,20 +22,29 @@ demo: $(STAMP)
 dev: $(STAMP)
 	@$(BIN)/timestore dev
 
-# Tests wait for clocks, brokers and processes half of their time: two cores are busy with four workers.
-WORKERS ?= 4
+# Tests wait for clocks, brokers and processes. The slow ones, which come first, do so most: of two cores four workers left a
+# quarter idle while they ran.
+WORKERS ?= 5
 # Containers tell Python to write no bytecode: then every process that a test starts would compile the package again.
 test: $(STAMP)
 	@$(BIN)/python -m compileall -q timestore_assets timestore_assets_tests
 	@$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup
 
-# The tests that kill processes or make up input, for an hour or more: each run dies elsewhere.
+# The tests that kill processes or make up input, for an hour or more: each run dies elsewhere. How much each does:
+#   TIMESTORE_EXAMPLES_TIMES       times as many examples for every property without a number of its own (1 in `make test`)
+#   TIMESTORE_…_EXAMPLES           examples: JSON 8, LANDING 5, LATE 3, LIFE 8, QUESTION 60, SCHEMATHESIS 8
+#   TIMESTORE_CRASH_RUNS, …_KILLS  landings, replays and builds that are killed (3); service 3, sessions 6, tailing 4
+#   TIMESTORE_RETRACT_STEP         every so many statements a retraction is killed at (5)
+#   TIMESTORE_LATE_DAYS            days on each of which something comes late (10)
+#   TIMESTORE_ROLLING_MINUTES      how long processes with the old file and with the new one work side by side (0: a round each)
 torture: $(STAMP)
 	@TIMESTORE_CRASH_RUNS=100 TIMESTORE_SERVICE_KILLS=60 TIMESTORE_STREAM_KILLS=120 TIMESTORE_TAILING_KILLS=60 \
-	 TIMESTORE_JSON_EXAMPLES=2000 TIMESTORE_LANDING_EXAMPLES=200 TIMESTORE_QUESTION_EXAMPLES=5000 \
-	 TIMESTORE_LIFE_EXAMPLES=300 TIMESTORE_ROLLBACK_EXAMPLES=300 TIMESTORE_ROLLING_MINUTES=60 \
+	 TIMESTORE_RETRACT_STEP=1 TIMESTORE_EXAMPLES_TIMES=20 TIMESTORE_JSON_EXAMPLES=2000 TIMESTORE_LANDING_EXAMPLES=200 \
+	 TIMESTORE_LATE_EXAMPLES=100 TIMESTORE_LIFE_EXAMPLES=300 TIMESTORE_QUESTION_EXAMPLES=5000 TIMESTORE_ROLLING_MINUTES=60 \
+	 TIMESTORE_SCHEMATHESIS_EXAMPLES=15 TIMESTORE_LATE_DAYS=365 \
 	 $(BIN)/python -m pytest --quiet -n 2 --dist loadgroup --override-ini timeout=7200 \
-	 timestore_assets_tests/crash timestore_assets_tests/property
+	 timestore_assets_tests/crash timestore_assets_tests/property \
+	 timestore_assets_tests/integration/test_orchestration_downstream.py timestore_assets_tests/integration/test_service_openapi.py
 
 # Which lines the quick tests run; `make coverage TESTS=timestore_assets_tests` asks all of them. Nothing fails by it.
 TESTS ?= timestore_assets_tests/unit timestore_assets_tests/property

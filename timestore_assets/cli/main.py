@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -149,8 +150,14 @@ def _failed(error: Exception) -> int:
     return code
 
 
+@functools.cache
+def _command() -> Any:
+    """What typer makes of all the functions, which takes longer than most commands."""
+    return get_command(app)
+
+
 def _invoke(arguments: list[str]) -> int:
-    command = get_command(app)
+    command = _command()
     if _HELP & set(arguments):
         _show_flags_without_a_type(command)
     if is_asked():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
 from timestore_assets import __version__
 from timestore_assets.service import ingest_route, openapi, operations_routes, page, problems
@@ -88,11 +89,20 @@ def create_app(
     )
     app.state.service, app.state.flight, app.state.proposer = service, door, proposer
     problems.add_to(app, log=service.log, redaction=ErrorRedaction.of(warehouse))
-    for router in ROUTERS:
-        app.include_router(router)
+    # what FastAPI derives from a route when it is asked for first takes most of the time of a short life, and is the same for all
+    app.router.routes.extend(_routes())
     app.openapi = _description_of(app)  # type: ignore[method-assign] # FastAPI's way to have one's own
     app.add_middleware(partial(Observed, metrics=service.metrics, log=service.log))
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """All routes, which the applications of a process share."""
+    router = APIRouter()
+    for one in ROUTERS:
+        router.include_router(one)
+    return router.routes
 
 
 @asynccontextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,12 +12,11 @@ from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
 from timestore_assets_tests.support.asked_backfills import asked_to_rewrite_all
 from timestore_assets_tests.support.dagster_deployment import DECLARATION
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 DAYS = 5
-DEADLINE = 60
 
 
 @pytest.fixture
@@ -30,20 +27,19 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def killed(home: Path, point: str) -> None:
-    command = [sys.executable, "-m", "timestore_assets_tests.support.backfill_child", str(home), "readings", point]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+def killed(programs: ForkedPrograms, home: Path, point: str) -> None:
+    done = programs.run("backfill_child", str(home), "readings", point)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def test_it_goes_on_where_it_was_after_each_kill(home: Path, tmp_path: Path) -> None:
+def test_it_goes_on_where_it_was_after_each_kill(home: Path, tmp_path: Path, programs: ForkedPrograms) -> None:
     rows = [f"a,2024-01-{day:02d}T06:00:00Z,{day}" for day in range(1, DAYS + 1)]
     (tmp_path / "a.csv").write_text("\n".join(["device,at,value", *rows, ""]))
     with Warehouse.open(Settings(home=home)) as warehouse:
         warehouse.land("readings", [tmp_path / "a.csv"])
         backfill = asked_to_rewrite_all(warehouse.catalog, "readings", policy="auto")
         for commits, rewritten in ((2, 2), (1, 3)):
-            killed(home, f"after:build:{commits}")
+            killed(programs, home, f"after:build:{commits}")
             assert warehouse.backfill(backfill).summary == f"{rewritten} of {DAYS} partitions rewritten"
         assert len(list(warehouse.run_backfills("readings"))) == DAYS - 3
         assert warehouse.backfill(backfill).backfill.state == "done"
@@ -51,12 +47,14 @@ def test_it_goes_on_where_it_was_after_each_kill(home: Path, tmp_path: Path) -> 
     assert built == {f"2024-01-{day:02d}": 1 for day in range(1, DAYS + 1)}
 
 
-def test_one_that_was_killed_before_it_could_say_that_it_is_done_is_ended_by_the_next(home: Path, tmp_path: Path) -> None:
+def test_one_that_was_killed_before_it_could_say_that_it_is_done_is_ended_by_the_next(
+    home: Path, tmp_path: Path, programs: ForkedPrograms
+) -> None:
     (tmp_path / "a.csv").write_text("device,at,value\na,2024-01-01T06:00:00Z,1\n")
     with Warehouse.open(Settings(home=home)) as warehouse:
         warehouse.land("readings", [tmp_path / "a.csv"])
         backfill = asked_to_rewrite_all(warehouse.catalog, "readings", policy="auto")
-        killed(home, "after:build:1")
+        killed(programs, home, "after:build:1")
         found = warehouse.backfill(backfill)
         assert (found.backfill.state, found.progress.left) == ("approved", 0)
         assert list(warehouse.run_backfills("readings")) == []

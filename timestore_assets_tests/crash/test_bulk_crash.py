@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +17,7 @@ import pytest
 
 from timestore_assets.landing.files.context import BulkLimits, Share
 from timestore_assets_tests.crash.test_landing_crash import assert_nothing_left_over
+from timestore_assets_tests.support.forked_orders import orders_to
 from timestore_assets_tests.support.landing_child import DATASET, TTL
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
@@ -33,27 +30,9 @@ Child = Callable[..., str]
 Outcome = tuple[str, list[Any], list[Any], Any]
 
 
-@contextmanager
-def landing_child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.support.landing_child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def run(**order: Any) -> str:
-            orders.write(json.dumps(order | {"bulk": asdict(BULK)}) + "\n")
-            orders.flush()
-            return answers.readline().strip()
-
-        yield run
-        orders.close()
-        process.wait(60)
-
-
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    with landing_child() as run:
+    with orders_to("landing_child", bulk=asdict(BULK)) as run:
         yield run
 
 
@@ -141,7 +120,7 @@ def test_killed_many_times_over(child: Child, file: Path, simple: Outcome, calls
 def test_two_sessions_share_a_file_and_one_is_killed(file: Path, simple: Outcome, calls: int, tmp_path: Path) -> None:
     LandingWarehouse.at(tmp_path, DATASET).catalog.close()
     point = random.randrange(calls // 4, calls * 3 // 4)
-    with landing_child() as child:
+    with orders_to("landing_child", bulk=asdict(BULK)) as child:
         order = {"root": str(tmp_path), "file": str(file), "calls": point, "share": {"index": 1, "of": 2}}
         killed = threading.Thread(target=child, kwargs=order)
         killed.start()

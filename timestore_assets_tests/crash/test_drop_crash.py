@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +10,8 @@ from typing import Any
 from timestore_assets.settings import Settings
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 
-CHILD = Path(__file__).parent.parent / "support" / "drop_child.py"
 POWER: dict[str, Any] = {
     "columns": {"at": {"type": "timestamp"}, "watts": {"type": "double", "nullable": True}},
     "time": "at",
@@ -34,14 +31,14 @@ STEPS = (
 )
 
 
-def test_a_killed_drop_has_happened_or_not(tmp_path: Path) -> None:
+def test_a_killed_drop_has_happened_or_not(tmp_path: Path, programs: ForkedPrograms) -> None:
     with Warehouse.open(Settings(home=tmp_path / "home")) as warehouse:
         paths = files_in(tmp_path / "home")
         for step, calls, is_undone in STEPS:
             warehouse.declare("power", POWER, actor="test")
             assert landed(warehouse, paths) == ROWS
             before = warehouse.resolve("power")[1].id
-            kill(tmp_path / "home", step, calls, before)
+            kill(programs, tmp_path / "home", step, calls, before)
             record = warehouse.catalog.datasets.find("power")
             assert (record is not None) == is_undone, step
             if record is not None:
@@ -81,8 +78,6 @@ def finish(warehouse: Warehouse) -> None:
     assert warehouse.catalog.dropped.collect_objects() == [] and warehouse.catalog.dropped.forget() == 0
 
 
-def kill(home: Path, step: str, calls: int, dataset_id: int) -> None:
-    command = [sys.executable, str(CHILD), str(home), step, str(calls), str(dataset_id)]
-    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent.parent.parent)}
-    done = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True, text=True)
+def kill(programs: ForkedPrograms, home: Path, step: str, calls: int, dataset_id: int) -> None:
+    done = programs.run("drop_child", str(home), step, str(calls), str(dataset_id))
     assert done.returncode == -signal.SIGKILL, f"{step} {calls}: {done.stderr}"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,10 +13,11 @@ from typing import Any
 import pytest
 
 from timestore_assets.model.counters import Counters
+from timestore_assets_tests.support.forked_orders import orders_to
 from timestore_assets_tests.support.landing_child import DATASET, TTL
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "4"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "3"))
 ROWS, CHUNK = 400, 90
 
 Child = Callable[..., str]
@@ -37,20 +35,8 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.support.landing_child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def run(**order: Any) -> str:
-            orders.write(json.dumps(order) + "\n")
-            orders.flush()
-            return answers.readline().strip()
-
+    with orders_to("landing_child") as run:
         yield run
-        orders.close()
-        process.wait(60)
 
 
 @pytest.fixture(scope="module")

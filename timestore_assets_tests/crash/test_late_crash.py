@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from timestore_assets.model.counters import Counters
 from timestore_assets.model.dataset import Late
 from timestore_assets_tests.support.dead_letter_replays import STRICT, land_topic, mended, offsets, replay
+from timestore_assets_tests.support.forked_orders import orders_to
 from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse
 from timestore_assets_tests.support.replay_child import TTL
 
 pytestmark = pytest.mark.slow
 
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "4"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "3"))
 BATCHES = 4
 IN_A_BATCH = 6
 
@@ -41,20 +38,8 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.support.replay_child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def run(**order: Any) -> str:
-            orders.write(json.dumps({"kind": "held", **order}) + "\n")
-            orders.flush()
-            return answers.readline().strip()
-
+    with orders_to("replay_child", kind="held") as run:
         yield run
-        orders.close()
-        process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,9 @@ from timestore_assets.catalog.tables import audit, backfills, dataset_schemas, m
 from timestore_assets.migrating.manifest_file import manifest_of
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 from timestore_assets_tests.support.migrations import GOVERNANCE, rename, transform
 
-CHILD = Path(__file__).parent.parent / "support" / "migration_child.py"
 POWER: dict[str, Any] = {
     "columns": {"at": "timestamp", "watts": {"type": "double", "nullable": True}},
     "time": "at",
@@ -35,7 +32,7 @@ MOST_STATEMENTS = 100
 
 
 @pytest.mark.slow
-def test_a_killed_migration_has_happened_or_not(tmp_path: Path, catalog_url: str) -> None:
+def test_a_killed_migration_has_happened_or_not(tmp_path: Path, catalog_url: str, programs: ForkedPrograms) -> None:
     home = tmp_path / "home"
     with Warehouse.open(Settings(home=home, database_url=catalog_url)) as warehouse:
         warehouse.declare("power", POWER, actor="test")
@@ -44,7 +41,7 @@ def test_a_killed_migration_has_happened_or_not(tmp_path: Path, catalog_url: str
         path.write_text("at,watts\n2024-01-01,1\n2024-01-02,2\n")
         assert warehouse.land("power", [path]).counters.landed == 2
         before, last = counted(warehouse), 1
-        while (code := run(home, catalog_url, last)) == -signal.SIGKILL:
+        while (code := run(programs, home, catalog_url, last)) == -signal.SIGKILL:
             assert counted(warehouse) == before and shown(warehouse) == ("at", "watts"), last
             last += 4
             assert last < MOST_STATEMENTS
@@ -56,7 +53,7 @@ def test_a_killed_migration_has_happened_or_not(tmp_path: Path, catalog_url: str
         assert counted(warehouse) == after
 
 
-def test_one_killed_after_its_commit_is_not_done_again(tmp_path: Path, catalog_url: str) -> None:
+def test_one_killed_after_its_commit_is_not_done_again(tmp_path: Path, catalog_url: str, programs: ForkedPrograms) -> None:
     home = tmp_path / "home"
     with Warehouse.open(Settings(home=home, database_url=catalog_url)) as warehouse:
         warehouse.declare("power", POWER, actor="test")
@@ -65,17 +62,15 @@ def test_one_killed_after_its_commit_is_not_done_again(tmp_path: Path, catalog_u
         path.write_text("at,watts\n2024-01-01,1\n")
         warehouse.land("power", [path])
         before = counted(warehouse)
-        assert run(home, catalog_url, 0) == -signal.SIGKILL
+        assert run(programs, home, catalog_url, 0) == -signal.SIGKILL
         assert counted(warehouse) == {name: number + 1 for name, number in before.items()}
         assert not warehouse.migrate(manifest_of(MANIFEST), actor="test").done.is_new
         stored = warehouse.catalog.declarations.find("power")
         assert stored is not None and stored.attributes["time"] == "ts"
 
 
-def run(home: Path, url: str, last: int) -> int:
-    command = [sys.executable, str(CHILD), str(home), url, json.dumps(MANIFEST), str(last)]
-    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent.parent.parent)}
-    done = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True, text=True)
+def run(programs: ForkedPrograms, home: Path, url: str, last: int) -> int:
+    done = programs.run("migration_child", str(home), url, json.dumps(MANIFEST), str(last))
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -15,14 +13,16 @@ from timestore_assets.storage.object_store import Upload
 from timestore_assets.upkeep.collect import collect
 from timestore_assets.upkeep.move_dataset import move
 from timestore_assets_tests.support.catalog_dataset import CatalogDataset
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 from timestore_assets_tests.support.moving_child import storage_in
 
 SEGMENTS = 12
 STEPS = (("announce", 1), ("fetch", 2), ("promote", 2), ("switch", 1), ("promote", 4))
-CHILD = Path(__file__).parent.parent / "support" / "moving_child.py"
 
 
-def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(tmp_path: Path, sqlite_catalog_url: str) -> None:
+def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(
+    programs: ForkedPrograms, tmp_path: Path, sqlite_catalog_url: str
+) -> None:
     catalog, storage = Catalog.open(sqlite_catalog_url), storage_in(tmp_path)
     ground = CatalogDataset.of(catalog)
     content = {}
@@ -40,7 +40,7 @@ def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(tmp_path: Path,
             assert {number: path.read_bytes() for number, path in enumerate(paths)} == content
 
     for step, calls in STEPS:
-        kill(tmp_path, step, calls)
+        kill(programs, tmp_path, step, calls)
         check()
     report = move(catalog, storage, ground.record, "disk", holder="test", actor="tester")
     assert 0 < report.objects < SEGMENTS
@@ -53,8 +53,6 @@ def test_a_killed_move_loses_nothing_and_is_finished_by_the_next(tmp_path: Path,
     catalog.close()
 
 
-def kill(folder: Path, step: str, calls: int) -> None:
-    command = [sys.executable, str(CHILD), str(folder), step, str(calls)]
-    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent.parent)}
-    done = subprocess.run(command, env=environment, timeout=60, check=False, capture_output=True, text=True)
+def kill(programs: ForkedPrograms, folder: Path, step: str, calls: int) -> None:
+    done = programs.run("moving_child", str(folder), step, str(calls))
     assert done.returncode == -signal.SIGKILL, done.stderr

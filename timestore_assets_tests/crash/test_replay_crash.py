@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,10 +24,11 @@ from timestore_assets_tests.support.dead_letter_replays import (
     offsets,
     replay,
 )
+from timestore_assets_tests.support.forked_orders import orders_to
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 from timestore_assets_tests.support.replay_child import TTL
 
-RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "4"))
+RUNS = int(os.environ.get("TIMESTORE_CRASH_RUNS", "3"))
 COPIES = 5
 
 Child = Callable[..., str]
@@ -49,20 +46,8 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    command = [sys.executable, "-m", "timestore_assets_tests.support.replay_child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def run(**order: Any) -> str:
-            orders.write(json.dumps(order) + "\n")
-            orders.flush()
-            return answers.readline().strip()
-
+    with orders_to("replay_child") as run:
         yield run
-        orders.close()
-        process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from timestore_assets.catalog.tables import sessions
 from timestore_assets.upkeep.verify import verify
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 from timestore_assets_tests.support.landing_warehouse import LandingWarehouse
 from timestore_assets_tests.support.retention_child import SUBJECT, act, warehouse_in
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 DAYS = [f"2013-01-{day:02}" for day in range(1, 11)]
 
 
@@ -28,9 +26,8 @@ def landed(folder: Path) -> LandingWarehouse:
     return warehouse
 
 
-def killed(folder: Path, what: str, point: str) -> None:
-    command = [sys.executable, "-m", "timestore_assets_tests.support.retention_child", str(folder), what, point]
-    done = subprocess.run(command, cwd=ROOT, timeout=60, check=False, capture_output=True, text=True)
+def killed(programs: ForkedPrograms, folder: Path, what: str, point: str) -> None:
+    done = programs.run("retention_child", str(folder), what, point)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -48,9 +45,9 @@ def check_sound(warehouse: LandingWarehouse) -> None:
 
 
 @pytest.mark.parametrize(("point", "gone"), [("before:expire:1", 0), ("after:expire:1", 1), ("after:expire:2", 2)])
-def test_a_killed_retention_has_done_whole_partitions(tmp_path: Path, point: str, gone: int) -> None:
+def test_a_killed_retention_has_done_whole_partitions(programs: ForkedPrograms, tmp_path: Path, point: str, gone: int) -> None:
     warehouse = landed(tmp_path)
-    killed(tmp_path, "retention", point)
+    killed(programs, tmp_path, "retention", point)
     assert expired(warehouse) == DAYS[:gone]
     check_sound(warehouse)
     act(warehouse, "retention")
@@ -62,10 +59,10 @@ def test_a_killed_retention_has_done_whole_partitions(tmp_path: Path, point: str
 @pytest.mark.parametrize(
     "point", ["before:collect_segments:1", "after:collect_segments:1", "before:delete:1", "before:deleted:1"]
 )
-def test_a_collection_that_is_killed_after_a_retention_is_finished(tmp_path: Path, point: str) -> None:
+def test_a_collection_that_is_killed_after_a_retention_is_finished(programs: ForkedPrograms, tmp_path: Path, point: str) -> None:
     warehouse = landed(tmp_path)
     act(warehouse, "retention")
-    killed(tmp_path, "collect", point)
+    killed(programs, tmp_path, "collect", point)
     check_sound(warehouse)
     act(warehouse, "collect")
     check_sound(warehouse)
@@ -78,9 +75,9 @@ def test_a_collection_that_is_killed_after_a_retention_is_finished(tmp_path: Pat
     "point",
     ["before:promote:2", "after:build:1", "after:build:10", "after:raise_floor:1", "before:deleted:1"],
 )
-def test_a_killed_erasure_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
+def test_a_killed_erasure_is_finished_by_the_next(programs: ForkedPrograms, tmp_path: Path, point: str) -> None:
     warehouse = landed(tmp_path)
-    killed(tmp_path, "erase", point)
+    killed(programs, tmp_path, "erase", point)
     assert verify(warehouse.catalog, warehouse.storage, warehouse.limits, warehouse.record).ok
     kept = [row for row in warehouse.rows("station") if row != (SUBJECT,)]
     assert len(kept) == len(DAYS)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -14,12 +12,12 @@ import pytest
 
 from timestore_assets.model.question import Question
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, KafkaCluster, produce
 from timestore_assets_tests.support.retract_child import act, declared, opened
 from timestore_assets_tests.support.topic_warehouse import new_topic, value
 
 pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
-CHILD = Path(__file__).parent.parent / "support" / "retract_child.py"
 RECORDS, WINDOW = list(range(20)), set(range(5, 12))
 STEP = int(os.environ.get("TIMESTORE_RETRACT_STEP", "5"))
 """Every so many statements one is killed at; 1 takes them all."""
@@ -28,8 +26,8 @@ STEP = int(os.environ.get("TIMESTORE_RETRACT_STEP", "5"))
 class Ground:
     """A topic of twenty records, each named after its offset, that has landed."""
 
-    def __init__(self, home: Path, servers: str, topic: str) -> None:
-        self.home, self.servers, self.topic = home, servers, topic
+    def __init__(self, home: Path, servers: str, topic: str, programs: ForkedPrograms) -> None:
+        self.home, self.servers, self.topic, self.programs = home, servers, topic, programs
         self.warehouse: Warehouse = opened(home, servers, topic)
 
     def shown(self) -> list[int]:
@@ -41,19 +39,16 @@ class Ground:
 
     def killed(self, action: str, at: int) -> bool:
         """Whether the child was killed at that statement; False when it had come to its end before."""
-        arguments = [str(self.home), self.servers, self.topic, action, str(at)]
-        environment = {**os.environ, "PYTHONPATH": str(CHILD.parent.parent.parent)}
-        command = [sys.executable, str(CHILD), *arguments]
-        done = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True, text=True)
+        done = self.programs.run("retract_child", str(self.home), self.servers, self.topic, action, str(at))
         assert done.returncode in (0, -signal.SIGKILL), f"{action} {at}: {done.stderr}"
         return done.returncode != 0
 
 
 @pytest.fixture
-def ground(tmp_path: Path, any_kafka: KafkaCluster | EmbeddedKafka) -> Iterator[Ground]:
+def ground(tmp_path: Path, any_kafka: KafkaCluster | EmbeddedKafka, programs: ForkedPrograms) -> Iterator[Ground]:
     topic = new_topic(any_kafka)
     produce(any_kafka.bootstrap, topic, [(0, None, value(number), None, None) for number in RECORDS])
-    made = Ground(tmp_path / "home", any_kafka.bootstrap, topic)
+    made = Ground(tmp_path / "home", any_kafka.bootstrap, topic, programs)
     with made.warehouse as warehouse:
         warehouse.stream("weather", declared(topic).kafka_sources[0])
         assert made.shown() == RECORDS

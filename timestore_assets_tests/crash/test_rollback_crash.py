@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ import pytest
 from timestore_assets.model.question import Question
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.forked_programs import ForkedPrograms
 
 pytestmark = pytest.mark.slow
 
-CHILD = Path(__file__).parent.parent / "support" / "rollback_child.py"
 POWER: dict[str, Any] = {
     "columns": {"at": {"type": "timestamp"}, "watts": {"type": "double", "nullable": True}},
     "time": "at",
@@ -27,7 +24,7 @@ POWER: dict[str, Any] = {
 }
 
 
-def test_a_killed_rollback_has_happened_or_not(tmp_path: Path) -> None:
+def test_a_killed_rollback_has_happened_or_not(tmp_path: Path, programs: ForkedPrograms) -> None:
     home = tmp_path / "home"
     with Warehouse.open(Settings(home=home)) as warehouse:
         warehouse.declare("power", POWER, actor="test")
@@ -38,14 +35,14 @@ def test_a_killed_rollback_has_happened_or_not(tmp_path: Path) -> None:
         build(warehouse)
         before, newest = rows(warehouse), version(warehouse)
         for n in (2, 9, 16, 23):
-            kill(home, first, n)
+            kill(programs, home, first, n)
             assert version(warehouse) == newest and rows(warehouse) == before, f"killed after statement {n}"
-        statements = kill(home, first, 0)
+        statements = kill(programs, home, first, 0)
         assert statements > 24, "the steps above are in the middle of it"
         assert version(warehouse) == newest + 1 and rows(warehouse) == before, "builds fell away, landings stay"
         assert rows(warehouse, newest) == before and rows(warehouse, first) == [1.0, 2.0]
         for n in (20, 0):
-            kill(home, first, n, "landings")
+            kill(programs, home, first, n, "landings")
             assert rows(warehouse) == (before if n else [1.0, 2.0])
         for name, text in (("a.csv", "at,watts\n2024-01-01,10\n"), ("b.csv", "at,watts\n2024-01-02,5\n")):
             assert land(warehouse, name, text) == 1 and land(warehouse, name, text) == 0
@@ -75,10 +72,8 @@ def rows(warehouse: Warehouse, as_of: int | None = None) -> list[float]:
         return sorted(answer.table()["watts"].to_pylist())
 
 
-def kill(home: Path, to: int, statement: int, what: str = "rows") -> int:
+def kill(programs: ForkedPrograms, home: Path, to: int, statement: int, what: str = "rows") -> int:
     """Let a rollback be killed; how many statements it had made by then, if it came to its end."""
-    command = [sys.executable, str(CHILD), str(home), "power", str(to), str(statement), what]
-    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent.parent.parent)}
-    done = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True, text=True)
+    done = programs.run("rollback_child", str(home), "power", str(to), str(statement), what)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return int(done.stdout or 0)

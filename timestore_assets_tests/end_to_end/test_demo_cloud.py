@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import obstore
@@ -15,6 +16,7 @@ from timestore_assets_tests.support.demo_expectations import (
     LONG,
     answers_are_those_of_pandas,
     every_record_is_accounted_for_and_every_partition_sealed,
+    month_of,
 )
 from timestore_assets_tests.support.object_servers import S3Server
 
@@ -22,14 +24,16 @@ pytestmark = LONG
 
 
 def test_the_main_job_with_a_bucket_and_a_database(tmp_path: Path, s3_bucket: S3Server, postgres: PostgresServer) -> None:
-    """One test, because one run of the demo is enough."""
+    """One test, because one run of the demo is enough; of July, because its whole year is landed in `test_cli_demo`."""
     demo = CommandLine(tmp_path)
+    data = month_of(tmp_path / "july", 7)
+    demo.environment["PYTHONPATH"] = f"{tmp_path / 'july'}{os.pathsep}{demo.environment['PYTHONPATH']}"
     with fresh_database(postgres) as url:
         demo.environment |= environment_of(s3_bucket, url)
         done = demo.run("demo", "--timeout", str(FINISH_SECONDS), timeout=FINISH_SECONDS + 60)
         assert done.code == 0, done.err
-        every_record_is_accounted_for_and_every_partition_sealed(demo)
-        answers_are_those_of_pandas(demo)
+        every_record_is_accounted_for_and_every_partition_sealed(demo, data)
+        answers_are_those_of_pandas(demo, data)
         it_says_where_the_partitions_are(done.out, s3_bucket)
         nothing_but_a_cache_is_on_this_machine(demo, s3_bucket)
         both_keep_their_books_in_the_database(demo, url)

@@ -22,7 +22,7 @@ from timestore_assets_tests.support.dagster_deployment import DECLARATION, QUIET
 
 pytestmark = QUIET
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", timezone="UTC", end_offset=1)
-YEAR_DAYS = int(os.environ.get("TIMESTORE_LATE_DAYS", "30"))
+YEAR_DAYS = int(os.environ.get("TIMESTORE_LATE_DAYS", "10"))
 """Late records of the year's test, half a second of one core each; 365 are a year."""
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ from timestore_assets_tests.support.http_service import WEATHER, HttpService, op
 EXAMPLE = "nyc_weather"
 """The dataset that the document's examples name."""
 TOKEN = "tst_" + "0" * 43
-EXAMPLES = os.environ.get("TIMESTORE_SCHEMATHESIS_EXAMPLES", "15")
+EXAMPLES = os.environ.get("TIMESTORE_SCHEMATHESIS_EXAMPLES", "8")
 LONGEST_SECONDS = 270
 PHASES = "examples,coverage,fuzzing"
 UNDECLARABLE = "positive_data_acceptance"

@@ -17,6 +17,7 @@ from timestore_assets.model.hash_sums import combined
 from timestore_assets.model.schema import Column
 from timestore_assets.model.types import STRING
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, building_warehouse_in, reading
+from timestore_assets_tests.support.examples import examples
 
 NUMBERS = count(1)
 VALUES = st.sampled_from([None, 0.0, -0.0, 1.0, 1.5, -2.0, 1e300])
@@ -59,7 +60,7 @@ def built(
     return ground
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(6), deadline=None)
 @given(data=st.data(), rows=ROWS, keep=st.sampled_from(["last", "first"]))
 def test_neither_split_nor_order_nor_builds_in_between_change_the_content(
     shared: tuple[BuildingWarehouse, Builder], data: st.DataObject, rows: list[Row], keep: Literal["last", "first"]
@@ -82,7 +83,7 @@ def _best(rows: Sequence[Row], keep: str) -> dict[Row, int]:
     return {key: choose(row[3] for row in rows if row[:2] == key) for key in {row[:2] for row in rows}}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(rows=ROWS, builds=st.lists(st.sampled_from([None, False, True]), min_size=4, max_size=4), dropped=st.integers(0, 3))
 def test_rows_of_retracted_files_leave_whatever_was_built_before(
     shared: tuple[BuildingWarehouse, Builder], rows: list[Row], builds: list[bool | None], dropped: int

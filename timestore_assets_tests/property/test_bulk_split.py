@@ -79,7 +79,7 @@ def with_broken_lines(records: list[Record], broken: Mapping[int, str]) -> str:
 
 
 SLOW = settings(
-    max_examples=int(os.environ.get("TIMESTORE_LANDING_EXAMPLES", "8")),
+    max_examples=int(os.environ.get("TIMESTORE_LANDING_EXAMPLES", "5")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

@@ -18,6 +18,7 @@ from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, RefusedError
 from timestore_assets_tests.support.catalog_dataset import HOUR, CatalogDataset, day
 from timestore_assets_tests.support.catalogs import sqlite_url
+from timestore_assets_tests.support.examples import examples
 
 DAYS = st.integers(0, 2)
 NAMES = st.sampled_from("abc")
@@ -169,6 +170,10 @@ def test_history(sqlite_template: Path) -> None:
     run_state_machine_as_test(
         OnTemplate,
         settings=settings(
-            max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=examples(8),
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
         ),
     )

@@ -21,6 +21,7 @@ from timestore_assets.model.hash_sums import EMPTY, combined, have_one_scheme
 from timestore_assets.model.schema import Schema
 from timestore_assets.segments.content_hash import hash_sql, row_text
 from timestore_assets.segments.quick_hash import hash_scheme, hashed_like, quick_hash
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.segment_store import SegmentStore, schema_of, segment_store
 
 SCHEMA = schema_of(
@@ -61,7 +62,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "raw": st.sampled_from(["1", "01", ""]),
 }
 ROWS = st.lists(st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), max_size=6)
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_how_often_a_row_is_there_matters(store: SegmentStore, digest: Digest, r
     assert digest(store, rows) != digest(store, [*rows, rows[0]])
 
 
-@settings(SETTINGS, max_examples=15)
+@settings(SETTINGS, max_examples=examples(8))
 @given(rows=ROWS.filter(bool))
 def test_the_file_format_does_not_matter(store: SegmentStore, digest: Digest, rows: list[dict[str, Any]]) -> None:
     store.con.register("written", table(rows, SCHEMA))

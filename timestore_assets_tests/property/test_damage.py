@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from timestore_assets.model.errors import DamagedError, TimestoreError
 from timestore_assets.model.segment import SegmentFormat
 from timestore_assets_tests.support.damaged_objects import DAMAGES, Damage, DamageableWarehouse
+from timestore_assets_tests.support.examples import examples
 
 BUILT: list[SegmentFormat] = ["parquet", "duckdb"]
 
@@ -35,7 +36,7 @@ def found(warehouse: DamageableWarehouse) -> set[tuple[str, str]]:
     return {(one.object, one.problem) for one in warehouse.verify().findings}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(damage=DAMAGES)
 def test_verify_finds_damage_of_a_delta_and_a_build_refuses_it(landed: DamageableWarehouse, damage: Damage) -> None:
     name = landed.segment(0)
@@ -50,7 +51,7 @@ def test_verify_finds_damage_of_a_delta_and_a_build_refuses_it(landed: Damageabl
     assert landed.verify().ok
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(damage=DAMAGES)
 def test_verify_finds_damage_of_what_was_built(built: DamageableWarehouse, damage: Damage) -> None:
     name = built.segment(1)
@@ -59,7 +60,7 @@ def test_verify_finds_damage_of_what_was_built(built: DamageableWarehouse, damag
     assert built.verify().ok
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(damage=DAMAGES)
 def test_verify_finds_damage_of_dead_letters_and_nobody_reads_them(landed: DamageableWarehouse, damage: Damage) -> None:
     name = landed.letters()
@@ -71,7 +72,7 @@ def test_verify_finds_damage_of_dead_letters_and_nobody_reads_them(landed: Damag
     assert len(landed.ground.letters()) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @example(which=0, damage=("bit", 0.0195, 0)).via("a block size: DuckDB puts it down to the input")
 @example(which=0, damage=("bit", 0.825, 0)).via("the name of a column: DuckDB does not find it")
 @given(which=st.integers(0, 1), damage=DAMAGES)

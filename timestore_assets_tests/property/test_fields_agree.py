@@ -29,6 +29,7 @@ from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.files.open_reader import open_reader
 from timestore_assets.sources.http.body_formats import BodyContext, MediaType, read_body
 from timestore_assets.sources.http.request_body import BodyLimits, join
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.landing_warehouse import columns, dataset
 
 COLUMNS = columns(at="timestamp", place="string?", level="double?", lon="double?", flag="bool?")
@@ -43,7 +44,7 @@ FORM = RecordForm(
     ),
 )
 EPOCH = datetime(1970, 1, 1)
-QUIET = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 KINDS = pa.schema(
     {
         "properties": pa.struct({"time": pa.int64(), "deep": pa.struct({"level": pa.float64()}), "rest": pa.string()}),

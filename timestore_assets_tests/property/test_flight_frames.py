@@ -16,6 +16,7 @@ from timestore_assets.service.flight.flight_data import batch_data, ipc_message,
 from timestore_assets.service.flight.flight_messages import read, unpacked
 from timestore_assets.service.flight.handles import Handle
 from timestore_assets.sources.http.arrow_body import message_facts
+from timestore_assets_tests.support.examples import examples
 
 KINDS = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
@@ -52,7 +53,7 @@ def test_a_table_is_the_same_behind_its_frames(table: pa.Table, most: int) -> No
     assert sum(message_facts(memoryview(m.data_header), memoryview(m.data_body)).rows for m in messages) == table.num_rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_message_are_refused_in_words(data: bytes) -> None:
     for reader in (unpacked, Handle.read, lambda sent: read("FlightData", sent)):

@@ -33,6 +33,7 @@ from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.files.open_reader import open_reader
 from timestore_assets.sources.http.body_formats import BodyContext, MediaType, read_body
 from timestore_assets.sources.http.request_body import BodyLimits, join
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.landing_warehouse import columns, dataset
 
 COLUMNS = columns(at="timestamp", place="string?", level="double?", count="int64?", price="decimal(12,2)?")
@@ -197,7 +198,7 @@ DIALECTS = st.builds(
     trim=st.booleans(),
     encoding=st.sampled_from(["utf-8", "utf-8", "iso8859-1", "cp1252", "utf-16"]),
 )
-QUIET = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @QUIET

@@ -204,7 +204,7 @@ def of_row(found: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 THOROUGH = settings(
-    max_examples=int(os.environ.get("TIMESTORE_JSON_EXAMPLES", "30")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("TIMESTORE_JSON_EXAMPLES", "8")), deadline=None, suppress_health_check=list(HealthCheck)
 )
 ZONES = st.sampled_from([None, None, "UTC", "America/New_York"])
 

@@ -153,7 +153,7 @@ def judged(engine: Engine, declared: Dataset, records: Sequence[Record], chunk: 
 
 
 @pytest.mark.parametrize(("columns", "types"), LASTING)
-@examples(15)
+@examples(6)
 @given(records=RECORDS, chunk=st.integers(1, 5))
 def test_records_are_judged_alike_in_any_batches(
     engine: Engine, columns: ContractMode, types: ContractMode, records: list[Record], chunk: int

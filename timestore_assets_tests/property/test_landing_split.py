@@ -129,7 +129,7 @@ def outcome(contents: Mapping[str, Any], records: Sequence[Record], **options: A
 
 # each example lands several times, so that shrinking one would take longer than it is worth
 SLOW = settings(
-    max_examples=int(os.environ.get("TIMESTORE_LANDING_EXAMPLES", "8")),
+    max_examples=int(os.environ.get("TIMESTORE_LANDING_EXAMPLES", "5")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

@@ -21,7 +21,7 @@ SEALED = (1, 2, 5, 20)
 """Days that are sealed before anything comes late; the others are open or new."""
 DAYS = st.lists(st.integers(1, 25), min_size=1, max_size=30)
 SLOW = settings(
-    max_examples=int(os.environ.get("TIMESTORE_LATE_EXAMPLES", "8")),
+    max_examples=int(os.environ.get("TIMESTORE_LATE_EXAMPLES", "3")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

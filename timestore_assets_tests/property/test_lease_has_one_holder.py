@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.lease_keeper import HeldLease
 from timestore_assets.model.errors import LeaseLostError, UnavailableError
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.watched_catalog import HandClock, StillKeeper, Watch, still_keeper
 
 TTL = timedelta(seconds=20)
@@ -78,7 +79,7 @@ def catalog(sqlite_catalog_url: str) -> Iterator[Catalog]:
     opened.close()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_two_keepers_never_both_believe_to_hold(steps: list[Step], catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, resource = HandClock(), f"build:{next(NUMBERS)}"

@@ -457,7 +457,7 @@ def test_every_version_answers_as_it_did_whatever_happens(url: str | None) -> No
     class OnCatalog(LifeOfData):
         url = its_url
 
-    examples = int(os.environ.get("TIMESTORE_LIFE_EXAMPLES", 20))
+    examples = int(os.environ.get("TIMESTORE_LIFE_EXAMPLES", "8"))
     run_state_machine_as_test(
         OnCatalog,
         settings=settings(

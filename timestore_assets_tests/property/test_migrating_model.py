@@ -20,6 +20,7 @@ from timestore_assets.model.dataset import Dataset, Dedupe
 from timestore_assets.model.schema import Column, Schema, schema_from_plain
 from timestore_assets.model.types import INT64, TIMESTAMP, quote
 from timestore_assets.segments.projection import projection
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.migrations import add, applied, drop, rename, state_of, transform
 
 pytestmark = pytest.mark.slow
@@ -136,7 +137,7 @@ def _other(draw: st.DrawFn, world: World, names: dict[str, None], time: str) -> 
     return []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(worlds())
 def test_rows_of_every_version_are_what_a_person_would_have_made_of_them(world: World) -> None:
     schema = world.state.schema
@@ -150,7 +151,7 @@ def test_rows_of_every_version_are_what_a_person_would_have_made_of_them(world: 
     con.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(worlds())
 def test_ids_names_and_the_declaration_stay_in_order(world: World) -> None:
     schema = world.state.schema

@@ -18,6 +18,7 @@ from timestore_assets.model.dataset import Dedupe
 from timestore_assets.model.question import Aggregate
 from timestore_assets.model.types import quote
 from timestore_assets.querying.rendering.view_file import write_views
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.query_warehouse import (
     DAY,
     METER,
@@ -284,7 +285,7 @@ TRAP = [
 
 # no shrinking: an example takes a good part of a second, and its parts are small and readable as they are
 @settings(
-    max_examples=30,
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.question import Every, Months
 from timestore_assets.querying.planning.time_buckets import Buckets, parse_zone
+from timestore_assets_tests.support.examples import examples
 
 ZONES = [
     "Europe/Berlin",
@@ -74,7 +75,7 @@ def first_instant(local: datetime, zone: str) -> datetime:
     return high
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(zone=st.sampled_from(ZONES), every=st.sampled_from(LENGTHS), time=TIMES)
 def test_a_bucket_begins_when_the_clocks_say_so(con: duckdb.DuckDBPyConnection, zone: str, every: Every, time: datetime) -> None:
     ((found,),) = con.execute(
@@ -87,7 +88,7 @@ def test_a_bucket_begins_when_the_clocks_say_so(con: duckdb.DuckDBPyConnection, 
         assert found == first_instant(start, zone)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(zone=st.sampled_from([None, *ZONES]), every=st.sampled_from(LENGTHS), start=TIMES, data=st.data())
 def test_the_series_of_buckets_has_each_once_and_those_of_all_times_in_it(
     con: duckdb.DuckDBPyConnection, zone: str | None, every: Every, start: datetime, data: st.DataObject

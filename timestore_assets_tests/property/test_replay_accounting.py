@@ -24,6 +24,7 @@ from timestore_assets_tests.support.dead_letter_replays import (
     mended,
     replay,
 )
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.landing_warehouse import NOW, LandingWarehouse
 
 HOLDING = replace(STRICT, late=Late(policy="hold"))
@@ -127,7 +128,7 @@ class Play:
         assert len({*places, *((one.source_partition, one.position) for one in letters)}) == read
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(kinds=RECORDS, steps=STEPS)
 def test_every_record_is_accounted_for_once_and_ends_where_it_belongs(kinds: list[str], steps: list[str]) -> None:
     records = list(enumerate(kinds))

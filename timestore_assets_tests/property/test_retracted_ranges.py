@@ -23,6 +23,7 @@ from timestore_assets.model.errors import RefusedError
 from timestore_assets.model.retraction import Retraction
 from timestore_assets.upkeep.retraction_plan import Retractor, missing
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, building_warehouse_in, reading
+from timestore_assets_tests.support.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +163,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(6), deadline=None)
 @given(steps=st.lists(STEPS, min_size=3, max_size=14))
 def test_rows_are_those_of_a_plain_model(shared: tuple[BuildingWarehouse, Builder], steps: list[tuple[object, ...]]) -> None:
     ground = replace(shared[0], dataset=replace(PLAIN, name=f"readings_{next(NUMBERS)}"))

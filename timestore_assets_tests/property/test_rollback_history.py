@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from timestore_assets.querying.reading.querier import Querier
 from timestore_assets.segments.engine import EngineLimits
 from timestore_assets.storage.local import LocalStore
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, Row, reading
+from timestore_assets_tests.support.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -304,7 +304,7 @@ def test_every_version_shows_its_rows_and_rolling_back_loses_nothing(ground: Gro
     run_state_machine_as_test(
         OnGround,
         settings=settings(
-            max_examples=int(os.environ.get("TIMESTORE_ROLLBACK_EXAMPLES", 10)),
+            max_examples=examples(4),
             stateful_step_count=16,
             deadline=None,
             phases=[Phase.explicit, Phase.generate],

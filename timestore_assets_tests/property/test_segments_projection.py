@@ -22,6 +22,7 @@ from timestore_assets.model.window import parse_time
 from timestore_assets.querying.planning.pruning import Operator, Predicate, StatsNames, may_match
 from timestore_assets.segments.projection import columns_read, projection
 from timestore_assets.segments.writer import write_parquet
+from timestore_assets_tests.support.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +121,7 @@ def _change(history: History, draw: st.DrawFn) -> None:
 values = st.none() | st.integers(-9, 9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(history=histories(), data=st.data())
 def test_rows_read_as_another_version_are_what_the_model_says(history: History, data: st.DataObject) -> None:
     written = history.schemas[data.draw(st.integers(1, max(history.schemas)))]
@@ -140,7 +141,7 @@ def test_rows_read_as_another_version_are_what_the_model_says(history: History, 
     assert needs_rewrite(written, asked) == any(one.id in history.means and one.id not in there for one in asked)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(history=histories(), data=st.data())
 def test_pruning_leaves_out_nothing_that_matches(history: History, data: st.DataObject) -> None:
     written = history.schemas[data.draw(st.integers(1, max(history.schemas)))]

@@ -373,7 +373,7 @@ def csv_same(found: str, wanted: Any) -> bool:
 
 # no shrinking: a failing question is short and readable as it is
 @settings(
-    max_examples=int(os.environ.get("TIMESTORE_QUESTION_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("TIMESTORE_QUESTION_EXAMPLES", "60")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

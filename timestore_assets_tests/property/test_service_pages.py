@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.http_service import service
 from timestore_assets_tests.support.query_warehouse import METER, PLAIN, QueryWarehouse, row
 
@@ -48,7 +49,7 @@ def pages(asked: Any, path: str, body: dict[str, Any]) -> Iterator[list[dict[str
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(12),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -18,10 +18,11 @@ from timestore_assets.sources.batches import FileBatch
 from timestore_assets.sources.files import blocks
 from timestore_assets.sources.files.csv.csv_reader import CsvReader
 from timestore_assets.sources.files.input_file import LocalFile
+from timestore_assets_tests.support.examples import examples
 
 LIMIT = 40
 HEADER = b"a,b,c\n"
-PROPERTY = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from timestore_assets.sources.files.input_file import LocalFile
 from timestore_assets.sources.files.json_elements import JsonElementsReader
 from timestore_assets.sources.files.json_lines import JsonLinesReader
 from timestore_assets.sources.files.parquet.parquet_reader import ParquetReader
+from timestore_assets_tests.support.examples import examples
 
-PROPERTY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(deadline=None, max_examples=examples(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 LIMIT = 40
 
 Record = tuple[int, int, bytes, str]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from timestore_assets.catalog.commit_values import LandingCommit
 from timestore_assets.model.dataset import FlushPolicy
 from timestore_assets.storage.object_store import Upload
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.kafka_brokers import EmbeddedKafka, produce
 from timestore_assets_tests.support.landing_warehouse import columns, dataset
 from timestore_assets_tests.support.topic_warehouse import TopicWarehouse, new_topic, topic_warehouse, value, wait_until
@@ -75,7 +76,7 @@ def broker() -> Iterator[EmbeddedKafka]:
         yield started
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps=histories())
 def test_any_split_lands_the_same(broker: EmbeddedKafka, steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -25,6 +25,7 @@ from timestore_assets.tailing.following import TailProgress
 from timestore_assets.tailing.judge import LATEST_SESSION
 from timestore_assets.tailing.tail import TailView
 from timestore_assets_tests.property.test_querying_equal_to_duckdb import DEDUPES, ROWS, STEPS, asked, exact, questions, same
+from timestore_assets_tests.support.examples import examples
 from timestore_assets_tests.support.query_warehouse import METER, QueryWarehouse, Row, query_warehouse_in
 
 PART = 1_000_000
@@ -78,7 +79,7 @@ class Landed:
 
 # no shrinking: an example takes a good part of a second, and its parts are small and readable as they are
 @settings(
-    max_examples=30,
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

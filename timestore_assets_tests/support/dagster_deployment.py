@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from timestore_assets.orchestration.dataset_definitions import dataset_defs, sha
 from timestore_assets.orchestration.served_datasets import ServedDatasets
 from timestore_assets.settings import Settings
 from timestore_assets.warehouse import Warehouse
+from timestore_assets_tests.support.landing_warehouse import empty_catalog
 
 QUIET = [
     pytest.mark.filterwarnings("ignore:Parameter `(owners|execution_type|backfill_policy)` of .* is currently in beta"),
@@ -118,6 +120,7 @@ def dagster_deployment(folder: Path, declaration: str = DECLARATION) -> Iterator
     declared = home / "defs" / "readings" / "defs.yaml"
     declared.parent.mkdir(parents=True)
     declared.write_text(declaration, encoding="utf-8")
+    shutil.copy(empty_catalog(), home / "catalog.sqlite")
     before = {name: os.environ.get(name) for name in ("TIMESTORE_HOME", "TIMESTORE_PARTITION_BUILD_BACKOFF_MS")}
     os.environ.update({"TIMESTORE_HOME": str(home), "TIMESTORE_PARTITION_BUILD_BACKOFF_MS": "0"})
     try:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+ENDING_SECONDS = 60.0
 
 
 def calls_of(work: Callable[[], object], *, kill_at: int, every_thread: bool = False) -> int:
@@ -34,13 +38,37 @@ def calls_of(work: Callable[[], object], *, kill_at: int, every_thread: bool = F
     return calls
 
 
-def answer_orders(carry_out: Callable[[dict[str, Any]], int]) -> None:
-    """For each line of the input, a JSON object, print what carrying it out gave, or `killed`."""
+@contextmanager
+def orders_to(module: str, **always: Any) -> Iterator[Callable[..., str]]:
+    """Gives orders to a module of `support` that answers them in a process of its own. `always`: what each order says too."""
+    command = [sys.executable, "-m", f"timestore_assets_tests.support.{module}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        orders, answers = process.stdin, process.stdout
+
+        def give(**order: Any) -> str:
+            orders.write(json.dumps(always | order) + "\n")
+            orders.flush()
+            return answers.readline().strip()
+
+        yield give
+        orders.close()
+        process.wait(ENDING_SECONDS)
+
+
+def answer_orders(
+    carry_out: Callable[[dict[str, Any]], int], *, prepare: Callable[[dict[str, Any]], object] | None = None
+) -> None:
+    """For each line of the input, a JSON object, print what carrying it out gave, or `killed`. `prepare`: before the fork."""
     for line in sys.stdin:
+        order = json.loads(line)
+        if prepare is not None:
+            prepare(order)
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
-            os.write(write, str(carry_out(json.loads(line))).encode())
+            os.write(write, str(carry_out(order)).encode())
             os._exit(0)
         os.close(write)
         _, status = os.waitpid(child, 0)

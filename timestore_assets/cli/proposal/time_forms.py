@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +270,7 @@ def _all_formats() -> list[str]:
     ]
 
 
+@lru_cache(maxsize=4096)  # each column is tried for all forms, of which there are more than `re` remembers
 def _regex(form: str) -> re.Pattern[str]:
     if form == "quarter":
         return re.compile(f"(?i:{QUARTER})")
