@@ -284,3 +284,18 @@ def test_a_stopped_reload_changes_nothing(warehouse: TopicWarehouse) -> None:
     stop.set()
     report = reload(warehouse, TopicRows(topic=warehouse.topics[0], number=0, start=5, end=12), stop=stop)
     assert not report.is_done and shown(warehouse) == list(range(20))
+
+
+def test_a_request_knows_which_of_its_windows_were_read_again_since(warehouse: TopicWarehouse) -> None:
+    reload(warehouse, TopicRows(topic=warehouse.topics[0], number=0, start=0, end=20))
+    place = {"source": warehouse.kafka_source.address, "topic": warehouse.topics[0], "partition": 0}
+    ranges = [{**place, "from": 5, "to": 8}, {**place, "from": 10, "to": 12}]
+    cause = {"kind": "ignored_column", "columns": ["gust"], "files": [], "ranges": ranges, "others": 0}
+    backfills = warehouse.catalog.backfills
+    made = backfills.request(warehouse.record.id, schema_version=1, cause=cause, cost={}, policy="auto", actor="ann")
+    (asked,) = backfills.listed()
+    assert list(backfills.progress(asked).ranges) == ranges, "what was read again before it was asked for does not count"
+    reload(warehouse, TopicRows(topic=warehouse.topics[0], number=0, start=4, end=9))
+    assert (list(backfills.progress(asked).ranges), backfills.settle(warehouse.record.id)) == (ranges[1:], [])
+    reload(warehouse, TopicRows(topic=warehouse.topics[0], number=0, start=10, end=12))
+    assert backfills.settle(warehouse.record.id) == [made]
