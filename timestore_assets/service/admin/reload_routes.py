@@ -20,7 +20,7 @@ from timestore_assets.service.query.status_routes import DatasetName
 from timestore_assets.service.state import UsesAdmin, UsesService
 
 router = APIRouter()
-MOST_FILES = 1_000
+MOST_FILES = 200
 Address = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
