@@ -105,6 +105,8 @@ _ROW_GROUP_ROWS = 122_880
 """DuckDB's own row group, the unit in which its scans run in parallel."""
 _ROW_GROUP_BYTES = 32_000_000
 """Of Arrow data, for rows so long that as many of them would not fit the memory."""
+_WORTH_A_THREAD = 5_000
+"""Rows of a file from which on two threads write files quicker than one."""
 _ENCODED_AT_ONCE = (1024, 1_000_000)
 """Values, and bytes of rows, that the encoder takes before it looks whether a page or a dictionary has become too large."""
 
@@ -134,8 +136,12 @@ def write_delta_files(
         return _write([table.slice(first, rows)], schema, folder / f"{number}.parquet", encodings, unprunable)
 
     jobs = list(enumerate(clusters.spans()))
+    # of small files nearly all is Python, for which threads only wait for each other
+    side_by_side = threads if table.num_rows >= _WORTH_A_THREAD * len(jobs) else 1
     try:
-        with ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
+        if side_by_side == 1 or len(jobs) < 2:
+            return [write(job) for job in jobs]
+        with ThreadPoolExecutor(min(side_by_side, len(jobs))) as pool:
             return list(pool.map(write, jobs))
     except OSError as error:
         raise not_written(folder, "writing segments", error) from error

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from timestore_assets.file_access import make_folder, seal, sync
 from timestore_assets.model.errors import ConflictError, MissingObjectError
@@ -18,7 +19,11 @@ from timestore_assets.storage.disk_errors import file_failures
 from timestore_assets.storage.object_store import ObjectRequest, StoredObject, Upload, checked, is_listed, sha256_of
 from timestore_assets.storage.staging import StagingArea
 
+T = TypeVar("T")
+
 _SYNC_THREADS = 8  # a sync waits for the disk, not for a core; the file system batches those that wait together
+_SYNCED_AT_ONCE = 32
+"""Files that one thread syncs before it comes back for more: handing over each costs as much as syncing it."""
 _ATTEMPTS = 100
 
 
@@ -58,10 +63,12 @@ class LocalStore:
             return []
         needed = sum(staged.stat().st_size for staged, _ in targets)
         with file_failures(self.root, needed=needed), ThreadPoolExecutor(min(_SYNC_THREADS, len(targets))) as pool:
-            digests = list(pool.map(_seal, uploads))
+            digests = list(chain.from_iterable(pool.map(_seal_all, _handed_out(uploads))))
+            made: set[Path] = set()
             for staged, target in targets:
-                self._place(staged, target)
-            list(pool.map(sync, self._folders_of(target for _, target in targets)))
+                self._place(staged, target, made)
+            for _ in pool.map(_sync_all, _handed_out(list(self._folders_of(made)))):
+                pass
         for staged, _ in targets:
             staged.unlink(missing_ok=True)
         return digests
@@ -116,10 +123,14 @@ class LocalStore:
         with file_failures(self.root):
             return self._staging.sweep(older_than_seconds)
 
-    def _place(self, staged: Path, target: Path) -> None:
+    def _place(self, staged: Path, target: Path, made: set[Path]) -> None:
+        """Link a staged file under its name. `made`: folders that are there, as far as is known."""
+        folder = target.parent
         for attempt in range(_ATTEMPTS):
             try:
-                make_folder(target.parent)
+                if attempt or folder not in made:
+                    make_folder(folder)
+                    made.add(folder)
                 os.link(staged, target)
                 return
             except FileExistsError:
@@ -131,10 +142,29 @@ class LocalStore:
                 if attempt == _ATTEMPTS - 1 or not staged.exists():
                     raise
 
-    def _folders_of(self, targets: Iterable[Path]) -> set[Path]:
-        """All folders from the root down to these files: a new entry lasts once the folder that lists it is synced."""
-        below = {folder for target in targets for folder in target.parents if folder.is_relative_to(self.root)}
-        return below | {self.root}
+    def _folders_of(self, folders: Iterable[Path]) -> set[Path]:
+        """All folders from the root down to these: a new entry lasts once the folder that lists it is synced."""
+        found = {self.root}
+        for folder in folders:
+            while folder not in found:
+                found.add(folder)
+                folder = folder.parent
+        return found
+
+
+def _handed_out(items: Sequence[T]) -> list[Sequence[T]]:
+    """Items in parts for threads, small ones where there are few."""
+    each = max(1, min(_SYNCED_AT_ONCE, len(items) // _SYNC_THREADS))
+    return [items[at : at + each] for at in range(0, len(items), each)]
+
+
+def _sync_all(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        sync(folder)
+
+
+def _seal_all(uploads: Sequence[Upload]) -> list[str]:
+    return [_seal(upload) for upload in uploads]
 
 
 def _seal(upload: Upload) -> str:
