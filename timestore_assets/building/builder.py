@@ -120,20 +120,27 @@ class Builder:
     ) -> Generator[BuildReport, None, None]:
         """As `build`, in this order; small ones are built together, and reported once all of them are committed.
 
-        An error is that of the first partition which is not reported; those before it are built, and some behind it may be.
+        An error is that of the first partition which is not reported; those before it are built, and some behind it may be. What
+        is built and not taken from here, because the caller fails or is broken off, Dagster is told by an event after all.
         """
         for chunk in chunked(partitions, GROUP_PARTITIONS):
             states = self._states.read_each(dataset, chunk, close=close)
             claim_target(self._catalog, self._context.storage, states[0].record.storage)
             for run in runs(states, memory_bytes=self._context.limits.memory_bytes):
-                built = self._groups.build(run, report=report, actor=actor)
-                for state in run:
-                    if state.plan.nothing:
-                        yield _report(state.record, state.partition, state.known, None, 0.0)
-                    elif (done := built.get(state.partition)) is not None:
-                        yield _report(state.record, state.partition, done.known, done.merged, done.seconds)
-                    else:
-                        yield self.build(dataset, state.partition, close=close, report=report, actor=actor)
+                built = dict(self._groups.build(run, report=report, actor=actor))
+                try:
+                    for state in run:
+                        done = built.get(state.partition)
+                        if done is not None:
+                            yield _report(state.record, state.partition, done.known, done.merged, done.seconds)
+                            del built[state.partition]
+                        elif state.plan.nothing:
+                            yield _report(state.record, state.partition, state.known, None, 0.0)
+                        else:
+                            yield self.build(dataset, state.partition, close=close, report=report, actor=actor)
+                finally:
+                    if not report:
+                        self._groups.tell(built.values())
 
     def erase(self, dataset: Dataset, partition: Partition, condition: str, *, actor: str) -> int:
         """Write a partition anew without the rows for which a condition is true; returns how many those were.

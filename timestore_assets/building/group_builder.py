@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from timestore_assets.building.group_merge import UngroupedError, merge_group
 from timestore_assets.building.group_plan import is_small
 from timestore_assets.building.merge import Merged
 from timestore_assets.building.partition_states import BuildState
-from timestore_assets.catalog.commit_values import BuildGroupCommit
+from timestore_assets.catalog.commit_values import BuildCommit, BuildGroupCommit
 from timestore_assets.catalog.lease_keeper import HeldLeases, LeaseKeeper
 from timestore_assets.catalog.records import PartitionRecord
 from timestore_assets.model.errors import TimestoreError, UnknownOutcomeError
@@ -34,6 +34,7 @@ class BuiltTogether:
     """A partition that was built in a group, as the catalog has it since."""
 
     merged: Merged
+    commit: BuildCommit
     known: PartitionRecord | None
     seconds: float
     """Its share of the time."""
@@ -80,7 +81,7 @@ class GroupBuilder:
                 free = [state for state in states if state.resource in leases.resources]
                 if len(free) < 2:
                     return {}
-                merged = self._published(free, leases, began, report=report, actor=actor)
+                done = self._published(free, leases, began, report=report, actor=actor)
             known = self._context.catalog.partitions.among(free[0].record.id, [state.partition for state in free])
         except (duckdb.InterruptException, UnknownOutcomeError):
             raise
@@ -90,13 +91,19 @@ class GroupBuilder:
             return {}
         seconds = (time.perf_counter() - began) / len(free)
         return {
-            state.partition: BuiltTogether(merged=one, known=known.get(state.partition.start), seconds=seconds)
-            for state, one in zip(free, merged, strict=True)
+            commit.partition: BuiltTogether(merged=one, commit=commit, known=known.get(commit.partition.start), seconds=seconds)
+            for one, commit in done
         }
+
+    def tell(self, unreported: Collection[BuiltTogether]) -> None:
+        """Have Dagster told by the relay of builds that were not reported before whoever asked for them was broken off."""
+        told = [(one.commit, one.known.state, one.known.manifest_version) for one in unreported if one.known is not None]
+        if told:
+            self._context.catalog.commits.tell_built(told[0][0].dataset_id, told)
 
     def _published(
         self, states: Sequence[BuildState], leases: HeldLeases, began: float, *, report: bool, actor: str
-    ) -> list[Merged]:
+    ) -> list[tuple[Merged, BuildCommit]]:
         record = states[0].record
         session_id = self._sessions.of(record.id)
         with staging_folder(self._context, record, "build") as folder:
@@ -105,7 +112,7 @@ class GroupBuilder:
             builds = [commit_of(state, one, session_id, asked) for state, one in zip(states, merged, strict=True)]
             uploads = [upload for one in merged for upload in one.uploads]
             publish(self._context, record, BuildGroupCommit(builds=tuple(builds)), uploads, lease=leases)
-        return merged
+        return list(zip(merged, builds, strict=True))
 
     def _merged(self, states: Sequence[BuildState], session_id: int, folder: Path) -> list[Merged]:
         catalog = self._context.catalog

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, select
 
-from timestore_assets.catalog import audit, build_commit, build_group_commit, landing_commit
+from timestore_assets.catalog import audit, build_commit, build_group_commit, datasets, landing_commit, outbox
 from timestore_assets.catalog.audit import write_once
 from timestore_assets.catalog.commit_values import BuildCommit, BuildGroupCommit, LandingCommit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.portable import chunked
+from timestore_assets.catalog.records import PartitionState
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import idempotency_keys
 
@@ -43,6 +44,16 @@ class Commits:
     def build_group(self, commit: BuildGroupCommit) -> int:
         """Swap segments in many partitions; returns the manifest version of the last. Errors as `land`."""
         return self._write(commit, build_group_commit.commit)
+
+    def tell_built(self, dataset_id: int, builds: Sequence[tuple[BuildCommit, PartitionState, int]]) -> None:
+        """Queue for Dagster what builds did whose commits queued nothing, with the states and versions that they left."""
+
+        def work(connection: Connection, now: int) -> None:
+            dataset = datasets.row(connection, dataset_id)
+            told = [build_commit.payload(build, dataset, state, version=version) for build, state, version in builds]
+            outbox.queue_each(connection, dataset_id, "partition_built", told, now=now)
+
+        self._database.timed(work)
 
     def _write(self, commit: C, make: Callable[..., int]) -> int:
         seen = self._progress.seen

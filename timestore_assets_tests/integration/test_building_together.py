@@ -212,3 +212,17 @@ def test_open_partitions_are_merged_together_and_stay_open(warehouse: BuildingWa
     reports = built(warehouse, close=False)
     assert commits == {"build_group": 1, "build": 1}, "the last day is open by itself"
     assert [report.state for report in reports] == [*["sealed"] * 4, "open"]
+
+
+def test_what_a_broken_off_caller_has_not_taken_is_told_by_an_event(warehouse: BuildingWarehouse) -> None:
+    days = [warehouse.partition(day) for day in DAYS]
+    with warehouse.builder() as builder:
+        reports = builder.build_each(READINGS, days, close=True, report=False, actor="test")
+        taken = [next(reports), next(reports)]
+        reports.close()
+    assert [report.partition for report in taken] == days[:2]
+    events = warehouse.catalog.outbox.claim(holder="test", limit=100, ttl=timedelta(minutes=1))
+    told = [(event.payload["partition"], event.payload["state"]) for event in events if event.kind == "partition_built"]
+    # the second may have been reported, or not: it is told rather twice than never
+    assert told == [(day.key, "sealed") for day in days[1:]]
+    check_all_built(warehouse)
