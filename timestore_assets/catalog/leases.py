@@ -85,7 +85,8 @@ def acquire_each(connection: Connection, resources: Sequence[str], *, holder: st
     """As `acquire` for each of them, in a few statements: one that somebody else holds is left out."""
     c = leases.c
     held: list[Lease] = []
-    for chunk in chunked(dict.fromkeys(resources)):
+    # in one order, so that two who want the same don't wait for each other
+    for chunk in chunked(sorted(set(resources))):
         connection.execute(delete(leases).where(c.resource.in_(chunk), c.expires_at <= now))
         insert_ignore(connection, leases, *({"resource": one, "holder": holder, "expires_at": until} for one in chunk))
         connection.execute(leases.update().where(c.resource.in_(chunk), c.holder == holder).values(expires_at=until))
