@@ -1,6 +1,7 @@
 """How much a build costs: of large partitions beside `ORDER BY` + `COPY` by hand, and of many small ones.
 
     python benchmarks/build.py [--days 3] [--rows 864000] [--small 1416] [--small-rows 100] [--repeats 3]
+    python benchmarks/build.py --days 0          only the small ones
 
 * large: days of `--rows` rows of 21 columns, as TSBS's cpu-only data has them (ten tags, ten values, 100 hosts), landed and then
   built; by hand DuckDB sorts the same file and writes it, with the same threads. Both as Parquet and as `.duckdb`;
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     formats: tuple[SegmentFormat, ...] = ("parquet", "duckdb")
-    for format in formats:
+    for format in formats if options.days else ():
         _large(options, format)
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as folder:

@@ -222,7 +222,7 @@ def _merge_open(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, k
     rows = job.left_of(source)
     file = write_parquet(con, f"SELECT * FROM {rows} {order}", job.folder / "merged.parquet", field_ids=job.schema.ids)
     found = [SegmentFile(written=file, format="parquet")]
-    return _finished(job, found, expected=kept - erased, retracted=retracted, erased=erased)
+    return finished(job, found, expected=kept - erased, retracted=retracted, erased=erased)
 
 
 def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *, kept: int, retracted: int) -> Merged:
@@ -238,7 +238,7 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
         else:
             files = _several_files(con, rows, job, by_key=by_key, bytes_per_row=size)
     hashed = [replace(file, content_hash=_hash(con, job.schema, file)) for file in files]
-    done = _finished(job, hashed, expected=left, retracted=retracted, superseded=superseded, erased=erased)
+    done = finished(job, hashed, expected=left, retracted=retracted, superseded=superseded, erased=erased)
     return replace(done, content_hash=combined(file.content_hash or EMPTY for file in hashed))
 
 
@@ -314,7 +314,7 @@ class SegmentFile:
     content_hash: str | None = None
 
 
-def _finished(
+def finished(
     job: MergeJob, files: Sequence[SegmentFile], *, expected: int, retracted: int, superseded: int = 0, erased: int = 0
 ) -> Merged:
     """The files as segments, once it is sure that they hold every row."""
@@ -324,7 +324,9 @@ def _finished(
         raise UnavailableError(
             f"segments of {where} gave {written:,} rows where {expected:,} are catalogued; run `timestore verify`"
         )
-    digests = digests_of(file.written.path for file in files)
+    digests = [file.written.sha256 or "" for file in files]
+    if not all(digests):
+        digests = digests_of(file.written.path for file in files)
     named = [
         (job.name(i, file.format), replace(file, written=replace(file.written, sha256=digest)))
         for i, (file, digest) in enumerate(zip(files, digests, strict=True))

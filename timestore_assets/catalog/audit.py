@@ -178,18 +178,36 @@ def record(
     manifest_version: int | None = None,
 ) -> None:
     """Write a row; `token` names the commit it belongs to, see `committed`."""
-    connection.execute(
-        tables.audit.insert(),
+    row = AuditRow(actor=actor, action=action, details=details, token=token, manifest_version=manifest_version)
+    record_each(connection, dataset_id, [row], now=now)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditRow:
+    """What `record` writes, of several commits in one transaction."""
+
+    actor: str
+    action: str
+    details: Mapping[str, Any]
+    token: str | None
+    manifest_version: int | None
+
+
+def record_each(connection: Connection, dataset_id: int | None, rows: Sequence[AuditRow], *, now: int) -> None:
+    """Write rows in their order."""
+    written = [
         {
             "at": now,
             "dataset_id": dataset_id,
-            "actor": actor,
-            "action": action,
-            "details": json.dumps(details, separators=(",", ":")),
-            "token": token,
-            "manifest_version": manifest_version,
-        },
-    )
+            "actor": row.actor,
+            "action": row.action,
+            "details": json.dumps(row.details, separators=(",", ":")),
+            "token": row.token,
+            "manifest_version": row.manifest_version,
+        }
+        for row in rows
+    ]
+    connection.execute(tables.audit.insert(), written)
 
 
 def committed(connection: Connection, token: str) -> int | None:

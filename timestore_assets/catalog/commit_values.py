@@ -287,3 +287,31 @@ class BuildCommit:
     def objects(self) -> tuple[str, ...]:
         """Names of its objects, announced before."""
         return tuple(one.name for one in self.segments)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildGroupCommit:
+    """Builds of several partitions of one dataset by one session: all of them or none, each with a manifest version of its own.
+
+    Each replaces segments that hold no retracted rows.
+    """
+
+    builds: tuple[BuildCommit, ...]
+
+    @property
+    def dataset_id(self) -> int:
+        return self.builds[0].dataset_id
+
+    @property
+    def session_id(self) -> int:
+        return self.builds[0].session_id
+
+    @property
+    def token(self) -> str:
+        """That of the last one, which tells whether all of them happened."""
+        return self.builds[-1].token
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the objects of all, in their order."""
+        return tuple(name for build in self.builds for name in build.objects)

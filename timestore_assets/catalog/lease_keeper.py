@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
@@ -167,16 +167,47 @@ class HeldLease(Expiring):
         return LeaseLostError(f"{self} expired and somebody else holds it by now; what was done under it is not published")
 
 
+class HeldLeases(Expiring):
+    """Leases on several resources, which are kept and given back together: when one is lost, all are."""
+
+    def __init__(self, catalog: Catalog, resources: Sequence[str], *, holder: str, ttl: timedelta, clock: Clock) -> None:
+        super().__init__(ttl, clock=clock)
+        self._catalog, self._lasting = catalog, ttl
+        self._lasts_from(clock())
+        self._leases = catalog.leases.acquire_each(resources, holder=holder, ttl=ttl)
+        self.resources = frozenset(one.resource for one in self._leases)
+
+    def __str__(self) -> str:
+        return f"one of {len(self._leases)} leases"
+
+    def _renewed(self) -> bool:
+        return self._catalog.leases.renew_all(self._leases, ttl=self._lasting)
+
+    def _give_back(self) -> None:
+        try:
+            self._catalog.leases.release_all(self._leases)
+        except TimestoreError:
+            _leave(self._catalog, self._leases)
+            raise
+
+    def _loss(self) -> TimestoreError:
+        return LeaseLostError(f"{self} expired; what was done under them is not published")
+
+
 def _release(catalog: Catalog, leases: list[Lease]) -> None:
     """Release leases; those that can't be are left to who holds one next."""
     while leases:
         try:
             catalog.leases.release(leases[0])
         except TimestoreError:
-            with _left_lock:
-                _left.setdefault(catalog.place, []).extend(leases)
+            _leave(catalog, leases)
             raise
         del leases[0]
+
+
+def _leave(catalog: Catalog, leases: list[Lease]) -> None:
+    with _left_lock:
+        _left.setdefault(catalog.place, []).extend(leases)
 
 
 class HeldSession(Expiring):
@@ -220,14 +251,22 @@ class LeaseKeeper:
 
     def hold(self, resource: str, *, holder: str, ttl: timedelta) -> HeldLease | None:
         """Hold a lease until it is released; None while somebody else does."""
+        self._give_back_left()
+        lease = HeldLease(self._catalog, resource, holder=holder, ttl=ttl, clock=self._clock)
+        return self.keep(lease) if lease.renew() else None
+
+    def hold_each(self, resources: Sequence[str], *, holder: str, ttl: timedelta) -> HeldLeases:
+        """Hold leases on those of these resources that nobody else holds, until they are released together."""
+        self._give_back_left()
+        return self.keep(HeldLeases(self._catalog, resources, holder=holder, ttl=ttl, clock=self._clock))
+
+    def _give_back_left(self) -> None:
         with _left_lock:
             left = _left.pop(self._catalog.place, [])
         try:
             _release(self._catalog, left)
         except TimestoreError as error:
             LOG.info("leases can't be given back yet: %s", error)
-        lease = HeldLease(self._catalog, resource, holder=holder, ttl=ttl, clock=self._clock)
-        return self.keep(lease) if lease.renew() else None
 
     def hold_when_free(self, resource: str, *, holder: str, ttl: timedelta, retry_seconds: float) -> HeldLease:
         """Hold a lease now, or from when it is free: what is not held is tried again every `retry_seconds`."""

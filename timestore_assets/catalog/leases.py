@@ -7,6 +7,7 @@ and who trims. Each of them locks the dataset's row first, so none can come betw
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from timestore_assets.catalog import datasets, topics
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.holders import is_gone
 from timestore_assets.catalog.instants import from_micros, later
-from timestore_assets.catalog.portable import insert_ignore
+from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.records import Lease, TopicPartition
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import leases
@@ -41,6 +42,18 @@ class Leases:
     def release(self, lease: Lease) -> None:
         own = delete(leases).where(leases.c.id == lease.id, leases.c.holder == lease.holder)
         self._database.write(lambda c: c.execute(own))
+
+    def acquire_each(self, resources: Sequence[str], *, holder: str, ttl: timedelta) -> list[Lease]:
+        """The leases of those resources that nobody else holds."""
+        return self._database.timed(lambda c, now: acquire_each(c, resources, holder=holder, until=later(now, ttl), now=now))
+
+    def renew_all(self, held: Sequence[Lease], *, ttl: timedelta) -> bool:
+        """Whether all of them are still ours, and last from now on."""
+        return self._database.timed(lambda c, now: renew_all(c, held, until=later(now, ttl), now=now))
+
+    def release_all(self, held: Sequence[Lease]) -> None:
+        """Release leases of one holder."""
+        self._database.write(lambda c: _release_all(c, held))
 
 
 def acquire(connection: Connection, resource: str, *, holder: str, until: int, now: int) -> Lease | None:
@@ -66,6 +79,38 @@ def renew(connection: Connection, lease: Lease, *, until: int, now: int) -> Leas
     if connection.execute(own.values(expires_at=until)).rowcount == 0:
         return None
     return Lease(id=lease.id, resource=lease.resource, holder=lease.holder, expires_at=from_micros(until))
+
+
+def acquire_each(connection: Connection, resources: Sequence[str], *, holder: str, until: int, now: int) -> list[Lease]:
+    """As `acquire` for each of them, in a few statements: one that somebody else holds is left out."""
+    c = leases.c
+    held: list[Lease] = []
+    # in one order, so that two who want the same don't wait for each other
+    for chunk in chunked(sorted(set(resources))):
+        connection.execute(delete(leases).where(c.resource.in_(chunk), c.expires_at <= now))
+        insert_ignore(connection, leases, *({"resource": one, "holder": holder, "expires_at": until} for one in chunk))
+        connection.execute(leases.update().where(c.resource.in_(chunk), c.holder == holder).values(expires_at=until))
+        for row in connection.execute(select(c.id, c.resource, c.holder).where(c.resource.in_(chunk)).order_by(c.id)).all():
+            if row.holder == holder:
+                held.append(Lease(id=row.id, resource=row.resource, holder=holder, expires_at=from_micros(until)))
+            elif is_gone(row.holder) and (own := acquire(connection, row.resource, holder=holder, until=until, now=now)):
+                held.append(own)
+    return held
+
+
+def renew_all(connection: Connection, held: Sequence[Lease], *, until: int, now: int) -> bool:
+    """False when one of them is lost, see `renew`."""
+    c = leases.c
+    renewed = 0
+    for ids in chunked(one.id for one in held):
+        own = leases.update().where(c.id.in_(ids), c.holder == held[0].holder, c.expires_at > now)
+        renewed += connection.execute(own.values(expires_at=until)).rowcount
+    return renewed == len(held)
+
+
+def _release_all(connection: Connection, held: Sequence[Lease]) -> None:
+    for ids in chunked(one.id for one in held):
+        connection.execute(delete(leases).where(leases.c.id.in_(ids), leases.c.holder == held[0].holder))
 
 
 class ReadableVersions:

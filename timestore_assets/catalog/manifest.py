@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog.database import Database
@@ -18,7 +18,7 @@ from timestore_assets.catalog.stored_segments import KnownSegments, ids_text, pa
 from timestore_assets.catalog.tables import datasets, retractions, segment_stats, segments
 from timestore_assets.model.errors import ConflictError, ForgottenError
 from timestore_assets.model.retraction import Retracted, Retraction
-from timestore_assets.model.segment import NewSegment, Segment
+from timestore_assets.model.segment import NewSegment, Segment, SegmentKind
 from timestore_assets.model.window import Partition
 
 T = TypeVar("T")
@@ -60,6 +60,22 @@ class Manifest:
             return self._known.get(c, dataset_id, conditions, with_stats=with_stats)
 
         return self._read_at(dataset_id, version, read)
+
+    def segments_of(self, dataset_id: int, partitions: Sequence[Partition]) -> dict[datetime, list[Segment]]:
+        """Live segments of each of these partitions, by its start and in order of their ids, without stats."""
+        c = segments.c
+
+        def read(connection: Connection) -> list[Segment]:
+            found: list[tuple[int, int | None]] = []
+            for starts in chunked(sorted({to_micros(one.start) for one in partitions})):
+                here = c.dataset_id == dataset_id, c.partition_start.in_(starts), live(None)
+                found += [(row[0], row[1]) for row in _tuples(connection, select(c.id, c.removed_version).where(*here))]
+            return self._known.get(connection, dataset_id, sorted(found), with_stats=False)
+
+        held: dict[datetime, list[Segment]] = {one.start: [] for one in partitions}
+        for segment in self._database.read(read):
+            held[segment.partition_start].append(segment)
+        return held
 
     def waiting(self, dataset_id: int, source_partition_ids: Sequence[int]) -> list[Segment]:
         """Segments that appear once all of one of these source partitions has been read."""
@@ -173,17 +189,33 @@ def add(
     now: int,
 ) -> None:
     """Insert segments, live from `version` on, or waiting until that of `waiting_for` is complete when it is None."""
-    if not new:
+    _insert(connection, dataset, [(segment, version) for segment in new], waiting_for=waiting_for, now=now)
+
+
+def add_each(connection: Connection, dataset: Row[Any], new: Sequence[tuple[NewSegment, int]], *, now: int) -> None:
+    """Insert segments, each live from a version of its own on."""
+    _insert(connection, dataset, new, waiting_for=None, now=now)
+
+
+def _insert(
+    connection: Connection,
+    dataset: Row[Any],
+    added: Sequence[tuple[NewSegment, int | None]],
+    *,
+    waiting_for: int | None,
+    now: int,
+) -> None:
+    if not added:
         return
     rows = [
         _row(segment, dataset)
         | {"waiting_for": waiting_for, "added_version": version, "added_at": None if version is None else now}
-        for segment in new
+        for segment, version in added
     ]
     ids = connection.execute(segments.insert().returning(segments.c.id, sort_by_parameter_order=True), rows).scalars()
     stats = [
         {"segment_id": segment_id, "stats": stats_text(segment.stats)}
-        for segment_id, segment in zip(ids, new, strict=True)
+        for segment_id, (segment, _) in zip(ids, added, strict=True)
         if segment.stats
     ]
     if stats:
@@ -226,6 +258,31 @@ def supersede(
     if len(rows) < len(set(ids)):
         raise ConflictError("another build has replaced some of these segments; plan this build again")
     return sum(rows)
+
+
+class LiveSegment(NamedTuple):
+    """What a commit has to know of a segment that it finds in a partition."""
+
+    kind: SegmentKind
+    rows: int
+
+
+def live_in(connection: Connection, dataset_id: int, partition_starts: Iterable[int]) -> dict[int, dict[int, LiveSegment]]:
+    """The live segments of partitions, by start and id."""
+    c = segments.c
+    found: dict[int, dict[int, LiveSegment]] = {}
+    for starts in chunked(sorted(set(partition_starts))):
+        here = c.dataset_id == dataset_id, c.partition_start.in_(starts), live(None)
+        for row in connection.execute(select(c.id, c.partition_start, c.kind, c.rows).where(*here)):
+            found.setdefault(row.partition_start, {})[row.id] = LiveSegment(row.kind, row.rows)
+    return found
+
+
+def supersede_each(connection: Connection, gone: Sequence[tuple[int, int]], *, now: int) -> None:
+    """Take segments, of which it is known under the dataset's lock that they are live, out of the manifest: (id, version)."""
+    c = segments.c
+    each = segments.update().where(c.id == bindparam("gone")).values(removed_version=bindparam("at_version"), removed_at=now)
+    connection.execute(each, [{"gone": segment_id, "at_version": version} for segment_id, version in gone])
 
 
 def set_version(connection: Connection, dataset_id: int, version: int, *, now: int) -> None:

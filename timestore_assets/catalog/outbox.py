@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -38,7 +38,12 @@ class Outbox:
 
 def queue(connection: Connection, dataset_id: int, kind: str, payload: Payload, *, now: int) -> None:
     """Queue an event of its own."""
-    _insert(connection, dataset_id, kind, payload, coalesce_by=None, now=now)
+    queue_each(connection, dataset_id, kind, [payload], now=now)
+
+
+def queue_each(connection: Connection, dataset_id: int, kind: str, payloads: Sequence[Payload], *, now: int) -> None:
+    """Queue events of their own, in this order."""
+    _insert(connection, dataset_id, kind, payloads, coalesce_by=None, now=now)
 
 
 def coalesce(
@@ -58,7 +63,7 @@ def coalesce(
         .with_for_update()
     ).first()
     if waiting is None:
-        _insert(connection, dataset_id, kind, payload, coalesce_by=by, now=now)
+        _insert(connection, dataset_id, kind, [payload], coalesce_by=by, now=now)
         return
     merged = merge(json.loads(waiting.payload), payload)
     connection.execute(outbox.update().where(outbox.c.id == waiting.id).values(payload=json.dumps(merged)))
@@ -90,12 +95,18 @@ def forget(connection: Connection, event_ids: Iterable[int]) -> None:
         connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
-def _insert(connection: Connection, dataset_id: int, kind: str, payload: Payload, *, coalesce_by: str | None, now: int) -> None:
-    row = {
-        "dataset_id": dataset_id,
-        "kind": kind,
-        "coalesce_by": coalesce_by,
-        "payload": json.dumps(payload),
-        "created_at": now,
-    }
-    connection.execute(outbox.insert(), row)
+def _insert(
+    connection: Connection, dataset_id: int, kind: str, payloads: Sequence[Payload], *, coalesce_by: str | None, now: int
+) -> None:
+    rows = [
+        {
+            "dataset_id": dataset_id,
+            "kind": kind,
+            "coalesce_by": coalesce_by,
+            "payload": json.dumps(payload),
+            "created_at": now,
+        }
+        for payload in payloads
+    ]
+    if rows:
+        connection.execute(outbox.insert(), rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Row, Subquery, case, cast, delete, func, select
+from sqlalchemy import BigInteger, Connection, Row, Subquery, bindparam, case, cast, delete, func, select
 
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.instants import from_micros, optional_micros, optional_time, to_micros
+from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
 from timestore_assets.catalog.manifest import live
 from timestore_assets.catalog.portable import chunked, upsert
 from timestore_assets.catalog.records import LiveRows, PartitionRecord, PartitionState
@@ -68,8 +69,16 @@ class Partitions:
         return {from_micros(row.partition_start): row.number for row in rows}
 
     def find(self, dataset_id: int, partition: Partition) -> PartitionRecord | None:
-        found = self._database.read(lambda c: listed(c, dataset_id, start=partition.start))
-        return found[0] if found else None
+        return self.among(dataset_id, [partition]).get(partition.start)
+
+    def among(self, dataset_id: int, wanted: Collection[Partition]) -> dict[datetime, PartitionRecord]:
+        """Those of these partitions that ever held rows, by their start."""
+
+        def read(connection: Connection) -> dict[datetime, PartitionRecord]:
+            chunks = chunked(sorted({to_micros(one.start) for one in wanted}))
+            return {one.partition.start: one for chunk in chunks for one in listed(connection, dataset_id, starts=chunk)}
+
+        return self._database.read(read)
 
     def request_builds(self, dataset_id: int, partitions: Sequence[Partition], *, reason: str) -> None:
         """Ask that these be built."""
@@ -88,11 +97,10 @@ class Partitions:
         return {Window(row.window).key_of(from_micros(row.partition_start)): row.reason for row in rows}
 
 
-def listed(connection: Connection, dataset_id: int, *, start: datetime | None = None) -> list[PartitionRecord]:
-    """All partitions in order of time, or the one that starts at `start`."""
+def listed(connection: Connection, dataset_id: int, *, starts: Sequence[int] | None = None) -> list[PartitionRecord]:
+    """All partitions in order of time, or those that start then, of which there may be `PARAMETERS`."""
     p = partitions.c
-    begin = optional_micros(start)
-    totals = _totals(dataset_id, begin)
+    totals = _totals(dataset_id, starts)
     statement = (
         select(partitions, totals, datasets.c.window, datasets.c.schema_version.label("current_schema"))
         .join_from(partitions, datasets)
@@ -100,8 +108,8 @@ def listed(connection: Connection, dataset_id: int, *, start: datetime | None = 
         .where(p.dataset_id == dataset_id)
         .order_by(p.start)
     )
-    if begin is not None:
-        statement = statement.where(p.start == begin)
+    if starts is not None:
+        statement = statement.where(p.start.in_(starts))
     return [_record(row) for row in connection.execute(statement)]
 
 
@@ -219,6 +227,44 @@ def built(
     connection.execute(here.values(values))
 
 
+def states(connection: Connection, dataset_id: int, starts: Iterable[int]) -> dict[int, PartitionState]:
+    """The states of partitions, by start."""
+    p = partitions.c
+    found: dict[int, PartitionState] = {}
+    for chunk in chunked(sorted(set(starts))):
+        rows = connection.execute(select(p.start, p.state).where(p.dataset_id == dataset_id, p.start.in_(chunk)))
+        found.update((row.start, row.state) for row in rows)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuiltPartition:
+    """What `built` writes of one of several partitions, none of which holds retracted rows."""
+
+    start: int
+    state: PartitionState
+    superseded_rows: int
+    content_hash: str | None
+    version: int
+
+
+def built_each(connection: Connection, dataset_id: int, each: Iterable[BuiltPartition]) -> None:
+    p = partitions.c
+    here = partitions.update().where(p.dataset_id == dataset_id, p.start == bindparam("of"))
+    values = {
+        "state": bindparam("now"),
+        "superseded_rows": p.superseded_rows + bindparam("more"),
+        "retracted": False,
+        "content_hash": bindparam("hash"),
+        "manifest_version": bindparam("version"),
+    }
+    rows = [
+        {"of": one.start, "now": one.state, "more": one.superseded_rows, "hash": one.content_hash, "version": one.version}
+        for one in each
+    ]
+    connection.execute(here.values(values), rows)
+
+
 def request(connection: Connection, dataset_id: int, wanted: Sequence[Partition], *, reason: str, now: int) -> None:
     rows = [
         {"dataset_id": dataset_id, "partition_start": to_micros(one.start), "reason": reason, "requested_at": now}
@@ -232,7 +278,13 @@ def fulfil_request(connection: Connection, dataset_id: int, start: int) -> bool:
     return connection.execute(delete(build_requests).where(r.dataset_id == dataset_id, r.partition_start == start)).rowcount > 0
 
 
-def _totals(dataset_id: int, start: int | None) -> Subquery:
+def fulfil_requests(connection: Connection, dataset_id: int, starts: Iterable[int]) -> None:
+    r = build_requests.c
+    for chunk in chunked(sorted(set(starts))):
+        connection.execute(delete(build_requests).where(r.dataset_id == dataset_id, r.partition_start.in_(chunk)))
+
+
+def _totals(dataset_id: int, starts: Sequence[int] | None) -> Subquery:
     c = segments.c
     delta = c.kind == "delta"
     statement = (
@@ -254,7 +306,7 @@ def _totals(dataset_id: int, start: int | None) -> Subquery:
         .where(c.dataset_id == dataset_id, live(None))
         .group_by(c.partition_start)
     )
-    return (statement if start is None else statement.where(c.partition_start == start)).subquery()
+    return (statement if starts is None else statement.where(c.partition_start.in_(starts))).subquery()
 
 
 def _sum(expression: Any) -> Any:

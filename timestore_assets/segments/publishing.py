@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from timestore_assets.catalog.catalog import Catalog
-from timestore_assets.catalog.commit_values import BuildCommit, LandingCommit
-from timestore_assets.catalog.lease_keeper import TTL, HeldLease
+from timestore_assets.catalog.commit_values import BuildCommit, BuildGroupCommit, LandingCommit
+from timestore_assets.catalog.lease_keeper import TTL, Expiring
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.errors import CatalogReplacedError, ConflictError, UnavailableError, UnknownOutcomeError
 from timestore_assets.ownership.target_claim import claim
@@ -48,6 +48,7 @@ class WriteContext:
     """How long faults that pass by themselves are waited for."""
 
 
+Commit = LandingCommit | BuildCommit | BuildGroupCommit
 _NAMES_TRACED = 20
 
 
@@ -64,10 +65,10 @@ def staging_folder(context: WriteContext, dataset: DatasetRecord, label: str) ->
 def publish(
     context: WriteContext,
     dataset: DatasetRecord,
-    commit: LandingCommit | BuildCommit,
+    commit: Commit,
     uploads: Sequence[Upload],
     *,
-    lease: HeldLease | None = None,
+    lease: Expiring | None = None,
 ) -> int:
     """Make the objects in the dataset's storage target and commit them; returns the manifest version that has them.
 
@@ -90,7 +91,7 @@ def publish(
     return commit_exactly_once(context, dataset, commit)
 
 
-def commit_exactly_once(context: WriteContext, dataset: DatasetRecord, commit: LandingCommit | BuildCommit) -> int:
+def commit_exactly_once(context: WriteContext, dataset: DatasetRecord, commit: Commit) -> int:
     """Commit what needs no objects any more; returns the manifest version after it.
 
     When the connection broke around COMMIT and the catalog stayed away too long for its own second look, the commit's token
@@ -103,12 +104,22 @@ def commit_exactly_once(context: WriteContext, dataset: DatasetRecord, commit: L
     catalog = context.catalog
     with span("catalog commit", dataset=dataset.name):
         try:
-            return catalog.commits.land(commit) if isinstance(commit, LandingCommit) else catalog.commits.build(commit)
+            return _committed(catalog, commit)
         except UnknownOutcomeError as unknown:
             version = _settled(context, commit.token, unknown)
     if version is None:
         raise ConflictError("the commit did not happen")
     return version
+
+
+def _committed(catalog: Catalog, commit: Commit) -> int:
+    match commit:
+        case LandingCommit():
+            return catalog.commits.land(commit)
+        case BuildCommit():
+            return catalog.commits.build(commit)
+        case BuildGroupCommit():
+            return catalog.commits.build_group(commit)
 
 
 def _settled(context: WriteContext, token: str, unknown: UnknownOutcomeError) -> int | None:
@@ -120,9 +131,7 @@ def _settled(context: WriteContext, token: str, unknown: UnknownOutcomeError) ->
         raise unknown from None
 
 
-def _promote(
-    context: WriteContext, dataset: DatasetRecord, commit: LandingCommit | BuildCommit, uploads: Sequence[Upload]
-) -> list[str]:
+def _promote(context: WriteContext, dataset: DatasetRecord, commit: Commit, uploads: Sequence[Upload]) -> list[str]:
     """Make the objects; returns their digests in their order."""
     if not uploads:
         return []

@@ -9,6 +9,7 @@ hashes of two that differ are never compared: of partitions that another one has
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 import duckdb
 
@@ -43,10 +44,16 @@ _schemes: list[str] = []
 
 def quick_hash(con: duckdb.DuckDBPyConnection, schema: Schema, table: str) -> str:
     """The content hash of a table, with this DuckDB's scheme. `table`: as in `content_hash.hash_sql`."""
-    row = _together([_of_column(column) for column in schema])
-    sums = "coalesce(sum(hash(h, 0)), 0), coalesce(sum(hash(h, 1)), 0)"
-    high, low = one_row(con, f"SELECT {sums} FROM (SELECT {row} AS h FROM {table})")
+    high, low = one_row(con, f"SELECT {_SUMS} FROM (SELECT {_of_row(schema)} AS h FROM {table})")
     return hash_text(int(high), int(low), scheme=hash_scheme(con))
+
+
+def quick_hashes(con: duckdb.DuckDBPyConnection, schema: Schema, table: str, *, by: str) -> dict[Any, str]:
+    """The same of each group of its rows, in one pass. `by`: SQL of what tells the groups apart, by which they are given."""
+    rows = f"SELECT {by} AS g, {_of_row(schema)} AS h FROM {table}"
+    found = con.execute(f"SELECT g, {_SUMS} FROM ({rows}) GROUP BY g").fetchall()
+    scheme = hash_scheme(con)
+    return {group: hash_text(int(high), int(low), scheme=scheme) for group, high, low in found}
 
 
 def hashed_like(con: duckdb.DuckDBPyConnection, schema: Schema, table: str, *, wanted: str) -> str | None:
@@ -63,6 +70,13 @@ def hash_scheme(con: duckdb.DuckDBPyConnection) -> str:
         values = one_row(con, f"SELECT {', '.join(_hash(value, 'name') for value in _KNOWN)}, hash(1::UBIGINT, 0)")
         _schemes.append("q" + sha256(repr(values).encode()).hexdigest()[:4])
     return _schemes[0]
+
+
+_SUMS = "coalesce(sum(hash(h, 0)), 0), coalesce(sum(hash(h, 1)), 0)"
+
+
+def _of_row(schema: Schema) -> str:
+    return _together([_of_column(column) for column in schema])
 
 
 def _together(columns: list[str]) -> str:

@@ -84,7 +84,23 @@ def by_query(con: duckdb.DuckDBPyConnection, table: str, types: Mapping[str, str
     expressions = ["count(*)"]
     for name, kind in types.items():
         expressions += _expressions(quote(name), kind)
-    rows, *values = one_row(con, f"SELECT {', '.join(expressions)} FROM {table}")
+    return _of_values(one_row(con, f"SELECT {', '.join(expressions)} FROM {table}"), types)
+
+
+def by_groups(
+    con: duckdb.DuckDBPyConnection, table: str, types: Mapping[str, str], *, by: str
+) -> dict[Any, tuple[int, dict[str, ColumnStats]]]:
+    """The same of each group of its rows. `by`: SQL of what tells the groups apart, by which they are given."""
+    expressions = ["count(*)"]
+    for name, kind in types.items():
+        expressions += _expressions(quote(name), kind)
+    # by number, so that no column's name is in the way
+    rows = con.execute(f"SELECT {', '.join(expressions)}, {by} FROM {table} GROUP BY {len(expressions) + 1}").fetchall()
+    return {row[-1]: _of_values(row[:-1], types) for row in rows}
+
+
+def _of_values(found: tuple[Any, ...], types: Mapping[str, str]) -> tuple[int, dict[str, ColumnStats]]:
+    rows, *values = found
     columns = {}
     for i, (name, kind) in enumerate(types.items()):
         low, high, count = values[3 * i : 3 * i + 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -157,6 +158,34 @@ def write_delta_file(
         return _write(chain((first,), tables), schema, path, _encodings(first), unprunable)
     except OSError as error:
         raise not_written(path.parent, "writing segments", error) from error
+
+
+class SmallFiles:
+    """Writes files of some thousand rows, as `write_parquet` would, in a quarter of the time. `kinds`: their columns as stored.
+
+    Statistics are left to the caller, who has them for many files at once.
+    """
+
+    def __init__(self, kinds: pa.Schema, *, field_ids: Mapping[str, int]) -> None:
+        self._schema = _with_ids(kinds, field_ids)
+        self._encodings = _encodings(kinds.empty_table()) | {
+            "compression": "zstd",
+            "compression_level": 1,
+            "write_batch_size": _ENCODED_AT_ONCE[0],
+        }
+
+    def write(self, rows: pa.Table, path: Path) -> WrittenFile:
+        """Write rows, in their order, as one Parquet file; errors as `write_delta_file`."""
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, self._schema, **self._encodings) as writer:
+            writer.write_table(rows.cast(self._schema), row_group_size=_ROW_GROUP_ROWS)
+        content = sink.getvalue()
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise not_written(path.parent, "writing segments", error) from error
+        digest = hashlib.sha256(content).hexdigest()
+        return WrittenFile(path=path, rows=rows.num_rows, bytes=content.size, stats={}, sha256=digest)
 
 
 def _write(

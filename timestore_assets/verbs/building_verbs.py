@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,17 +57,20 @@ class BuildingVerbs(Workplace):
     def build(
         self, name: str, partitions: Sequence[Partition], *, close: bool, report: bool = True, actor: str = "command line"
     ) -> Iterator[BuildReport]:
-        """Build partitions one by one, each committed before its report is given.
+        """Build partitions, small ones together, each committed before its report is given.
 
         `close`: seal them even if they are still open. `report`: queue a Dagster event for each.
         """
         from timestore_assets.building.builder import Builder
 
         dataset, record = self.resolve(name)
-        with Builder(self.writing) as builder:
+        with (
+            Builder(self.writing) as builder,
+            closing(builder.build_each(dataset, partitions, close=close, report=report, actor=actor)) as reports,
+        ):
             for partition in partitions:
                 try:
-                    built = builder.build(dataset, partition, close=close, report=report, actor=actor)
+                    built = next(reports)
                 except ConflictError:  # somebody else builds it
                     raise
                 except Exception as error:

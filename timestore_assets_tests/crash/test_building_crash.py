@@ -33,11 +33,21 @@ POINTS = [
     "after:build:1",
     "after:build:2",
 ]
+POINTS_OF_A_GROUP = [
+    "after:acquire_each:1",
+    "after:begin:1",
+    "before:announce:1",
+    "after:announce:1",
+    "after:promote:1",
+    "before:build_group:1",
+    "after:build_group:1",
+    "before:release_all:1",
+]
 
 
 @contextmanager
-def child(ground_folder: Path, point: str, *, marker: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    arguments = [str(ground_folder), str(DAYS), str(LEASE), point, *([str(marker)] if marker else [])]
+def child(ground_folder: Path, point: str, *, marker: Path | None = None, how: str = "one") -> Iterator[subprocess.Popen[str]]:
+    arguments = [str(ground_folder), str(DAYS), str(LEASE), how, point, *([str(marker)] if marker else [])]
     process = subprocess.Popen(
         [sys.executable, "-m", "timestore_assets_tests.support.building_child", *arguments],
         cwd=ROOT,
@@ -103,12 +113,26 @@ def test_a_builder_killed_at_any_step_leaves_nothing_that_the_next_one_cannot_fi
     warehouse.catalog.close()
 
 
-def test_builders_killed_at_random_times(tmp_path: Path, clean: list[str | None]) -> None:
+@pytest.mark.parametrize("point", POINTS_OF_A_GROUP)
+def test_a_builder_of_many_killed_at_any_step_leaves_all_of_them_or_none(
+    tmp_path: Path, clean: list[str | None], point: str
+) -> None:
+    warehouse = landed(tmp_path)
+    with child(tmp_path, point, how="together") as process:
+        assert process.wait(DEADLINE) == -signal.SIGKILL
+    is_done = point in ("after:build_group:1", "before:release_all:1")
+    assert [warehouse.known(day).state for day in range(1, DAYS + 1)] == ["sealed" if is_done else "open"] * DAYS
+    check_finished(warehouse, clean)
+    warehouse.catalog.close()
+
+
+@pytest.mark.parametrize("how", ["one", "together"])
+def test_builders_killed_at_random_times(tmp_path: Path, clean: list[str | None], how: str) -> None:
     random = Random(11)
     for run in range(RUNS):
         folder = tmp_path / str(run)
         warehouse = landed(folder)
-        with child(folder, "none") as process:
+        with child(folder, "none", how=how) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             time.sleep(random.uniform(0, 0.25))

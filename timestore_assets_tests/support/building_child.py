@@ -1,8 +1,8 @@
 """A building process for crash tests: dies, or waits to be stopped, at a point the test names.
 
-Arguments: folder, days, lease seconds, and a point: `before:promote:2` (the second call), `after:build:1`, or `none`.
-There the process kills itself, or with a fifth argument writes that file and waits until another with `.go` behind its name
-appears. Prints the outcome of each build.
+Arguments: folder, days, lease seconds, how (`one` by one, or `together`), and a point: `before:promote:2` (the second call),
+`after:build:1`, or `none`. There the process kills itself, or with a sixth argument writes that file and waits until another with
+`.go` behind its name appears. Prints the outcome of each build.
 """
 
 from __future__ import annotations
@@ -59,18 +59,23 @@ class Stage:
             time.sleep(0.01)
 
 
-def main(folder: str, days: str, lease: str, point: str, marker: str = "") -> None:
+def main(folder: str, days: str, lease: str, how: str, point: str, marker: str = "") -> None:
     ground = building_warehouse_in(Path(folder))
     wait_at = Path(marker) if marker else None
     concerns = {name: Stage(getattr(ground.catalog, name), point, wait_at) for name in ("leases", "sessions", "commits")}
     staged = replace(ground, catalog=replace(ground.catalog, **concerns), store=Stage(ground.store, point, wait_at))
+    asked: dict[str, Any] = {"close": True, "actor": "child"}
     print("ready", flush=True)
     with staged.builder(lease=timedelta(seconds=float(lease))) as builder:
-        for day in range(1, int(days) + 1):
+        partitions = [ground.partition(day) for day in range(1, int(days) + 1)]
+        while partitions:
             try:
-                print(builder.build(READINGS, ground.partition(day), close=True, actor="child").outcome, flush=True)
+                for report in builder.build_each(READINGS, partitions if how == "together" else partitions[:1], **asked):
+                    print(report.outcome, flush=True)
+                    del partitions[0]
             except ConflictError as error:
                 print(f"conflict: {error}", flush=True)
+                del partitions[0]
     ground.catalog.close()
 
 

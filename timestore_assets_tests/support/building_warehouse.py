@@ -95,12 +95,16 @@ class BuildingWarehouse:
 
     def rows(self, day: int = 1) -> list[Row]:
         """Visible rows of a partition as its segments hold them, unbuilt duplicates included, sorted."""
-        with connect(self.limits) as con, self._opened(con, day) as source:
+        return self.rows_of(self.partition(day))
+
+    def rows_of(self, partition: Partition) -> list[Row]:
+        """The same of any partition."""
+        with connect(self.limits) as con, self._opened(con, partition) as source:
             names = ", ".join(quote(name) for name in self._schema.names)
             return con.execute(f"SELECT {names} FROM {source} ORDER BY ALL").fetchall()
 
     def content_hash(self, day: int = 1) -> str:
-        with connect(self.limits) as con, self._opened(con, day) as source:
+        with connect(self.limits) as con, self._opened(con, self.partition(day)) as source:
             return quick_hash(con, self._schema, source)
 
     @property
@@ -108,8 +112,8 @@ class BuildingWarehouse:
         return self.catalog.datasets.register(self.dataset, actor="test").schema
 
     @contextmanager
-    def _opened(self, con: Any, day: int) -> Iterator[str]:
-        segments = self.catalog.manifest.segments(self.dataset_id, partition=self.partition(day))
+    def _opened(self, con: Any, partition: Partition) -> Iterator[str]:
+        segments = self.catalog.manifest.segments(self.dataset_id, partition=partition)
         retracted = self.catalog.manifest.retracted(self.dataset_id)
         with opened(
             con,
