@@ -24,11 +24,13 @@ from timestore_assets.model.arrow_schema import arrow_type
 from timestore_assets.model.record_form import Spelling
 from timestore_assets.model.schema import Column
 
-_KINDS = frozenset({"string", "bool", "int32", "int64", "double", "timestamp"})
+_KINDS = frozenset({"string", "bool", "int32", "int64", "double", "date", "timestamp"})
+_TEXTUAL = frozenset({"date", "timestamp"})
 _MOST_BYTES = 1 << 28
 """Arrow counts the bytes of a block in 32 bits, and three copies of them are held for a moment."""
 _NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 """Escapes that stand for no character of their own, or for one that ends a text in C."""
+_FIRST_DAY = -719162  # 0001-01-01 in days since 1970
 _TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\\.[0-9]{1,6})?)?Z?$"
 
 
@@ -59,13 +61,15 @@ def read_at_once(documents: pa.ChunkedArray, columns: Sequence[Column], spelling
 
 
 def _is_plain(column: Column, spelling: Spelling) -> bool:
+    if column.type.kind in _TEXTUAL and not spelling.usual_times:
+        return False
     if column.type.kind == "timestamp":
-        return spelling.zone is None and spelling.usual_times
+        return spelling.zone is None
     return column.type.kind in _KINDS
 
 
 def _read_as(column: Column) -> pa.DataType:
-    return pa.string() if column.type.kind == "timestamp" else arrow_type(column.type)
+    return pa.string() if column.type.kind in _TEXTUAL else arrow_type(column.type)
 
 
 def _lines(documents: pa.ChunkedArray) -> pa.Buffer | None:
@@ -101,6 +105,8 @@ def _value(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray | None:
     """What was read of a column as what is stored of it; None when it is not sure to be that."""
     if column.type.kind == "timestamp":
         return _times(values)
+    if column.type.kind == "date":
+        return _days(values)
     if column.type.is_float:
         found = values.drop_null().to_numpy()
         # the other ways write a number down once more, and minus zero may lose its sign there
@@ -121,3 +127,14 @@ def _times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
     first = pc.min(times)
     are_plain = (not first.is_valid or first.value >= FIRST_TIME) and pc.all(pc.match_substring_regex(texts, _TIME)).as_py()
     return times if are_plain is not False else None
+
+
+def _days(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The days of texts like `2013-01-31`."""
+    try:
+        days = texts.cast(pa.date32())
+    except pa.ArrowException:
+        return None
+    first = pc.min(days.cast(pa.int32()))
+    is_plain = pc.all(pc.equal(pc.binary_length(texts), len("2013-01-31"))).as_py() is not False
+    return days if is_plain and (not first.is_valid or first.as_py() >= _FIRST_DAY) else None

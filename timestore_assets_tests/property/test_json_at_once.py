@@ -20,7 +20,7 @@ from timestore_assets.model.record_form import PLAIN
 from timestore_assets_tests.property.test_json_fast_path import BROKEN, KINDS, VALUES, all_values, members
 from timestore_assets_tests.support.landing_warehouse import columns
 
-NAMES = ("ts", "name", "n", "small", "x", "ok")
+NAMES = ("ts", "name", "n", "small", "x", "ok", "day")
 THOROUGH = settings(
     max_examples=int(os.environ.get("TIMESTORE_JSON_EXAMPLES", "25")), deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -73,7 +73,16 @@ def agree(con: duckdb.DuckDBPyConnection, documents: Sequence[bytes | None], nam
 @pytest.mark.parametrize("name", NAMES)
 def test_each_value_alone_is_read_as_the_careful_way_reads_it_or_not_at_all(con: duckdb.DuckDBPyConnection, name: str) -> None:
     documents = [
-        f'{{"{name}": {value}}}'.encode() for value in (*all_values(), "2147483647", "-2147483648", "1.7976931348623157e308")
+        f'{{"{name}": {value}}}'.encode()
+        for value in (
+            *all_values(),
+            "2147483647",
+            "-2147483648",
+            "1.7976931348623157e308",
+            '"0001-01-01"',
+            '"0000-12-31"',
+            '"9999-12-31"',
+        )
     ]
     table, wrong = carefully(con, documents, [name])
     read = 0
@@ -104,6 +113,7 @@ TYPED: dict[str, st.SearchStrategy[Any]] = {
     "small": st.integers(-(2**31), 2**31 - 1),
     "x": st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70)),
     "ok": st.booleans(),
+    "day": st.one_of(*[st.dates().map(str)] * 5, moments()),
 }
 
 
