@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from timestore_assets.decoding.coerce_columns import RAW, ColumnCoercion, coerce, refuse_non_finite
 from timestore_assets.decoding.coercion import json_pointer, text_of_json, value_of_json
 from timestore_assets.decoding.field_keys import NO_FIELDS, FieldKeys
+from timestore_assets.decoding.json_at_once import read_at_once
 from timestore_assets.decoding.json_fast_path import TRAILING_COMMA, all_unproven, read_values
 from timestore_assets.decoding.json_keys import KeyShape, KnownKeys, refuse_bad_keys
 from timestore_assets.decoding.json_wrappers import looks
@@ -54,8 +55,8 @@ def read_documents(
 
     `inferred`: other columns of the schema. `zone`: IANA name of the zone of naive times, None for UTC. `form`: how values are
     written. `fields`: keys that others read. `careful`: read every row the way that tells why one is bad; else only those whose
-    values the quick way can't prove.
-    Both give the same.
+    values the quick ways can't prove: that of whole batches, and that of rows.
+    All give the same.
 
     Codes: `null_value`, `invalid_utf8`, `bad_json`, `not_an_object`, `duplicate_keys`, `ambiguous_column`, `bad_column_name`,
     `bad_value`, `non_finite`.
@@ -64,6 +65,9 @@ def read_documents(
     documents = pa.table({"value": values})
     names = [column.name for column in declared]
     known = KnownKeys(columns=tuple(name for name in names if name != SPARE.name), inferred=tuple(inferred), fields=fields)
+    read = [*known.columns, *fields.used, *fields.elsewhere]
+    if not careful and (at_once := read_at_once(values, declared, spellings)) is not None:
+        return at_once, JsonExtras(con, documents, read, {})
     con.register("landing_documents", documents)
     try:
         found = all_unproven(con, declared) if careful else read_values(con, values, declared, spellings)
@@ -80,7 +84,7 @@ def read_documents(
         exact = _coerced(con, declared, raws, found.unproven, row_mask, spellings)
         table = _replaced(found.table, found.unproven, exact)
     refuse_non_finite(con, declared, table, row_mask)
-    return table, JsonExtras(con, documents, [*known.columns, *fields.used, *fields.elsewhere], others)
+    return table, JsonExtras(con, documents, read, others)
 
 
 def _raw_values(

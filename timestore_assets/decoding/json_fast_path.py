@@ -41,12 +41,12 @@ def are_plain_times(times: pa.ChunkedArray, texts: pa.ChunkedArray) -> bool:
     Times before year 1, which such a text can also say, are no plain ones.
     """
     first = pc.min(times)
-    if first.is_valid and first.value < _FIRST:
+    if first.is_valid and first.value < FIRST_TIME:
         return False
     return all(_plain(chunk) for chunk in texts.chunks)
 
 
-_FIRST = -62135596800000000  # 0001-01-01 in microseconds since 1970
+FIRST_TIME = -62135596800000000  # 0001-01-01 in microseconds since 1970
 
 
 def _plain(texts: pa.Array) -> bool:

@@ -102,7 +102,7 @@ def _routes() -> list[BaseRoute]:
     router = APIRouter()
     for one in ROUTERS:
         router.include_router(one)
-    return router.routes
+    return [ingest_route.DirectIngest(), *router.routes]
 
 
 @asynccontextmanager

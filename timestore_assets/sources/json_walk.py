@@ -17,6 +17,10 @@ _DECODER = json.JSONDecoder()
 _ANY_NUMBER = json.JSONDecoder(parse_int=str)
 """Slower, but takes integers of more digits than Python converts."""
 _NO_VALUE = "Expecting value"
+_AT_ONCE = 100_000
+"""Characters of arrays that are parsed as a whole, which holds all values of them in memory for a moment."""
+_BETWEEN = re.compile(r"\}[ \t\r\n]*,[ \t\r\n]*\{")
+"""What stands between two objects, and perhaps inside of some."""
 
 
 class TooManyElementsError(Exception):
@@ -62,6 +66,10 @@ def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[tuple
     Raises:
         ValueError: it is not valid JSON. TooManyElementsError: it has more than `most`.
     """
+    if len(line) - at <= _AT_ONCE and (objects := _objects(line, at)) is not None:
+        if most is not None and len(objects[0]) > most:
+            raise TooManyElementsError
+        return objects
     found: list[tuple[int, int]] = []
     at = after_blanks(line, at + 1)
     while line[at : at + 1] != "]":
@@ -72,6 +80,26 @@ def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[tuple
         comma = _COMMA.match(line, end)
         at = comma.end() if comma else _to_next(line, end, "]", "the list of records")
     return found, at + 1
+
+
+def _objects(line: str, at: int) -> tuple[list[tuple[int, int]], int] | None:
+    """What `elements` gives, in half the time, for objects whose borders are sure; None else.
+
+    Every border between two objects looks as `_BETWEEN` says, and two such places never overlap: if there are as many as borders,
+    they are the borders.
+    """
+    try:
+        value, end = _DECODER.raw_decode(line, at)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, list) or set(map(type, value)) != {dict}:
+        return None
+    borders = [found.span() for found in _BETWEEN.finditer(line, at, end)]
+    if len(borders) != len(value) - 1:
+        return None
+    starts = [line.index("{", at), *(until - 1 for _, until in borders)]
+    ends = [*(since + 1 for since, _ in borders), line.rindex("}", at, end) + 1]
+    return list(zip(starts, ends, strict=True)), end
 
 
 def _to_next(line: str, at: int, closing: str, what: str) -> int:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from timestore_assets.catalog.catalog import Catalog
-from timestore_assets.model.errors import InputError
+from timestore_assets.model.errors import InputError, UnavailableError
 from timestore_assets.service.access.api_tokens import ApiTokens, digest_of, new_secret
 from timestore_assets_tests.support.http_service import service
 from timestore_assets_tests.support.service_callers import ADMINISTRATION, READING, Door, bearer, door
@@ -247,6 +247,53 @@ def test_tokens_are_looked_up_seldom_and_forgotten_soon(catalog: Catalog) -> Non
 
     asyncio.run(story())
     assert looked_up == ["exist", digest_of(secret), digest_of(secret), "exist"]
+
+
+def test_of_requests_at_once_one_asks_whether_there_are_tokens() -> None:
+    import asyncio
+    import threading
+
+    asked: list[str] = []
+    go_on = threading.Event()
+
+    class Slow:
+        """Tokens of a catalog that answers when it is told to, there being none."""
+
+        def __init__(self, *, fails: bool) -> None:
+            self.fails = fails
+
+        def exist(self) -> bool:
+            asked.append("exist")
+            assert go_on.wait(WAIT_SECONDS)
+            if self.fails:
+                raise UnavailableError("the catalog is away")
+            return False
+
+    async def together(tokens: ApiTokens, *, broken_off: bool = False) -> list[object]:
+        asked.clear()
+        go_on.clear()
+        tasks = [asyncio.create_task(tokens.exist()) for _ in range(20)]
+        while not asked:
+            await asyncio.sleep(0.001)
+        if broken_off:
+            tasks[0].cancel()
+        go_on.set()
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WAIT_SECONDS)
+
+    async def story() -> None:
+        assert await together(ApiTokens(Slow(fails=False))) == [False] * 20
+        assert asked == ["exist"]
+        # who waited gives up with the one who asked, and the next one asks again
+        failing = Slow(fails=True)
+        tokens = ApiTokens(failing)
+        assert {type(one) for one in await together(tokens)} == {UnavailableError}
+        assert asked == ["exist"]
+        failing.fails = False
+        first, *others = await together(tokens, broken_off=True)
+        assert isinstance(first, asyncio.CancelledError) and others == [False] * 19
+        assert len(asked) <= 2
+
+    asyncio.run(story())
 
 
 def test_no_secret_is_kept_or_shown(closed: Door) -> None:

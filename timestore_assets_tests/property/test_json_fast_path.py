@@ -69,7 +69,7 @@ null true false 0 1 -0 -0.0 0.0 1.0 1.5 5.0 1e3 1E5 1e-7 1e400 -1e400 1e23 0.1 0
 """
 
 
-def _values() -> list[str]:
+def all_values() -> list[str]:
     """The texts above, one a value; blanks inside quotes belong to it."""
     decoder = json.JSONDecoder()
     found = []
@@ -82,7 +82,7 @@ def _values() -> list[str]:
     return [*found, '" "', "tru", "'a'", "01", "+1", ".5", "5.", "1 2", "/**/1", '"\t"']
 
 
-VALUES = st.sampled_from(_values())
+VALUES = st.sampled_from(all_values())
 BROKEN = st.sampled_from(
     [
         None,
@@ -238,14 +238,14 @@ SPELLED = (
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_every_value_in_every_form(con: duckdb.DuckDBPyConnection, form: RecordForm) -> None:
-    values = [*_values(), *SPELLED]
+    values = [*all_values(), *SPELLED]
     for name in ("ts", "n", "x", "day", "price"):
         agree(con, [f'{{"{name}": {value}}}'.encode() for value in values], [name], None, form)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_value_in_every_type(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    values = _values()
+    values = all_values()
     plain = [f'{{"{name}": {value}}}'.encode() for value in values]
     careful = agree(con, plain, [name], None)
     # alone too: in company of keys that don't add up, all are asked for theirs

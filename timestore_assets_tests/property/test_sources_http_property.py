@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from timestore_assets.model.dataset import HttpSource
 from timestore_assets.model.errors import BadFileError
+from timestore_assets.sources import json_walk
 from timestore_assets.sources.http.body_formats import BodyContext, MediaType, read_body
 from timestore_assets.sources.http.request_body import BodyLimits, RequestBody, join
 from timestore_assets_tests.support.landing_warehouse import dataset
@@ -51,6 +52,39 @@ def test_records_are_the_elements(records: list[Any], layout: dict[str, Any], wr
     body = read(json.dumps({"records": records} if wrapped else records, **layout))
     assert [json.loads(raw) for raw in in_order(body)] == records
     assert all(len(one.raw) > LONGEST for one in body.bad)
+
+
+PARTS = st.sampled_from(
+    [
+        *("{}", '{"a": 1}', '{"a": "}, {"}', '{"a": [{}, {"b": 2}]}', '{"a": {"b": {}} }', '{"}": "{"}', "1", "[]", "[{},{}]"),
+        *('"},{"', '{"a": NaN}', "{", "}", '{"a": 1, "a": 2}', '{"a": ' + "1" * 5000 + "}", '{"\\u007d , {": "\\"}, {"}', ""),
+    ]
+)
+
+
+@given(
+    parts=st.lists(PARTS, max_size=5),
+    between=st.sampled_from([",", ", ", " ,\n", "\t, \r"]),
+    ends=st.sampled_from(["]", " ] ", ",]", ""]),
+)
+def test_an_array_that_is_parsed_as_a_whole_has_the_same_elements(parts: list[str], between: str, ends: str) -> None:
+    text = f"x[ {between.join(parts)}{ends}x"
+
+    def found() -> tuple[list[tuple[int, int]], int] | str:
+        try:
+            return json_walk.elements(text, 1)
+        except ValueError:
+            return "no array"
+
+    as_a_whole = found()
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(json_walk, "_AT_ONCE", -1)
+        assert as_a_whole == found()
+
+
+def test_an_array_of_objects_is_parsed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_walk, "value_end", None)
+    assert json_walk.elements('[{"a": 1}, {"b": {}}]', 0) == ([(1, 9), (11, 20)], 21)
 
 
 @given(records=st.lists(values, max_size=5), cuts=st.data())

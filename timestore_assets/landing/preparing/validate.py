@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from timestore_assets.decoding.rejections import RowMask
 from timestore_assets.extras import needs
+from timestore_assets.landing.preparing.plain_bounds import surely_holds
 from timestore_assets.model.arrow_schema import arrow_type
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.schema import Column, Schema
@@ -38,7 +39,8 @@ class Validator:
         `table`: typed columns, one row for each of the batch; missing ones are taken as null.
         """
         present = [column for column in self._constrained if column.name in table.column_names]
-        if present and row_mask.good_rows:
+        holds = all(surely_holds(column, table.column(column.name)) for column in present)
+        if not holds and row_mask.good_rows:
             self._run(self._checks(present), table.select([column.name for column in present]), row_mask)
         # a model of before the catalog's columns neither knows them nor may refuse what the newer one takes
         if self._dataset.pandera_model is not None and not self._dataset.is_behind and row_mask.good_rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -44,6 +45,7 @@ class ApiTokens:
         self._tokens, self._clock = tokens, clock
         self._found: dict[str, tuple[float, Token]] = {}
         self._exist, self._asked_at = False, -CACHE_SECONDS
+        self._asking: asyncio.Future[None] | None = None
 
     async def valid(self, secret: str) -> Token | None:
         """The token of that secret; None when there is none, or it is revoked or expired."""
@@ -59,11 +61,32 @@ class ApiTokens:
 
     async def exist(self) -> bool:
         """Whether a token was ever made; once it was, that stays."""
-        if not self._exist and self._clock() - self._asked_at >= CACHE_SECONDS:
-            asked_at = self._clock()
+        came_at = self._clock()
+        # however long the catalog takes, an answer that was asked for since is new enough
+        while not self._exist and self._asked_at < came_at and self._clock() - self._asked_at >= CACHE_SECONDS:
+            await self._ask_once()
+        return self._exist
+
+    async def _ask_once(self) -> None:
+        """Ask the catalog, or wait for whoever asks it: all requests find the answer old at the same moment."""
+        loop = asyncio.get_running_loop()
+        if self._asking is not None and self._asking.get_loop() is loop:
+            await asyncio.shield(self._asking)
+            return
+        self._asking = asking = loop.create_future()
+        asked_at = self._clock()
+        try:
             self._exist = await run_in_threadpool(self._tokens.exist)
             self._asked_at = asked_at
-        return self._exist
+        except Exception as error:
+            asking.set_exception(error)
+            asking.exception()  # nobody may be waiting for it
+            raise
+        finally:
+            self._asking = None
+            # also where this request was broken off: the next one asks
+            if not asking.done():
+                asking.set_result(None)
 
 
 def _holds(token: Token) -> bool:

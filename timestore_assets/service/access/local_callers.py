@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +48,7 @@ def _name_of(host: str) -> str:
     return host.partition(":")[0]
 
 
+@lru_cache(maxsize=512)
 def _is_loopback_name(name: str) -> bool:
     if name.casefold().rstrip(".") == "localhost":
         return True

@@ -6,6 +6,7 @@ What some other proxy passed on is told by its signs, since its connection then 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -44,6 +45,7 @@ def refuse_forwarded(scope: Any, headers: Headers) -> None:
         )
 
 
+@lru_cache(maxsize=512)
 def _is_sign(name: str) -> bool:
     return name in _NAMES or name.startswith(_BEGINNINGS)
 
@@ -69,6 +71,7 @@ def networks(text: str) -> tuple[Network, ...]:
         ) from None
 
 
+@lru_cache(maxsize=512)
 def peer_address(host: str | None) -> Address | None:
     """The address of a socket's peer; IPv4 within IPv6 as IPv4. None when it has none (a Unix socket)."""
     try:

@@ -64,17 +64,21 @@ def json_body(opened: JsonBody, *, size: int, limits: BodyLimits) -> RequestBody
     """The records of a JSON body, those that lack the partition key filled with it."""
     values, places, originals, bad = list[bytes](), list[int](), list[bytes](), list[BadRecord]()
     fill = _Filling(opened.partition_key) if opened.partition_key else None
-    for place, record in enumerate(opened.records):
-        if len(record) > limits.record_bytes:
-            bad.append(_refused("too_long", too_long(limits.record_bytes), record, place))
-            continue
-        value = record if fill is None else fill(record)
-        if value is None:
-            bad.append(_refused(CONFLICT, "the record has another value than the request's partitionKey", record, place))
-            continue
-        values.append(value)
-        originals.append(record)
-        places.append(place)
+    longest = max(map(len, opened.records), default=0)
+    if fill is None and longest <= limits.record_bytes:
+        values = originals = list(opened.records)
+    else:
+        for place, record in enumerate(opened.records):
+            if len(record) > limits.record_bytes:
+                bad.append(_refused("too_long", too_long(limits.record_bytes), record, place))
+                continue
+            value = record if fill is None else fill(record)
+            if value is None:
+                bad.append(_refused(CONFLICT, "the record has another value than the request's partitionKey", record, place))
+                continue
+            values.append(value)
+            originals.append(record)
+            places.append(place)
     return RequestBody(
         encoding="json",
         shape=SHAPE,
