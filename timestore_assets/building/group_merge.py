@@ -106,9 +106,23 @@ def _written(con: duckdb.DuckDBPyConnection, query: str, jobs: Sequence[MergeJob
     start_of = dict(zip(window_numbers(starts, dataset.window).tolist(), starts.tolist(), strict=True))
     writer, files = SmallFiles(stored, field_ids=schema.ids), dict[int, WrittenFile]()
     # never more than a batch and a partition of it in memory
-    for number, rows in _by_window(con.sql(query).to_arrow_reader(_BATCH_ROWS), dataset):
+    for number, rows in _by_window(streamed(con, query), dataset):
         files[start_of[number]] = writer.write(rows.select(stored.names), jobs[0].folder / f"{len(files)}.parquet")
     return files
+
+
+def streamed(con: duckdb.DuckDBPyConnection, query: str, *, rows: int = _BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """The rows of a query, so many at a time.
+
+    Raises:
+        duckdb.InterruptException: the connection was interrupted, which Arrow calls an OSError.
+    """
+    try:
+        yield from con.sql(query).to_arrow_reader(rows)
+    except OSError as error:
+        if "INTERRUPT Error" in str(error):
+            raise duckdb.InterruptException(str(error)) from error
+        raise
 
 
 def _by_window(batches: Iterable[pa.RecordBatch], dataset: Dataset) -> Iterator[tuple[int, pa.Table]]:

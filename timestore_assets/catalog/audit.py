@@ -178,12 +178,12 @@ def record(
     manifest_version: int | None = None,
 ) -> None:
     """Write a row; `token` names the commit it belongs to, see `committed`."""
-    row = AuditRow(actor=actor, action=action, details=details, token=token, manifest_version=manifest_version)
+    row = AuditEntry(actor=actor, action=action, details=details, token=token, manifest_version=manifest_version)
     record_each(connection, dataset_id, [row], now=now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AuditRow:
+class AuditEntry:
     """What `record` writes, of several commits in one transaction."""
 
     actor: str
@@ -193,7 +193,7 @@ class AuditRow:
     manifest_version: int | None
 
 
-def record_each(connection: Connection, dataset_id: int | None, rows: Sequence[AuditRow], *, now: int) -> None:
+def record_each(connection: Connection, dataset_id: int | None, rows: Sequence[AuditEntry], *, now: int) -> None:
     """Write rows in their order."""
     written = [
         {

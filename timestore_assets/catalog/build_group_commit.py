@@ -104,7 +104,7 @@ def _tell(connection: Connection, dataset: Row[Any], swaps: Sequence[_Swap], *, 
         connection,
         dataset.id,
         [
-            audit.AuditRow(
+            audit.AuditEntry(
                 actor=swap.build.actor,
                 action="built",
                 details=details(swap.build, what),

@@ -9,11 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from timestore_assets.building import group_plan
 from timestore_assets.building.builder import BuildReport
+from timestore_assets.building.group_merge import streamed
 from timestore_assets.model.errors import ConflictError, TimestoreError
+from timestore_assets.segments.engine import connect
 from timestore_assets.upkeep.collect import collect
 from timestore_assets_tests.integration.test_building_races import break_a_commit
 from timestore_assets_tests.support.building_warehouse import READINGS, BuildingWarehouse, building_warehouse_in, reading
@@ -226,3 +229,13 @@ def test_what_a_broken_off_caller_has_not_taken_is_told_by_an_event(warehouse: B
     # the second may have been reported, or not: it is told rather twice than never
     assert told == [(day.key, "sealed") for day in days[1:]]
     check_all_built(warehouse)
+
+
+def test_a_connection_that_is_interrupted_while_rows_are_streamed_says_so(warehouse: BuildingWarehouse) -> None:
+    with connect(warehouse.limits) as con:
+        batches = streamed(con, "SELECT * FROM range(10_000_000_000)", rows=2048)
+        assert next(batches).num_rows == 2048
+        con.interrupt()
+        with pytest.raises(duckdb.InterruptException):
+            for _ in batches:
+                pass
