@@ -57,7 +57,9 @@ FROM range({DAYS * STEPS * HOSTS}) t(i)
 STATEMENTS = {
     "one": "SELECT 1 AS one",
     "point": f"SELECT * FROM {NAME} WHERE host = 'host_042' AND ts = '2024-01-02 12:00:00'",
-    "day by host": f"SELECT host, max(usage_user) AS most FROM {NAME} WHERE ts >= '2024-01-02' AND ts < '2024-01-03' GROUP BY host",
+    "day by host": (
+        f"SELECT host, max(usage_user) AS most FROM {NAME} WHERE ts >= '2024-01-02' AND ts < '2024-01-03' GROUP BY host"
+    ),
 }
 
 
@@ -107,10 +109,15 @@ def _compare(warehouse: Warehouse, con: duckdb.DuckDBPyConnection, rounds: int) 
 
     print(f"{'statement':20} {'wall ms':>9} {'CPU ms':>9} {'DuckDB':>9} {'ratio':>7}")
     for name, text in STATEMENTS.items():
-        alone = _measured(table, lambda _, text=text: text, rounds)
-        for kind, texts in (("known", lambda _, text=text: text), ("new", lambda i, text=text: f"{text} -- {kind} {i}")):
+        alone = _measured(table, _texts(text)[0][1], rounds)
+        for kind, texts in _texts(text):
             wall, cpu = _measured(door, texts, rounds)
             print(f"{f'{name}, {kind}':20} {wall:9.2f} {cpu:9.2f} {alone[0]:9.2f} {wall / alone[0]:7.1f}", flush=True)
+
+
+def _texts(text: str) -> tuple[tuple[str, Callable[[int], str]], ...]:
+    """What is asked in each round: always the same, or something new."""
+    return ("known", lambda _: text), ("new", lambda number: f"{text} -- {number}")
 
 
 def _measured(ask: Callable[[str], None], text_of: Callable[[int], str], rounds: int) -> tuple[float, float]:
@@ -138,7 +145,7 @@ def _over_http(home: Path, rounds: int) -> None:
                 raise SystemExit(body.decode())
 
         for name, text in STATEMENTS.items():
-            for kind, texts in (("known", lambda _, text=text: text), ("new", lambda i, text=text: f"{text} -- {kind} {i}")):
+            for kind, texts in _texts(text):
                 wall, _ = _measured(ask, texts, rounds)
                 print(f"{f'HTTP: {name}, {kind}':26} {wall:9.2f}", flush=True)
         connection.close()

@@ -31,7 +31,8 @@ from timestore_assets.querying.reading.rows import Pinned
 from timestore_assets.querying.sql.check import NO_PARAMETERS
 from timestore_assets.querying.sql.datasets_as_of import Datasets, DatasetsAsOf, as_meant
 from timestore_assets.querying.sql.parameter_places import sample_of
-from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob, View
+from timestore_assets.querying.sql.room import View
+from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob
 from timestore_assets.querying.sql.statement_forms import TABLES_SCHEMA, Form, form_of, is_shown, tables
 from timestore_assets.querying.sql.tables_read import Asked, Filtered, TablesRead
 from timestore_assets.querying.time_limit import Cancellable, TimeLimit
@@ -78,7 +79,7 @@ def run_sql(
         with clock.running():
             reading = _read(chosen, asked, then)
         views, warnings = _views(querier, reading, then, parameters, stack)
-        job = _job(form, parameters, [view for view, _ in views])
+        job = _job(form, parameters, [view for view, _ in views], visible=asked.datasets)
         segments = [segment for view, _ in views for segment in view.step.segments]
         with querier.suspecting(segments, their_sql=True), clock.running(), explained("running the SQL"):
             schema = _schema(chosen.open(job))
@@ -93,13 +94,16 @@ def run_sql(
         )
 
 
-def _job(form: Form, parameters: Mapping[str, Any], views: Sequence[View], *, described_only: bool = False) -> SqlJob:
+def _job(
+    form: Form, parameters: Mapping[str, Any], views: Sequence[View], *, visible: tuple[str, ...], described_only: bool = False
+) -> SqlJob:
     return SqlJob(
         text=form.text,
         parameters=dict(parameters),
         views=tuple(views),
         explain=form.kind == "explain",
         described_only=described_only,
+        visible=visible,
     )
 
 
@@ -167,7 +171,7 @@ def check(
             schemas = [then[name][1].schema for name in reading.datasets]
             found = {one.name: sample_of(one, schemas) for one in reading.parameters}
             samples = found if parameters is None else dict(parameters)
-            job = _job(form, samples, views, described_only=bound_only and is_plain)
+            job = _job(form, samples, views, visible=asked.datasets, described_only=bound_only and is_plain)
             schema = _schema(chosen.open(job))
     return Description(datasets=reading.datasets, schema=schema, samples=samples)
 
