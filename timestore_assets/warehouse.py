@@ -183,6 +183,8 @@ class Warehouse(
         from timestore_assets.upkeep.collect import LedgerAges, collect
 
         settings = self.settings
+        if "querier" in self.__dict__:
+            self.querier.let_go()
         return collect(
             self.catalog,
             self.storage,

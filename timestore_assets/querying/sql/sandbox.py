@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from timestore_assets.catalog.kept_pins import HeldVersion
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
@@ -228,7 +229,8 @@ def _views(
     views, warnings = [], dict[str, None]()
     for name in reading.datasets:
         dataset, record = datasets[name]
-        claim = querier.claim(record, datasets.version(name))
+        version = datasets.version(name)
+        claim = querier.newest(record) if version is None else querier.claim(record, version)
         stack.callback(claim.release)
         dataset, record = querier.in_force(dataset, record, claim.version)
         where = _filter(reading.filters.get(name), record.schema, parameters)
@@ -251,7 +253,7 @@ def _view(
     querier: Querier,
     dataset: Dataset,
     record: DatasetRecord,
-    claim: SnapshotPin,
+    claim: SnapshotPin | HeldVersion,
     *,
     where: Where,
     read: frozenset[str] | None,
