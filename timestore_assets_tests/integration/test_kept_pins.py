@@ -12,6 +12,7 @@ import pytest
 
 from timestore_assets.catalog import kept_pins
 from timestore_assets.catalog.kept_pins import KeptPins
+from timestore_assets.catalog.snapshot_pin import PIN_TTL
 from timestore_assets.querying.answer import Answer
 from timestore_assets.querying.sql.sandbox import run_sql
 from timestore_assets.upkeep.collect import collect
@@ -126,7 +127,7 @@ def test_a_reader_that_was_forgotten_does_not_hold_a_version_for_ever(warehouse:
     pin = kept_pins.KeptPin(warehouse.catalog, warehouse.record.id, version=None, holder="test", clock=time)
     assert pin.enter()
     for _ in range(5):
-        time.now += kept_pins.PIN_TTL.total_seconds() / 4
+        time.now += PIN_TTL.total_seconds() / 4
         pin.renew()
     assert pin.is_released and pins(warehouse) == []
 

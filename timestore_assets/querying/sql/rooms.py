@@ -16,6 +16,7 @@ from typing import Self
 
 import duckdb
 
+from timestore_assets.querying.sql.readings import Readings
 from timestore_assets.querying.sql.room import Room, View, blank
 from timestore_assets.querying.time_limit import later
 from timestore_assets.segments.engine import EngineLimits
@@ -43,11 +44,15 @@ class _Waiting:
 
 
 class Rooms:
-    """Gives a room to one statement at a time. Thread-safe. `most`: rooms that are kept; with 0 none, and no thread begins."""
+    """Gives a room to one statement at a time. Thread-safe. `most`: rooms that are kept; with 0 none, and no thread begins.
+
+    Attributes: `readings`, of texts that were asked here.
+    """
 
     def __init__(self, limits: EngineLimits, *, most: int = MOST) -> None:
         self._limits, self._most = limits, most
         self._waiting, self._lock = _Waiting(), threading.Lock()
+        self.readings = Readings()
         self._closed = self._making = self._tidying = False
         self._used = 0
         # also for those who never close: files must be let go before the interpreter takes its modules apart
