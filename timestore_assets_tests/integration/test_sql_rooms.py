@@ -236,7 +236,7 @@ def test_rooms_that_wait_hold_no_more_memory_than_one_statement_may(door: Door) 
     total(door)
     (room,) = door.waiting
     other = Room(blank(door.ground.limits), [], key="mine")
-    door.rooms._limits = replace(door.rooms._limits, memory_bytes=room.bytes_held() + other.bytes_held() - 1)
+    door.rooms._most_bytes = room.bytes_held() + other.bytes_held() - 1
     door.rooms.give(other)
     assert door.waiting == [other], "the older one went"
 

@@ -49,8 +49,10 @@ class Rooms:
     Attributes: `readings`, of texts that were asked here.
     """
 
-    def __init__(self, limits: EngineLimits, *, most: int = MOST) -> None:
+    def __init__(self, limits: EngineLimits, *, most: int = MOST, most_bytes: int | None = None) -> None:
+        """`most_bytes`: what all that wait hold of the memory at most; as much as one statement may use by default."""
         self._limits, self._most = limits, most
+        self._most_bytes = limits.memory_bytes if most_bytes is None else most_bytes
         self._waiting, self._lock = _Waiting(), threading.Lock()
         self.readings = Readings()
         self._closed = self._making = self._tidying = False
@@ -102,7 +104,7 @@ class Rooms:
             rooms = self._waiting.rooms
             rooms.append((room, held))
             gone = []
-            while rooms and (self._closed or len(rooms) > self._most or self._bytes() > self._limits.memory_bytes):
+            while rooms and (self._closed or len(rooms) > self._most or self._bytes() > self._most_bytes):
                 gone.append(rooms.pop(0)[0])
         for one in gone:
             one.close()

@@ -106,7 +106,6 @@ class InProcess:
         con = self._stack.enter_context(self._room.statement())
         self._begin(con)
         self._reader = reader = self._opened(con, job)
-        self._is_done = job.described_only or job.explain
         self._stack.callback(reader.close)
         return reader.schema
 

@@ -174,6 +174,9 @@ def check(
             samples = found if parameters is None else dict(parameters)
             job = _job(form, samples, views, visible=asked.datasets, described_only=bound_only and is_plain)
             schema = _schema(chosen.open(job))
+            if job.described_only:
+                # there are none; what has been read to its end can be used again
+                list(chosen.batches())
     return Description(datasets=reading.datasets, schema=schema, samples=samples)
 
 
