@@ -190,7 +190,7 @@ class Querier:
                 schema=schema,
                 limit=question.limit,
                 read=read,
-                is_remote=self._is_remote(chosen),
+                is_remote=self.is_remote(chosen),
                 relocated=partial(self.relocated, record, claim.version),
                 suspecting=self.suspecting,
             ).batches()
@@ -246,7 +246,7 @@ class Querier:
         """Let a failure to read these segments, inside the `with`, say which of them is damaged."""
         return suspecting(self.catalog, self.storage, segments, their_sql=their_sql)
 
-    def _is_remote(self, chosen: Plan) -> bool:
+    def is_remote(self, chosen: Plan) -> bool:
         """Whether some of the objects are not on this machine."""
         by_target = {one.storage: one for one in chosen.whole.segments if not isinstance(one, InMemorySegment)}
         return any(self.storage.path(one) is None for one in by_target.values())

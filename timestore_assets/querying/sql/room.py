@@ -29,13 +29,17 @@ class View:
     name: str
     step: Step
     pinned: Pinned
+    #: Of files that may be there in part only, the columns that are; None where all of them are.
+    fetched: frozenset[str] | None = None
 
     @property
     def content(self) -> tuple[object, ...]:
         """What its rows and columns are made of: two views with equal contents show the same."""
         pinned = self.pinned
         dataset = pinned.dataset
-        return self.name, self.step, pinned.storage, pinned.schema, pinned.retracted, dataset.dedupe, dataset.time
+        # a DuckDB remembers what it has read of a file, holes and all
+        files = pinned.storage, self.fetched
+        return self.name, self.step, files, pinned.schema, pinned.retracted, dataset.dedupe, dataset.time
 
 
 def blank(limits: EngineLimits) -> duckdb.DuckDBPyConnection:

@@ -277,7 +277,8 @@ def _view(
         step, files = moved, _files(moved, pinned, read, stack)
     # a job can go to another process, which has no catalog and no credentials
     ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
-    return View(name=dataset.name, step=step, pinned=ready), chosen
+    fetched = read if querier.is_remote(chosen) else None
+    return View(name=dataset.name, step=step, pinned=ready, fetched=fetched), chosen
 
 
 def _files(step: Step, pinned: Pinned, read: frozenset[str] | None, stack: ExitStack) -> LocalObjects:
