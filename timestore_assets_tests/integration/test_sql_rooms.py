@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ from timestore_assets.model.errors import InputError, TimeLimitError, TimestoreE
 from timestore_assets.querying.sql import rooms as rooms_module
 from timestore_assets.querying.sql.room import Room, blank
 from timestore_assets.querying.sql.rooms import Rooms
-from timestore_assets.querying.sql.runner import InProcess
+from timestore_assets.querying.sql.runner import InProcess, SqlJob
 from timestore_assets.querying.sql.sandbox import run_sql
 from timestore_assets.querying.time_limit import Cancellable
 from timestore_assets_tests.integration.test_querying_sandbox import ATTACKS
@@ -249,6 +251,25 @@ def test_rooms_that_nobody_uses_let_go_of_what_they_hold(door: Door, monkeypatch
     door.rooms.give(room)
     assert closed.wait(60)
     assert door.waiting == []
+
+
+def test_a_forked_process_has_rooms_of_its_own(door: Door) -> None:
+    """A DuckDB that was made before the fork has no threads there, and would wait for them for ever."""
+    total(door)
+    (room,) = door.waiting
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        # no catalog here: what was opened before a fork is another matter
+        job = SqlJob(text="SELECT count(*) AS c FROM range(200000)", parameters={}, views=())
+        executor = InProcess(door.ground.limits, door.rooms)
+        executor.open(job)
+        rows = [batch.to_pylist() for batch in executor.batches()]
+        executor.close()
+        os._exit(0 if rows == [[{"c": 200_000}]] and room not in door.waiting else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert total(door) == 11 and door.waiting == [room]
 
 
 def test_rooms_that_are_closed_keep_nothing(door: Door) -> None:

@@ -6,6 +6,7 @@ Connections that are going to be rooms are made ahead, in a thread, once the fir
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -53,8 +54,12 @@ class Rooms:
         """`most_bytes`: what all that wait hold of the memory at most; as much as one statement may use by default."""
         self._limits, self._most = limits, most
         self._most_bytes = limits.memory_bytes if most_bytes is None else most_bytes
-        self._waiting, self._lock = _Waiting(), threading.Lock()
         self.readings = Readings()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._waiting, self._lock = _Waiting(), threading.Lock()
         self._closed = self._making = self._tidying = False
         self._used = 0
         # also for those who never close: files must be let go before the interpreter takes its modules apart
@@ -63,6 +68,7 @@ class Rooms:
     @contextmanager
     def blank(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that sees nothing, to parse in; what failed is not used again."""
+        self._require_own()
         con = self._take_blank()
         try:
             yield con
@@ -76,8 +82,16 @@ class Rooms:
                 return
         con.close()
 
+    def _require_own(self) -> None:
+        """After a fork begin anew: a DuckDB of the parent has no threads here, so that even closing it could wait for ever."""
+        if self._process != os.getpid():
+            self._finalizer.detach()
+            self._inherited = self._waiting
+            self._begin()
+
     def take(self, key: object, views: Sequence[View], began: Callable[[duckdb.DuckDBPyConnection], None]) -> Room:
         """The room of that key, or a new one with these views. `began`: is given what works at it. Errors as `Room`'s."""
+        self._require_own()
         with self._lock:
             self._used += 1
             rooms = self._waiting.rooms
@@ -112,6 +126,7 @@ class Rooms:
 
     def close(self) -> None:
         """Close those that wait; those with a statement in them close with it."""
+        self._require_own()
         with self._lock:
             self._closed = True
             self._finalizer()
