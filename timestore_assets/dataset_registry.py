@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,7 @@ class DatasetRegistry:
         self.retired: frozenset[str] = frozenset()
         self._refreshing = threading.Lock()
         self._served: dict[str, tuple[Dataset, Dataset]] = {}
+        self._kept: dict[str, tuple[Dataset, Hashable, Dataset, DatasetRecord]] = {}
         self._refused: dict[str, str] = {}
 
     @property
@@ -174,15 +175,23 @@ class DatasetRegistry:
         from timestore_assets.catalog.effective_declaration import effective
 
         dataset = self.declared(name)
+        mark = self._catalog.datasets.mark(name)
+        kept = self._kept.get(name)
+        if mark is not None and kept is not None and (kept[0] is dataset or kept[0] == dataset) and kept[1] == mark:
+            self._served[name] = dataset, kept[2]
+            return kept[2], kept[3]
         # a declaration over HTTP was registered with it; doing that again could bring back what another process has replaced
         known = self._catalog.datasets.find(name) if self.declarations.is_over_http(name) else None
         try:
-            record = self._registered(dataset, known)
+            record, is_settled = self._registered(dataset, known)
         except DeclarationError as error:
             file = self.file_of(name)
             raise error.located(file=str(file.path) if file else "", line=None) from None
         served = effective(dataset, record)
         self._served[name] = dataset, served
+        if is_settled:
+            # should it have changed since, the next mark is another
+            self._kept[name] = dataset, mark, served, record
         return served, record
 
     def served(self, dataset: Dataset) -> Dataset:
@@ -205,8 +214,10 @@ class DatasetRegistry:
         """The datasets by name, each registered when it is looked up: a statement costs what it names."""
         return _Resolved(self)
 
-    def _registered(self, dataset: Dataset, known: DatasetRecord | None) -> DatasetRecord:
-        """The record after registering; as it is where the catalog takes no writes, so that it can still be read."""
+    def _registered(self, dataset: Dataset, known: DatasetRecord | None) -> tuple[DatasetRecord, bool]:
+        """The record after registering, and whether that was done: not where the catalog takes no writes, and it can still be
+        read.
+        """
         try:
             record = known or self._register(dataset, written=self.declarations.written(dataset.name))
             for source in dataset.sources:
@@ -215,8 +226,8 @@ class DatasetRegistry:
             found = self._catalog.datasets.find(dataset.name)
             if found is None:
                 raise
-            return found
-        return record
+            return found, False
+        return record, True
 
 
 def _defaults(dataset: Dataset) -> Defaults | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from timestore_assets.model.question import Question
     from timestore_assets.querying.answer import Answer
     from timestore_assets.querying.reading.querier import Querier
+    from timestore_assets.querying.sql.rooms import Rooms
     from timestore_assets.querying.time_limit import Cancellable
     from timestore_assets.tailing.hot_buffers import HotBuffers
     from timestore_assets.upkeep.collect import CollectReport
@@ -93,6 +94,8 @@ class Warehouse(
         return warehouse
 
     def close(self) -> None:
+        if "_rooms" in self.__dict__:
+            self._rooms.close()
         if "querier" in self.__dict__:
             self.querier.close()
         self.catalog.close()
@@ -110,6 +113,12 @@ class Warehouse(
         from timestore_assets.querying.reading.querier import Querier
 
         return Querier(self.catalog, self.storage, self.limits, holder=self.holder)
+
+    @cached_property
+    def _rooms(self) -> Rooms:
+        from timestore_assets.querying.sql.rooms import Rooms
+
+        return Rooms(self.limits)
 
     def in_force(self, name: str, version: int) -> tuple[Dataset, DatasetRecord]:
         """A dataset with the columns, and the names of keys, that a manifest version has; see `querier.Querier.in_force`."""
@@ -141,11 +150,13 @@ class Warehouse(
         their names. `began`: is given what stops it, before anything is computed.
         """
         from timestore_assets.querying.sql.datasets_as_of import DatasetsAsOf
+        from timestore_assets.querying.sql.runner import InProcess
         from timestore_assets.querying.sql.sandbox import run_sql
 
         timeout = self.settings.sql_timeout_seconds
         datasets = DatasetsAsOf(self.querier, self._registry.resolved(), None if as_of is None else parse_as_of_each(as_of))
-        return run_sql(self.querier, text, datasets, parameters=parameters or {}, timeout=timeout, began=began)
+        room = partial(InProcess, rooms=self._rooms)
+        return run_sql(self.querier, text, datasets, parameters=parameters or {}, timeout=timeout, began=began, room=room)
 
     def status(self, name: str, *, lags: Mapping[str, int | None] | None = None) -> DatasetStats:
         """How a dataset stands; empty for one that nobody has used yet where the catalog takes no writes.
@@ -172,6 +183,8 @@ class Warehouse(
         from timestore_assets.upkeep.collect import LedgerAges, collect
 
         settings = self.settings
+        if "querier" in self.__dict__:
+            self.querier.let_go()
         return collect(
             self.catalog,
             self.storage,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from timestore_assets.catalog import file_states, former_names, schema_events, schema_versions, sources
 from timestore_assets.catalog.audit import record
@@ -80,6 +80,18 @@ class Datasets:
         if found is not None:
             self._progress.note(found.id, found.manifest_version, seen)
         return found
+
+    def mark(self, name: str) -> Hashable:
+        """Something that is another once anything has changed by which the dataset is declared or read; None when there is none.
+
+        It is one read, and what it took to find out more can be kept for as long as it is the same.
+        """
+        seen = self._progress.seen
+        found = self._database.read(lambda c: c.execute(_MARK, {"name": name}).one_or_none())
+        if found is None:
+            return None
+        self._progress.note(found.id, found.manifest_version, seen)
+        return tuple(found)
 
     def looked_up(self, dataset: Dataset) -> Dataset | None:
         """A declared dataset with the columns that the catalog has, found ones too; None when it has none. Nothing is written."""
@@ -345,6 +357,9 @@ def _with_schema() -> Select[Any]:
     described = dataset_schemas.c.columns, dataset_schemas.c.identities
     chosen = select(datasets, *described, policies.c.value.label("moved_to"))
     return chosen.join(dataset_schemas, same).outerjoin(policies, moved)
+
+
+_MARK = _with_schema().where(datasets.c.name == bindparam("name"))
 
 
 def _record(connection: Connection, row: Row[Any]) -> DatasetRecord:

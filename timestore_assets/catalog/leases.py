@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, select
+from sqlalchemy import Connection, Row, bindparam, delete, exists, select
 from sqlalchemy.sql import ColumnElement
 
-from timestore_assets.catalog import datasets, topics
+from timestore_assets.catalog import datasets, tables, topics
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.holders import is_gone
 from timestore_assets.catalog.instants import from_micros, later
@@ -23,6 +23,9 @@ from timestore_assets.catalog.records import Lease, TopicPartition
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.tables import leases
 from timestore_assets.model.errors import UnreadableVersionError
+
+_d = tables.datasets.c
+_NEWEST = select(_d.manifest_version, _d.floor_version, _d.dropped_at).where(_d.id == bindparam("id"))
 
 
 class Leases:
@@ -145,6 +148,15 @@ class ReadableVersions:
         pinned = self._database.timed(work)
         self._progress.note(dataset_id, pinned[0], seen)
         return pinned
+
+    def newest(self, dataset_id: int) -> int | None:
+        """The newest version, None when there is none to pin: one row is read."""
+        seen = self._progress.seen
+        row = self._database.read(lambda c: c.execute(_NEWEST, {"id": dataset_id}).one_or_none())
+        if row is None or row.dropped_at is not None or row.manifest_version < row.floor_version:
+            return None
+        self._progress.note(dataset_id, row.manifest_version, seen)
+        return int(row.manifest_version)
 
     def look(self, dataset_id: int, *, version: int | None) -> tuple[int, list[TopicPartition]]:
         """What a pin with topics would give now, without holding it: a collection may forget that version at any time."""

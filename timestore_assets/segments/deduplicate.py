@@ -86,11 +86,13 @@ def not_superseded(
     built_rows: int,
     dedupe: Dedupe,
     schema: Schema,
+    for_cursors: bool = False,
 ) -> Iterator[str]:
     """A SQL table expression of the rows that no other row supersedes, valid inside the `with`.
 
     `fresh`: table expression of rows that may share keys with any others; `built`: of rows of which no two share theirs. Both
     with every column in its stored form and the hidden ones, and at most `fresh_rows` and `built_rows` rows.
+    `for_cursors`: it is valid in other cursors of the connection too.
     """
     source = fresh if built is None else f"(SELECT * FROM {built} UNION ALL SELECT * FROM {fresh})"
     if built is None or fresh_rows > _FEW * built_rows:
@@ -98,7 +100,7 @@ def not_superseded(
     else:
         # built rows can only share a key with a fresh one: no need to look at all of theirs
         found = f"SELECT {_keys(dedupe)}, count(*) AS {_ROWS} FROM {fresh} GROUP BY ALL"
-    with _shared_keys(con, found) as shared:
+    with _shared_keys(con, found, for_cursors=for_cursors) as shared:
         yield shared.kept(source, dedupe, schema, fresh_rows + built_rows)
 
 
@@ -125,11 +127,11 @@ class _SharedKeys:
 
 
 @contextmanager
-def _shared_keys(con: duckdb.DuckDBPyConnection, found: str) -> Iterator[_SharedKeys]:
+def _shared_keys(con: duckdb.DuckDBPyConnection, found: str, *, for_cursors: bool = False) -> Iterator[_SharedKeys]:
     """What a query of keys with their numbers of rows gives, as a table inside the `with`."""
     table = f"shared_keys_{next(_numbers)}"
     try:
-        con.execute(f"CREATE TEMP TABLE {table} AS {found}").fetchall()
+        con.execute(f"CREATE {'' if for_cursors else 'TEMP '}TABLE {table} AS {found}").fetchall()
         keys, rows = one_row(con, f"SELECT count(*), coalesce(sum({_ROWS}), 0)::BIGINT FROM {table}")
         yield _SharedKeys(table=table, keys=keys, rows=rows)
     finally:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from timestore_assets.querying.reading.querier import Querier
 from timestore_assets.querying.rendering.frames import duckdb_views, relation
 from timestore_assets.querying.rendering.polars_frames import polars_frame
 from timestore_assets.querying.rendering.view_file import write_views
+from timestore_assets.querying.sql.rooms import Rooms
+from timestore_assets.querying.sql.runner import InProcess
 from timestore_assets.querying.sql.sandbox import run_sql
 from timestore_assets.querying.sql.sql_worker import Workers
 from timestore_assets.storage.cache.read_cache import ReadCache
@@ -183,6 +186,24 @@ def test_a_process_apart_reads_the_fetched_files(pair: Pair) -> None:
             assert answer.table().to_pylist() == [{"c": 40_300}]
     finally:
         workers.close()
+
+
+def test_statements_of_other_columns_read_what_is_fetched_for_them_in_rooms_that_are_kept(pair: Pair) -> None:
+    """A file is there in part: the next statement finds no hole where it reads what was not fetched for the one before."""
+    pair.forget()
+    with Rooms(pair.remote.limits) as rooms:
+
+        def asked(warehouse: QueryWarehouse, text: str) -> list[dict[str, Any]]:
+            datasets = {"meter": (warehouse.dataset, warehouse.record)}
+            with run_sql(warehouse.querier, text, datasets, room=partial(InProcess, rooms=rooms)) as answer:
+                found: list[dict[str, Any]] = answer.table().to_pylist()
+                return found
+
+        for what in ("max(n) AS a", "min(note) AS a, max(note) AS b", "sum(amount) AS a", "max(n) AS a, min(note) AS b"):
+            text = f"SELECT {what} FROM meter WHERE ts >= '2024-01-04'"
+            remote, local = pair.both(partial(asked, text=text))
+            assert remote == local
+            pair.cache.shelf.clear()
 
 
 def test_frames_views_and_relations(pair: Pair) -> None:

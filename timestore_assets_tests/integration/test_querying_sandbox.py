@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from timestore_assets.model.errors import InputError, RefusedError, TimestoreError
-from timestore_assets.querying.sql.runner import lock
+from timestore_assets.querying.sql.room import lock
 from timestore_assets.querying.sql.sandbox import run_sql
 from timestore_assets.segments.engine import connect
 from timestore_assets.upkeep.collect import collect

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -15,11 +15,13 @@ from cachetools import LRUCache
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.effective_declaration import named_as_then
+from timestore_assets.catalog.kept_pins import HeldVersion, KeptPins
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
 from timestore_assets.model.question import Question
+from timestore_assets.model.retraction import Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
@@ -37,6 +39,7 @@ from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
 _REMEMBERED = 16
+_REMEMBERED_SCHEMAS = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,15 +60,27 @@ class Querier:
         # what a version holds never changes, so a plan stays right for as long as the version can be pinned
         self._plans: LRUCache[Hashable, _Planned] = LRUCache(_REMEMBERED)
         self._statements: LRUCache[Hashable, tuple[Statement, pa.Schema]] = LRUCache(_REMEMBERED)
+        self._retracted: LRUCache[tuple[int, int], Retracted] = LRUCache(_REMEMBERED)
+        self._older_schemas: LRUCache[tuple[int, int, int], Schema] = LRUCache(_REMEMBERED_SCHEMAS)
         self._remembering = threading.Lock()
+        self._kept = KeptPins(catalog, holder=holder)
 
     def close(self) -> None:
         """Close idle connections; answers that are being read stay good."""
+        self._kept.close()
         self._pool.close()
 
     def claim(self, record: DatasetRecord, version: int | None = None, *, with_topics: bool = False) -> SnapshotPin:
         """Pin a manifest version (None = newest). RefusedError when it has been collected or never was."""
         return SnapshotPin(self.catalog, record.id, version=version, holder=self.holder, with_topics=with_topics)
+
+    def newest(self, record: DatasetRecord) -> HeldVersion:
+        """The newest version, held for a reader as `claim` would, by a pin that the next reader finds again."""
+        return self._kept.take(record.id)
+
+    def let_go(self) -> None:
+        """Give back pins that nobody reads by now, before a collection looks for what is not pinned."""
+        self._kept.let_go()
 
     def in_force(self, dataset: Dataset, record: DatasetRecord, version: int) -> tuple[Dataset, DatasetRecord]:
         """The dataset with the schema and the names of keys that a pinned version has, whatever came since.
@@ -175,7 +190,7 @@ class Querier:
                 schema=schema,
                 limit=question.limit,
                 read=read,
-                is_remote=self._is_remote(chosen),
+                is_remote=self.is_remote(chosen),
                 relocated=partial(self.relocated, record, claim.version),
                 suspecting=self.suspecting,
             ).batches()
@@ -194,12 +209,30 @@ class Querier:
     def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
         """What it takes to read the dataset's segments at a version."""
         schema_of = self._schemas(record)
-        retracted = self.catalog.manifest.retracted(record.id, version=version)
+        with self._remembering:
+            retracted = self._retracted.get((record.id, version))
+        if retracted is None:
+            retracted = self.catalog.manifest.retracted(record.id, version=version)
+            with self._remembering:
+                self._retracted[record.id, version] = retracted
         return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
 
     def _schemas(self, record: DatasetRecord) -> Callable[[int], Schema]:
         """Schema of a version of the dataset's, each read once."""
-        return lru_cache(maxsize=None)(lambda wanted: self.catalog.datasets.schema(record.id, wanted))
+
+        def schema(wanted: int) -> Schema:
+            if wanted == record.schema.version:
+                return record.schema
+            key = (record.id, wanted, record.schema.version)
+            with self._remembering:
+                known = self._older_schemas.get(key)
+            if known is None:
+                known = self.catalog.datasets.schema(record.id, wanted)
+                with self._remembering:
+                    self._older_schemas[key] = known
+            return known
+
+        return schema
 
     def relocated(self, record: DatasetRecord, version: int, step: Step) -> Step | None:
         """A step with its objects where the catalog says they are now; None when that is where they were."""
@@ -213,7 +246,7 @@ class Querier:
         """Let a failure to read these segments, inside the `with`, say which of them is damaged."""
         return suspecting(self.catalog, self.storage, segments, their_sql=their_sql)
 
-    def _is_remote(self, chosen: Plan) -> bool:
+    def is_remote(self, chosen: Plan) -> bool:
         """Whether some of the objects are not on this machine."""
         by_target = {one.storage: one for one in chosen.whole.segments if not isinstance(one, InMemorySegment)}
         return any(self.storage.path(one) is None for one in by_target.values())

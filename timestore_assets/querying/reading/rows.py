@@ -61,10 +61,12 @@ def rows_of(
     where: Where = EVERYTHING,
     start: datetime | None = None,
     end: datetime | None = None,
+    for_cursors: bool = False,
 ) -> Iterator[str]:
     """A table expression with the `needed` columns of the rows that match, valid inside the `with`.
 
-    `start`, `end`: rows outside are left out; None where all segments lie inside anyway.
+    `start`, `end`: rows outside are left out; None where all segments lie inside anyway. `for_cursors`: the
+    expression is valid in other cursors of the connection too.
     """
     time = time_conditions(pinned.dataset.time, start, end)
     names = ", ".join(quote(name) for name in needed)
@@ -77,7 +79,7 @@ def rows_of(
             parts.append(f"SELECT {names} FROM {found}{_where([*time, *where.conditions()])}")
         if step.overlapping and dedupe:
             on_keys = [*time, *_on_keys(pinned, dedupe, where)]
-            newest = stack.enter_context(_newest(con, step.overlapping, pinned, dedupe, on_keys))
+            newest = stack.enter_context(_newest(con, step.overlapping, pinned, dedupe, on_keys, for_cursors))
             visible = ", ".join(f"{pinned.schema.column(name).read_expression} AS {quote(name)}" for name in pinned.schema.names)
             parts.append(f"SELECT {names} FROM (SELECT {visible} FROM {newest}){_where(where.conditions())}")
         yield "(" + " UNION ALL ".join(parts) + ")" if parts else no_rows(pinned.schema, needed)
@@ -107,7 +109,12 @@ def attached(con: duckdb.DuckDBPyConnection, step: Step, pinned: Pinned) -> Iter
 
 @contextmanager
 def _newest(
-    con: duckdb.DuckDBPyConnection, segments: Sequence[Segment], pinned: Pinned, dedupe: Dedupe, conditions: Sequence[str]
+    con: duckdb.DuckDBPyConnection,
+    segments: Sequence[Segment],
+    pinned: Pinned,
+    dedupe: Dedupe,
+    conditions: Sequence[str],
+    for_cursors: bool,
 ) -> Iterator[str]:
     """Rows of overlapping segments that nothing supersedes; `conditions` must be on keys alone."""
     built = [segment for segment in segments if segment.kind == "sealed" and segment.deduplicated]
@@ -125,6 +132,7 @@ def _newest(
             built_rows=_rows(built),
             dedupe=dedupe,
             schema=pinned.schema,
+            for_cursors=for_cursors,
         )
         yield stack.enter_context(kept)
 

@@ -237,6 +237,11 @@ def _aliases(tree: Tree) -> frozenset[str]:
     return frozenset(str(name).lower() for name in found if name)
 
 
+def is_decided_by_values(parameters: Mapping[str, Any]) -> bool:
+    """Whether the check of a text with these parameters depends on more than their names."""
+    return any(isinstance(value, str) and _OFFSET.fullmatch(value) for value in parameters.values())
+
+
 def _refuse_offsets(node: Tree, parameters: Mapping[str, Any]) -> None:
     """A time with an offset as plain text: DuckDB would read it as TIMESTAMP, drop the offset and ask about another instant."""
     operands = [node.get(name) for name in ("left", "right", "input", "lower", "upper")] + list(node.get("children") or [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,15 +11,14 @@ import duckdb
 import pyarrow as pa
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.types import literal, quote
-from timestore_assets.querying.planning.column_names_in_sql import unique
-from timestore_assets.querying.planning.query_plan import Step
+from timestore_assets.model.types import quote
 from timestore_assets.querying.reading.query_errors import explained, plain
-from timestore_assets.querying.reading.rows import Pinned, rows_of
+from timestore_assets.querying.sql.room import Room, View
+from timestore_assets.querying.sql.rooms import Rooms
 from timestore_assets.querying.sql.statement_forms import EXPLAIN, PLAN_SCHEMA, plan_rows
 from timestore_assets.querying.sql.tables_read import Asked, TablesRead, read_sql
 from timestore_assets.querying.time_limit import Cancellable
-from timestore_assets.segments.engine import EngineLimits, connect
+from timestore_assets.segments.engine import EngineLimits
 
 BATCH_ROWS = 16_384
 MAX_COLUMNS = 2_000
@@ -27,15 +26,6 @@ MAX_DEPTH = 32
 MAX_NAMES = 1_000_000
 """Columns of an answer at most, types within types of one, and characters of all names in its schema."""
 _AS_TEXT = ("INTERVAL", "BIT", "UNION", "ENUM", "TIME WITH TIME ZONE")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """A dataset at a version, under the name that SQL knows it by. `step`: the segments that are read."""
-
-    name: str
-    step: Step
-    pinned: Pinned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +39,13 @@ class SqlJob:
     described_only: bool = False
     #: Give the plan instead of rows, as `statement_forms.plan_rows`.
     explain: bool = False
+    #: Names of all that whoever asks may read.
+    visible: tuple[str, ...] = ()
+
+    @property
+    def room_key(self) -> object:
+        """What tells the room that it needs from others: callers with other rights never get into the same one."""
+        return self.visible, tuple(view.content for view in self.views)
 
 
 class Executor(Protocol):
@@ -75,55 +72,62 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """An executor in this process. Single values can outgrow its memory limit: for people one does not know, see `sql_worker`."""
+    """An executor in this process. Single values can outgrow its memory limit: for people one does not know, see `sql_worker`.
 
-    def __init__(self, limits: EngineLimits) -> None:
+    `rooms`: where it takes its room from, and where that goes back to once all rows were read and nothing went wrong.
+    """
+
+    def __init__(self, limits: EngineLimits, rooms: Rooms | None = None) -> None:
         self._stack = ExitStack()
-        self._con = connect(limits)
-        self._stack.callback(self._con.close)
-        self._stopper = Cancellable(self._con.interrupt)
+        self._rooms = rooms or self._stack.enter_context(Rooms(limits, most=0))
+        self._stopper = Cancellable(self._stop)
         self._stack.callback(self._stopper.let_go)
+        self._at_work: duckdb.DuckDBPyConnection | None = None
+        self._stopped = False
+        self._room: Room | None = None
         self._reader: pa.RecordBatchReader | None = None
+        self._is_done = False
 
     def read(self, asked: Asked) -> TablesRead:
         """See `Executor`."""
-        with explained("reading the SQL"):
-            return read_sql(self._con, asked)
+        known = self._rooms.readings.find(asked)
+        if known is not None:
+            return known
+        with explained("reading the SQL"), self._rooms.blank() as con:
+            self._begin(con)
+            found = read_sql(con, asked)
+        self._rooms.readings.keep(asked, found)
+        return found
 
     def open(self, job: SqlJob) -> pa.Schema:
         """See `Executor`."""
-        paths: list[str] = []
-        for view in job.views:
-            files = self._stack.enter_context(view.pinned.storage.reading(view.step.segments))
-            paths += map(str, files)
-            rows = self._stack.enter_context(rows_of(self._con, view.step, view.pinned, needed=view.pinned.schema.names))
-            self._con.execute(f"CREATE TEMP VIEW {quote(view.name)} AS SELECT * FROM {rows}").fetchall()
-        lock(self._con, paths)
+        self._room = self._rooms.take(job.room_key, job.views, self._begin)
+        self._stack.callback(self._leave)
+        con = self._stack.enter_context(self._room.statement())
+        self._begin(con)
+        self._reader = reader = self._opened(con, job)
+        self._stack.callback(reader.close)
+        return reader.schema
+
+    def _opened(self, con: duckdb.DuckDBPyConnection, job: SqlJob) -> pa.RecordBatchReader:
         if job.described_only:
-            schema = _described(self._con, job)
-            self._reader = pa.RecordBatchReader.from_batches(schema, [])
-            return schema
+            return pa.RecordBatchReader.from_batches(_described(con, job), [])
         if job.explain:
-            return self._explain(job)
-        found = self._con.sql(job.text, params=dict(job.parameters) or None)
+            plans = con.execute(EXPLAIN + job.text, dict(job.parameters) or None).fetchall()
+            return pa.RecordBatchReader.from_batches(PLAN_SCHEMA, [plan_rows(document) for _, document in plans])
+        found = con.sql(job.text, params=dict(job.parameters) or None)
         refuse_wide(len(found.columns))
-        found = _portable(found)
         try:
-            self._reader = found.to_arrow_reader(BATCH_ROWS)
+            reader = _portable(found).to_arrow_reader(BATCH_ROWS)
         except pa.ArrowInvalid as error:  # of types only: nothing has been computed yet
             raise InputError(f"SQL: the answer has a type that can't be given to others ({plain(str(error))})") from None
-        self._stack.callback(self._reader.close)
-        refuse_deep(self._reader.schema)
-        return self._reader.schema
-
-    def _explain(self, job: SqlJob) -> pa.Schema:
-        plans = self._con.execute(EXPLAIN + job.text, dict(job.parameters) or None).fetchall()
-        self._reader = pa.RecordBatchReader.from_batches(PLAN_SCHEMA, [plan_rows(document) for _, document in plans])
-        return PLAN_SCHEMA
+        refuse_deep(reader.schema)
+        return reader
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `Executor`."""
         yield from self._reader or ()
+        self._is_done = True
 
     def interrupt(self) -> None:
         """See `Executor`."""
@@ -131,7 +135,26 @@ class InProcess:
 
     def close(self) -> None:
         """See `Executor`."""
+        self._stopper.let_go()
         self._stack.close()
+
+    def _begin(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Let a connection be what is stopped; duckdb.InterruptException when that has happened before."""
+        self._at_work = con
+        if self._stopped:
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    def _stop(self) -> None:
+        self._stopped = True
+        if self._at_work is not None:
+            self._at_work.interrupt()
+
+    def _leave(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and self._is_done and not self._stopped:
+            self._rooms.give(room)
+        elif room is not None:
+            room.close()
 
 
 def refuse_wide(columns: int) -> None:
@@ -153,13 +176,6 @@ def refuse_deep(schema: pa.Schema) -> None:
     refuse_wide(fields)
     if names > MAX_NAMES:
         raise InputError(f"SQL: the names of the answer's columns have more than {MAX_NAMES:,} characters")
-
-
-def lock(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
-    """From here on the connection reads these files and the attached ones, and its settings can't be changed."""
-    con.execute(f"SET allowed_paths = [{', '.join(literal(path) for path in unique(paths))}]").fetchall()
-    for setting in ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true"):
-        con.execute(f"SET {setting}").fetchall()
 
 
 def _described(con: duckdb.DuckDBPyConnection, job: SqlJob) -> pa.Schema:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from timestore_assets.catalog.kept_pins import HeldVersion
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
@@ -31,7 +32,8 @@ from timestore_assets.querying.reading.rows import Pinned
 from timestore_assets.querying.sql.check import NO_PARAMETERS
 from timestore_assets.querying.sql.datasets_as_of import Datasets, DatasetsAsOf, as_meant
 from timestore_assets.querying.sql.parameter_places import sample_of
-from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob, View
+from timestore_assets.querying.sql.room import View
+from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob
 from timestore_assets.querying.sql.statement_forms import TABLES_SCHEMA, Form, form_of, is_shown, tables
 from timestore_assets.querying.sql.tables_read import Asked, Filtered, TablesRead
 from timestore_assets.querying.time_limit import Cancellable, TimeLimit
@@ -78,7 +80,7 @@ def run_sql(
         with clock.running():
             reading = _read(chosen, asked, then)
         views, warnings = _views(querier, reading, then, parameters, stack)
-        job = _job(form, parameters, [view for view, _ in views])
+        job = _job(form, parameters, [view for view, _ in views], visible=asked.datasets)
         segments = [segment for view, _ in views for segment in view.step.segments]
         with querier.suspecting(segments, their_sql=True), clock.running(), explained("running the SQL"):
             schema = _schema(chosen.open(job))
@@ -93,13 +95,16 @@ def run_sql(
         )
 
 
-def _job(form: Form, parameters: Mapping[str, Any], views: Sequence[View], *, described_only: bool = False) -> SqlJob:
+def _job(
+    form: Form, parameters: Mapping[str, Any], views: Sequence[View], *, visible: tuple[str, ...], described_only: bool = False
+) -> SqlJob:
     return SqlJob(
         text=form.text,
         parameters=dict(parameters),
         views=tuple(views),
         explain=form.kind == "explain",
         described_only=described_only,
+        visible=visible,
     )
 
 
@@ -167,8 +172,11 @@ def check(
             schemas = [then[name][1].schema for name in reading.datasets]
             found = {one.name: sample_of(one, schemas) for one in reading.parameters}
             samples = found if parameters is None else dict(parameters)
-            job = _job(form, samples, views, described_only=bound_only and is_plain)
+            job = _job(form, samples, views, visible=asked.datasets, described_only=bound_only and is_plain)
             schema = _schema(chosen.open(job))
+            if job.described_only:
+                # there are none; what has been read to its end can be used again
+                list(chosen.batches())
     return Description(datasets=reading.datasets, schema=schema, samples=samples)
 
 
@@ -224,7 +232,8 @@ def _views(
     views, warnings = [], dict[str, None]()
     for name in reading.datasets:
         dataset, record = datasets[name]
-        claim = querier.claim(record, datasets.version(name))
+        version = datasets.version(name)
+        claim = querier.newest(record) if version is None else querier.claim(record, version)
         stack.callback(claim.release)
         dataset, record = querier.in_force(dataset, record, claim.version)
         where = _filter(reading.filters.get(name), record.schema, parameters)
@@ -247,7 +256,7 @@ def _view(
     querier: Querier,
     dataset: Dataset,
     record: DatasetRecord,
-    claim: SnapshotPin,
+    claim: SnapshotPin | HeldVersion,
     *,
     where: Where,
     read: frozenset[str] | None,
@@ -268,7 +277,8 @@ def _view(
         step, files = moved, _files(moved, pinned, read, stack)
     # a job can go to another process, which has no catalog and no credentials
     ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
-    return View(name=dataset.name, step=step, pinned=ready), chosen
+    fetched = read if querier.is_remote(chosen) else None
+    return View(name=dataset.name, step=step, pinned=ready, fetched=fetched), chosen
 
 
 def _files(step: Step, pinned: Pinned, read: frozenset[str] | None, stack: ExitStack) -> LocalObjects:

@@ -1,6 +1,6 @@
 """Statements: what a SELECT would give, and its rows as Flight carries them.
 
-Describing costs a process (some 55 ms), and drivers ask for it up to twice before each run, so descriptions are kept.
+Describing can cost a process (some 55 ms), and drivers ask for it up to twice before each run, so descriptions are kept.
 """
 
 from __future__ import annotations
