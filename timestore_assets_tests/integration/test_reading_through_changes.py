@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 
 from timestore_assets.catalog.catalog import Catalog
-from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset, FileSource, HttpSource
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.question import Question
@@ -242,16 +241,19 @@ class CutOver:
         self.count = 0
 
     def on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        claim = Querier.claim
+        # statements of SQL share a pin of the newest version, all else claims one
+        for name in ("claim", "newest"):
+            monkeypatch.setattr(Querier, name, self._racing(getattr(Querier, name)))
 
-        def racing(querier: Querier, *args: Any, **more: Any) -> SnapshotPin:
+    def _racing(self, pinned: Callable[..., Any]) -> Callable[..., Any]:
+        def racing(*args: Any, **more: Any) -> Any:
             if self._is_first:
                 self._commit()
-            pin = claim(querier, *args, **more)
+            pin = pinned(*args, **more)
             self._commit()
             return pin
 
-        monkeypatch.setattr(Querier, "claim", racing)
+        return racing
 
     def _commit(self) -> None:
         if not self.count:
