@@ -233,9 +233,9 @@ def _merge_closed(con: duckdb.DuckDBPyConnection, source: str, job: MergeJob, *,
         left, rows = kept - superseded - erased, job.left_of(unique.rows)
         by_key = _is_split(con, rows, job, left)
         size = _bytes_per_row(job.plan.merge)
-        if left and not by_key and fits_one_file(rows=left, bytes_per_row=size, target=job.dataset.segments.target_bytes):
-            files = [_one_file(con, rows, job, left)]
-        else:
+        is_one = left and not by_key and fits_one_file(rows=left, bytes_per_row=size, target=job.dataset.segments.target_bytes)
+        files = _one_file(con, rows, job, left) if is_one else None
+        if files is None:
             files = _several_files(con, rows, job, by_key=by_key, bytes_per_row=size)
     hashed = [replace(file, content_hash=_hash(con, job.schema, file)) for file in files]
     done = finished(job, hashed, expected=left, retracted=retracted, superseded=superseded, erased=erased)
@@ -251,12 +251,19 @@ def _is_split(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob, number: 
     return is_split(rows=number, keys=keys)
 
 
-def _one_file(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob, number: int) -> SegmentFile:
+def _one_file(con: duckdb.DuckDBPyConnection, rows: str, job: MergeJob, number: int) -> list[SegmentFile] | None:
+    """All rows as one file, straight from the sort; None where the memory is too small for sorting and writing at once."""
     format = sealed_format(job.dataset.segments.format, rows=number)
     query = f"SELECT * FROM {rows} {_ordered(job.dataset.sort_columns)}"
     path = job.folder / f"0.{format}"
-    written = write_sealed(con, query, path, format, dataset=job.dataset, schema=job.schema, expected=number)
-    return SegmentFile(written=written, format=format)
+    try:
+        written = write_sealed(con, query, path, format, dataset=job.dataset, schema=job.schema, expected=number)
+    except UnavailableError as error:
+        if not isinstance(error.__cause__, duckdb.OutOfMemoryException):
+            raise
+        path.unlink(missing_ok=True)
+        return None
+    return [SegmentFile(written=written, format=format)]
 
 
 def _several_files(

@@ -207,7 +207,8 @@ def test_files_that_have_landed_again_are_done(catalog_dataset: CatalogDataset) 
 
 def test_a_reload_without_files_is_done_when_somebody_says_so(catalog_dataset: CatalogDataset) -> None:
     backfills = catalog_dataset.catalog.backfills
-    cause = {"kind": "ignored_column", "columns": ["gust"], "ranges": [{"topic": "t", "from": 0, "to": 9}], "files": []}
+    window = {"source": "kafka:t", "topic": "t", "partition": 0, "from": 0, "to": 9}
+    cause = {"kind": "ignored_column", "columns": ["gust"], "ranges": [window], "files": []}
     backfill = backfills.request(catalog_dataset.id, schema_version=1, cause=cause, cost={}, policy="ask", actor="tester")
     assert backfill is not None and backfills.settle(catalog_dataset.id) == []
     assert backfills.done(backfill, actor="ann") and state(catalog_dataset, backfill) == "done"
