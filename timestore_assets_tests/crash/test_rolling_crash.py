@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Any
 
 import pytest
@@ -89,12 +90,21 @@ class Update:
 def stopped(order: Order, process: Popen[bytes]) -> None:
     # the shell that watches it has become it, so this is its own end
     process.terminate()
-    assert process.wait(60) == 0, wrong(order)
+    try:
+        assert process.wait(60) == 0, wrong(order)
+    except TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "most recent call first" in logged(order), "it says what it is waiting for")
+        raise AssertionError(logged(order)) from None
 
 
 def wrong(order: Order) -> str:
     said = "\n".join(str(one.get("wrong", "")) for one in journal(order))
-    return said.strip() or (Path(order.home) / f"process-{order.number}.log").read_text()[-2000:]
+    return said.strip() or logged(order)[-2000:]
+
+
+def logged(order: Order) -> str:
+    return (Path(order.home) / f"process-{order.number}.log").read_text()
 
 
 def journal(order: Order) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -107,7 +108,8 @@ class TestTopics:
     def test_two_sessions_side_by_side_keep_the_order_of_their_partitions(self, any_kafka: AnyKafka, tmp_path: Path) -> None:
         ground = topic_warehouse(tmp_path, any_kafka, dataset=IN_ORDER)
         made = [replace(one, source=one.number % 4) for one in series(*(at - 7 * (at % 5) + 30 for at in range(80)))]
-        with ground.running() as first, ground.running():
+        patience = timedelta(seconds=20)  # whichever comes first takes all, and shares later
+        with ground.running(patience=patience) as first, ground.running(patience=patience):
             for one in made:
                 ground.produce([one.value], partition=one.source)
             first.wait_until_read(len(made))

@@ -6,6 +6,7 @@ does what it found wrong, and then it ends with 1.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
@@ -186,6 +187,7 @@ def main(order: Order) -> int:
         )
         life = Life(order, warehouse, stack.enter_context(serving(warehouse)))
         signal.signal(signal.SIGTERM, lambda *_: life.stop.set())
+        faulthandler.register(signal.SIGUSR1)
         works = {life.file: 2.0, life.request: 1.0, life.topic: 3.0, life.build: 5.0, life.question: 1.5}
         threads = [threading.Thread(target=life.again_and_again, args=one, daemon=True) for one in works.items()]
         for thread in threads:

@@ -28,6 +28,8 @@ from timestore_assets_tests.support.order_model import IN_ORDER
 
 TTL = timedelta(milliseconds=700)
 DATASET = dataset(*columns(n="int64?"))
+# longer than the leases of a session that was just killed
+PATIENCE = timedelta(seconds=20)
 FLUSH = FlushPolicy(rows=60, age=timedelta(milliseconds=20))
 
 
@@ -41,7 +43,7 @@ def land(root: Path, servers: str, topics: list[str], *, limits: SessionLimits, 
     topic = source(topics)
     found = KafkaTopics(KafkaConnection(servers=servers), topic, group="crash")
     streamer = Streamer(replace(ground.context, holder=str(os.getpid()), ttl=TTL, clock=utc_now))
-    return streamer.stream(declared, topic, found, SessionOptions(limits=limits)).ending
+    return streamer.stream(declared, topic, found, SessionOptions(limits=limits, patience=PATIENCE)).ending
 
 
 def main() -> None:
