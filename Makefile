@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Containers tell Python to write no bytecode: then each of the many processes of a demo or a test would compile the package again.
+COMPILE := $(BIN)/python -m compileall -q
 
 .PHONY: demo test torture coverage dev lint format bench reference docs lock wheel clean browser
 .DEFAULT_GOAL := demo
@@ -17,6 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
+	@$(COMPILE) timestore_assets
 	@$(BIN)/timestore demo
 
 dev: $(STAMP)
@@ -25,9 +28,8 @@ dev: $(STAMP)
 # Tests wait for clocks, brokers and processes. The slow ones, which come first, do so most: of two cores four workers left a
 # quarter idle while they ran.
 WORKERS ?= 5
-# Containers tell Python to write no bytecode: then every process that a test starts would compile the package again.
 test: $(STAMP)
-	@$(BIN)/python -m compileall -q timestore_assets timestore_assets_tests
+	@$(COMPILE) timestore_assets timestore_assets_tests
 	@$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup
 
 # The tests that kill processes or make up input, for an hour or more: each run dies elsewhere. How much each does:
