@@ -194,7 +194,9 @@ def main(order: Order) -> int:
             thread.start()
         life.say(begun=os.getpid(), generation=order.generation)
         for thread in threads:
-            thread.join()
+            # a signal that another thread was given is only seen once this one wakes
+            while thread.is_alive():
+                thread.join(0.5)
         life.say(ended=os.getpid(), cpu=sum(os.times()[:2]))
     return int(life.failed)
 
