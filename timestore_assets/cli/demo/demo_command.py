@@ -73,6 +73,7 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
     from timestore_assets.cli.dagster_processes import Child, dagster_command, prepare_home, running
     from timestore_assets.cli.dagster_workspace import packaged_workspace
     from timestore_assets.cli.demo.catalog_watch import look, wait_until_idle, wait_until_whole, watched
+    from timestore_assets.cli.demo.demo_code_server import code_server
     from timestore_assets.cli.demo.demo_feed import flights_fed
 
     watches = [watched(warehouse, one) for one in (file, stream)]
@@ -81,20 +82,25 @@ def _let_the_daemon_work(warehouse: Warehouse, file: Input, stream: StreamInput,
         return False
     workspace = packaged_workspace(Path.cwd())
     environment = prepare_home(warehouse.settings, workspace.settings)
-    log = warehouse.settings.dagster_home / "demo-daemon.log"
-    command = dagster_command("dagster-daemon", "run", *workspace.arguments)
+    # whatever cluster is configured, the demo's broker is the one that runs for this home
+    environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}
+    # sources count as quiet after some looks, and the demo ends when they do
+    environment.setdefault("TIMESTORE_SENSOR_INTERVAL_SECONDS", "3")
+    home = warehouse.settings.dagster_home
     began = time.monotonic()
-    with flights_fed(warehouse, stream, patience=timeout) as feed:
+    with (
+        code_server(environment=environment, folder=workspace.folder, log=home / "demo-code-server.log") as server,
+        flights_fed(warehouse, stream, patience=timeout) as feed,
+    ):
         stderr().print(f"feeding {stream.records:,} flights to topic {stream.source.address} on {feed.servers}", soft_wrap=True)
-        # whatever cluster is configured, the demo's broker is the one that runs for this home
-        environment = {name: value for name, value in environment.items() if not name.startswith("TIMESTORE_KAFKA_")}
-        # sources count as quiet after some looks, and the demo ends when they do
-        environment.setdefault("TIMESTORE_SENSOR_INTERVAL_SECONDS", "3")
+        server.wait(timeout)
+        command = dagster_command("dagster-daemon", "run", *server.arguments)
+        log = home / "demo-daemon.log"
         daemon = Child("dagster-daemon", command, environment=environment, folder=workspace.folder, log=log)
         with running(daemon):
             progress = _watch(warehouse.catalog, watches, daemon, feed, timeout=timeout)
             # a run that is stopped after its last commit and before its end would look like a failure
-            home, datasets = warehouse.settings.dagster_home, [warehouse.datasets[one.dataset] for one in (file, stream)]
+            datasets = [warehouse.datasets[one.dataset] for one in (file, stream)]
             wait_until_idle(home, daemon=daemon, timeout=IDLE_SECONDS)
             wait_until_whole(home, datasets, daemon=daemon, timeout=IDLE_SECONDS)
     for one in progress:
