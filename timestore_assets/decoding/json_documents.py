@@ -20,6 +20,7 @@ from timestore_assets.decoding.field_keys import NO_FIELDS, FieldKeys
 from timestore_assets.decoding.json_at_once import read_at_once
 from timestore_assets.decoding.json_fast_path import TRAILING_COMMA, all_unproven, read_values
 from timestore_assets.decoding.json_keys import KeyShape, KnownKeys, refuse_bad_keys
+from timestore_assets.decoding.json_layout import read_by_layout
 from timestore_assets.decoding.json_wrappers import looks
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.decoding.undeclared_columns import ColumnPattern, RawColumn
@@ -66,8 +67,9 @@ def read_documents(
     names = [column.name for column in declared]
     known = KnownKeys(columns=tuple(name for name in names if name != SPARE.name), inferred=tuple(inferred), fields=fields)
     read = [*known.columns, *fields.used, *fields.elsewhere]
-    if not careful and (at_once := read_at_once(values, declared, spellings)) is not None:
-        return at_once, JsonExtras(con, documents, read, {})
+    for quickly in () if careful else (read_by_layout, read_at_once):
+        if (table := quickly(values, declared, spellings)) is not None:
+            return table, JsonExtras(con, documents, read, {})
     con.register("landing_documents", documents)
     try:
         found = all_unproven(con, declared) if careful else read_values(con, values, declared, spellings)
