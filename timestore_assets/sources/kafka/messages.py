@@ -142,8 +142,8 @@ class GatheredMessages:
     def _places(self, numbers: Ints) -> tuple[tuple[Key, ...], Ints]:
         """The topic partitions that occur, and of each message the index of its own."""
         if self._topic is not None:
-            distinct, places = np.unique(numbers, return_inverse=True)
-            return tuple((self._topic, int(number)) for number in distinct), places.astype(np.int64)
+            distinct = np.flatnonzero(np.bincount(numbers))
+            return tuple((self._topic, int(number)) for number in distinct), np.searchsorted(distinct, numbers)
         names = pa.array(self._topics).dictionary_encode()
         code = names.indices.to_numpy().astype(np.int64) << 32 | numbers
         distinct, places = np.unique(code, return_inverse=True)
