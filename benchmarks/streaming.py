@@ -95,6 +95,8 @@ def _bare(options: argparse.Namespace, a_call: int = 20_000) -> dict[str, float]
 
 def _land(options: argparse.Namespace) -> dict[str, float]:
     make_home(options.folder, options.servers)
+    import pandas  # noqa: F401 - pyarrow does with the first array of NumPy's that it is given, where it is installed
+
     import timestore_assets.landing.topics.streamer
     import timestore_assets.sources.kafka.kafka_topics  # noqa: F401 - imports are no part of the figure
     from timestore_assets.warehouse import Warehouse

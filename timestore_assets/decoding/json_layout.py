@@ -34,6 +34,8 @@ FEWEST = 8_000
 _FIRST_ROWS = 64
 """Documents that are not alike mostly show it soon, and then little was done in vain."""
 _PART_BYTES = 8 << 20
+_MOST_BYTES = 1 << 30
+"""What no batch has; Arrow's arrays of texts end at twice that."""
 _QUOTED = TEXTUAL | {"string"}
 _KEY = re.compile(rb' *([{,]) *"([^"]*)" *: *')
 _TEXT, _BARE, _END = re.compile(rb'"[^"]*"'), re.compile(rb'[^" ,{}\[\]]+'), re.compile(rb" *} *")
@@ -100,7 +102,7 @@ def read_by_layout(
     documents: pa.ChunkedArray, columns: Sequence[Column], spellings: Sequence[Spelling], *, fewest: int = FEWEST
 ) -> pa.Table | None:
     """Typed columns, a row for each document; None where anything speaks against it. See `read_at_once`."""
-    if len(documents) < fewest or documents.null_count:
+    if len(documents) < fewest or documents.null_count or documents.nbytes > _MOST_BYTES:
         return None
     if not all(is_plain(column, spelling) for column, spelling in zip(columns, spellings, strict=True)):
         return None
