@@ -11,7 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from timestore_assets.decoding.json_layout import FEWEST, read_by_layout
+from timestore_assets.decoding.json_documents import read_documents
+from timestore_assets.decoding.json_layout import FEWEST, read_alike
+from timestore_assets.decoding.rejections import RowMask
 from timestore_assets.model.record_form import PLAIN
 from timestore_assets_tests.property.test_json_at_once import NAMES, THOROUGH, TYPED, carefully, shown
 from timestore_assets_tests.property.test_json_fast_path import KINDS, VALUES, all_values
@@ -31,7 +33,10 @@ def by_layout(documents: Sequence[bytes | None], names: Sequence[str], *, fewest
     declared = columns(**{name: KINDS[name] for name in names})
     spellings = [PLAIN.spelling(name, zone=None) for name in names]
     values = pa.chunked_array([pa.array(documents, pa.binary())])
-    return read_by_layout(values, declared, spellings, fewest=fewest)
+    parts = read_alike(values, declared, spellings, fewest=fewest)
+    assert sum(part.rows for part in parts) in (0, len(documents))
+    tables = [part.table for part in parts if part.table is not None]
+    return pa.concat_tables(tables) if tables and len(tables) == len(parts) else None
 
 
 def agree(con: duckdb.DuckDBPyConnection, documents: Sequence[bytes], names: Sequence[str]) -> bool:
@@ -131,6 +136,28 @@ def test_a_large_batch_in_parts_is_read_whole() -> None:
     assert found is not None
     assert found.num_rows == 60_000
     assert found.column("n").to_pylist() == list(range(-7, 59_993))
+
+
+@pytest.mark.parametrize("odd", [(), (40_000,), (70, 100), (3,), (40_000, 55_000, 59_999)])
+def test_a_batch_in_which_some_are_not_like_the_others_is_read_as_carefully(
+    con: duckdb.DuckDBPyConnection, odd: tuple[int, ...]
+) -> None:
+    documents = usual(60_000)
+    for place, row in enumerate(odd):
+        documents[row] = ODD[place]
+    found = []
+    for careful in (True, False):
+        row_mask, values = RowMask(len(documents)), pa.chunked_array([pa.array(documents, pa.binary())])
+        declared = columns(**{name: KINDS[name] for name in NAMES})
+        table, extras = read_documents(con, values, declared, [], row_mask, zone=None, careful=careful)
+        shapes = [(one.names, one.rows.tolist()) for one in extras.shapes(row_mask.good_indices())] if extras.names() else []
+        found.append((table.take(pa.array(row_mask.good_indices())), row_mask.refused().to_pylist(), extras.names(), shapes))
+    carefully_read, read = found
+    assert read[0].equals(carefully_read[0])
+    assert read[1:] == carefully_read[1:]
+
+
+ODD = (b'{"ts": "2026-11-01T00:00:00Z", "name": null, "more": 5}', b"no JSON", b'{"n": "x", "ts": "2026-11-01T00:00:00Z"}')
 
 
 def test_few_documents_are_left_to_what_is_quicker_for_them() -> None:
