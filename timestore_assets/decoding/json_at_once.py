@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ from timestore_assets.model.record_form import Spelling
 from timestore_assets.model.schema import Column
 
 _KINDS = frozenset({"string", "bool", "int32", "int64", "double", "date", "timestamp"})
-_TEXTUAL = frozenset({"date", "timestamp"})
+TEXTUAL = frozenset({"date", "timestamp"})
 _MOST_BYTES = 4 << 20
 """Beyond it the other ways are nearly as quick, for they use all processors, and a reading that comes to nothing costs more."""
 _NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
@@ -40,7 +41,7 @@ def read_at_once(documents: pa.ChunkedArray, columns: Sequence[Column], spelling
     `spellings`: how the values of each column are written. Every float in the table is finite, and no document has a key that
     is no column.
     """
-    if not all(_is_plain(column, spelling) for column, spelling in zip(columns, spellings, strict=True)):
+    if not all(is_plain(column, spelling) for column, spelling in zip(columns, spellings, strict=True)):
         return None
     if not len(documents) or documents.null_count or documents.nbytes > _MOST_BYTES:
         return None
@@ -48,7 +49,7 @@ def read_at_once(documents: pa.ChunkedArray, columns: Sequence[Column], spelling
     # what is not as declared mostly is so in every document, which the first one tells
     if _table(values[:1], columns) is None or (table := _table(values, columns)) is None:
         return None
-    found = [_value(table.column(column.name), column) for column in columns]
+    found = [stored_value(table.column(column.name), column) for column in columns]
     if any(value is None for value in found):
         return None
     return pa.table(found, names=[column.name for column in columns])
@@ -69,8 +70,9 @@ def _table(documents: pa.Array, columns: Sequence[Column]) -> pa.Table | None:
     return table if table.num_rows == len(documents) else None
 
 
-def _is_plain(column: Column, spelling: Spelling) -> bool:
-    if column.type.kind in _TEXTUAL and not spelling.usual_times:
+def is_plain(column: Column, spelling: Spelling) -> bool:
+    """Whether values of the column are read here, which are written like this."""
+    if column.type.kind in TEXTUAL and not spelling.usual_times:
         return False
     if column.type.kind == "timestamp":
         return spelling.zone is None
@@ -78,7 +80,7 @@ def _is_plain(column: Column, spelling: Spelling) -> bool:
 
 
 def _read_as(column: Column) -> pa.DataType:
-    return pa.string() if column.type.kind in _TEXTUAL else arrow_type(column.type)
+    return pa.string() if column.type.kind in TEXTUAL else arrow_type(column.type)
 
 
 def _lines(values: pa.Array) -> pa.Buffer | None:
@@ -93,8 +95,13 @@ def _lines(values: pa.Array) -> pa.Buffer | None:
     content = np.frombuffer(values.buffers()[2], dtype=np.uint8)
     if not ((content[offsets[:-1]] == ord("{")).all() and (content[offsets[1:] - 1] == ord("}")).all()):
         return None
-    lines = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values), b"\n")[0].as_buffer()
+    lines = joined_lines(values)
     return lines if _is_text(lines.to_pybytes()) else None
+
+
+def joined_lines(values: pa.Array[Any]) -> pa.Buffer:
+    """The values with line breaks between."""
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values), b"\n")[0].as_buffer()
 
 
 def _is_text(lines: bytes) -> bool:
@@ -107,7 +114,12 @@ def _is_text(lines: bytes) -> bool:
     return True
 
 
-def _value(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray | None:
+def stored_type(column: Column) -> pa.DataType:
+    """Of what `stored_value` gives."""
+    return pa.timestamp("us") if column.type.kind == "timestamp" else arrow_type(column.type)
+
+
+def stored_value(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray | None:
     """What was read of a column as what is stored of it; None when it is not sure to be that."""
     if column.type.kind == "timestamp":
         return _times(values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import duckdb
 import numpy as np
@@ -18,8 +19,9 @@ from timestore_assets.decoding.coerce_columns import RAW, ColumnCoercion, coerce
 from timestore_assets.decoding.coercion import json_pointer, text_of_json, value_of_json
 from timestore_assets.decoding.field_keys import NO_FIELDS, FieldKeys
 from timestore_assets.decoding.json_at_once import read_at_once
-from timestore_assets.decoding.json_fast_path import TRAILING_COMMA, all_unproven, read_values
+from timestore_assets.decoding.json_fast_path import TRAILING_COMMA, Values, all_unproven, read_values
 from timestore_assets.decoding.json_keys import KeyShape, KnownKeys, refuse_bad_keys
+from timestore_assets.decoding.json_layout import AlikePart, read_alike
 from timestore_assets.decoding.json_wrappers import looks
 from timestore_assets.decoding.rejections import RowMask, Rows
 from timestore_assets.decoding.undeclared_columns import ColumnPattern, RawColumn
@@ -66,11 +68,16 @@ def read_documents(
     names = [column.name for column in declared]
     known = KnownKeys(columns=tuple(name for name in names if name != SPARE.name), inferred=tuple(inferred), fields=fields)
     read = [*known.columns, *fields.used, *fields.elsewhere]
-    if not careful and (at_once := read_at_once(values, declared, spellings)) is not None:
+    alike = [] if careful else read_alike(values, declared, spellings)
+    if alike and all(part.table is not None for part in alike):
+        return pa.concat_tables([part.table for part in alike]), JsonExtras(con, documents, read, {})
+    if not (careful or alike) and (at_once := read_at_once(values, declared, spellings)) is not None:
         return at_once, JsonExtras(con, documents, read, {})
-    con.register("landing_documents", documents)
+    rest = _not_alike(values, alike) if alike else values
+    con.register("landing_documents", pa.table({"value": rest}))
     try:
-        found = all_unproven(con, declared) if careful else read_values(con, values, declared, spellings)
+        found = all_unproven(con, declared) if careful else read_values(con, rest, declared, spellings)
+        found = _with_alike(found, alike) if alike else found
         shapes = _key_shapes(con, values, found.shapes)
     finally:
         con.unregister("landing_documents")
@@ -85,6 +92,34 @@ def read_documents(
         table = _replaced(found.table, found.unproven, exact)
     refuse_non_finite(con, declared, table, row_mask)
     return table, JsonExtras(con, documents, read, others)
+
+
+def _not_alike(values: pa.ChunkedArray, parts: Sequence[AlikePart]) -> pa.ChunkedArray:
+    """The documents of the parts that were not read yet."""
+    starts = accumulate((part.rows for part in parts), initial=0)
+    left = [values.slice(start, part.rows) for part, start in zip(parts, starts, strict=False) if part.table is None]
+    return pa.chunked_array([chunk for some in left for chunk in some.chunks], values.type)
+
+
+def _with_alike(found: Values, parts: Sequence[AlikePart]) -> Values:
+    """What was found in the documents of the parts that had not been read, among the others, whose keys are columns only."""
+    tables, shapes, unproven, start, at = list[pa.Table](), list[pa.Array](), list[Rows](), 0, 0
+    for part in parts:
+        if part.table is not None:
+            tables.append(part.table.cast(found.table.schema))
+            shapes.append(pa.nulls(part.rows, found.shapes.type))
+        else:
+            tables.append(found.table.slice(at, part.rows))
+            shapes.extend(found.shapes.slice(at, part.rows).chunks)
+            rows = found.unproven[(found.unproven >= at) & (found.unproven < at + part.rows)]
+            unproven.append(rows - at + start)
+            at += part.rows
+        start += part.rows
+    return Values(
+        table=pa.concat_tables(tables),
+        unproven=np.concatenate(unproven),
+        shapes=pa.chunked_array(shapes, found.shapes.type),
+    )
 
 
 def _raw_values(

@@ -275,11 +275,12 @@ def _number_of_keys(
 
 def _count(values: pa.ChunkedArray, without: pa.Array, character: str) -> int:
     """How often an ASCII character occurs in the values except those of some rows."""
-    inside = sum(_occurrences(chunk, ord(character)) for chunk in values.chunks)
-    return inside - sum(_occurrences(chunk, ord(character)) for chunk in values.take(without).chunks) if len(without) else inside
+    inside = sum(occurrences(chunk, ord(character)) for chunk in values.chunks)
+    return inside - sum(occurrences(chunk, ord(character)) for chunk in values.take(without).chunks) if len(without) else inside
 
 
-def _occurrences(values: pa.Array, byte: int) -> int:
+def occurrences(values: pa.Array, byte: int) -> int:
+    """How often a byte occurs in the values."""
     width = np.int64 if pa.types.is_large_binary(values.type) or pa.types.is_large_string(values.type) else np.int32
     _, offsets, data = values.buffers()
     if data is None or not len(values):

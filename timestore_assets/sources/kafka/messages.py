@@ -42,7 +42,7 @@ _LAST_MILLIS = 253_402_300_799_999
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageChunk:
-    """Messages of one call of the client.
+    """Messages of some calls of the client.
 
     `message_keys`, `headers`: None when no message has any.
     """
@@ -86,25 +86,69 @@ def has_events(messages: Sequence[Message]) -> bool:
 
 def as_chunk(messages: Sequence[Message], *, topic: str | None = None) -> MessageChunk:
     """Lay out messages, none of which is an event, as columns. `topic`: of all of them, None when there may be several."""
-    count = len(messages)
-    values, size = _values(messages)
-    offsets = np.fromiter(map(_offset, messages), np.int64, count)
-    numbers = np.fromiter(map(_partition, messages), np.int64, count)
-    keys, places = _places(messages, numbers, topic)
-    ends = np.zeros(len(keys), np.int64)
-    np.maximum.at(ends, places, offsets + 1)
-    message_keys, headers = _taken(_key, messages), _taken(_headers, messages)
-    return MessageChunk(
-        values=values,
-        offsets=offsets,
-        places=places,
-        keys=keys,
-        ends=dict(zip(keys, ends.tolist(), strict=True)),
-        size=size,
-        timestamps=np.fromiter(map(_second, map(_timestamp, messages)), np.int64, count),
-        message_keys=None if message_keys.count(None) == count else message_keys,
-        headers=None if headers.count(None) == count else headers,
-    )
+    gathered = GatheredMessages(topic)
+    gathered.add(messages)
+    return gathered.chunk()
+
+
+class GatheredMessages:
+    """Messages of several calls of the client that become one chunk, so that what NumPy costs a call is paid once for all."""
+
+    def __init__(self, topic: str | None) -> None:
+        self._topic = topic
+        self._values, self._topics = list[bytes](), list[str]()
+        self._lengths, self._offsets = list[npt.NDArray[np.int32]](), list[Ints]()
+        self._numbers, self._timestamps = list[Ints](), list[Ints]()
+        self._message_keys, self._headers = list[Any](), list[Any]()
+        self.rows = 0
+        self.size = 0
+        """Bytes of the values."""
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Take all out of messages none of which is an event."""
+        count = len(messages)
+        joined, lengths = _values(messages)
+        self._values.append(joined)
+        self._lengths.append(lengths)
+        self._offsets.append(np.fromiter(map(_offset, messages), np.int64, count))
+        self._numbers.append(np.fromiter(map(_partition, messages), np.int64, count))
+        self._timestamps.append(np.fromiter(map(_second, map(_timestamp, messages)), np.int64, count))
+        if self._topic is None:
+            self._topics.extend(map(_topic, messages))
+        self._message_keys.extend(_taken(_key, messages))
+        self._headers.extend(_taken(_headers, messages))
+        self.rows += count
+        self.size += len(joined)
+
+    def chunk(self) -> MessageChunk:
+        """What was gathered, at least one message, as columns."""
+        offsets, numbers = np.concatenate(self._offsets), np.concatenate(self._numbers)
+        keys, places = self._places(numbers)
+        ends = np.zeros(len(keys), np.int64)
+        np.maximum.at(ends, places, offsets + 1)
+        message_keys, headers = self._message_keys, self._headers
+        return MessageChunk(
+            values=_binary(np.concatenate(self._lengths), b"".join(self._values)),
+            offsets=offsets,
+            places=places,
+            keys=keys,
+            ends=dict(zip(keys, ends.tolist(), strict=True)),
+            size=self.size,
+            timestamps=np.concatenate(self._timestamps),
+            message_keys=None if message_keys.count(None) == self.rows else message_keys,
+            headers=None if headers.count(None) == self.rows else headers,
+        )
+
+    def _places(self, numbers: Ints) -> tuple[tuple[Key, ...], Ints]:
+        """The topic partitions that occur, and of each message the index of its own."""
+        if self._topic is not None:
+            distinct = np.flatnonzero(np.bincount(numbers))
+            return tuple((self._topic, int(number)) for number in distinct), np.searchsorted(distinct, numbers)
+        names = pa.array(self._topics).dictionary_encode()
+        code = names.indices.to_numpy().astype(np.int64) << 32 | numbers
+        distinct, places = np.unique(code, return_inverse=True)
+        texts = names.dictionary.to_pylist()
+        return tuple((texts[int(one) >> 32], int(one) & 0xFFFFFFFF) for one in distinct), places.astype(np.int64)
 
 
 def _taken(field: Callable[[Message], Any], messages: Sequence[Message]) -> list[Any]:
@@ -123,25 +167,21 @@ def _taken_alone(field: Callable[[Message], Any], message: Message) -> Any:
         return None
 
 
-def _values(messages: Sequence[Message]) -> tuple[pa.Array[Any], int]:
+def _values(messages: Sequence[Message]) -> tuple[bytes, npt.NDArray[np.int32]]:
+    """The values one behind the other, and how long each is; less than nothing where there is none."""
     values = list(map(_value, messages))
     try:
         joined = b"".join(cast(list[bytes], values))
     except TypeError:  # a tombstone has no value
-        return pa.array(values, pa.binary()), sum(len(value) for value in values if value is not None)
-    ends = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(np.fromiter(map(len, cast(list[bytes], values)), np.int32, len(values)), out=ends[1:])
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(joined)]
-    return pa.Array.from_buffers(pa.binary(), len(values), buffers), len(joined)
+        lengths = (-1 if value is None else len(value) for value in values)
+        return b"".join(value or b"" for value in values), np.fromiter(lengths, np.int32, len(values))
+    return joined, np.fromiter(map(len, cast(list[bytes], values)), np.int32, len(values))
 
 
-def _places(messages: Sequence[Message], numbers: Ints, topic: str | None) -> tuple[tuple[Key, ...], Ints]:
-    """The topic partitions that occur, and of each message the index of its own."""
-    if topic is not None:
-        distinct, places = np.unique(numbers, return_inverse=True)
-        return tuple((topic, int(number)) for number in distinct), places.astype(np.int64)
-    names = pa.array(list(map(_topic, messages))).dictionary_encode()
-    code = names.indices.to_numpy().astype(np.int64) << 32 | numbers
-    distinct, places = np.unique(code, return_inverse=True)
-    texts = names.dictionary.to_pylist()
-    return tuple((texts[int(one) >> 32], int(one) & 0xFFFFFFFF) for one in distinct), places.astype(np.int64)
+def _binary(lengths: npt.NDArray[np.int32], joined: bytes) -> pa.Array[Any]:
+    """The values that stand one behind the other as an array, those of less than no length being null."""
+    missing = lengths < 0
+    validity = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    ends = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(np.maximum(lengths, 0), out=ends[1:])
+    return pa.Array.from_buffers(pa.binary(), len(lengths), [validity, pa.py_buffer(ends), pa.py_buffer(joined)])

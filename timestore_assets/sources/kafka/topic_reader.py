@@ -22,13 +22,16 @@ from timestore_assets.model.errors import TimestoreError, UnavailableError
 from timestore_assets.sources.batches import Batch, RecordMetadata
 from timestore_assets.sources.kafka.kafka_client import KafkaConnection, ReportedErrors, error_of, explained
 from timestore_assets.sources.kafka.lag import Key
-from timestore_assets.sources.kafka.messages import Ints, MessageChunk, as_chunk, has_events
+from timestore_assets.sources.kafka.messages import GatheredMessages, Ints, MessageChunk, has_events
 
 with extra("kafka"):
     from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 LOG = logging.getLogger(__name__)
-MESSAGES_A_CALL = 2000
+MESSAGES_A_CALL = 500
+"""Fewer than the interpreter makes before it looks for garbage (700): the client's messages count, and with more of them at a
+time it looks through all of them again and again, and through all that the process has, for a third of the reader's time."""
+_ROWS_A_CHUNK = 10_000
 _MIRROR_SECONDS = 2.0
 _CLOSE_SECONDS = 3.0
 _PATIENCE_SECONDS = 30.0
@@ -65,14 +68,33 @@ class FetchedMessages:
     #: Those whose next offset the broker no longer has.
     gone: set[Key] = field(default_factory=set)
     began: float = 0.0
+    #: Of one topic, None where there may be several.
+    topic: str | None = None
+    #: Of all that was read.
+    rows: int = 0
+    bytes: int = 0
+    _gathered: GatheredMessages | None = field(default=None, init=False)
 
-    @property
-    def rows(self) -> int:
-        return sum(chunk.rows for chunk in self.chunks)
+    def add(self, messages: Sequence[Message]) -> None:
+        """Take in what was read next; `ends` and `chunks` have it after `settle`."""
+        gathered = self._gathered = self._gathered or GatheredMessages(self.topic)
+        before = gathered.size
+        gathered.add(messages)
+        self.rows += len(messages)
+        self.bytes += gathered.size - before
+        if gathered.rows >= _ROWS_A_CHUNK:
+            self.settle()
 
-    @property
-    def bytes(self) -> int:
-        return sum(chunk.size for chunk in self.chunks)
+    def settle(self, *, moves_ends: bool = True) -> None:
+        """Make a chunk of what was taken in. `moves_ends`: it came after the ends that are known here."""
+        gathered, self._gathered = self._gathered, None
+        if gathered is not None:
+            chunk = gathered.chunk()
+            if moves_ends:
+                self.at_end.difference_update(chunk.keys)
+            self.chunks.append(chunk)
+            for key, end in chunk.ends.items():
+                self.ends[key] = max(end, self.ends.get(key, 0))
 
     def joined(self, later: FetchedMessages) -> FetchedMessages:
         """This and what was read next as one."""
@@ -82,6 +104,8 @@ class FetchedMessages:
             at_end=(self.at_end - later.delivered) | later.at_end,
             gone=self.gone | later.gone,
             began=self.began or later.began,
+            rows=self.rows + later.rows,
+            bytes=self.bytes + later.bytes,
         )
 
     @property
@@ -295,12 +319,16 @@ class TopicReader:
 
     def _run(self) -> None:
         try:
-            current = FetchedMessages()
+            current = FetchedMessages(topic=self._only_topic)
             while not self._stopped.is_set():
                 self._work()
                 self._read(current)
-                if _is_due(current, self._flush) and self._give(current):
-                    current = FetchedMessages()
+                if not _is_due(current, self._flush):
+                    continue
+                current.settle()
+                self._read_to.update(current.ends)
+                if self._give(current):
+                    current = FetchedMessages(topic=self._only_topic)
         except TimestoreError as error:
             self._give(error)
         except KafkaException as error:
@@ -323,16 +351,14 @@ class TopicReader:
         self._heard = time.monotonic()
         if not into.began:
             into.began = time.monotonic()
-        mixed = has_events(messages)
-        if mixed:
-            messages = self._without_events(messages, into)
-        if messages:
-            chunk = as_chunk(messages, topic=self._only_topic)
-            if not mixed:  # what comes after an end moves that end on
-                into.at_end.difference_update(chunk.keys)
-            into.chunks.append(chunk)
-            for key, end in chunk.ends.items():
-                into.ends[key] = max(end, into.ends.get(key, 0))
+        if has_events(messages):
+            into.settle()  # what was read before an end does not move it on
+            records = self._without_events(messages, into)
+            if records:
+                into.add(records)
+                into.settle(moves_ends=False)
+        else:
+            into.add(messages)
         self._read_to.update(into.ends)
 
     def _without_events(self, messages: Sequence[Message], into: FetchedMessages) -> list[Message]:
@@ -368,7 +394,7 @@ class TopicReader:
 
 
 def _is_due(found: FetchedMessages, flush: FlushPolicy) -> bool:
-    if not (found.chunks or found.ends or found.gone):
+    if not (found.rows or found.ends or found.gone):
         return False
     return _is_full(found, flush) or time.monotonic() - found.began >= flush.age.total_seconds()
 
