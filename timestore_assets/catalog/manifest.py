@@ -222,14 +222,22 @@ def _insert(
         connection.execute(segment_stats.insert(), stats)
 
 
+_SHOW_WAITING = (
+    segments.update()
+    .where(
+        segments.c.waiting_for == bindparam("of_partition"),
+        segments.c.added_version.is_(None),
+        segments.c.removed_version.is_(None),
+    )
+    .values(added_version=bindparam("shown_from"), added_at=bindparam("shown_at"), waiting_for=None)
+    .returning(segments.c.partition_start)
+)
+
+
 def publish_waiting(connection: Connection, source_partition_id: int, *, version: int, now: int) -> list[int]:
     """Let the waiting segments of a source partition appear; returns the partition starts they are in."""
-    c = segments.c
-    waiting = segments.update().where(
-        c.waiting_for == source_partition_id, c.added_version.is_(None), c.removed_version.is_(None)
-    )
-    shown = waiting.values(added_version=version, added_at=now, waiting_for=None).returning(c.partition_start)
-    return list(connection.execute(shown).scalars())
+    values = {"of_partition": source_partition_id, "shown_from": version, "shown_at": now}
+    return list(connection.execute(_SHOW_WAITING, values).scalars())
 
 
 def abandon_waiting(connection: Connection, source_partition_ids: Iterable[int], *, version: int, now: int) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, case, or_, select
+from sqlalchemy import Connection, Row, Select, Table, bindparam, case, or_, select
 
 from timestore_assets.catalog import audit, outbox
 from timestore_assets.catalog.commit_values import Span
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, optional_time, to_micros
-from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
+from timestore_assets.catalog.portable import Upsert, chunked, insert_ignore
 from timestore_assets.catalog.records import SourcePartition, SourceRecord
 from timestore_assets.catalog.tables import files, landed_rows, source_partitions, sources
 from timestore_assets.model.counters import COUNTERS, Counters
@@ -97,9 +97,12 @@ def listed(connection: Connection, dataset_id: int) -> list[SourceRecord]:
     return [_record(row) for row in rows]
 
 
+_OWNER = select(sources).where(sources.c.id == bindparam("wanted"))
+
+
 def owner(connection: Connection, source_id: int) -> Row[Any]:
     """The source's row; KeyError when there is none."""
-    row = connection.execute(select(sources).where(sources.c.id == source_id)).one_or_none()
+    row = connection.execute(_OWNER, {"wanted": source_id}).one_or_none()
     if row is None:
         raise ForgottenError(f"the catalog has no source {source_id}")
     return row
@@ -195,13 +198,17 @@ def counters_of(row: Row[Any]) -> Counters:
     return Counters(**{name: getattr(row, name) for name in COUNTERS})
 
 
+_LAND = Upsert(landed_rows, keys=("source_id", "second"), set_={"rows": lambda old, new: old.rows + new.rows})
+_STALE = landed_rows.delete().where(
+    landed_rows.c.source_id == bindparam("of_source"), landed_rows.c.second < bindparam("first_kept")
+)
+
+
 def note_landed(connection: Connection, source_id: int, rows: int, *, now: int) -> None:
     """Count rows in the second they landed in, and forget seconds that nobody asks about any more."""
     second = now // 1_000_000
-    stale = (landed_rows.c.source_id == source_id) & (landed_rows.c.second < second - KEPT_SECONDS)
-    connection.execute(landed_rows.delete().where(stale))
-    values = [{"source_id": source_id, "second": second, "rows": rows}]
-    upsert(connection, landed_rows, values, keys=("source_id", "second"), set_={"rows": lambda old, new: old.rows + new.rows})
+    connection.execute(_STALE, {"of_source": source_id, "first_kept": second - KEPT_SECONDS})
+    _LAND(connection, [{"source_id": source_id, "second": second, "rows": rows}])
 
 
 def throughput(connection: Connection, dataset_id: int, *, seconds: float, now: int) -> dict[int, float]:
