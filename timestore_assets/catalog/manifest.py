@@ -293,8 +293,15 @@ def supersede_each(connection: Connection, gone: Sequence[tuple[int, int]], *, n
     connection.execute(each, [{"gone": segment_id, "at_version": version} for segment_id, version in gone])
 
 
+_SET_VERSION = (
+    datasets.update()
+    .where(datasets.c.id == bindparam("of_dataset"))
+    .values(manifest_version=bindparam("newest"), updated_at=bindparam("set_at"))
+)
+
+
 def set_version(connection: Connection, dataset_id: int, version: int, *, now: int) -> None:
-    connection.execute(datasets.update().where(datasets.c.id == dataset_id).values(manifest_version=version, updated_at=now))
+    connection.execute(_SET_VERSION, {"of_dataset": dataset_id, "newest": version, "set_at": now})
 
 
 def retract(connection: Connection, dataset_id: int, gone: Iterable[Retraction], *, version: int) -> list[int]:

@@ -141,16 +141,25 @@ def changed(connection: Connection, dataset_id: int, starts: Iterable[int], *, v
     _CHANGE(connection, rows)
 
 
+_EXPIRED = (
+    select(partitions.c.start)
+    .where(
+        partitions.c.dataset_id == bindparam("of_dataset"),
+        partitions.c.start.in_(bindparam("starts", expanding=True)),
+        partitions.c.state == EXPIRED,
+    )
+    .limit(1)
+)
+
+
 def require_none_expired(connection: Connection, dataset_id: int, starts: Iterable[int]) -> None:
     """Let no rows land where they had to leave.
 
     Raises:
         ConflictError: one of these has expired since they were judged.
     """
-    p = partitions.c
     for chunk in chunked(sorted(set(starts))):
-        here = select(p.start).where(p.dataset_id == dataset_id, p.start.in_(chunk), p.state == EXPIRED)
-        if connection.execute(here.limit(1)).first() is not None:
+        if connection.execute(_EXPIRED, {"of_dataset": dataset_id, "starts": chunk}).first() is not None:
             raise ConflictError("a partition that these rows are for has expired; judge them again")
 
 

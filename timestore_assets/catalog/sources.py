@@ -115,30 +115,40 @@ def ensure_partition(connection: Connection, source_id: int, name: str) -> Sourc
     return _partition(connection.execute(_named(source_id, name)).one())
 
 
+_AT_START = source_partitions.update().where(
+    source_partitions.c.id == bindparam("of_partition"),
+    # two sources of a dataset may offer the same content, which then has one source partition
+    source_partitions.c.source_id.in_(select(sources.c.id).where(sources.c.dataset_id == bindparam("of_dataset"))),
+    source_partitions.c.position_offset == bindparam("from_offset"),
+    source_partitions.c.position_line == bindparam("from_line"),
+    source_partitions.c.retracted_version.is_(None),
+)
+_ADVANCE = _AT_START.values(position_offset=bindparam("to_offset"), position_line=bindparam("to_line"))
+
+
 def advance(connection: Connection, span: Span, *, dataset_id: int, session_id: int | None) -> bool:
     """Compare and set a checkpoint; False when it was not at the start, or its rows have been retracted since.
 
     `session_id`: the session that must hold the source partition, None when it need not be held.
     """
     c = source_partitions.c
-    # two sources of a dataset may offer the same content, which then has one source partition
-    own = select(sources.c.id).where(sources.c.dataset_id == dataset_id)
-    values: dict[str, Any] = {"position_offset": span.end.offset, "position_line": span.end.line}
+    statement = _ADVANCE
     if span.newest is not None:
         newest = to_micros(span.newest)
-        values["newest"] = case((or_(c.newest.is_(None), c.newest < newest), newest), else_=c.newest)
+        statement = statement.values(newest=case((or_(c.newest.is_(None), c.newest < newest), newest), else_=c.newest))
     if span.quiet is not None:
-        values["quiet"] = duration_micros(span.quiet)
-    statement = source_partitions.update().where(
-        c.id == span.source_partition_id,
-        c.source_id.in_(own),
-        c.position_offset == span.start.offset,
-        c.position_line == span.start.line,
-        c.retracted_version.is_(None),
-    )
+        statement = statement.values(quiet=duration_micros(span.quiet))
     if session_id is not None:
         statement = statement.where(c.session_id == session_id)
-    return connection.execute(statement.values(values)).rowcount == 1
+    values = {
+        "of_partition": span.source_partition_id,
+        "of_dataset": dataset_id,
+        "from_offset": span.start.offset,
+        "from_line": span.start.line,
+        "to_offset": span.end.offset,
+        "to_line": span.end.line,
+    }
+    return connection.execute(statement, values).rowcount == 1
 
 
 def is_retracted(connection: Connection, partition_id: int) -> bool:
