@@ -51,7 +51,7 @@ from timestore_assets_tests.support.object_server_fixtures import (  # noqa: F40
 )
 
 # finding out which lines only failing examples run means tracing every line of every example
-settings.register_profile("timestore", phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.register_profile("timestore", deadline=None, phases=[phase for phase in Phase if phase is not Phase.explain])
 settings.load_profile("timestore")
 
 # a background job starts with Ctrl-C ignored and hands that on to its children, some of which the tests interrupt

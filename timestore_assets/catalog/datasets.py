@@ -189,10 +189,13 @@ def lock_any(connection: Connection, dataset_id: int) -> Row[Any]:
     return row(connection, dataset_id, locked=True)
 
 
+_ROW = select(datasets).where(datasets.c.id == bindparam("wanted"))
+_LOCKED_ROW = _ROW.with_for_update()
+
+
 def row(connection: Connection, dataset_id: int, *, locked: bool = False) -> Row[Any]:
     """The dataset's row; ForgottenError when there is none."""
-    statement = select(datasets).where(datasets.c.id == dataset_id)
-    found = connection.execute(statement.with_for_update() if locked else statement).one_or_none()
+    found = connection.execute(_LOCKED_ROW if locked else _ROW, {"wanted": dataset_id}).one_or_none()
     if found is None:
         raise ForgottenError(f"the catalog has no dataset {dataset_id}")
     return found

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Connection, Row, case, cast, func, select
+from sqlalchemy import BigInteger, Connection, Row, bindparam, case, cast, func, select
 
 from timestore_assets.catalog import sources
 from timestore_assets.catalog.commit_values import FileProgress, LandingCommit, ReplaySettlement
@@ -174,6 +174,13 @@ def _move_replayed(connection: Connection, batch: LandingCommit, replayed: Repla
     return True
 
 
+_SEALED = select(partitions.c.start).where(
+    partitions.c.dataset_id == bindparam("of_dataset"),
+    partitions.c.start.in_(bindparam("starts", expanding=True)),
+    partitions.c.state.in_(_WAS_SEALED),
+)
+
+
 def _sealed_before(connection: Connection, batch: LandingCommit) -> dict[int, int]:
     """Rows that the batch lets appear, by partition start, of those partitions that have been sealed."""
     rows = Counter[int]()
@@ -188,10 +195,10 @@ def _sealed_before(connection: Connection, batch: LandingCommit) -> dict[int, in
         )
         for start, number in connection.execute(waiting.group_by(s.partition_start)):
             rows[start] += number
-    p, found = partitions.c, dict[int, int]()
+    found = dict[int, int]()
     for starts in chunked(sorted(rows)):
-        sealed = select(p.start).where(p.dataset_id == batch.dataset_id, p.start.in_(starts), p.state.in_(_WAS_SEALED))
-        found |= {start: rows[start] for start in connection.execute(sealed).scalars()}
+        sealed = connection.execute(_SEALED, {"of_dataset": batch.dataset_id, "starts": starts}).scalars()
+        found |= {start: rows[start] for start in sealed}
     return found
 
 

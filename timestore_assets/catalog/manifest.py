@@ -222,14 +222,22 @@ def _insert(
         connection.execute(segment_stats.insert(), stats)
 
 
+_SHOW_WAITING = (
+    segments.update()
+    .where(
+        segments.c.waiting_for == bindparam("of_partition"),
+        segments.c.added_version.is_(None),
+        segments.c.removed_version.is_(None),
+    )
+    .values(added_version=bindparam("shown_from"), added_at=bindparam("shown_at"), waiting_for=None)
+    .returning(segments.c.partition_start)
+)
+
+
 def publish_waiting(connection: Connection, source_partition_id: int, *, version: int, now: int) -> list[int]:
     """Let the waiting segments of a source partition appear; returns the partition starts they are in."""
-    c = segments.c
-    waiting = segments.update().where(
-        c.waiting_for == source_partition_id, c.added_version.is_(None), c.removed_version.is_(None)
-    )
-    shown = waiting.values(added_version=version, added_at=now, waiting_for=None).returning(c.partition_start)
-    return list(connection.execute(shown).scalars())
+    values = {"of_partition": source_partition_id, "shown_from": version, "shown_at": now}
+    return list(connection.execute(_SHOW_WAITING, values).scalars())
 
 
 def abandon_waiting(connection: Connection, source_partition_ids: Iterable[int], *, version: int, now: int) -> None:
@@ -285,8 +293,15 @@ def supersede_each(connection: Connection, gone: Sequence[tuple[int, int]], *, n
     connection.execute(each, [{"gone": segment_id, "at_version": version} for segment_id, version in gone])
 
 
+_SET_VERSION = (
+    datasets.update()
+    .where(datasets.c.id == bindparam("of_dataset"))
+    .values(manifest_version=bindparam("newest"), updated_at=bindparam("set_at"))
+)
+
+
 def set_version(connection: Connection, dataset_id: int, version: int, *, now: int) -> None:
-    connection.execute(datasets.update().where(datasets.c.id == dataset_id).values(manifest_version=version, updated_at=now))
+    connection.execute(_SET_VERSION, {"of_dataset": dataset_id, "newest": version, "set_at": now})
 
 
 def retract(connection: Connection, dataset_id: int, gone: Iterable[Retraction], *, version: int) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, bindparam, delete, or_, select
 
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.former_names import shown_name
@@ -46,6 +46,18 @@ def queue_each(connection: Connection, dataset_id: int, kind: str, payloads: Seq
     _insert(connection, dataset_id, kind, payloads, coalesce_by=None, now=now)
 
 
+_UNCLAIMED = (
+    select(outbox.c.id, outbox.c.payload)
+    .where(
+        outbox.c.dataset_id == bindparam("of_dataset"),
+        outbox.c.coalesce_by == bindparam("by"),
+        outbox.c.claimed_until.is_(None),
+    )
+    .with_for_update()
+)
+_MERGE = outbox.update().where(outbox.c.id == bindparam("waiting")).values(payload=bindparam("merged"))
+
+
 def coalesce(
     connection: Connection,
     dataset_id: int,
@@ -57,16 +69,12 @@ def coalesce(
     now: int,
 ) -> None:
     """Merge into the event of the same `by` that no relay has claimed yet, or queue a new one."""
-    waiting = connection.execute(
-        select(outbox.c.id, outbox.c.payload)
-        .where(outbox.c.dataset_id == dataset_id, outbox.c.coalesce_by == by, outbox.c.claimed_until.is_(None))
-        .with_for_update()
-    ).first()
+    waiting = connection.execute(_UNCLAIMED, {"of_dataset": dataset_id, "by": by}).first()
     if waiting is None:
         _insert(connection, dataset_id, kind, [payload], coalesce_by=by, now=now)
         return
     merged = merge(json.loads(waiting.payload), payload)
-    connection.execute(outbox.update().where(outbox.c.id == waiting.id).values(payload=json.dumps(merged)))
+    connection.execute(_MERGE, {"waiting": waiting.id, "merged": json.dumps(merged)})
 
 
 def claim(connection: Connection, *, holder: str, limit: int, until: int, now: int) -> list[OutboxEvent]:

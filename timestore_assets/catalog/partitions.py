@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, Row, Subquery, bindparam, case, c
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import from_micros, optional_time, to_micros
 from timestore_assets.catalog.manifest import live
-from timestore_assets.catalog.portable import chunked, upsert
+from timestore_assets.catalog.portable import Upsert, chunked, upsert
 from timestore_assets.catalog.records import LiveRows, PartitionRecord, PartitionState
 from timestore_assets.catalog.tables import build_requests, datasets, partitions, segments
 from timestore_assets.model.errors import ConflictError
@@ -113,6 +113,17 @@ def listed(connection: Connection, dataset_id: int, *, starts: Sequence[int] | N
     return [_record(row) for row in connection.execute(statement)]
 
 
+_CHANGE = Upsert(
+    partitions,
+    keys=("dataset_id", "start"),
+    set_={
+        "state": lambda old, _: case((old.state == SEALED, STALE), else_=old.state),
+        "content_hash": lambda _, new: new.content_hash,
+        "manifest_version": lambda _, new: new.manifest_version,
+    },
+)
+
+
 def changed(connection: Connection, dataset_id: int, starts: Iterable[int], *, version: int) -> None:
     """Rows landed in these partitions: new ones are open, sealed ones become stale."""
     rows = [
@@ -127,17 +138,18 @@ def changed(connection: Connection, dataset_id: int, starts: Iterable[int], *, v
         }
         for start in sorted(set(starts))
     ]
-    upsert(
-        connection,
-        partitions,
-        rows,
-        keys=("dataset_id", "start"),
-        set_={
-            "state": lambda old, _: case((old.state == SEALED, STALE), else_=old.state),
-            "content_hash": lambda _, new: new.content_hash,
-            "manifest_version": lambda _, new: new.manifest_version,
-        },
+    _CHANGE(connection, rows)
+
+
+_EXPIRED = (
+    select(partitions.c.start)
+    .where(
+        partitions.c.dataset_id == bindparam("of_dataset"),
+        partitions.c.start.in_(bindparam("starts", expanding=True)),
+        partitions.c.state == EXPIRED,
     )
+    .limit(1)
+)
 
 
 def require_none_expired(connection: Connection, dataset_id: int, starts: Iterable[int]) -> None:
@@ -146,10 +158,8 @@ def require_none_expired(connection: Connection, dataset_id: int, starts: Iterab
     Raises:
         ConflictError: one of these has expired since they were judged.
     """
-    p = partitions.c
     for chunk in chunked(sorted(set(starts))):
-        here = select(p.start).where(p.dataset_id == dataset_id, p.start.in_(chunk), p.state == EXPIRED)
-        if connection.execute(here.limit(1)).first() is not None:
+        if connection.execute(_EXPIRED, {"of_dataset": dataset_id, "starts": chunk}).first() is not None:
             raise ConflictError("a partition that these rows are for has expired; judge them again")
 
 

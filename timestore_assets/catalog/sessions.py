@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, select
+from sqlalchemy import Connection, Row, and_, bindparam, delete, select
 from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog import audit
@@ -133,6 +133,11 @@ def announce(connection: Connection, session_id: int, names: Sequence[str], *, s
             raise ConflictError("another session has announced an object of the same name; use a new attempt id")
 
 
+_FULFIL = delete(intents).where(
+    intents.c.name.in_(bindparam("names", expanding=True)), intents.c.session_id == bindparam("of_session")
+)
+
+
 def fulfil(connection: Connection, session_id: int, names: Collection[str]) -> None:
     """Remove the intents of what is being committed.
 
@@ -141,8 +146,7 @@ def fulfil(connection: Connection, session_id: int, names: Collection[str]) -> N
     """
     removed = 0
     for chunk in chunked(sorted(set(names))):
-        fulfilled = delete(intents).where(intents.c.name.in_(chunk), intents.c.session_id == session_id)
-        removed += connection.execute(fulfilled).rowcount
+        removed += connection.execute(_FULFIL, {"names": chunk, "of_session": session_id}).rowcount
     if removed < len(set(names)):
         raise ConflictError(f"session {session_id} was taken for dead and its files were collected; nothing was committed")
 
@@ -155,6 +159,9 @@ def _count(connection: Connection, session_id: int, names: Sequence[str]) -> int
     return found
 
 
+_SESSION = select(sessions.c.id).where(sessions.c.id == bindparam("wanted"))
+
+
 def _require(connection: Connection, session_id: int) -> None:
-    if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id)).first() is None:
+    if connection.execute(_SESSION, {"wanted": session_id}).first() is None:
         raise ForgottenError(f"the catalog has no session {session_id}: it was collected meanwhile")

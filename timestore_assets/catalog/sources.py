@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, case, or_, select
+from sqlalchemy import Connection, Row, Select, Table, bindparam, case, or_, select
 
 from timestore_assets.catalog import audit, outbox
 from timestore_assets.catalog.commit_values import Span
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.instants import duration_micros, optional_time, to_micros
-from timestore_assets.catalog.portable import chunked, insert_ignore, upsert
+from timestore_assets.catalog.portable import Upsert, chunked, insert_ignore
 from timestore_assets.catalog.records import SourcePartition, SourceRecord
 from timestore_assets.catalog.tables import files, landed_rows, source_partitions, sources
 from timestore_assets.model.counters import COUNTERS, Counters
@@ -97,9 +97,12 @@ def listed(connection: Connection, dataset_id: int) -> list[SourceRecord]:
     return [_record(row) for row in rows]
 
 
+_OWNER = select(sources).where(sources.c.id == bindparam("wanted"))
+
+
 def owner(connection: Connection, source_id: int) -> Row[Any]:
     """The source's row; KeyError when there is none."""
-    row = connection.execute(select(sources).where(sources.c.id == source_id)).one_or_none()
+    row = connection.execute(_OWNER, {"wanted": source_id}).one_or_none()
     if row is None:
         raise ForgottenError(f"the catalog has no source {source_id}")
     return row
@@ -112,30 +115,40 @@ def ensure_partition(connection: Connection, source_id: int, name: str) -> Sourc
     return _partition(connection.execute(_named(source_id, name)).one())
 
 
+_AT_START = source_partitions.update().where(
+    source_partitions.c.id == bindparam("of_partition"),
+    # two sources of a dataset may offer the same content, which then has one source partition
+    source_partitions.c.source_id.in_(select(sources.c.id).where(sources.c.dataset_id == bindparam("of_dataset"))),
+    source_partitions.c.position_offset == bindparam("from_offset"),
+    source_partitions.c.position_line == bindparam("from_line"),
+    source_partitions.c.retracted_version.is_(None),
+)
+_ADVANCE = _AT_START.values(position_offset=bindparam("to_offset"), position_line=bindparam("to_line"))
+
+
 def advance(connection: Connection, span: Span, *, dataset_id: int, session_id: int | None) -> bool:
     """Compare and set a checkpoint; False when it was not at the start, or its rows have been retracted since.
 
     `session_id`: the session that must hold the source partition, None when it need not be held.
     """
     c = source_partitions.c
-    # two sources of a dataset may offer the same content, which then has one source partition
-    own = select(sources.c.id).where(sources.c.dataset_id == dataset_id)
-    values: dict[str, Any] = {"position_offset": span.end.offset, "position_line": span.end.line}
+    statement = _ADVANCE
     if span.newest is not None:
         newest = to_micros(span.newest)
-        values["newest"] = case((or_(c.newest.is_(None), c.newest < newest), newest), else_=c.newest)
+        statement = statement.values(newest=case((or_(c.newest.is_(None), c.newest < newest), newest), else_=c.newest))
     if span.quiet is not None:
-        values["quiet"] = duration_micros(span.quiet)
-    statement = source_partitions.update().where(
-        c.id == span.source_partition_id,
-        c.source_id.in_(own),
-        c.position_offset == span.start.offset,
-        c.position_line == span.start.line,
-        c.retracted_version.is_(None),
-    )
+        statement = statement.values(quiet=duration_micros(span.quiet))
     if session_id is not None:
         statement = statement.where(c.session_id == session_id)
-    return connection.execute(statement.values(values)).rowcount == 1
+    values = {
+        "of_partition": span.source_partition_id,
+        "of_dataset": dataset_id,
+        "from_offset": span.start.offset,
+        "from_line": span.start.line,
+        "to_offset": span.end.offset,
+        "to_line": span.end.line,
+    }
+    return connection.execute(statement, values).rowcount == 1
 
 
 def is_retracted(connection: Connection, partition_id: int) -> bool:
@@ -195,13 +208,17 @@ def counters_of(row: Row[Any]) -> Counters:
     return Counters(**{name: getattr(row, name) for name in COUNTERS})
 
 
+_LAND = Upsert(landed_rows, keys=("source_id", "second"), set_={"rows": lambda old, new: old.rows + new.rows})
+_STALE = landed_rows.delete().where(
+    landed_rows.c.source_id == bindparam("of_source"), landed_rows.c.second < bindparam("first_kept")
+)
+
+
 def note_landed(connection: Connection, source_id: int, rows: int, *, now: int) -> None:
     """Count rows in the second they landed in, and forget seconds that nobody asks about any more."""
     second = now // 1_000_000
-    stale = (landed_rows.c.source_id == source_id) & (landed_rows.c.second < second - KEPT_SECONDS)
-    connection.execute(landed_rows.delete().where(stale))
-    values = [{"source_id": source_id, "second": second, "rows": rows}]
-    upsert(connection, landed_rows, values, keys=("source_id", "second"), set_={"rows": lambda old, new: old.rows + new.rows})
+    connection.execute(_STALE, {"of_source": source_id, "first_kept": second - KEPT_SECONDS})
+    _LAND(connection, [{"source_id": source_id, "second": second, "rows": rows}])
 
 
 def throughput(connection: Connection, dataset_id: int, *, seconds: float, now: int) -> dict[int, float]:

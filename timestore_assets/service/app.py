@@ -88,10 +88,12 @@ def create_app(
         redirect_slashes=False,  # a redirect would go to whatever host the request named
     )
     app.state.service, app.state.flight, app.state.proposer = service, door, proposer
-    problems.add_to(app, log=service.log, redaction=ErrorRedaction.of(warehouse))
+    refused = partial(problems.refusal, log=service.log, redaction=ErrorRedaction.of(warehouse))
+    problems.add_to(app, refused)
     # what FastAPI derives from a route when it is asked for first takes most of the time of a short life, and is the same for all
     app.router.routes.extend(_routes())
     app.openapi = _description_of(app)  # type: ignore[method-assign] # FastAPI's way to have one's own
+    app.add_middleware(ingest_route.DirectIngest, service=service, refused=refused)
     app.add_middleware(partial(Observed, metrics=service.metrics, log=service.log))
     return app
 
@@ -102,7 +104,7 @@ def _routes() -> list[BaseRoute]:
     router = APIRouter()
     for one in ROUTERS:
         router.include_router(one)
-    return [ingest_route.DirectIngest(), *router.routes]
+    return router.routes
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -185,12 +185,17 @@ def unexpected(request_id: str) -> Problem:
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail)
 
 
-def add_to(app: FastAPI, *, log: Log, redaction: ErrorRedaction) -> None:
-    """Answer every error in the one form."""
+def refusal(error: TimestoreError, *, log: Log, redaction: ErrorRedaction) -> JSONResponse:
+    """The answer to an error of this project, see `told`."""
+    return answer(*told(error, log=log, redaction=redaction))
+
+
+def add_to(app: FastAPI, refused: Callable[[TimestoreError], JSONResponse]) -> None:
+    """Answer every error in the one form. `refused`: the answer to one of this project."""
 
     @app.exception_handler(TimestoreError)
     async def ours(_request: Request, error: TimestoreError) -> JSONResponse:
-        return answer(*told(error, log=log, redaction=redaction))
+        return refused(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic_core import from_json
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?![ \t\r\n\]])")
@@ -60,8 +63,8 @@ def members(line: str, at: int, what: str, visit: Mapping[str, Callable[[str, in
     return at + 1
 
 
-def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[tuple[int, int]], int]:
-    """Where the elements of an array begin and end, and where the array ends.
+def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[str], int]:
+    """The texts of an array's elements, and where the array ends.
 
     Raises:
         ValueError: it is not valid JSON. TooManyElementsError: it has more than `most`.
@@ -70,11 +73,11 @@ def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[tuple
         if most is not None and len(objects[0]) > most:
             raise TooManyElementsError
         return objects
-    found: list[tuple[int, int]] = []
+    found: list[str] = []
     at = after_blanks(line, at + 1)
     while line[at : at + 1] != "]":
         end = value_end(line, at)
-        found.append((at, end))
+        found.append(line[at:end])
         if most is not None and len(found) > most:
             raise TooManyElementsError
         comma = _COMMA.match(line, end)
@@ -82,24 +85,39 @@ def elements(line: str, at: int, *, most: int | None = None) -> tuple[list[tuple
     return found, at + 1
 
 
-def _objects(line: str, at: int) -> tuple[list[tuple[int, int]], int] | None:
-    """What `elements` gives, in half the time, for objects whose borders are sure; None else.
+def _objects(line: str, at: int) -> tuple[list[str], int] | None:
+    """What `elements` gives, in a quarter of the time, for objects whose borders are sure; None else.
 
     Every border between two objects looks as `_BETWEEN` says, and two such places never overlap: if there are as many as borders,
-    they are the borders.
+    they are the borders. Without any other braces there is none that is no border.
     """
-    try:
-        value, end = _DECODER.raw_decode(line, at)
-    except (ValueError, RecursionError):
-        return None
+    value, end = _parsed(line, at)
     if not isinstance(value, list) or set(map(type, value)) != {dict}:
         return None
-    borders = [found.span() for found in _BETWEEN.finditer(line, at, end)]
-    if len(borders) != len(value) - 1:
-        return None
-    starts = [line.index("{", at), *(until - 1 for _, until in borders)]
-    ends = [*(since + 1 for since, _ in borders), line.rindex("}", at, end) + 1]
-    return list(zip(starts, ends, strict=True)), end
+    inner = line[line.index("{", at) + 1 : line.rindex("}", at, end)]
+    pieces: list[str] = []
+    if inner.count("{") == inner.count("}") == len(value) - 1 and (between := _BETWEEN.search(inner)):
+        pieces = inner.split(between[0])  # programs write all borders alike
+    if len(pieces) != len(value):
+        pieces = _BETWEEN.split(inner)
+    return ([f"{{{piece}}}" for piece in pieces], end) if len(pieces) == len(value) else None
+
+
+def _parsed(line: str, at: int) -> tuple[Any, int]:
+    """The value that begins here and its end; None where Python's parser refuses it.
+
+    Mostly a list of records is the last list of a body, and pydantic's parser, which takes whole texts only, needs half the time.
+    Whatever it refuses is left to Python's: that knows numbers and escapes that it does not.
+    """
+    end = line.rfind("]") + 1
+    try:
+        return from_json(line[at:end]), end
+    except ValueError:
+        pass
+    try:
+        return _DECODER.raw_decode(line, at)
+    except (ValueError, RecursionError):
+        return None, at
 
 
 def _to_next(line: str, at: int, closing: str, what: str) -> int:

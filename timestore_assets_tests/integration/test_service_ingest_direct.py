@@ -1,4 +1,4 @@
-"""The plain route of ingest answers as FastAPI's own does, and leaves to it what that may have to refuse."""
+"""What answers ingest ahead of the router answers as FastAPI's own route does, and leaves to it what that may have to refuse."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Door, dict[int, dict[str, str]]]]:
-    """The application with the plain route and without it, over warehouses of their own that know the same tokens."""
+    """The application as it is and with FastAPI's route alone, over warehouses of their own that know the same tokens."""
     folder = tmp_path_factory.mktemp("doors")
     with door(folder / "a", DATASETS) as direct, door(folder / "b", DATASETS) as usual:
-        routes = usual.app.router.routes
-        routes[:] = [route for route in routes if not isinstance(route, ingest_route.DirectIngest)]
+        layers = usual.app.user_middleware
+        layers[:] = [layer for layer in layers if layer.cls is not ingest_route.DirectIngest]
+        assert len(layers) == len(direct.app.user_middleware) - 1
         secrets = {}
         for one in (direct, usual):
             secrets[id(one)] = {"admin": one.token("admin", "timestore:admin"), "reader": one.token("reader", "s:read")}
@@ -74,7 +75,7 @@ def asked(one: Door, secrets: dict[str, str], request: dict[str, Any]) -> tuple[
     return response.status_code, body, {name: value for name, value in response.headers.items() if name not in changing}
 
 
-def test_both_routes_answer_alike(doors: tuple[Door, Door, dict[int, dict[str, str]]]) -> None:
+def test_both_ways_answer_alike(doors: tuple[Door, Door, dict[int, dict[str, str]]]) -> None:
     direct, usual, secrets = doors
     statuses = set()
     for name, request in REQUESTS.items():
@@ -84,7 +85,7 @@ def test_both_routes_answer_alike(doors: tuple[Door, Door, dict[int, dict[str, s
     assert statuses == {200, 202, 401, 403, 404, 405, 409, 415, 422}
 
 
-def test_a_usual_request_takes_the_plain_route(
+def test_a_usual_request_is_answered_ahead_of_the_router(
     doors: tuple[Door, Door, dict[int, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     direct, _, secrets = doors

@@ -106,6 +106,13 @@ def test_parameters_prune_like_constants(running: Service, reader: dict[str, str
     assert found["manifestVersions"] == {"meter": 1}
 
 
+def test_a_short_answer_is_sent_as_a_whole_and_a_long_one_in_pieces(running: Service, reader: dict[str, str]) -> None:
+    short, long = (asked(running, reader, f"SELECT range AS n FROM range({count})") for count in (10, 30_000))
+    assert int(short.headers["content-length"]) == len(short.content) and "transfer-encoding" not in short.headers
+    assert "content-length" not in long.headers and long.headers["transfer-encoding"] == "chunked"
+    assert [one["n"] for one in (*rows(short), *rows(long))] == [*range(10), *range(30_000)]
+
+
 @pytest.mark.parametrize("accept", ["application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "text/csv"])
 def test_every_format_is_there(running: Service, reader: dict[str, str], accept: str) -> None:
     body = {"sql": "SELECT n, ts FROM meter WHERE n < $n ORDER BY ts", "parameters": {"n": 2}}

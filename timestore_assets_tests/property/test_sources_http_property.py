@@ -64,13 +64,14 @@ PARTS = st.sampled_from(
 
 @given(
     parts=st.lists(PARTS, max_size=5),
-    between=st.sampled_from([",", ", ", " ,\n", "\t, \r"]),
-    ends=st.sampled_from(["]", " ] ", ",]", ""]),
+    between=st.lists(st.sampled_from([",", ", ", " ,\n", "\t, \r"]), min_size=1, max_size=3),
+    ends=st.sampled_from(["]", " ] ", ",]", "", "], [1]"]),
 )
-def test_an_array_that_is_parsed_as_a_whole_has_the_same_elements(parts: list[str], between: str, ends: str) -> None:
-    text = f"x[ {between.join(parts)}{ends}x"
+def test_an_array_that_is_parsed_as_a_whole_has_the_same_elements(parts: list[str], between: list[str], ends: str) -> None:
+    listed = "".join(f"{between[place % len(between)] if place else ''}{part}" for place, part in enumerate(parts))
+    text = f"x[ {listed}{ends}x"
 
-    def found() -> tuple[list[tuple[int, int]], int] | str:
+    def found() -> tuple[list[str], int] | str:
         try:
             return json_walk.elements(text, 1)
         except ValueError:
@@ -84,7 +85,14 @@ def test_an_array_that_is_parsed_as_a_whole_has_the_same_elements(parts: list[st
 
 def test_an_array_of_objects_is_parsed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_walk, "value_end", None)
-    assert json_walk.elements('[{"a": 1}, {"b": {}}]', 0) == ([(1, 9), (11, 20)], 21)
+    assert json_walk.elements('[{"a": 1}, {"b": {}}]', 0) == (['{"a": 1}', '{"b": {}}'], 21)
+    assert json_walk.elements('[{"a": 1}, {"b": 2}], []', 0) == (['{"a": 1}', '{"b": 2}'], 20)
+
+
+def test_a_border_that_stands_in_a_text_is_none() -> None:
+    records = ['{"a": "}, {"}', '{"a": 1}', '{"a": 2}']
+    text = f"[{records[0]}, {records[1]},{records[2]}]"
+    assert json_walk.elements(text, 0) == (records, len(text))
 
 
 @given(records=st.lists(values, max_size=5), cuts=st.data())

@@ -22,6 +22,8 @@ from timestore_assets.segments.writer import WrittenFile, write_delta_files
 from timestore_assets.storage.object_store import Upload
 
 DEAD_LETTER_FOLDER = "_deadletters"
+_FEW_ROWS = 20_000
+"""Up to so many are arranged sooner than other threads would begin with them, which all wait for the lock of an event loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +145,8 @@ def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, without: froz
             return pa.chunked_array([pa.nulls(rows, kind)])
         return clusters.arrange(table.column(name).cast(kind))
 
+    if threads == 1 or rows <= _FEW_ROWS:
+        return pa.table({name: stored(name) for name in names})
     with ThreadPoolExecutor(threads) as pool:
         return pa.table(dict(zip(names, pool.map(stored, names), strict=True)))
 

@@ -187,6 +187,10 @@ def outcomes(prepared: Prepared, bodies: Sequence[RequestBody]) -> list[Outcome]
     became, start = [], 0
     for body in bodies:
         end = start + body.records.num_rows
+        if good is None and not body.bad:
+            became.append(Outcome(read=body.rows, landed=end - start))
+            start = end
+            continue
         first, last = (int(at) for at in np.searchsorted(rows, [start, end]))
         landed = end - start if good is None else int(good[end] - good[start])
         shown = refused.slice(first, min(last - first, SHOWN_DEAD_LETTERS)).to_pylist()

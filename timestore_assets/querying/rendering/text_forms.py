@@ -17,25 +17,30 @@ import pyarrow as pa
 
 from timestore_assets.model.types import literal, quote
 from timestore_assets.querying.answer import retyped
+from timestore_assets.querying.rendering.few_rows import few_rows
 
 _NEEDS_QUOTES = literal(r'[",\r\n]|^\s|\s$|^$')
 _FORMULA = "^([\\s\\v\u00a0\ufeff]*[-=+@\uff1d\uff0b\uff0d\uff20]|[\\t\\r\\n])"
 # a spreadsheet takes it for a formula's beginning also behind blanks, and in the full-width forms of East Asian keyboards
 
 Form = Literal["json", "csv", "spreadsheet"]
+_FEW_ROWS = 1_000
 
 
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
     """One for all: a cursor takes a hundredth of the time that a database takes to start."""
-    return duckdb.connect(":memory:", config={"threads": 1})
+    con = duckdb.connect(":memory:", config={"threads": 1})
+    # a list of expressions leaves nothing to optimize, and looking takes a fifth of the time of few rows
+    con.execute("SET GLOBAL enable_optimizer = false")
+    return con
 
 
 class RowTexts:
     """Turns batches of one schema into a text for each row."""
 
     def __init__(self, schema: pa.Schema, form: Form) -> None:
-        self._con = _database().cursor()
+        self._con, self._form, self._names = _database().cursor(), form, schema.names
         # columns go by number inside: names may differ only in case, which DuckDB takes for equal
         self._types = [without_zone(field.type) for field in schema]
         self._schema = pa.schema([(f"c{i}", kind) for i, kind in enumerate(self._types)])
@@ -50,10 +55,26 @@ class RowTexts:
     def texts(self, batch: pa.RecordBatch) -> list[str]:
         """A text for each row, in order."""
         columns = [retyped(column, kind) for column, kind in zip(batch.columns, self._types, strict=True)]
-        self._con.register("batch", pa.Table.from_arrays(columns, schema=self._schema))
-        rows = self._con.sql(f"SELECT {self._row} FROM batch").to_arrow_table()
+        texts = few_rows(self._names, columns, batch.num_rows) if self._form == "json" else None
+        if texts is not None:
+            return texts
+        try:
+            return self._computed(pa.Table.from_arrays(columns, schema=self._schema))
+        except (duckdb.InternalException, duckdb.FatalException):
+            # a database that has failed so fails at everything from then on, and other answers are not to
+            _database.cache_clear()
+            raise
+
+    def _computed(self, rows: pa.Table) -> list[str]:
+        self._con.register("batch", rows)
+        sql = f"SELECT {self._row} FROM batch"
+        texts: list[str]
+        if rows.num_rows <= _FEW_ROWS:
+            # a relation is bound twice, which takes longer than few rows do
+            texts = [text for (text,) in self._con.execute(sql).fetchall()]
+        else:
+            texts = self._con.sql(sql).to_arrow_table().column(0).to_pylist()
         self._con.unregister("batch")
-        texts: list[str] = rows.column(0).to_pylist()
         return texts
 
     def close(self) -> None:

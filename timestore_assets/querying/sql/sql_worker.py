@@ -42,7 +42,7 @@ from timestore_assets.segments.engine import EngineLimits
 READING, SCHEMA, BATCH, ERROR, END = b"R", b"S", b"B", b"E", b"Z"
 STAYS = b"+"
 """With END: the process waits for another order."""
-FORK, ALIVE = b"w", b"a"
+FORK = b"w"
 WARM = 2
 """Processes that wait, each with rooms of its own."""
 MAX_MESSAGE_BYTES = 256_000_000
@@ -140,8 +140,7 @@ class _Nursery:
 
     def require(self) -> None:
         """OSError when the process has ended; then its workers end too."""
-        self._orders.sendall(ALIVE)
-        if self._orders.recv(1) != ALIVE:
+        if self._process.poll() is not None:
             raise BrokenPipeError
 
     def close(self) -> None:

@@ -21,7 +21,6 @@ from timestore_assets.querying.reading.query_errors import explained
 from timestore_assets.querying.sql.rooms import Rooms
 from timestore_assets.querying.sql.runner import InProcess, SqlJob
 from timestore_assets.querying.sql.sql_worker import (
-    ALIVE,
     BATCH,
     END,
     ERROR,
@@ -58,9 +57,6 @@ def main() -> None:
             _bury()
             if not message:
                 return
-            if message == ALIVE:
-                orders.sendall(ALIVE)
-                continue
             child = os.fork()
             if child == 0:
                 orders.close()

@@ -30,6 +30,10 @@ from timestore_assets.service.answers.answer_formats import Format, Formulas
 from timestore_assets.service.answers.query_gate import QueryGate, while_connected
 
 Interruptible = TypeVar("Interruptible", bound=Answer | Cancellable)
+_SHORT_BYTES, _SHORT_SECONDS = 64_000, 0.05
+"""An answer that is no longer, and computed no longer after its first rows, is sent as a whole: most are, and every piece of one
+takes a turn of a thread, a write and a part of the client's reading.
+"""
 
 
 class Interruption:
@@ -91,6 +95,7 @@ class Computation:
         self._pieces: Iterator[bytes] = iter(())
         self._ahead: deque[bytes] = deque()
         self._rows, self._began = 0, time.monotonic()
+        self.is_closed = False
 
     def start(self) -> dict[str, str]:
         """Ask, and compute as far as the first rows, so that what can't be answered shows here; returns the headers."""
@@ -105,6 +110,21 @@ class Computation:
         if self.form is not Format.JSON:
             headers |= answered.facts.headers() | as_headers(answered.more)
         return headers
+
+    def short_answer(self) -> bytes | None:
+        """All of an answer that is short, which is closed then; else None, and `next_piece` gives it from its beginning.
+
+        Raises:
+            InputError: as `next_piece`.
+        """
+        began = time.monotonic()
+        while sum(map(len, self._ahead)) <= _SHORT_BYTES and time.monotonic() - began <= _SHORT_SECONDS:
+            piece = self._next_piece()
+            if piece is None:
+                self.close()
+                return b"".join(self._ahead)
+            self._ahead.append(piece)
+        return None
 
     def next_piece(self) -> bytes | None:
         """The next bytes, None after the last.
@@ -126,6 +146,7 @@ class Computation:
         if close := getattr(self._pieces, "close", None):
             close()
         answered, self._answered = self._answered, None
+        self.is_closed = True
         if answered is not None:
             answered.close()
             self._done(seconds=time.monotonic() - self._began, rows=self._rows)
@@ -195,10 +216,15 @@ class AnswerResponse(Response):
     async def _answer(self, send: Send) -> None:
         work = self._computation
         try:
-            headers = await self._gate.in_thread(work.start)
+            headers, whole = await self._gate.in_thread(lambda: (work.start(), work.short_answer()))
+            if whole is not None:
+                headers["Content-Length"] = str(len(whole))
             raw = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
             self._started = True
             await send({"type": "http.response.start", "status": 200, "headers": raw})
+            if whole is not None:
+                await send({"type": "http.response.body", "body": whole, "more_body": False})
+                return
             while (piece := await self._gate.in_thread(work.next_piece)) is not None:
                 with anyio.move_on_after(PATIENCE_SECONDS) as patience:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -208,5 +234,6 @@ class AnswerResponse(Response):
             await self._gate.in_thread(work.close)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._gate.in_thread(work.close)
+            if not work.is_closed:
+                with anyio.CancelScope(shield=True):
+                    await self._gate.in_thread(work.close)

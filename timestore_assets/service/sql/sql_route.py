@@ -175,7 +175,7 @@ class SqlAnswer(SqlFacts):
         **responses(*SQL_ERRORS),
     },
 )
-def sql(
+async def sql(
     request: Request,
     caller: UsesCaller,
     body: Annotated[SqlBody, Depends(json_bodies.json_body(SqlBody))],

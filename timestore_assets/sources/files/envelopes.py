@@ -48,20 +48,20 @@ def open_envelope(line: str) -> Envelope:
         raise ValueError("the envelope is followed by something else")
     if found.records is None:
         raise ValueError("the envelope has no `ingestion`")
-    return Envelope(key=_key(line, found.key), records=tuple(line[begin:end] for begin, end in found.records))
+    return Envelope(key=_key(line, found.key), records=tuple(found.records))
 
 
 @dataclass(kw_only=True, slots=True)
 class _Found:
-    """What a walk through an envelope came by: spans of the line. Each value is scanned once only."""
+    """What a walk through an envelope came by: where its key is, and texts of records. Each value is scanned once only."""
 
     key: tuple[int, int] | None = None
-    records: list[tuple[int, int]] | None = None
+    records: list[str] | None = None
 
     def ingestion(self, line: str, at: int) -> int:
         end = members(line, at, "`ingestion`", {"records": self.listed, "rows": self.listed})
         if self.records is None:
-            self.records = [(at, end)]
+            self.records = [line[at:end]]
         return end
 
     def listed(self, line: str, at: int) -> int:

@@ -55,9 +55,8 @@ def open_json(data: bytes, *, most: int, path: tuple[str, ...] = ()) -> JsonBody
         raise BadFileError("bad_json", "the body is nested too deeply") from None
     except ValueError as error:
         raise BadFileError("bad_json", f"the body can't be read: {error}") from None
-    source, plain = data.removeprefix(BOM), len(text) == len(data.removeprefix(BOM))
-    records = (source[begin:end] if plain else text[begin:end].encode() for begin, end in found.records or ())
-    return JsonBody(records=tuple(records), schema=found.settings.get("schema"), partition_key=found.settings.get("partitionKey"))
+    records = tuple([record.encode() for record in found.records or ()])
+    return JsonBody(records=records, schema=found.settings.get("schema"), partition_key=found.settings.get("partitionKey"))
 
 
 def json_body(opened: JsonBody, *, size: int, limits: BodyLimits) -> RequestBody:
@@ -109,7 +108,7 @@ def _refused(code: str, reason: str, record: bytes, place: int) -> BadRecord:
 
 @dataclass(kw_only=True, slots=True)
 class _FoundRecords:
-    records: list[tuple[int, int]] | None = None
+    records: list[str] | None = None
     settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

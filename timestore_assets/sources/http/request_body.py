@@ -106,6 +106,25 @@ def join(bodies: Sequence[RequestBody], *, first: int) -> Batch:
 
     `first`: position of the first record; the records of all bodies, good and bad, are counted on from there.
     """
+    positions, bad = _numbered(bodies, first)
+    tables = [body.records for body in bodies]
+    return Batch(
+        encoding=bodies[0].encoding,
+        # many small pieces cost every step of landing more than one copy does
+        records=tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks(),
+        positions=pa.array(positions),
+        lines=None,
+        bad=bad,
+        raw=bodies[0].raw
+        if len(bodies) == 1
+        else JoinedRows([table.num_rows for table in tables], [body.raw for body in bodies]),
+    )
+
+
+def _numbered(bodies: Sequence[RequestBody], first: int) -> tuple[npt.NDArray[np.int64], tuple[BadRecord, ...]]:
+    """Positions of good records, and the bad ones with theirs."""
+    if all(body.places is None and not body.bad for body in bodies):
+        return np.arange(first, first + sum(body.rows for body in bodies), dtype=np.int64), ()
     starts = first + np.cumsum([0, *(body.rows for body in bodies)])
     positions = [body.places_of_records() + start for body, start in zip(bodies, starts, strict=False)]
     bad = [
@@ -113,18 +132,7 @@ def join(bodies: Sequence[RequestBody], *, first: int) -> Batch:
         for body, start in zip(bodies, starts, strict=False)
         for record in body.bad
     ]
-    tables = [body.records for body in bodies]
-    return Batch(
-        encoding=bodies[0].encoding,
-        # many small pieces cost every step of landing more than one copy does
-        records=tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks(),
-        positions=pa.array(np.concatenate(positions)),
-        lines=None,
-        bad=tuple(bad),
-        raw=bodies[0].raw
-        if len(bodies) == 1
-        else JoinedRows([table.num_rows for table in tables], [body.raw for body in bodies]),
-    )
+    return np.concatenate(positions), tuple(bad)
 
 
 Compression = Literal["gzip", "zstd"]
