@@ -6,22 +6,25 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, Table, text
 
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.migrate import MIGRATIONS, ensure_current, revision
 from timestore_assets.catalog.table_columns import metadata
-from timestore_assets.catalog.tables import HEAD
+from timestore_assets.catalog.tables import HEAD, datasets, segment_stats, segments
 from timestore_assets.model.errors import InputError, RefusedError
+from timestore_assets.model.segment import ColumnStats
 from timestore_assets_tests.support.catalog_dataset import WEATHER
 from timestore_assets_tests.support.catalogs import PostgresServer, fresh_database, sqlite_url
 
@@ -51,7 +54,7 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp", "message"), [("9999", r"revision 9999.*update timestore"), ("0005", r"0005, of before .* to revision 0010")]
+    ("stamp", "message"), [("9999", r"revision 9999.*update timestore"), ("0005", r"0005, of before .* to revision 0011")]
 )
 def test_a_catalog_of_a_version_that_is_unknown_is_refused(
     database: Database, catalog_url: str, stamp: str, message: str
@@ -95,3 +98,41 @@ def test_a_restored_backup_is_in_wal_mode_again(sqlite_catalog_url: str, tmp_pat
     Catalog.open(sqlite_url(tmp_path / "backup.sqlite")).close()
     with closing(sqlite3.connect(tmp_path / "backup.sqlite")) as restored:
         assert restored.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_segments_and_their_statistics_outlive_the_revision_in_which_they_share_objects(
+    tmp_path: Path, request: pytest.FixtureRequest, catalog_url: str
+) -> None:
+    with ExitStack() as stack:
+        url = sqlite_url(tmp_path / "before.sqlite")
+        if not catalog_url.startswith("sqlite"):
+            url = stack.enter_context(fresh_database(request.getfixturevalue("postgres")))
+        before = Database.open(url, schema="timestore")
+        stack.callback(before.close)
+        before.write(lambda c: _at_0010(c, before.schema))
+        before.write(_with_a_segment)
+        catalog = stack.enter_context(closing(Catalog.open(url, schema="timestore")))
+        (segment,) = catalog.manifest.segments(1)
+        assert (segment.name, segment.first_row, segment.object_bytes) == ("a.parquet", None, None)
+        assert segment.stats["x"] == ColumnStats(min=1, max=2, nulls=0)
+
+
+def _at_0010(connection: Connection, schema: str | None) -> None:
+    if schema is not None:
+        connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0010")
+
+
+def _with_a_segment(connection: Connection) -> None:
+    connection.execute(datasets.insert().values(_filled(datasets)))
+    connection.execute(segments.insert().values(_filled(segments) | {"name": "a.parquet", "sorted_by": "[]", "added_version": 1}))
+    connection.execute(segment_stats.insert().values(segment_id=1, stats='{"x":[1,2,0]}'))
+
+
+def _filled(table: Table) -> dict[str, Any]:
+    """Some value in each column that must have one."""
+    needed = [column for column in table.c if not column.nullable]
+    return {column.name: "" if column.type.python_type is str else column.type.python_type(1) for column in needed}
