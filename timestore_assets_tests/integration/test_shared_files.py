@@ -13,9 +13,11 @@ from timestore_assets.building.builder import Builder
 from timestore_assets.catalog.older_processes import marked
 from timestore_assets.catalog.tables import segments as segments_table
 from timestore_assets.catalog.tables import sessions
+from timestore_assets.landing.files.context import BulkLimits
 from timestore_assets.model.dataset import Dataset, Dedupe, FileSource
 from timestore_assets.model.segment import Segment
 from timestore_assets.model.window import Window
+from timestore_assets.segments import shared_file
 from timestore_assets.storage.local import LocalStore
 from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.erase import Eraser
@@ -175,3 +177,25 @@ def test_a_move_copies_the_object_once(warehouse: LandingWarehouse, tmp_path: Pa
     assert (report.objects, report.bytes) == (1, size)
     assert {one.storage for one in segments(warehouse)} == {"there"}
     assert verify(warehouse.catalog, storage, warehouse.limits, warehouse.record).ok
+
+
+@pytest.mark.parametrize("batch_rows", [None, 7], ids=["one-batch", "gathered"])
+def test_a_large_partition_among_small_ones_has_its_own_file(
+    batch_rows: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "SMALL_ROWS", 4)
+    bulk = None if batch_rows is None else BulkLimits(batch_rows=batch_rows)
+    made = LandingWarehouse.at(tmp_path, keyed(), bulk=bulk)
+    more = [f"{(START + timedelta(hours=20, minutes=minute)).isoformat()},LGA,2" for minute in range(9)]
+    header, *rest = content(range(HOURS)).strip().split("\n")
+    mixed = rest[::-1] + more  # in no order of time, so that each batch has rows of many hours
+    made.land_one("a.csv", "\n".join([header, *mixed, ""]))
+    sizes = {len([one for one in segments(made) if one.name == name]) for name in made.objects()}
+    assert sizes == {1, HOURS - 1}
+    assert [(one.partition_start, one.rows) for one in segments(made)] == [
+        (START + timedelta(hours=hour), 2 if hour != 20 else 11) for hour in range(HOURS)
+    ]
+    assert len(made.rows()) == len(mixed)
+    assert made.catalog.manifest.version(made.record.id) == 1
+    assert verified(made).ok
+    made.catalog.close()
