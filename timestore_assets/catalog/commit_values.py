@@ -236,7 +236,8 @@ class LandingCommit:
     @property
     def objects(self) -> tuple[str, ...]:
         """Names of its objects, announced before (`Sessions.announce`); their intents are required and removed by the commit."""
-        return (*(one.name for one in self.segments), *(one.name for one in self.dead_letter_files))
+        # segments may share one
+        return tuple(dict.fromkeys([*(one.name for one in self.segments), *(one.name for one in self.dead_letter_files)]))
 
     def with_digests(self, digests: Sequence[str]) -> LandingCommit:
         """With those of its objects' bytes: of the segments, then of the files of dead letters."""

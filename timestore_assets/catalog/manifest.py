@@ -205,20 +205,21 @@ def _insert(
     waiting_for: int | None,
     now: int,
 ) -> None:
-    if not added:
-        return
-    rows = [
-        _row(segment, dataset)
-        | {"waiting_for": waiting_for, "added_version": version, "added_at": None if version is None else now}
-        for segment, version in added
-    ]
-    ids = connection.execute(segments.insert().returning(segments.c.id, sort_by_parameter_order=True), rows).scalars()
-    stats = [
-        {"segment_id": segment_id, "stats": stats_text(segment.stats)}
-        for segment_id, (segment, _) in zip(ids, added, strict=True)
-        if segment.stats
-    ]
-    if stats:
+    def row(segment: NewSegment, version: int | None) -> dict[str, Any]:
+        appears = {"waiting_for": waiting_for, "added_version": version, "added_at": None if version is None else now}
+        return _row(segment, dataset) | appears
+
+    # asking for the ids of thousands of rows takes longer than all else about them
+    if plain := [row(*one) for one in added if not one[0].stats]:
+        connection.execute(segments.insert(), plain)
+    described = [one for one in added if one[0].stats]
+    if described:
+        inserted = segments.insert().returning(segments.c.id, sort_by_parameter_order=True)
+        ids = connection.execute(inserted, [row(*one) for one in described]).scalars()
+        stats = [
+            {"segment_id": segment_id, "stats": stats_text(segment.stats)}
+            for segment_id, (segment, _) in zip(ids, described, strict=True)
+        ]
         connection.execute(segment_stats.insert(), stats)
 
 
@@ -433,4 +434,6 @@ def _row(segment: NewSegment, dataset: Row[Any]) -> dict[str, Any]:
         "source_ids": ids_text(segment.source_ids),
         "content_hash": segment.content_hash,
         "sha256": segment.sha256,
+        "first_row": segment.first_row,
+        "object_bytes": segment.object_bytes,
     }

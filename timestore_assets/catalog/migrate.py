@@ -10,6 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from timestore_assets.catalog.database import PATIENCE_SECONDS, Database
 from timestore_assets.catalog.sqlite import use_wal
+from timestore_assets.catalog.table_columns import metadata
 from timestore_assets.catalog.tables import HEAD
 from timestore_assets.model.errors import RefusedError, StorageFullError, UnavailableError, UnwritableError
 
@@ -19,7 +20,7 @@ _ADVISORY_LOCK = 0x74696D6573746F72  # "timestor"
 
 
 def ensure_current(database: Database) -> None:
-    """Run the migrations that are missing; quick and without importing Alembic when there are none.
+    """Make the tables, or run the migrations that are missing; without importing Alembic when there are none.
 
     Raises:
         RefusedError: the catalog was made by a newer version of this package, or by one of before the first release.
@@ -69,8 +70,26 @@ def _upgrade(connection: Connection, schema: str | None) -> None:
         if not inspect(connection).has_schema(schema):
             connection.execute(text(f'CREATE SCHEMA "{schema}"'))
     current = revision(connection)
-    if current == HEAD:
-        return
+    if current is None:
+        create(connection)
+    elif current != HEAD:
+        migrate(connection, current)
+
+
+def create(connection: Connection) -> None:
+    """Make in an empty database what all migrations would: importing Alembic takes several times as long as making the tables."""
+    metadata.create_all(connection, checkfirst=False)
+    key = "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
+    connection.execute(text(f"CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, {key})"))
+    connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
+
+
+def migrate(connection: Connection, current: str | None) -> None:
+    """Run the migrations that a database at this revision lacks, all of them where it has none.
+
+    Raises:
+        RefusedError: nobody knows how to get from that revision to the newest.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

@@ -52,7 +52,10 @@ segments = table(
     whole("removed_at", nullable=True),
     whole("first_version", nullable=True),  # that first showed it, when this is not its first life
     text_column("sha256", nullable=True),  # of the object's bytes as they were written; null for those of before there was one
-    UniqueConstraint("name", "added_version"),  # a row for each of its lives: rolling back lets one begin another
+    whole("first_row", nullable=True),  # in an object that holds rows of several partitions; null: it is this segment's alone
+    whole("object_bytes", nullable=True),  # of that object, of which `bytes` is a share
+    # a row for each partition that it holds rows of, and for each of its lives: rolling back lets one begin another
+    UniqueConstraint("name", "partition_start", "added_version"),
     # all that finding a version's segments needs, so that planning reads this index and not the table
     Index("ix_segments_live", "dataset_id", "removed_version", "partition_start", "id", "added_version", "min_time", "max_time"),
     Index(None, "dataset_id", "partition_start"),

@@ -37,8 +37,9 @@ from timestore_assets.catalog.tables import (
 from timestore_assets.model.errors import RefusedError
 from timestore_assets.model.window import Window
 
-Segments = Mapping[str, Row[Any]]
-"""A row for each object, by its name."""
+Place = tuple[str, int]
+"""Which segment it is, however often it was live: the name of its object, and the start of its partition."""
+Segments = Mapping[Place, Row[Any]]
 Bounds = tuple[int, int | None, int | None, int | None]
 """Of a retraction: source partition, first and end position, last session."""
 s, r = segments.c, retractions.c
@@ -148,10 +149,15 @@ def landed_since(connection: Connection, dataset_id: int, to: int, *, but: Colle
     return _named(connection, dataset_id, and_(s.kind == "delta", s.level == 0, first > to), but=but)
 
 
-def _named(connection: Connection, dataset_id: int, condition: Any, *, but: Collection[int]) -> dict[str, Row[Any]]:
-    """Rows by name, each object's newest life, apart from those of some partitions."""
+def _named(connection: Connection, dataset_id: int, condition: Any, *, but: Collection[int]) -> dict[Place, Row[Any]]:
+    """Rows by their place, each segment's newest life, apart from those of some partitions."""
     rows = connection.execute(select(segments).where(s.dataset_id == dataset_id, condition).order_by(s.id))
-    return {row.name: row for row in rows if row.partition_start not in but}
+    return {place_of(row): row for row in rows if row.partition_start not in but}
+
+
+def place_of(row: Row[Any]) -> Place:
+    """Which segment a row is a life of."""
+    return row.name, row.partition_start
 
 
 def _fixed(connection: Connection, dataset_id: int) -> set[int]:

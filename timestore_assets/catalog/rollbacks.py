@@ -21,7 +21,7 @@ from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.records import PartitionState
 from timestore_assets.catalog.replacement import SeenVersions
 from timestore_assets.catalog.retractions import reopen_since, reopenable_since
-from timestore_assets.catalog.rollback_plan import RollbackPlan, plan_rollback, require_target, schema_back, stats_of
+from timestore_assets.catalog.rollback_plan import RollbackPlan, place_of, plan_rollback, require_target, schema_back, stats_of
 from timestore_assets.catalog.rolled_back_landings import Returned, returnable
 from timestore_assets.catalog.schema_migrations import Redeclare
 from timestore_assets.catalog.schema_restoring import restorable, restored
@@ -268,13 +268,13 @@ def _holds(rows: Sequence[Row[Any]], hidden: frozenset[int]) -> bool:
 
 def _report(dataset: Row[Any], plan: RollbackPlan, returned: Returned, back: int | None) -> Rollback:
     window = Window(dataset.window)
-    landings = {row.name for row in plan.landings}
-    goes, comes = ({row.name for row in rows} for rows in (plan.goes, plan.comes))
+    landings = {place_of(row) for row in plan.landings}
+    goes, comes = ({place_of(row) for row in rows} for rows in (plan.goes, plan.comes))
     changes = []
     for start, rows in plan.after.items():
-        out = [row for row in plan.before[start] if row.name in goes]
-        into = [row for row in rows if row.name in comes]
-        landed = [row for row in rows if row.name in landings]
+        out = [row for row in plan.before[start] if place_of(row) in goes]
+        into = [row for row in rows if place_of(row) in comes]
+        landed = [row for row in rows if place_of(row) in landings]
         changes.append(
             RolledPartition(
                 partition=window.key_of(from_micros(start)),

@@ -14,7 +14,7 @@ from timestore_assets.catalog import audit
 from timestore_assets.catalog.database import Database
 from timestore_assets.catalog.holders import is_gone, shown
 from timestore_assets.catalog.instants import from_micros, later, optional_time
-from timestore_assets.catalog.older_processes import marked
+from timestore_assets.catalog.older_processes import at_work, marked
 from timestore_assets.catalog.portable import chunked, insert_ignore
 from timestore_assets.catalog.tables import intents, sessions
 from timestore_assets.model.errors import ConflictError, ForgottenError
@@ -67,6 +67,10 @@ class Sessions:
 
     def end(self, session_id: int) -> None:
         self._database.timed(lambda c, now: end(c, session_id, now=now))
+
+    def older_at_work(self, *, before: str) -> bool:
+        """Whether processes of before a revision of the catalog have sessions."""
+        return self._database.read(lambda c: bool(at_work(c, now=self._database.now(c), before=before)))
 
     def announce(self, session_id: int, names: Sequence[str], *, storage: str = DEFAULT_TARGET) -> None:
         """Write intents for objects that are about to appear in a storage target."""

@@ -125,8 +125,7 @@ def _forget(connection: Connection, free: Sequence[Row[Any]]) -> list[ObjectName
         connection.execute(raised.values(collected_version=version))
     delete_rows(connection, [row.id for row in free])
     gone = unnamed(connection, (ObjectName(row.storage, row.name) for row in free))
-    freed = set(gone)
-    _note_landings(connection, [row for row in free if ObjectName(row.storage, row.name) in freed])
+    _note_landings(connection, [row for row in free if row.kind == "delta" and row.level == 0])
     return gone
 
 
@@ -157,9 +156,13 @@ def unnamed(connection: Connection, objects: Iterable[ObjectName]) -> list[Objec
 
 
 def _note_landings(connection: Connection, gone: Sequence[Row[Any]]) -> None:
-    """Remember how new the deltas as landed were that can't come back: what merged them is all there is of their rows."""
+    """Remember how new the deltas as landed were that can't come back: what merged them is all there is of their rows.
+
+    One whose object is kept for the rows of another partition can't come back either.
+    """
     newest: dict[tuple[int, int], int] = {}
-    landed = [row for row in gone if row.kind == "delta" and row.level == 0 and row.added_version is not None]
+    lives = _with_lives(connection, gone)
+    landed = [row for row in gone if row.added_version is not None and (row.name, row.partition_start) not in lives]
     closed = _closed(connection, {source for row in landed for source in _source_ids(row)})
     for row in landed:
         if not _source_ids(row) or not closed.issuperset(_source_ids(row)):  # else other content took their place
@@ -170,6 +173,15 @@ def _note_landings(connection: Connection, gone: Sequence[Row[Any]]) -> None:
         older = or_(p.landing_collected.is_(None), p.landing_collected < first)
         here = partitions.update().where(p.dataset_id == dataset_id, p.start == start, older)
         connection.execute(here.values(landing_collected=first))
+
+
+def _with_lives(connection: Connection, gone: Sequence[Row[Any]]) -> set[tuple[str, int]]:
+    """Of these segments, by name and partition start, those that there is another life of."""
+    c, found = segments.c, set[tuple[str, int]]()
+    for names in chunked({row.name for row in gone}):
+        rows = connection.execute(select(c.name, c.partition_start).where(c.name.in_(names)).distinct())
+        found.update((row.name, row.partition_start) for row in rows)
+    return found
 
 
 def _source_ids(row: Row[Any]) -> list[int]:
@@ -295,8 +307,9 @@ def _held(connection: Connection, dataset_id: int) -> dict[str, TargetContents]:
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for table in _TABLES.values():
         c = table.c
-        # an object counts once, however often it was live
-        there = select(c.storage, c.name, c.bytes).where(c.dataset_id == dataset_id, in_a_target(table)).distinct().subquery()
+        # an object counts once, however often it was live, and whatever shares it
+        size = _size(table).label("bytes")
+        there = select(c.storage, c.name, size).where(c.dataset_id == dataset_id, in_a_target(table)).distinct().subquery()
         statement = select(there.c.storage, func.count(), func.sum(there.c.bytes)).group_by(there.c.storage)
         for storage, objects, size in connection.execute(statement):
             found[storage].append((objects, int(size)))
@@ -310,11 +323,11 @@ def _elsewhere(connection: Connection, dataset_id: int, target: str, limit: int)
     found: list[StoredFile] = []
     for kind, table in _TABLES.items():
         c = table.c
-        first = func.min(c.id).label("id")
-        away = select(first, c.storage, c.name, c.bytes, c.sha256).where(
+        first, size = func.min(c.id).label("id"), _size(table)
+        away = select(first, c.storage, c.name, size.label("bytes"), c.sha256).where(
             c.dataset_id == dataset_id, c.storage != target, in_a_target(table)
         )
-        each = away.group_by(c.storage, c.name, c.bytes, c.sha256).order_by(first)
+        each = away.group_by(c.storage, c.name, size, c.sha256).order_by(first)
         rows = connection.execute(each.limit(limit - len(found)))
         found += [
             StoredFile(kind=kind, id=row.id, storage=row.storage, name=row.name, bytes=row.bytes, sha256=row.sha256)
@@ -328,9 +341,14 @@ def in_a_target(table: Table) -> ColumnElement[bool]:
     return ~table.c.storage.startswith("/") if table is archives else true()
 
 
+def _size(table: Table) -> ColumnElement[int]:
+    """Bytes of a row's whole object."""
+    return func.coalesce(segments.c.object_bytes, segments.c.bytes) if table is segments else table.c.bytes
+
+
 def _live_elsewhere(connection: Connection, dataset_id: int, target: str, limit: int, partition: Partition) -> list[StoredFile]:
     c = segments.c
-    away = select(c.id, c.storage, c.name, c.bytes, c.sha256).where(
+    away = select(c.id, c.storage, c.name, _size(segments).label("bytes"), c.sha256).where(
         c.dataset_id == dataset_id,
         c.partition_start == to_micros(partition.start),
         c.storage != target,

@@ -38,6 +38,8 @@ COLUMNS = (
     "deduplicated",
     "source_ids",
     "content_hash",
+    "first_row",
+    "object_bytes",
     "added_version",
     "removed_version",
 )

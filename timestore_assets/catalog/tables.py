@@ -53,7 +53,7 @@ from timestore_assets.catalog.object_tables import (
     warehouse_targets,
 )
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration. A catalog that is stamped with it opens without importing Alembic."""
 
 __all__ = [

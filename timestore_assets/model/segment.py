@@ -29,6 +29,12 @@ class Placed(Protocol):
     def bytes(self) -> int: ...
 
 
+def object_size(placed: Placed) -> int:
+    """Bytes of the whole object, of which a segment may have only some rows."""
+    whole = placed.object_bytes if isinstance(placed, NewSegment) else None
+    return placed.bytes if whole is None else whole
+
+
 SegmentFormat = Literal["parquet", "duckdb", "memory"]
 """`memory`: rows that a query reads before they are landed (`segments.reader`); no segment of the catalog is of it."""
 SegmentKind = Literal["delta", "sealed"]
@@ -57,6 +63,10 @@ class NewSegment:
     None for deltas, which may hold several keys. `level`: merge tier, 0 as landed. `sorted_by`: columns the rows are sorted by.
     `source_ids`: source partitions that rows came from (for retraction); `deduplicated`: no two rows share the dedupe keys.
     `sha256`: digest of the file's bytes in hex, on its way to the catalog, whose `digests` gives it back: planning needs none.
+
+    Small deltas of one commit share an object: `first_row` is where the segment's rows begin there, of which there are `rows` one
+    after the other, and `object_bytes` is how large the object is; `bytes` is then the segment's share. Both are None where the
+    object is the segment's alone.
     """
 
     name: str
@@ -77,6 +87,13 @@ class NewSegment:
     stats: Mapping[str, ColumnStats] = field(default_factory=dict)
     content_hash: str | None = None
     sha256: str | None = None
+    first_row: int | None = None
+    object_bytes: int | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether its object holds rows of other partitions too."""
+        return self.first_row is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

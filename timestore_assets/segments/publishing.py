@@ -16,6 +16,7 @@ from pathlib import Path
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.commit_values import BuildCommit, BuildGroupCommit, LandingCommit
 from timestore_assets.catalog.lease_keeper import TTL, Expiring
+from timestore_assets.catalog.older_processes import KNOWS_SHARED
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.model.errors import CatalogReplacedError, ConflictError, UnavailableError, UnknownOutcomeError
 from timestore_assets.ownership.target_claim import claim
@@ -46,6 +47,10 @@ class WriteContext:
     """What time it is (aware), for bounds, records and ends of partitions."""
     retry: RetryPolicy = OUTAGE
     """How long faults that pass by themselves are waited for."""
+
+    def may_share(self) -> bool:
+        """Whether small segments may share an object: no process at work takes all rows of an object for a segment's."""
+        return not self.catalog.sessions.older_at_work(before=KNOWS_SHARED)
 
 
 Commit = LandingCommit | BuildCommit | BuildGroupCommit

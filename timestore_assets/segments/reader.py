@@ -21,6 +21,7 @@ from timestore_assets.model.types import literal, quote
 from timestore_assets.segments.engine import unreadable
 from timestore_assets.segments.projection import asked_type, projection
 from timestore_assets.segments.retracted_rows import may_hold, provenance_read, shown_by
+from timestore_assets.segments.shared_rows import ROW_NUMBER, among, row_ranges
 from timestore_assets.storage.object_store import ObjectReader
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def opened(
         aliases = _attach(con, databases)
         stack.callback(_detach, con, databases)
         selects = []
-        for (kind, version, filtered), paths in _alike(files, retracted).items():
-            condition = f" WHERE {shown_by(retracted)}" if filtered else ""
-            selects += [of_version[version].over(source + condition) for source in _sources(kind, paths, aliases)]
+        for alike in _alike(files, retracted):
+            sources = [f"{aliases[path]}.{TABLE_IN_DUCKDB}" for path in alike.paths] if alike.kind == "duckdb" else [alike.source]
+            selects += [of_version[alike.version].over(source + alike.condition) for source in sources]
         tables = stack.enter_context(registered(con, held))
         selects += [project(written=one.written).over(name) for one, name in zip(held, tables, strict=True)]
         yield "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
@@ -107,36 +108,51 @@ def select_from_files(
     hidden = PROVENANCE_COLUMNS if stored else ()
     wanted = tuple(schema.columns)
     selects = []
-    for (kind, version, filtered), paths in _alike(files, retracted).items():
-        written = schema if version == schema.version else schema_of(version)
+    for alike in _alike(files, retracted):
+        written = schema if alike.version == schema.version else schema_of(alike.version)
         selected = projection(wanted, schema=schema, written=written, stored=stored, hidden=hidden)
-        sources = [rows_in(paths, kind)]
-        condition = f" WHERE {shown_by(retracted)}" if filtered else ""
-        selects += [selected.over(source + condition) for source in sources]
+        selects.append(selected.over(alike.source + alike.condition))
     return "(" + (" UNION ALL ".join(selects) or _nothing(wanted, stored, hidden)) + ")"
 
 
-def _alike(
-    files: Sequence[tuple[Segment, Path]], retracted: Retracted
-) -> Mapping[tuple[SegmentFormat, int, bool], Sequence[Path]]:
-    """Files that one SELECT can read, by format, schema version, and whether rows are left out of them."""
-    groups: dict[tuple[SegmentFormat, int, bool], list[Path]] = defaultdict(list)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Alike:
+    """Files that one SELECT can read. `source`: what stands after FROM; `condition`: the WHERE behind it, or ""."""
+
+    kind: SegmentFormat
+    version: int
+    paths: Sequence[Path]
+    source: str
+    condition: str
+
+
+def _alike(files: Sequence[tuple[Segment, Path]], retracted: Retracted) -> Iterator[_Alike]:
+    """Files of one format and schema version together, apart from those that rows are left out of; a shared one by itself."""
+    groups: dict[tuple[SegmentFormat, int, bool, Path | None], list[tuple[Segment, Path]]] = defaultdict(list)
     for segment, path in files:
-        groups[segment.format, segment.schema_version, may_hold(segment, retracted)].append(path)
-    return groups
+        shared = path if segment.is_shared else None
+        groups[segment.format, segment.schema_version, may_hold(segment, retracted), shared].append((segment, path))
+    for (kind, version, filtered, shared), held in groups.items():
+        paths = [path for _, path in held] if shared is None else [shared]
+        conditions = [] if shared is None else [among(row_ranges(segment for segment, _ in held))]
+        conditions += [shown_by(retracted)] if filtered else []
+        yield _Alike(
+            kind=kind,
+            version=version,
+            paths=paths,
+            source=rows_in(paths, kind, numbered=shared is not None),
+            condition=f" WHERE {' AND '.join(conditions)}" if conditions else "",
+        )
 
 
-def rows_in(paths: Sequence[Path], format: SegmentFormat) -> str:
-    """The rows of segment files as they are stored, as a SQL table expression."""
+def rows_in(paths: Sequence[Path], format: SegmentFormat, *, numbered: bool = False) -> str:
+    """The rows of segment files as they are stored, as a SQL table expression; `numbered`: with their number in the file."""
     names = ", ".join(literal(str(path)) for path in paths)
     if format == "duckdb":
         return f"read_duckdb([{names}], table_name={literal(TABLE_IN_DUCKDB)})"
     # names hold `=` and the like for other reasons than hive's; the list is exact, so nothing is to be guessed from it
-    return f"read_parquet([{names}], hive_partitioning=false, union_by_name=false)"
-
-
-def _sources(kind: SegmentFormat, paths: Sequence[Path], aliases: Mapping[Path, str]) -> list[str]:
-    return [f"{aliases[path]}.{TABLE_IN_DUCKDB}" for path in paths] if kind == "duckdb" else [rows_in(paths, kind)]
+    options = "hive_partitioning=false, union_by_name=false" + (f", {ROW_NUMBER}=true" if numbered else "")
+    return f"read_parquet([{names}], {options})"
 
 
 def _nothing(wanted: Sequence[Column], stored: bool, hidden: Sequence[str]) -> str:

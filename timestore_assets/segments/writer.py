@@ -20,7 +20,6 @@ from timestore_assets.model.schema import SESSION_COLUMN, SOURCE_COLUMN
 from timestore_assets.model.segment import TABLE_IN_DUCKDB, ColumnStats
 from timestore_assets.model.types import literal, quote
 from timestore_assets.segments.engine import disk_failures, one_row
-from timestore_assets.segments.partition_rows import Clusters
 from timestore_assets.segments.statistics import by_query, from_footer, from_returned
 from timestore_assets.storage.disk_errors import not_written
 
@@ -114,17 +113,17 @@ _ENCODED_AT_ONCE = (1024, 1_000_000)
 
 def write_delta_files(
     table: pa.Table,
-    clusters: Clusters,
+    spans: Sequence[tuple[int, int]],
     *,
     folder: Path,
     unprunable: Sequence[str] = (),
     field_ids: Mapping[str, int] | None = None,
     threads: int = 1,
 ) -> list[WrittenFile]:
-    """Write a table as one file for each cluster, in order of time.
+    """Write a table as one file for each span, in their order.
 
-    `table`: rows in the order of the clusters, columns as stored. `unprunable`: columns that may hold NaN, whose bounds are
-    left unknown. `field_ids`: of columns, so that the files explain themselves.
+    `table`: columns as stored. `spans`: first row and number of rows of each. `unprunable`: columns that may hold NaN, whose
+    bounds are left unknown. `field_ids`: of columns, so that the files explain themselves.
 
     Raises:
         StorageFullError, UnavailableError: the folder takes no more; what was written is left there.
@@ -136,9 +135,9 @@ def write_delta_files(
         number, (first, rows) = job
         return _write([table.slice(first, rows)], schema, folder / f"{number}.parquet", encodings, unprunable)
 
-    jobs = list(enumerate(clusters.spans()))
+    jobs = list(enumerate(spans))
     # of small files nearly all is Python, for which threads only wait for each other
-    side_by_side = threads if table.num_rows >= _WORTH_A_THREAD * len(jobs) else 1
+    side_by_side = threads if sum(rows for _, rows in spans) >= _WORTH_A_THREAD * len(jobs) else 1
     try:
         if side_by_side == 1 or len(jobs) < 2:
             return [write(job) for job in jobs]
@@ -149,13 +148,18 @@ def write_delta_files(
 
 
 def write_delta_file(
-    tables: Iterator[pa.Table], path: Path, *, unprunable: Sequence[str] = (), field_ids: Mapping[str, int] | None = None
+    tables: Iterator[pa.Table],
+    path: Path,
+    *,
+    unprunable: Sequence[str] = (),
+    field_ids: Mapping[str, int] | None = None,
+    row_group_rows: int = _ROW_GROUP_ROWS,
 ) -> WrittenFile:
     """Write rows that come in several tables of one schema as one file; errors and columns as `write_delta_files`."""
     first = next(tables)
     try:
         schema = _with_ids(first.schema, field_ids)
-        return _write(chain((first,), tables), schema, path, _encodings(first), unprunable)
+        return _write(chain((first,), tables), schema, path, _encodings(first), unprunable, row_group_rows)
     except OSError as error:
         raise not_written(path.parent, "writing segments", error) from error
 
@@ -189,13 +193,18 @@ class SmallFiles:
 
 
 def _write(
-    tables: Iterable[pa.Table], schema: pa.Schema, path: Path, encodings: dict[str, Any], unprunable: Sequence[str]
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    path: Path,
+    encodings: dict[str, Any],
+    unprunable: Sequence[str],
+    row_group_rows: int = _ROW_GROUP_ROWS,
 ) -> WrittenFile:
     collected: list[pq.FileMetaData] = []
     try:
         with pq.ParquetWriter(path, schema, metadata_collector=collected, **encodings) as writer:
-            for table in _in_row_groups(tables):
-                writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
+            for table in _in_row_groups(tables, row_group_rows):
+                writer.write_table(table, row_group_size=row_group_rows)
     except RuntimeError as error:
         # the writer, asked for its metadata after a failed write, hides the failure itself
         if isinstance(error.__context__, OSError):
@@ -212,7 +221,7 @@ def _with_ids(schema: pa.Schema, field_ids: Mapping[str, int] | None) -> pa.Sche
     )
 
 
-def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _in_row_groups(tables: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
     """The same rows in tables of whole row groups, but for the last: small ones are put together before they are written."""
     waiting: list[pa.Table] = []
     rows = size = 0
@@ -222,9 +231,9 @@ def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         if size >= _ROW_GROUP_BYTES:
             yield pa.concat_tables(waiting)
             waiting, rows, size = [], 0, 0
-        elif rows >= _ROW_GROUP_ROWS:
+        elif rows >= most:
             whole = pa.concat_tables(waiting)
-            full = rows - rows % _ROW_GROUP_ROWS
+            full = rows - rows % most
             yield whole.slice(0, full)
             waiting = [whole.slice(full)] if full < rows else []
             rows, size = rows - full, sum(one.nbytes for one in waiting)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from timestore_assets.model.errors import DamagedError, InputError
-from timestore_assets.model.segment import Placed, Segment
+from timestore_assets.model.segment import ObjectName, Placed, Segment
 
 _LONGEST_PART = 255  # bytes; the limit of a file name on the usual file systems
 
@@ -176,7 +176,11 @@ def first_damaged(segments: Sequence[Segment], digests: Mapping[int, str], *, st
     Raises:
         UnavailableError: an object is missing, or its target can't be reached. BadFileError: it did not arrive as it was sent.
     """
-    known = [segment for segment in segments if segment.id in digests]
+    first_of: dict[ObjectName, Segment] = {}  # what several of them share is hashed once
+    for segment in segments:
+        if segment.id in digests:
+            first_of.setdefault(ObjectName(segment.storage, segment.name), segment)
+    known = list(first_of.values())
     with storage.reading(known) as paths:
         found = digests_of(paths)
     return next((one for one, digest in zip(known, found, strict=True) if digest != digests[one.id]), None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timestore_assets.model.errors import InputError
-from timestore_assets.model.segment import DEFAULT_TARGET, ObjectName, Placed
+from timestore_assets.model.segment import DEFAULT_TARGET, ObjectName, Placed, object_size
 from timestore_assets.model.target import StorageTarget
 from timestore_assets.storage.object_store import ObjectRequest, ObjectStore
 from timestore_assets.storage.target_settings import configured_targets
@@ -71,16 +71,17 @@ class Storage:
     def reading(self, objects: Sequence[Placed], *, columns: Sequence[str] | None = None) -> Iterator[list[Path]]:
         """See `object_store.ObjectReader`."""
         wanted = None if columns is None else frozenset(columns)
-        places: dict[str, list[int]] = defaultdict(list)
-        for index, one in enumerate(objects):
-            places[one.storage].append(index)
-        paths: dict[int, Path] = {}
+        # several segments may lie in one object, which is asked for once
+        places: dict[str, dict[str, Placed]] = defaultdict(dict)
+        for one in objects:
+            places[one.storage].setdefault(one.name, one)
+        paths: dict[ObjectName, Path] = {}
         with ExitStack() as stack:
-            for name, indices in places.items():
-                asked = [ObjectRequest(name=objects[i].name, bytes=objects[i].bytes, columns=wanted) for i in indices]
-                found = stack.enter_context(self.target(name).reading(asked))
-                paths.update(zip(indices, found, strict=True))
-            yield [paths[index] for index in range(len(objects))]
+            for target, named in places.items():
+                asked = [ObjectRequest(name=name, bytes=object_size(one), columns=wanted) for name, one in named.items()]
+                found = stack.enter_context(self.target(target).reading(asked))
+                paths |= {ObjectName(target, name): path for name, path in zip(named, found, strict=True)}
+            yield [paths[ObjectName(one.storage, one.name)] for one in objects]
 
     def address(self, placed: Placed) -> str:
         """The URI of an object."""

@@ -41,7 +41,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AffectedPartition:
-    """`rows`: stored ones that match, unbuilt duplicates and retracted ones included."""
+    """`rows`: stored ones that match, unbuilt duplicates and retracted ones included; 0 where it shares a file with some."""
 
     partition: str
     rows: int
@@ -159,12 +159,23 @@ class Eraser:
             pin = keeper.keep(SnapshotPin(self._catalog, self._record.id, version=None, holder=holder, ttl=_LEASE))
             segments = self._catalog.manifest.segments(self._record.id, version=pin.version, with_stats=False)
             found: list[tuple[Partition, int]] = []
-            for start, members in groupby(segments, key=lambda segment: segment.partition_start):
+            shared = self._shared_with_some(con, segments, pin)
+            for start, group in groupby(segments, key=lambda segment: segment.partition_start):
                 pin.check()
-                rows = self._matching(con, list(members))
-                if rows:
+                members = list(group)
+                rows = self._matching(con, members)
+                if rows or any(one.is_shared and one.name in shared for one in members):
                     found.append((Partition(window=self._dataset.window, start=start), rows))
             return pin.version, found
+
+    def _shared_with_some(self, con: duckdb.DuckDBPyConnection, segments: Sequence[Segment], pin: SnapshotPin) -> set[str]:
+        """Objects that several segments share and any row of which matches: they have to go, so all of those are written anew."""
+        found = set[str]()
+        for name, one in {segment.name: segment for segment in segments if segment.is_shared}.items():
+            pin.check()
+            if self._matching(con, [replace(one, first_row=None)]):
+                found.add(name)
+        return found
 
     def _old_rows(self) -> int:
         rows = 0

@@ -9,7 +9,7 @@ from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.records import DatasetRecord
 from timestore_assets.catalog.repairs import ArchiveFile
 from timestore_assets.model.errors import BadFileError, InputError, UnavailableError
-from timestore_assets.model.segment import Placed
+from timestore_assets.model.segment import Placed, object_size
 from timestore_assets.storage.object_store import ObjectReader, sha256_of
 from timestore_assets.storage.targets import Storage
 from timestore_assets.upkeep.verify_findings import Finding
@@ -64,8 +64,8 @@ def tag_findings(
             found = size(segment)
             if found is None:
                 yield Finding(object=segment.name, problem="missing", detail=f"{segment.rows:,} rows are gone{of}")
-            elif found != segment.bytes:
-                detail = f"the file has {found:,} bytes, the catalog says {segment.bytes:,}{of}"
+            elif found != object_size(segment):
+                detail = f"the file has {found:,} bytes, the catalog says {object_size(segment):,}{of}"
                 yield Finding(object=segment.name, problem="bytes", detail=detail)
             elif segment.id in digests:
                 yield from digest_findings(segment, digests[segment.id], reader, of=of)

@@ -6,7 +6,7 @@ Objects are looked at as their targets hold them now, past every cache: that is 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +45,10 @@ class UncachedReader:
         with ExitStack() as stack:
             yield [self._path(one, stack, columns) for one in objects]
 
-    def forget(self) -> None:
-        """Remove what was fetched."""
-        for path in self._fetched.values():
-            shutil.rmtree(path.parent, ignore_errors=True)
-        self._fetched.clear()
+    def forget(self, *, but: Collection[ObjectName] = ()) -> None:
+        """Remove what was fetched, apart from some."""
+        for name in [one for one in self._fetched if one not in but]:
+            shutil.rmtree(self._fetched.pop(name).parent, ignore_errors=True)
 
     def _path(self, one: Placed, stack: ExitStack, columns: Sequence[str] | None) -> Path:
         if self._storage.path(one) is not None:

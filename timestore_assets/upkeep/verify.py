@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from timestore_assets.catalog.records import DatasetRecord, DeadLetterFile, Part
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.errors import BadFileError, UnavailableError
 from timestore_assets.model.hash_sums import EMPTY
-from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment
+from timestore_assets.model.segment import ColumnStats, ObjectName, Placed, Segment, object_size
 from timestore_assets.model.window import format_time
 from timestore_assets.ownership.target_claim import confirm
 from timestore_assets.segments.engine import EngineLimits, connect
@@ -82,19 +83,22 @@ def verify(
         letters = [file for _, file, _ in catalog.dead_letters.of(record.id)]
         findings = [finding for file in letters for finding in _dead_letters(file, listing, objects, pin)]
         digests = catalog.manifest.digests([segment.id for segment in segments])
+        proving = _Proving(segments, digests, listing, reader)
         hashed = foreign = 0
         portables: dict[str, str] = {}
         for start, group in groupby(segments, key=lambda segment: segment.partition_start):
             members = list(group)
-            wrong = [one for segment in members for one in _segment(segment, digests.get(segment.id), listing, reader, pin)]
-            findings += wrong
+            wrong = [one for segment in members for one in _segment(segment, proving, pin)]
+            # what is wrong with an object is said once, whatever shares it
+            findings += [one for one in wrong if one not in findings]
             if start in sealed and LOST.isdisjoint(finding.problem for finding in wrong):
                 found = _content(sealed[start], members, reader, pin)
                 findings += found or ()
                 if portable:
                     portables[sealed[start].partition.key] = reader.portable_hash(members)
                 hashed, foreign = hashed + (found is not None), foreign + (found is None)
-            objects.forget()
+            objects.forget(but=proving.shared)
+        objects.forget()
         findings += archive_findings(catalog, storage, record, size=listing.size, reader=objects)
         live = frozenset(segment.name for segment in segments)
         findings += tag_findings(catalog, record, live=live, size=listing.size, reader=objects)
@@ -166,18 +170,52 @@ def _sealed(partitions: list[PartitionRecord], version: int) -> dict[datetime, P
     }
 
 
-def _segment(
-    segment: Segment, digest: str | None, listing: _Listing, reader: SegmentReader, pin: SnapshotPin
-) -> Iterator[Finding]:
+class _Proving:
+    """Proves objects, each once, however many segments share it."""
+
+    def __init__(self, segments: Iterable[Segment], digests: Mapping[int, str], listing: _Listing, reader: SegmentReader) -> None:
+        self._digests, self._listing, self.reader = digests, listing, reader
+        self._damage: dict[ObjectName, list[Finding]] = {}
+        self._rows = Counter[ObjectName]()
+        for one in segments:
+            self._rows[ObjectName(one.storage, one.name)] += one.rows
+
+    @property
+    def shared(self) -> frozenset[ObjectName]:
+        """Objects whose other segments may be still to come."""
+        return frozenset(self._damage)
+
+    def size(self, segment: Segment) -> int | None:
+        """Bytes of its object, None if it is gone."""
+        return self._listing.size(segment)
+
+    def rows(self, segment: Segment) -> int:
+        """Rows that go with its object."""
+        return self._rows[ObjectName(segment.storage, segment.name)]
+
+    def damage(self, segment: Segment) -> list[Finding]:
+        """What is wrong with the bytes of its object."""
+        digest = self._digests.get(segment.id)
+        if digest is None:
+            return []
+        if not segment.is_shared:
+            return list(digest_findings(segment, digest, self.reader.storage))
+        name = ObjectName(segment.storage, segment.name)
+        if name not in self._damage:
+            self._damage[name] = list(digest_findings(segment, digest, self.reader.storage))
+        return self._damage[name]
+
+
+def _segment(segment: Segment, proving: _Proving, pin: SnapshotPin) -> Iterator[Finding]:
     pin.check()
-    size = listing.size(segment)
+    reader, size = proving.reader, proving.size(segment)
     if size is None:
-        yield Finding(object=segment.name, problem="missing", detail=f"{segment.rows:,} rows are gone")
+        yield Finding(object=segment.name, problem="missing", detail=f"{proving.rows(segment):,} rows are gone")
         return
-    if size != segment.bytes:
-        detail = f"the file has {size:,} bytes, the catalog says {segment.bytes:,}"
+    if size != object_size(segment):
+        detail = f"the file has {size:,} bytes, the catalog says {object_size(segment):,}"
         yield Finding(object=segment.name, problem="bytes", detail=detail)
-    damage = [] if digest is None else list(digest_findings(segment, digest, reader.storage))
+    damage = proving.damage(segment)
     yield from damage
     if damage:
         return  # whatever else its rows say is no news, and DuckDB need not try them

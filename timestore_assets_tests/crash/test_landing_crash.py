@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,17 @@ def child() -> Iterator[Child]:
         yield run
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good and bad records over many partitions, with a column nobody declared that widens on the way."""
+@pytest.fixture(scope="module", params=[9, 45], ids=["files-of-their-own", "a-shared-file"])
+def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and bad records over many days, with a column nobody declared that widens on the way; many share a file."""
     made = random.Random(5)
     path = tmp_path_factory.mktemp("input") / "a.csv"
     lines = ["ts,station,temp,n,extra"]
     for number in range(ROWS):
         extra = number if number < 150 else number / 2 if number < 300 else f"x{number}"
         wrong = made.choice(["", "", "", "", "", "q"])
-        lines.append(f"2013-01-{number % 9 + 1:02}T00:00:00,S{number},{made.randint(-40, 150)},{number}{wrong},{extra}")
+        day = date(2013, 1, 1) + timedelta(days=number % request.param)
+        lines.append(f"{day}T00:00:00,S{number},{made.randint(-40, 150)},{number}{wrong},{extra}")
     path.write_text("\n".join(lines) + "\n")
     return path
 

@@ -19,8 +19,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from sqlalchemy import select
 
+from timestore_assets.catalog.instants import from_micros
 from timestore_assets.catalog.records import DatasetRecord, FileRecord
+from timestore_assets.catalog.tables import segments
 from timestore_assets.model.dataset import Dataset, Dedupe, FileSource
 from timestore_assets.model.errors import RefusedError
 from timestore_assets.model.question import Question
@@ -35,6 +38,7 @@ from timestore_assets_tests.support.http_service import open_warehouse
 from timestore_assets_tests.support.landing_warehouse import columns, dataset
 from timestore_assets_tests.support.life_model import EXPRESSIONS, INVERSES, Block, Row, Value, best, block, decoded, seen
 from timestore_assets_tests.support.migrations import GOVERNANCE, add, drop, manifest, rename, transform
+from timestore_assets_tests.support.shared_deltas import sharing
 
 pytestmark = pytest.mark.slow
 
@@ -151,8 +155,9 @@ class LifeOfData(RuleBasedStateMachine):
 
     # --- rows come
 
-    @initialize(data=st.data())
-    def begin(self, data: st.DataObject) -> None:
+    @initialize(data=st.data(), shared=st.booleans())
+    def begin(self, data: st.DataObject, shared: bool) -> None:
+        self.open.enter_context(sharing(shared))
         self.land_new(data, old=False, extra=False)
         self.land_new(data, old=False, extra=False)
 
@@ -353,14 +358,20 @@ class LifeOfData(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        known = self.w.catalog.objects.known()
+        known = self.known()
         self.w.collect()
-        left = self.w.catalog.objects.known()
+        left = self.known()
         for one in self.landings:
-            if one.name in known - left and one.block.source not in self.closed:
+            if (one.name, one.block.day) in known - left and one.block.source not in self.closed:
                 one.is_lost = True
         for version in self.tags.values():
             self.see(version, must=True)
+
+    def known(self) -> set[tuple[str, int]]:
+        """Names and days of the segments that the catalog has, of whatever version: days may share an object."""
+        s = segments.c
+        rows = self.w.catalog.database.read(lambda c: c.execute(select(s.name, s.partition_start)).all())
+        return {(row.name, from_micros(row.partition_start).day) for row in rows}
 
     @rule(data=st.data())
     def roll_back(self, data: st.DataObject) -> None:

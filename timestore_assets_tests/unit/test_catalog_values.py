@@ -109,6 +109,8 @@ def test_rows_become_the_segments_their_own_constructor_makes() -> None:
         deduplicated=True,
         source_ids=(8, 9),
         content_hash="h",
+        first_row=10,
+        object_bytes=11,
         added_version=5,
         removed_version=6,
         stats=stats,
@@ -132,6 +134,8 @@ def test_rows_become_the_segments_their_own_constructor_makes() -> None:
         1,
         "8,9",
         "h",
+        10,
+        11,
         5,
         6,
     )

@@ -15,7 +15,7 @@ from timestore_assets.decoding.poison import is_poison
 from timestore_assets.landing.committing.batch_judge import BatchJudge
 from timestore_assets.landing.committing.source_batch import Origin, OvertakenError, SourceBatch, starts_of
 from timestore_assets.landing.committing.staged_dead_letters import StagedDeadLetters, write_dead_letters
-from timestore_assets.landing.committing.staged_segments import Provenance, StagedSegment, write_segments
+from timestore_assets.landing.committing.staged_segments import Provenance, StagedSegment, uploads_of, write_segments
 from timestore_assets.landing.committing.tally import Tally
 from timestore_assets.landing.landing_session import Worker
 from timestore_assets.landing.preparing.earlier_values import as_sent
@@ -47,7 +47,7 @@ class Staged:
 
     @property
     def uploads(self) -> list[Upload]:
-        return [*(one.upload for one in self.segments), *(one.upload for one in self.dead_letters)]
+        return [*uploads_of(self.segments), *(one.upload for one in self.dead_letters)]
 
 
 class BatchCommit:
@@ -231,6 +231,7 @@ class BatchCommit:
             folder=folder / "segments",
             threads=self.worker.threads,
             source_partitions=prepared.source_partitions,
+            may_share=self.context.may_share,
         )
 
     def _try_to_write(self, spans: tuple[Span, ...], prepared: Prepared) -> None:

@@ -1,8 +1,8 @@
-"""Good rows to delta segments: one Parquet file for each partition, rows in arrival order with their provenance."""
+"""Good rows to delta segments, rows in arrival order with their provenance: a Parquet file for each partition, or many small."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from timestore_assets.catalog.commit_values import Span
+from timestore_assets.catalog.instants import from_micros
 from timestore_assets.model.arrow_schema import stored_arrow_schema
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import ConflictError
 from timestore_assets.model.schema import POSITION_COLUMN, PROVENANCE_COLUMNS, SESSION_COLUMN, SOURCE_COLUMN, Schema
 from timestore_assets.model.segment import NewSegment
 from timestore_assets.segments.partition_rows import Clusters, cluster
+from timestore_assets.segments.shared_file import SharedFile, WindowBlock, runs, times_of, together, write_shared
 from timestore_assets.segments.statistics import as_time
 from timestore_assets.segments.writer import WrittenFile, write_delta_files
 from timestore_assets.storage.object_store import Upload
@@ -50,10 +52,15 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagedSegment:
-    """A segment whose file is finished but not yet in the store."""
+    """A segment whose file is finished but not yet in the store; several may have one file."""
 
     segment: NewSegment
     upload: Upload
+
+
+def uploads_of(segments: Iterable[StagedSegment]) -> list[Upload]:
+    """Their files, each once."""
+    return list({one.upload.name: one.upload for one in segments}.values())
 
 
 def write_segments(
@@ -66,11 +73,13 @@ def write_segments(
     folder: Path,
     threads: int = 1,
     source_partitions: pa.ChunkedArray | None = None,
+    may_share: Callable[[], bool] = lambda: True,
 ) -> list[StagedSegment]:
-    """Write rows into a staging folder, one file for each partition they touch, in order of time.
+    """Write rows into a staging folder, one file for each partition they touch or for many small ones; in order of time.
 
     `table`: good rows, typed; columns of `schema` that it lacks are stored as nulls. `positions`: the rows' `__position`.
-    `source_partitions`: the rows' `__source`, None when all are of the only span's.
+    `source_partitions`: the rows' `__source`, None when all are of the only span's. `may_share`: whether all who read know of
+    shared files; asked where there would be one.
 
     Raises:
         StorageFullError, UnavailableError: as `delta_files.write_delta_files`. ConflictError: as `stored_rows`.
@@ -85,11 +94,34 @@ def write_segments(
         table = table.append_column(SOURCE_COLUMN, source_partitions)
     stored, clusters = stored_rows(table, dataset=dataset, schema=schema, without=frozenset(constants), threads=threads)
     stored = with_constants(stored, constants, stored_arrow_schema(schema).names)
-    files = write_delta_files(
-        stored, clusters, folder=folder, unprunable=unprunable(schema), field_ids=schema.ids, threads=threads
-    )
-    present = [_distinct(stored.column(SOURCE_COLUMN).slice(first, rows)) for first, rows in clusters.spans()]
-    return [staged_segment(file, dataset, schema, provenance, ids) for file, ids in zip(files, present, strict=True)]
+    spans = list(clusters.spans())
+    groups = together([rows for _, rows in spans], stored.column_names)
+    groups = groups if groups and may_share() else []
+    shared = {place for group in groups for place in group}
+    own = [span for place, span in enumerate(spans) if place not in shared]
+    nan, ids = unprunable(schema), schema.ids
+    files = write_delta_files(stored, own, folder=folder, threads=threads, unprunable=nan, field_ids=ids)
+    staged = [
+        staged_segment(file, dataset, schema, provenance, _sources_in(stored, *span))
+        for file, span in zip(files, own, strict=True)
+    ]
+    for number, group in enumerate(groups):
+        blocks = [_block(stored, clusters, *run) for run in runs(group)]
+        path = folder / f"shared-{number}.parquet"
+        file = write_shared(blocks, path, time=dataset.time, unprunable=nan, field_ids=ids)
+        staged += staged_shared(file, dataset, schema, provenance, [_sources_in(stored, *spans[place]) for place in group])
+    return in_order(staged)
+
+
+def in_order(segments: Iterable[StagedSegment]) -> list[StagedSegment]:
+    """Segments in order of time."""
+    return sorted(segments, key=lambda one: one.segment.partition_start)
+
+
+def _block(stored: pa.Table, clusters: Clusters, first: int, end: int) -> WindowBlock:
+    """The rows of clusters that follow one another."""
+    starts = clusters.starts[first : end + 1]
+    return WindowBlock(table=stored.slice(int(starts[0]), int(starts[-1] - starts[0])), starts=starts - starts[0])
 
 
 def stored_rows(
@@ -103,8 +135,7 @@ def stored_rows(
         ConflictError: the table has other columns than the schema, so that values would be left out.
     """
     _require_fit(table, dataset, schema)
-    times = table.column(dataset.time).cast(pa.int64()).combine_chunks().to_numpy(zero_copy_only=False)
-    clusters = cluster(times, dataset.window)
+    clusters = cluster(times_of(table, dataset.time), dataset.window)
     return _arranged(table, schema, clusters, without, threads), clusters
 
 
@@ -130,8 +161,9 @@ def unprunable(schema: Schema) -> list[str]:
     return [column.name for column in schema if column.allow_nan]
 
 
-def _distinct(ids: pa.ChunkedArray) -> tuple[int, ...]:
-    return tuple(sorted(pc.unique(ids).to_pylist()))
+def _sources_in(stored: pa.Table, first: int, rows: int) -> tuple[int, ...]:
+    """Source partitions of some rows."""
+    return tuple(sorted(pc.unique(stored.column(SOURCE_COLUMN).slice(first, rows)).to_pylist()))
 
 
 def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, without: frozenset[str], threads: int) -> pa.Table:
@@ -149,6 +181,15 @@ def _arranged(table: pa.Table, schema: Schema, clusters: Clusters, without: froz
         return pa.table({name: stored(name) for name in names})
     with ThreadPoolExecutor(threads) as pool:
         return pa.table(dict(zip(names, pool.map(stored, names), strict=True)))
+
+
+def staged_file(
+    file: WrittenFile | SharedFile, dataset: Dataset, schema: Schema, provenance: Provenance, source_ids: tuple[int, ...]
+) -> list[StagedSegment]:
+    """A written file as the segments that it is going to be. `source_ids`: source partitions that all of its rows are of."""
+    if isinstance(file, SharedFile):
+        return staged_shared(file, dataset, schema, provenance, [source_ids] * len(file.windows))
+    return [staged_segment(file, dataset, schema, provenance, source_ids)]
 
 
 def staged_segment(
@@ -173,3 +214,32 @@ def staged_segment(
         stats={column: file.stats[column] for column in schema.names},
     )
     return StagedSegment(segment=segment, upload=Upload(staged=file.path, name=name))
+
+
+def staged_shared(
+    file: SharedFile, dataset: Dataset, schema: Schema, provenance: Provenance, source_ids: Sequence[tuple[int, ...]]
+) -> list[StagedSegment]:
+    """A written file as the segments that it is going to be, one for each of its windows. `source_ids`: of each of them."""
+    partitions = [dataset.window.partition(from_micros(window.min_time)) for window in file.windows]
+    name = f"{dataset.name}/{partitions[0].path_name}/delta-{provenance.label}-w{len(partitions)}.parquet"
+    upload = Upload(staged=file.written.path, name=name)
+    return [
+        StagedSegment(
+            segment=NewSegment(
+                name=name,
+                partition_start=partition.start,
+                kind="delta",
+                format="parquet",
+                rows=window.rows,
+                bytes=file.share_of(window),
+                min_time=from_micros(window.min_time),
+                max_time=from_micros(window.max_time),
+                schema_version=schema.version,
+                source_ids=ids,
+                first_row=window.first_row,
+                object_bytes=file.written.bytes,
+            ),
+            upload=upload,
+        )
+        for window, partition, ids in zip(file.windows, partitions, source_ids, strict=True)
+    ]

@@ -30,7 +30,13 @@ from timestore_assets.landing.committing.staged_dead_letters import (
     by_code,
     open_writer,
 )
-from timestore_assets.landing.committing.staged_segments import DEAD_LETTER_FOLDER, Provenance, StagedSegment, write_segments
+from timestore_assets.landing.committing.staged_segments import (
+    DEAD_LETTER_FOLDER,
+    Provenance,
+    StagedSegment,
+    uploads_of,
+    write_segments,
+)
 from timestore_assets.landing.dead_letters.dead_letter_reader import open_dead_letters
 from timestore_assets.landing.dead_letters.replay_batch import Again, UncutRecord, batch_again, can_be_tried
 from timestore_assets.landing.dead_letters.replay_order import PlacesAmongLanded
@@ -105,7 +111,7 @@ class Replayed:
 
     @property
     def uploads(self) -> list[Upload]:
-        return [*(one.upload for one in self.segments), *([self.rest.upload] if self.rest else [])]
+        return [*uploads_of(self.segments), *([self.rest.upload] if self.rest else [])]
 
 
 @dataclass(kw_only=True)
@@ -304,6 +310,7 @@ class FileReplay:
             folder=folder,
             threads=self._setting.context.limits.threads,
             source_partitions=prepared.source_partitions,
+            may_share=self._setting.context.may_share,
         )
 
     def _provenance(self, prepared: Prepared, number: int) -> Provenance:

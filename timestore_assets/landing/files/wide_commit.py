@@ -20,7 +20,8 @@ from timestore_assets.landing.committing.batch_commit import BatchCommit, Staged
 from timestore_assets.landing.committing.staged_dead_letters import StagedDeadLetters
 from timestore_assets.landing.committing.staged_segments import (
     Provenance,
-    staged_segment,
+    in_order,
+    staged_file,
     stored_rows,
     unprunable,
     with_constants,
@@ -33,6 +34,7 @@ from timestore_assets.model.counters import Counters
 from timestore_assets.model.errors import ConflictError, FrozenSchemaError
 from timestore_assets.model.schema import POSITION_COLUMN, SESSION_COLUMN, SOURCE_COLUMN
 from timestore_assets.segments.partition_rows import window_numbers
+from timestore_assets.segments.shared_file import SharedFile
 from timestore_assets.segments.writer import WrittenFile
 from timestore_assets.storage.object_store import Upload
 from timestore_assets.tracing import span
@@ -204,17 +206,21 @@ class WideCommit:
         schema, source = gathered.judged.schema, gathered.progress.span.source_partition_id
         constants = {SOURCE_COLUMN: source, SESSION_COLUMN: provenance.session_id}
         order = stored_arrow_schema(schema).names
-        files: list[WrittenFile] = []
+        files: list[WrittenFile | SharedFile] = []
         if gathered.spill is not None:
             files = gathered.spill.write_files(
                 folder / "segments",
                 finished=lambda table: with_constants(table, constants, order),
+                time=self._judge.dataset.time,
                 unprunable=unprunable(schema),
                 field_ids=schema.ids,
                 threads=self._commit.worker.threads,
+                may_share=self._commit.context.may_share,
             )
         return Staged(
-            segments=[staged_segment(file, self._judge.dataset, schema, provenance, (source,)) for file in files],
+            segments=in_order(
+                segment for file in files for segment in staged_file(file, self._judge.dataset, schema, provenance, (source,))
+            ),
             dead_letters=[
                 _renamed(letters, gathered.attempt, provenance.attempt, folder / f"letters-{number}.parquet")
                 for number, letters in enumerate(gathered.letters)

@@ -63,7 +63,7 @@ def _frames(
 def _scannable(querier: Querier, record: DatasetRecord, chosen: Plan) -> bool:
     """Whether the files hold the answer as it is: nothing to deduplicate, leave out, convert or fill in."""
     whole = chosen.whole
-    if whole.overlapping or not whole.unique or any(segment.format != "parquet" for segment in whole.unique):
+    if whole.overlapping or not whole.unique or any(one.format != "parquet" or one.is_shared for one in whole.unique):
         return False
     if querier.catalog.manifest.retracted(record.id, version=chosen.version):
         return False

@@ -28,15 +28,18 @@ _LEASE = timedelta(seconds=60)
 
 
 class SegmentAnswer(Wire):
-    """An immutable file of rows."""
+    """Rows of a partition in an immutable file."""
 
-    name: str = Field(description="Its name inside its storage target.")
+    name: str = Field(description="The file's name inside its storage target; small segments of one commit share a file.")
     storage: str = Field(description="Storage target that it is in.", examples=["default"])
     partition: str = Field(examples=["2013-01-01"])
     kind: str = Field(description="`delta`: as landed. `sealed`: made by a build.", examples=["sealed"])
     format: str = Field(examples=["parquet"])
     rows: int
-    bytes: int
+    bytes: int = Field(description="Of the file, or its share of one that it has not for itself.")
+    first_row: int | None = Field(
+        description="Number of its first row in a shared file; null: the file is its own.", examples=[None]
+    )
     min_time: str = Field(examples=["2013-01-01T00:00:00Z"])
     max_time: str = Field(examples=["2013-01-01T23:00:00Z"])
     schema_version: int
@@ -147,6 +150,7 @@ def _answer(segment: Segment, window: Window) -> SegmentAnswer:
         format=segment.format,
         rows=segment.rows,
         bytes=segment.bytes,
+        first_row=segment.first_row,
         min_time=format_time(segment.min_time),
         max_time=format_time(segment.max_time),
         schema_version=segment.schema_version,
