@@ -16,8 +16,10 @@ from cachetools import LRUCache
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.effective_declaration import named_as_then
 from timestore_assets.catalog.kept_pins import HeldVersion, KeptPins
-from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.manifest import Wanted
+from timestore_assets.catalog.records import DatasetRecord, TopicPartition
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
+from timestore_assets.catalog.stored_segments import Listed
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
 from timestore_assets.model.question import Question
@@ -25,8 +27,16 @@ from timestore_assets.model.retraction import Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
-from timestore_assets.querying.planning.pruning import StatsNames
-from timestore_assets.querying.planning.query_plan import Plan, Step, narrowed, plan, with_in_memory
+from timestore_assets.querying.planning.gradual_plan import WORTH_IT, GradualPlan
+from timestore_assets.querying.planning.pruning import Predicate, StatsNames, key_ranges
+from timestore_assets.querying.planning.query_plan import (
+    Plan,
+    Step,
+    narrowed,
+    on_keys_and_values,
+    plan,
+    with_in_memory,
+)
 from timestore_assets.querying.planning.statement import Statement, no_rows, prepare
 from timestore_assets.querying.planning.where import Where
 from timestore_assets.querying.reading.connection_pool import Pool
@@ -40,6 +50,19 @@ from timestore_assets.tracing import span
 
 _REMEMBERED = 16
 _REMEMBERED_SCHEMAS = 256
+_FEW_ROWS = 100_000
+"""With a limit up to that many the first segments are probably all that is read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    """What a plan goes by. `wanted`: which segments the catalog lists for it; `plan`: how it chooses from them."""
+
+    start: datetime | None
+    end: datetime | None
+    predicates: tuple[Predicate, ...]
+    wanted: Wanted
+    plan: Callable[..., Plan]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +83,8 @@ class Querier:
         # what a version holds never changes, so a plan stays right for as long as the version can be pinned
         self._plans: LRUCache[Hashable, _Planned] = LRUCache(_REMEMBERED)
         self._statements: LRUCache[Hashable, tuple[Statement, pa.Schema]] = LRUCache(_REMEMBERED)
+        self._listed: LRUCache[Hashable, Sequence[Listed]] = LRUCache(_REMEMBERED)
+        self._live: LRUCache[tuple[int, int], int] = LRUCache(_REMEMBERED)
         self._retracted: LRUCache[tuple[int, int], Retracted] = LRUCache(_REMEMBERED)
         self._older_schemas: LRUCache[tuple[int, int, int], Schema] = LRUCache(_REMEMBERED_SCHEMAS)
         self._remembering = threading.Lock()
@@ -138,24 +163,71 @@ class Querier:
         fresh: Sequence[InMemorySegment] = (),
     ) -> Plan:
         """The segments of a version that can hold rows which the filter lets through. `fresh`: read beside them."""
-        start, end = narrowed(start, end, *where.bounds(dataset.time))
-        predicates = [one for one in where.predicates if one.column != dataset.time]
-        names = StatsNames(record.schema, self._schemas(record))
-        choose = partial(plan, dataset=dataset, version=version, start=start, end=end, predicates=predicates, names=names)
-        key = (record.id, version, record.schema.version, dataset.dedupe, start, end, tuple(predicates))
+        choice = self._choice(dataset, record, version=version, where=where, start=start, end=end)
+        key = (record.id, version, record.schema.version, dataset.dedupe, choice.start, choice.end, choice.predicates)
         with self._remembering:
             known = self._plans.get(key)
         if known is None:
-            found = self.catalog.manifest.segments(record.id, version=version, start=start, end=end, with_stats=bool(predicates))
-            live = self.catalog.manifest.count(record.id, version=version)
-            alone = choose(found, live=live)
-            known = _Planned(found=found, live=live, plan=alone)
+            with_stats = bool(choice.predicates)
+            found = self.catalog.manifest.wanted(record.id, choice.wanted, version=version, with_stats=with_stats)
+            live = self._count(record, version)
+            known = _Planned(found=found, live=live, plan=choice.plan(found, live=live))
             with self._remembering:
                 self._plans[key] = known
         if not fresh:
             return known.plan
-        segments = with_in_memory(known.found, fresh, start=start, end=end)
-        return choose(segments, live=known.live)
+        segments = with_in_memory(known.found, fresh, start=choice.start, end=choice.end)
+        return choice.plan(segments, live=known.live)
+
+    def _choice(
+        self, dataset: Dataset, record: DatasetRecord, *, version: int, where: Where, start: datetime | None, end: datetime | None
+    ) -> _Choice:
+        start, end = narrowed(start, end, *where.bounds(dataset.time))
+        predicates = tuple(one for one in where.predicates if one.column != dataset.time)
+        names = StatsNames(record.schema, self._schemas(record))
+        on_keys, _ = on_keys_and_values(dataset, predicates)
+        wanted = Wanted(
+            start=start,
+            end=end,
+            first_partition=None if start is None else dataset.window.start_of(start),
+            ranges=key_ranges(on_keys if dataset.dedupe else predicates, record.schema.version),
+        )
+        choose = partial(plan, dataset=dataset, version=version, start=start, end=end, predicates=predicates, names=names)
+        return _Choice(start=start, end=end, predicates=predicates, wanted=wanted, plan=choose)
+
+    def _gradually(
+        self, dataset: Dataset, record: DatasetRecord, statement: Statement, *, version: int, limit: int | None
+    ) -> GradualPlan | None:
+        """The plan of a question whose first segments may be enough; None for any other."""
+        if limit is None or limit > _FEW_ROWS or statement.aggregated:
+            return None
+        choice = self._choice(dataset, record, version=version, where=statement.where, start=statement.start, end=statement.end)
+        key = (record.id, version, record.schema.version, dataset.dedupe, choice.wanted)
+        with self._remembering:
+            listed = self._listed.get(key)
+        if listed is None:
+            listed = self.catalog.manifest.listed(record.id, choice.wanted, version=version)
+            with self._remembering:
+                self._listed[key] = listed
+        if len(listed) <= WORTH_IT:
+            return None
+        live = self._count(record, version)
+
+        def plan_of(some: Sequence[Listed]) -> Plan:
+            with_stats = bool(choice.predicates)
+            return choice.plan(self.catalog.manifest.of(record.id, some, version=version, with_stats=with_stats), live=live)
+
+        return GradualPlan(version=version, listed=listed, live=live, start=choice.start, end=choice.end, plan_of=plan_of)
+
+    def _count(self, record: DatasetRecord, version: int) -> int:
+        """How many live segments a version has."""
+        with self._remembering:
+            known = self._live.get((record.id, version))
+        if known is None:
+            known = self.catalog.manifest.count(record.id, version=version)
+            with self._remembering:
+                self._live[record.id, version] = known
+        return known
 
     def ask(self, dataset: Dataset, record: DatasetRecord, question: Question, *, fresh: UnlandedRows | None = None) -> Answer:
         """Answer a question. `fresh`: rows that are not landed yet, for an answer from the newest version.
@@ -170,12 +242,14 @@ class Querier:
             planning = stack.enter_context(ExitStack())
             noting = planning.enter_context(span("plan", dataset=dataset.name))
             merging = fresh if question.as_of is None else None
-            claim = self.claim(record, question.as_of, with_topics=merging is not None)
+            claim, topics = self._claimed(record, question, with_topics=merging is not None)
             stack.callback(claim.release)
             dataset, record = self.in_force(dataset, record, claim.version)
             statement, schema = self._prepared(pooled.con, question, dataset, record)
-            rows = merging.beyond(claim.topics, start=statement.start, end=statement.end) if merging else FreshRows()
-            chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
+            rows = merging.beyond(topics, start=statement.start, end=statement.end) if merging else FreshRows()
+            limit = None if rows.segments else question.limit
+            chosen: Plan | GradualPlan | None = self._gradually(dataset, record, statement, version=claim.version, limit=limit)
+            chosen = chosen or self._planned(dataset, record, statement, claim.version, rows.segments)
             noting.note(manifest_version=claim.version, segments=chosen.scanned)
             planning.close()
             pinned = self.pinned(dataset, record, version=claim.version)
@@ -190,7 +264,7 @@ class Querier:
                 schema=schema,
                 limit=question.limit,
                 read=read,
-                is_remote=self.is_remote(chosen),
+                is_remote=self._remoteness(chosen),
                 relocated=partial(self.relocated, record, claim.version),
                 suspecting=self.suspecting,
             ).batches()
@@ -205,6 +279,15 @@ class Querier:
                 read=read,
                 interrupt=pooled.con.interrupt,
             )
+
+    def _claimed(
+        self, record: DatasetRecord, question: Question, *, with_topics: bool
+    ) -> tuple[SnapshotPin | HeldVersion, Sequence[TopicPartition]]:
+        """What holds the version that a question is answered from, and the checkpoints of topics at it, if asked for."""
+        if question.as_of is None and not with_topics:
+            return self.newest(record), ()
+        claim = self.claim(record, question.as_of, with_topics=with_topics)
+        return claim, claim.topics
 
     def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
         """What it takes to read the dataset's segments at a version."""
@@ -246,10 +329,17 @@ class Querier:
         """Let a failure to read these segments, inside the `with`, say which of them is damaged."""
         return suspecting(self.catalog, self.storage, segments, their_sql=their_sql)
 
-    def is_remote(self, chosen: Plan) -> bool:
+    def is_remote(self, step: Step) -> bool:
         """Whether some of the objects are not on this machine."""
-        by_target = {one.storage: one for one in chosen.whole.segments if not isinstance(one, InMemorySegment)}
+        by_target = {one.storage: one for one in step.segments if not isinstance(one, InMemorySegment)}
         return any(self.storage.path(one) is None for one in by_target.values())
+
+    def _remoteness(self, chosen: Plan | GradualPlan) -> Callable[[Step], bool]:
+        """Of a step of the plan; where all of its segments are known that is looked up once."""
+        if isinstance(chosen, GradualPlan):
+            return self.is_remote
+        found = self.is_remote(chosen.whole)
+        return lambda _step: found
 
     @contextmanager
     def everything(self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan) -> Iterator[str]:
@@ -285,7 +375,7 @@ def _schema(con: duckdb.DuckDBPyConnection, statement: Statement, schema: Schema
     return pa.schema(made)
 
 
-def _facts(dataset: Dataset, claim: SnapshotPin, chosen: Plan) -> AnswerDetails:
+def _facts(dataset: Dataset, claim: SnapshotPin | HeldVersion, chosen: Plan | GradualPlan) -> AnswerDetails:
     return AnswerDetails(
         manifest_versions={dataset.name: claim.version},
         scanned=chosen.scanned,

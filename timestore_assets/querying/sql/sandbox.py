@@ -277,7 +277,7 @@ def _view(
         step, files = moved, _files(moved, pinned, read, stack)
     # a job can go to another process, which has no catalog and no credentials
     ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
-    fetched = read if querier.is_remote(chosen) else None
+    fetched = read if querier.is_remote(step) else None
     return View(name=dataset.name, step=step, pinned=ready, fetched=fetched), chosen
 
 
