@@ -28,10 +28,15 @@ class KeyRange:
     low: str | None = None
     high: str | None = None
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether both databases can be asked about such texts."""
+        return _UNSAFE.isdisjoint(f"{self.column}{self.low}{self.high}")
+
 
 def may_hold(connection: Connection, ranges: Sequence[KeyRange]) -> list[ColumnElement[bool]]:
     """Conditions on segments joined with their statistics: these don't prove that all texts lie outside a range."""
-    return [_may_hold(connection, one) for one in ranges if _UNSAFE.isdisjoint(f"{one.column}{one.low}{one.high}")]
+    return [_may_hold(connection, one) for one in ranges if one.can_be_asked]
 
 
 def _may_hold(connection: Connection, wanted: KeyRange) -> ColumnElement[bool]:

@@ -111,8 +111,14 @@ def key_ranges(predicates: Sequence[Predicate], schema_version: int) -> tuple[Ke
             continue
         low = None if one.operator in ("<", "<=") else min(one.values)
         high = None if one.operator in (">", ">=") else max(one.values)
-        found.append(KeyRange(column=one.column, schema_version=schema_version, low=low, high=high))
+        wanted = KeyRange(column=one.column, schema_version=schema_version, low=low, high=high)
+        found += [wanted] if wanted.can_be_asked else []
     return tuple(found)
+
+
+def is_decided_by(ranges: Sequence[KeyRange], predicates: Sequence[Predicate]) -> bool:
+    """Whether their `key_ranges` say all that statistics of segments under that schema version could."""
+    return len(ranges) == len(predicates) and all(one.operator in ("=", "<=", ">=") for one in predicates)
 
 
 def may_match(segment: Segment, predicates: Sequence[Predicate], names: StatsNames) -> bool:

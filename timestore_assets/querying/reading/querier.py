@@ -28,7 +28,7 @@ from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
 from timestore_assets.querying.planning.gradual_plan import WORTH_IT, GradualPlan
-from timestore_assets.querying.planning.pruning import Predicate, StatsNames, key_ranges
+from timestore_assets.querying.planning.pruning import Predicate, StatsNames, is_decided_by, key_ranges
 from timestore_assets.querying.planning.query_plan import (
     Plan,
     Step,
@@ -168,8 +168,7 @@ class Querier:
         with self._remembering:
             known = self._plans.get(key)
         if known is None:
-            with_stats = bool(choice.predicates)
-            found = self.catalog.manifest.wanted(record.id, choice.wanted, version=version, with_stats=with_stats)
+            found = self._found(record, choice, version)
             live = self._count(record, version)
             known = _Planned(found=found, live=live, plan=choice.plan(found, live=live))
             with self._remembering:
@@ -178,6 +177,16 @@ class Querier:
             return known.plan
         segments = with_in_memory(known.found, fresh, start=choice.start, end=choice.end)
         return choice.plan(segments, live=known.live)
+
+    def _found(self, record: DatasetRecord, choice: _Choice, version: int) -> Sequence[Segment]:
+        """What the catalog lists for a plan, with the statistics that it has to go by."""
+        read = partial(self.catalog.manifest.wanted, record.id, choice.wanted, version=version)
+        if not is_decided_by(choice.wanted.ranges, choice.predicates):
+            return read(with_stats=True)
+        found = read(with_stats=False)
+        if choice.predicates and any(one.schema_version != record.schema.version for one in found):
+            return read(with_stats=True)
+        return found
 
     def _choice(
         self, dataset: Dataset, record: DatasetRecord, *, version: int, where: Where, start: datetime | None, end: datetime | None
