@@ -149,8 +149,8 @@ def _measure(url: str, name: str) -> None:
         before, question = _resident(), Question(dataset="many", **QUESTIONS[name])
         first = _timed(lambda: _planned(querier, record, question))
         more = _resident() - before
-        querier._plans.clear()
-        querier._listed.clear()
+        querier._planner._plans.clear()
+        querier._planner._listed.clear()
         again = _timed(lambda: _planned(querier, record, question))
         later = _timed(lambda: querier.plan(MANY, record, Question(dataset="many", **LATER)))
         shown = " ".join(f"{wall:8.1f} ({cpu:5.1f})" for wall, cpu in (first, again, later))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, sele
 from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.instants import to_micros
+from timestore_assets.catalog.instants import optional_time, to_micros
 from timestore_assets.catalog.key_ranges import KeyRange, may_hold
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.replica import Replica
@@ -107,6 +107,16 @@ class Manifest:
         counted = select(func.count()).select_from(segments).where(segments.c.dataset_id == dataset_id, live(version))
         return self._read_at(dataset_id, version, lambda c: int(c.execute(counted).scalar_one()))
 
+    def extent(
+        self, dataset_id: int, *, version: int | None, start: datetime | None, end: datetime | None
+    ) -> tuple[int, datetime | None, datetime | None]:
+        """Rows, earliest and latest time of the live segments at a version (None = newest) whose times meet `[start, end)`."""
+        c = segments.c
+        found = select(func.coalesce(func.sum(c.rows), 0), func.min(c.min_time), func.max(c.max_time))
+        found = found.where(c.dataset_id == dataset_id, live(version), *_meets(Wanted(start=start, end=end)))
+        rows, first, last = self._read_at(dataset_id, version, lambda connection: tuple(connection.execute(found).one()))
+        return int(rows), optional_time(first), optional_time(last)
+
     def digests(self, segment_ids: Sequence[int]) -> dict[int, str]:
         """SHA-256 of these segments' bytes as they were committed, by id; those of before there were digests are left out."""
         s = segments.c
@@ -158,16 +168,7 @@ class Wanted:
 def matching(connection: Connection, dataset_id: int, wanted: Wanted, *, version: int | None) -> list[Listed]:
     """The segments of a version (None = newest) that are wanted, by partition and id."""
     c = segments.c
-    statement = select(c.id, c.removed_version, c.partition_start).where(c.dataset_id == dataset_id)
-    if wanted.partition_start is not None:
-        statement = statement.where(c.partition_start == to_micros(wanted.partition_start))
-    if wanted.first_partition is not None:
-        statement = statement.where(c.partition_start >= to_micros(wanted.first_partition))
-    if wanted.start is not None:
-        statement = statement.where(c.max_time >= to_micros(wanted.start))
-    if wanted.end is not None:
-        # no row is older than its partition; said as well, it is a range of the index
-        statement = statement.where(c.min_time < to_micros(wanted.end), c.partition_start < to_micros(wanted.end))
+    statement = select(c.id, c.removed_version, c.partition_start).where(c.dataset_id == dataset_id, *_meets(wanted))
     if wanted.ranges:
         statement = statement.outerjoin_from(segments, segment_stats).where(*may_hold(connection, wanted.ranges))
     if version is None:
@@ -180,6 +181,21 @@ def matching(connection: Connection, dataset_id: int, wanted: Wanted, *, version
     if since_gone:
         still = sorted([*still, *since_gone], key=lambda row: (row[2], row[0]))
     return still
+
+
+def _meets(wanted: Wanted) -> list[ColumnElement[bool]]:
+    c = segments.c
+    found: list[ColumnElement[bool]] = []
+    if wanted.partition_start is not None:
+        found.append(c.partition_start == to_micros(wanted.partition_start))
+    if wanted.first_partition is not None:
+        found.append(c.partition_start >= to_micros(wanted.first_partition))
+    if wanted.start is not None:
+        found.append(c.max_time >= to_micros(wanted.start))
+    if wanted.end is not None:
+        # no row is older than its partition; said as well, it is a range of the index
+        found += [c.min_time < to_micros(wanted.end), c.partition_start < to_micros(wanted.end)]
+    return found
 
 
 def _tuples(connection: Connection, statement: Select[Any]) -> list[tuple[Any, ...]]:

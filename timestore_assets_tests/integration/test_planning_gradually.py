@@ -48,7 +48,7 @@ def test_a_plan_made_step_by_step_gives_the_same_rows(
     warehouse: QueryWarehouse, question: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = warehouse.rows(**question)
-    monkeypatch.setattr("timestore_assets.querying.reading.querier.WORTH_IT", 0)
+    monkeypatch.setattr("timestore_assets.querying.reading.planner.WORTH_IT", 0)
     monkeypatch.setattr(gradual_plan, "_FIRST", 4)
     with warehouse.ask(**question) as answer:
         assert answer.table().to_pylist() == expected
@@ -56,7 +56,7 @@ def test_a_plan_made_step_by_step_gives_the_same_rows(
 
 
 def test_the_first_rows_of_many_segments_need_few_of_them(warehouse: QueryWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timestore_assets.querying.reading.querier.WORTH_IT", 0)
+    monkeypatch.setattr("timestore_assets.querying.reading.planner.WORTH_IT", 0)
     monkeypatch.setattr(gradual_plan, "_FIRST", 2)
     with warehouse.ask(limit=1) as answer:
         assert answer.table().num_rows == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -16,10 +16,8 @@ from cachetools import LRUCache
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.effective_declaration import named_as_then
 from timestore_assets.catalog.kept_pins import HeldVersion, KeptPins
-from timestore_assets.catalog.manifest import Wanted
 from timestore_assets.catalog.records import DatasetRecord, TopicPartition
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
-from timestore_assets.catalog.stored_segments import Listed
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
 from timestore_assets.model.question import Question
@@ -27,19 +25,12 @@ from timestore_assets.model.retraction import Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
-from timestore_assets.querying.planning.gradual_plan import WORTH_IT, GradualPlan
-from timestore_assets.querying.planning.pruning import Predicate, StatsNames, is_decided_by, key_ranges
-from timestore_assets.querying.planning.query_plan import (
-    Plan,
-    Step,
-    narrowed,
-    on_keys_and_values,
-    plan,
-    with_in_memory,
-)
+from timestore_assets.querying.planning.gradual_plan import GradualPlan
+from timestore_assets.querying.planning.query_plan import Plan, Step
 from timestore_assets.querying.planning.statement import Statement, no_rows, prepare
 from timestore_assets.querying.planning.where import Where
 from timestore_assets.querying.reading.connection_pool import Pool
+from timestore_assets.querying.reading.planner import Asking, Planner
 from timestore_assets.querying.reading.query_errors import explained, suspecting
 from timestore_assets.querying.reading.rows import EVERYTHING, Pinned, rows_of
 from timestore_assets.querying.reading.stepwise import Steps
@@ -49,29 +40,8 @@ from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
 _REMEMBERED = 16
-_REMEMBERED_SCHEMAS = 256
 _FEW_ROWS = 100_000
 """With a limit up to that many the first segments are probably all that is read."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Choice:
-    """What a plan goes by. `wanted`: which segments the catalog lists for it; `plan`: how it chooses from them."""
-
-    start: datetime | None
-    end: datetime | None
-    predicates: tuple[Predicate, ...]
-    wanted: Wanted
-    plan: Callable[..., Plan]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Planned:
-    """What the catalog listed for a plan, and the plan when there is nothing beside it."""
-
-    found: Sequence[Segment]
-    live: int
-    plan: Plan
 
 
 class Querier:
@@ -80,13 +50,9 @@ class Querier:
     def __init__(self, catalog: Catalog, storage: Storage, limits: EngineLimits, *, holder: str) -> None:
         self.catalog, self.storage, self.limits, self.holder = catalog, storage, limits, holder
         self._pool = Pool(limits)
-        # what a version holds never changes, so a plan stays right for as long as the version can be pinned
-        self._plans: LRUCache[Hashable, _Planned] = LRUCache(_REMEMBERED)
+        self._planner = Planner(catalog)
         self._statements: LRUCache[Hashable, tuple[Statement, pa.Schema]] = LRUCache(_REMEMBERED)
-        self._listed: LRUCache[Hashable, Sequence[Listed]] = LRUCache(_REMEMBERED)
-        self._live: LRUCache[tuple[int, int], int] = LRUCache(_REMEMBERED)
         self._retracted: LRUCache[tuple[int, int], Retracted] = LRUCache(_REMEMBERED)
-        self._older_schemas: LRUCache[tuple[int, int, int], Schema] = LRUCache(_REMEMBERED_SCHEMAS)
         self._remembering = threading.Lock()
         self._kept = KeptPins(catalog, holder=holder)
 
@@ -151,6 +117,23 @@ class Querier:
         where, start, end = statement.where, statement.start, statement.end
         return self.planned(dataset, record, version=version, where=where, start=start, end=end, fresh=fresh)
 
+    def _chosen(
+        self,
+        dataset: Dataset,
+        record: DatasetRecord,
+        statement: Statement,
+        version: int,
+        limit: int | None,
+        rows: FreshRows,
+    ) -> Plan | GradualPlan:
+        """What is read for a question. `limit`: so many rows are wanted of its first segments, None for all of them."""
+        if limit is not None and limit <= _FEW_ROWS and not statement.aggregated:
+            wanted = Asking(version=version, where=statement.where, start=statement.start, end=statement.end)
+            gradual = self._planner.gradually(dataset, record, wanted)
+            if gradual is not None:
+                return gradual
+        return self._planned(dataset, record, statement, version, rows.segments)
+
     def planned(
         self,
         dataset: Dataset,
@@ -163,80 +146,8 @@ class Querier:
         fresh: Sequence[InMemorySegment] = (),
     ) -> Plan:
         """The segments of a version that can hold rows which the filter lets through. `fresh`: read beside them."""
-        choice = self._choice(dataset, record, version=version, where=where, start=start, end=end)
-        key = (record.id, version, record.schema.version, dataset.dedupe, choice.start, choice.end, choice.predicates)
-        with self._remembering:
-            known = self._plans.get(key)
-        if known is None:
-            found = self._found(record, choice, version)
-            live = self._count(record, version)
-            known = _Planned(found=found, live=live, plan=choice.plan(found, live=live))
-            with self._remembering:
-                self._plans[key] = known
-        if not fresh:
-            return known.plan
-        segments = with_in_memory(known.found, fresh, start=choice.start, end=choice.end)
-        return choice.plan(segments, live=known.live)
-
-    def _found(self, record: DatasetRecord, choice: _Choice, version: int) -> Sequence[Segment]:
-        """What the catalog lists for a plan, with the statistics that it has to go by."""
-        read = partial(self.catalog.manifest.wanted, record.id, choice.wanted, version=version)
-        if not is_decided_by(choice.wanted.ranges, choice.predicates):
-            return read(with_stats=True)
-        found = read(with_stats=False)
-        if choice.predicates and any(one.schema_version != record.schema.version for one in found):
-            return read(with_stats=True)
-        return found
-
-    def _choice(
-        self, dataset: Dataset, record: DatasetRecord, *, version: int, where: Where, start: datetime | None, end: datetime | None
-    ) -> _Choice:
-        start, end = narrowed(start, end, *where.bounds(dataset.time))
-        predicates = tuple(one for one in where.predicates if one.column != dataset.time)
-        names = StatsNames(record.schema, self._schemas(record))
-        on_keys, _ = on_keys_and_values(dataset, predicates)
-        wanted = Wanted(
-            start=start,
-            end=end,
-            first_partition=None if start is None else dataset.window.start_of(start),
-            ranges=key_ranges(on_keys if dataset.dedupe else predicates, record.schema.version),
-        )
-        choose = partial(plan, dataset=dataset, version=version, start=start, end=end, predicates=predicates, names=names)
-        return _Choice(start=start, end=end, predicates=predicates, wanted=wanted, plan=choose)
-
-    def _gradually(
-        self, dataset: Dataset, record: DatasetRecord, statement: Statement, *, version: int, limit: int | None
-    ) -> GradualPlan | None:
-        """The plan of a question whose first segments may be enough; None for any other."""
-        if limit is None or limit > _FEW_ROWS or statement.aggregated:
-            return None
-        choice = self._choice(dataset, record, version=version, where=statement.where, start=statement.start, end=statement.end)
-        key = (record.id, version, record.schema.version, dataset.dedupe, choice.wanted)
-        with self._remembering:
-            listed = self._listed.get(key)
-        if listed is None:
-            listed = self.catalog.manifest.listed(record.id, choice.wanted, version=version)
-            with self._remembering:
-                self._listed[key] = listed
-        if len(listed) <= WORTH_IT:
-            return None
-        live = self._count(record, version)
-
-        def plan_of(some: Sequence[Listed]) -> Plan:
-            with_stats = bool(choice.predicates)
-            return choice.plan(self.catalog.manifest.of(record.id, some, version=version, with_stats=with_stats), live=live)
-
-        return GradualPlan(version=version, listed=listed, live=live, start=choice.start, end=choice.end, plan_of=plan_of)
-
-    def _count(self, record: DatasetRecord, version: int) -> int:
-        """How many live segments a version has."""
-        with self._remembering:
-            known = self._live.get((record.id, version))
-        if known is None:
-            known = self.catalog.manifest.count(record.id, version=version)
-            with self._remembering:
-                self._live[record.id, version] = known
-        return known
+        wanted = Asking(version=version, where=where, start=start, end=end)
+        return self._planner.planned(dataset, record, wanted, fresh=fresh)
 
     def ask(self, dataset: Dataset, record: DatasetRecord, question: Question, *, fresh: UnlandedRows | None = None) -> Answer:
         """Answer a question. `fresh`: rows that are not landed yet, for an answer from the newest version.
@@ -257,8 +168,7 @@ class Querier:
             statement, schema = self._prepared(pooled.con, question, dataset, record)
             rows = merging.beyond(topics, start=statement.start, end=statement.end) if merging else FreshRows()
             limit = None if rows.segments else question.limit
-            chosen: Plan | GradualPlan | None = self._gradually(dataset, record, statement, version=claim.version, limit=limit)
-            chosen = chosen or self._planned(dataset, record, statement, claim.version, rows.segments)
+            chosen = self._chosen(dataset, record, statement, claim.version, limit, rows)
             noting.note(manifest_version=claim.version, segments=chosen.scanned)
             planning.close()
             pinned = self.pinned(dataset, record, version=claim.version)
@@ -300,7 +210,7 @@ class Querier:
 
     def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
         """What it takes to read the dataset's segments at a version."""
-        schema_of = self._schemas(record)
+        schema_of = self._planner.schemas(record)
         with self._remembering:
             retracted = self._retracted.get((record.id, version))
         if retracted is None:
@@ -309,27 +219,9 @@ class Querier:
                 self._retracted[record.id, version] = retracted
         return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
 
-    def _schemas(self, record: DatasetRecord) -> Callable[[int], Schema]:
-        """Schema of a version of the dataset's, each read once."""
-
-        def schema(wanted: int) -> Schema:
-            if wanted == record.schema.version:
-                return record.schema
-            key = (record.id, wanted, record.schema.version)
-            with self._remembering:
-                known = self._older_schemas.get(key)
-            if known is None:
-                known = self.catalog.datasets.schema(record.id, wanted)
-                with self._remembering:
-                    self._older_schemas[key] = known
-            return known
-
-        return schema
-
     def relocated(self, record: DatasetRecord, version: int, step: Step) -> Step | None:
         """A step with its objects where the catalog says they are now; None when that is where they were."""
-        with self._remembering:
-            self._plans.clear()
+        self._planner.forget()
         now = {one.id: one for one in self.catalog.manifest.segments(record.id, version=version, with_stats=False)}
         moved = replace(step, unique=_placed(step.unique, now), overlapping=_placed(step.overlapping, now))
         return None if moved == step else moved

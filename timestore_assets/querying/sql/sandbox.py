@@ -80,6 +80,22 @@ def run_sql(
     keeps = answers if form.kind == "select" and not is_shown(text) else None
     if keeps is not None and (known := keeps.find(asked, lambda names: _standing(querier, then, names))) is not None:
         return Answer(schema=known.schema, batches=iter(known.batches), facts=known.facts, close=nothing)
+    return _computed(querier, form, then, asked, timeout=timeout, began=began, room=room, keeps=keeps)
+
+
+def _computed(
+    querier: Querier,
+    form: Form,
+    then: DatasetsAsOf,
+    asked: Asked,
+    *,
+    timeout: float,
+    began: Callable[[Cancellable], object] | None,
+    room: Callable[[EngineLimits], Executor],
+    keeps: KeptAnswers | None,
+) -> Answer:
+    """The answer as it is computed, kept where it may be."""
+    parameters = asked.parameters or NO_PARAMETERS
     with ExitStack() as stack:
         chosen, stopper = _entered(room, querier.limits, began, stack)
         clock = TimeLimit(stopper.interrupt, timeout)
@@ -95,8 +111,7 @@ def run_sql(
         facts = _facts(views, warnings)
         rows: Iterator[pa.RecordBatch] = source
         if keeps is not None and reading.is_repeatable and reading.datasets and not warnings:
-            read = ((view, plan.version, then[view.name][1]) for view, plan in views)
-            versions = tuple(_told(one.pinned.dataset, record, one.pinned.schema, version) for one, version, record in read)
+            versions = _versions(views, then)
             rows = keeps.keeping(asked, reading.datasets, versions, schema=schema, facts=facts, batches=source)
         return Answer(
             schema=schema,
@@ -123,6 +138,12 @@ def _standing(querier: Querier, datasets: DatasetsAsOf, names: Sequence[str]) ->
         dataset, then = querier.in_force(dataset, record, version)
         found.append(_told(dataset, record, then.schema, version))
     return tuple(found)
+
+
+def _versions(views: Sequence[tuple[View, Plan]], datasets: DatasetsAsOf) -> Hashable:
+    """As `_standing`, of what is being read."""
+    read = ((view.pinned, plan.version, datasets[view.name][1]) for view, plan in views)
+    return tuple(_told(pinned.dataset, record, pinned.schema, version) for pinned, version, record in read)
 
 
 def _told(dataset: Dataset, record: DatasetRecord, schema: Schema, version: int) -> Hashable:
