@@ -12,7 +12,7 @@ from timestore_assets.catalog.key_ranges import KeyRange
 from timestore_assets.catalog.manifest import Wanted
 from timestore_assets.model.segment import ColumnStats
 from timestore_assets.querying.planning import gradual_plan
-from timestore_assets_tests.support.catalog_dataset import CatalogDataset
+from timestore_assets_tests.support.catalog_dataset import CatalogDataset, day
 from timestore_assets_tests.support.query_warehouse import DAY, QueryWarehouse, query_warehouse_in, row
 
 DAYS, DEVICES = 12, ("a", "b", "c")
@@ -23,10 +23,10 @@ def warehouse(tmp_path: Path) -> Iterator[QueryWarehouse]:
     """Three deltas in each of twelve days, half of which are built."""
     made = query_warehouse_in(tmp_path)
     for device in DEVICES:
-        for day in range(1, DAYS + 1):
-            made.land([row(device, minute, day=day, n=day) for minute in range(20)])
-    for day in range(1, DAYS + 1, 2):
-        made.build(day)
+        for number in range(1, DAYS + 1):
+            made.land([row(device, minute, day=number, n=number) for minute in range(20)])
+    for number in range(1, DAYS + 1, 2):
+        made.build(number)
     yield made
     made.close()
 
@@ -112,3 +112,24 @@ def test_rows_of_a_range_are_found_in_partitions_that_begin_before_it(warehouse:
     start = DAY + timedelta(days=2, minutes=15)
     found = warehouse.rows(start=start, end=start + timedelta(days=1))
     assert len(found) == len(DEVICES) * (5 + 15)
+
+
+def test_the_extent_of_a_range_is_that_of_its_segments(catalog_dataset: CatalogDataset) -> None:
+    """At each version, also where segments have gone since."""
+    catalog_dataset.land("a", *(catalog_dataset.segment(number, rows=10 + number) for number in range(4)))
+    manifest = catalog_dataset.catalog.manifest
+    replaced = manifest.segments(catalog_dataset.id, partition=day(1))
+    catalog_dataset.build(1, replaced, catalog_dataset.sealed(1, rows=3))
+    newest = manifest.version(catalog_dataset.id)
+    every = manifest.segments(catalog_dataset.id)
+    bounds = (None, every[1].min_time, every[1].max_time, every[2].max_time)
+    for version in (None, newest - 1, newest):
+        for start in bounds:
+            for end in bounds:
+                found = manifest.segments(catalog_dataset.id, version=version, start=start, end=end)
+                expected = (
+                    sum(one.rows for one in found),
+                    min((one.min_time for one in found), default=None),
+                    max((one.max_time for one in found), default=None),
+                )
+                assert manifest.extent(catalog_dataset.id, version=version, start=start, end=end) == expected
