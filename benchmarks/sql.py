@@ -75,13 +75,15 @@ def main() -> None:
         with Warehouse.open(settings) as warehouse, connect(warehouse.limits) as con:
             con.execute(f"ATTACH '{home / 'table.duckdb'}' AS t (READ_ONLY); USE t")
             _compare(warehouse, con, options.rounds)
-        if options.http:
-            _over_http(home, options.rounds)
+        with Warehouse.open(settings.model_copy(update={"sql_answers_bytes": 64_000_000})) as warehouse:
+            _kept(warehouse, options.rounds)
+        for kept_bytes in (0, 64_000_000) if options.http else ():
+            _over_http(home, options.rounds, kept_bytes)
 
 
 def _landed(home: Path) -> Settings:
     """A home with the rows, built, and beside it the table."""
-    settings = Settings(home=home / "home")
+    settings = Settings(home=home / "home", sql_answers_bytes=0)
     if (home / "table.duckdb").exists():
         return settings
     declared = home / "home" / "defs" / NAME / "defs.yaml"
@@ -115,6 +117,13 @@ def _compare(warehouse: Warehouse, con: duckdb.DuckDBPyConnection, rounds: int) 
             print(f"{f'{name}, {kind}':20} {wall:9.2f} {cpu:9.2f} {alone[0]:9.2f} {wall / alone[0]:7.1f}", flush=True)
 
 
+def _kept(warehouse: Warehouse, rounds: int) -> None:
+    """The same statements, whose answers are kept."""
+    for name, text in STATEMENTS.items():
+        wall, cpu = _measured(lambda text: warehouse.sql(text).table(), lambda _, text=text: text, rounds)
+        print(f"{f'{name}, kept':20} {wall:9.2f} {cpu:9.2f}", flush=True)
+
+
 def _texts(text: str) -> tuple[tuple[str, Callable[[int], str]], ...]:
     """What is asked in each round: always the same, or something new."""
     return ("known", lambda _: text), ("new", lambda number: f"{text} -- {number}")
@@ -133,8 +142,8 @@ def _measured(ask: Callable[[str], None], text_of: Callable[[int], str], rounds:
     return statistics.median(walls) * 1000, statistics.median(cpus) * 1000
 
 
-def _over_http(home: Path, rounds: int) -> None:
-    with _service(home / "home") as port:
+def _over_http(home: Path, rounds: int, kept_bytes: int) -> None:
+    with _service(home / "home", kept_bytes) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
         def ask(text: str) -> None:
@@ -147,17 +156,18 @@ def _over_http(home: Path, rounds: int) -> None:
         for name, text in STATEMENTS.items():
             for kind, texts in _texts(text):
                 wall, _ = _measured(ask, texts, rounds)
-                print(f"{f'HTTP: {name}, {kind}':26} {wall:9.2f}", flush=True)
+                print(f"{f'HTTP: {name}, {kind}':26} {wall:9.2f}{', kept' if kept_bytes else ''}", flush=True)
         connection.close()
 
 
 @contextmanager
-def _service(home: Path) -> Iterator[int]:
-    """A service of that home, by its port."""
+def _service(home: Path, kept_bytes: int) -> Iterator[int]:
+    """A service of that home, by its port. `kept_bytes`: of answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     environment = os.environ | {"TIMESTORE_HOME": str(home), "TIMESTORE_SERVE_PORT": str(port), "TIMESTORE_LOG_LEVEL": "error"}
+    environment |= {"TIMESTORE_SQL_ANSWERS_BYTES": str(kept_bytes)}
     command = [sys.executable, "-m", "timestore_assets.cli", "serve"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:

@@ -195,6 +195,11 @@ class Settings(BaseModel):
     )
     backlog_pause_seconds: int = Field(5, ge=1, description="How long landing pauses before it looks again.")
     sql_timeout_seconds: int = Field(60, ge=1, description="Time limit of an SQL statement and of a query over HTTP.")
+    sql_answers_bytes: int = Field(
+        64_000_000,
+        ge=0,
+        description="Memory for answers of SQL that are kept for who asks the same of the same versions again; 0 keeps none.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What the HTTP service logs, as JSON lines; never a payload."
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from timestore_assets.model.question import Question
     from timestore_assets.querying.answer import Answer
     from timestore_assets.querying.reading.querier import Querier
+    from timestore_assets.querying.sql.kept_answers import KeptAnswers
     from timestore_assets.querying.sql.rooms import Rooms
     from timestore_assets.querying.time_limit import Cancellable
     from timestore_assets.tailing.hot_buffers import HotBuffers
@@ -120,6 +121,13 @@ class Warehouse(
 
         return Rooms(self.limits)
 
+    @cached_property
+    def answers(self) -> KeptAnswers:
+        """Answers of SQL that are kept, for this process and for who asks the service."""
+        from timestore_assets.querying.sql.kept_answers import KeptAnswers
+
+        return KeptAnswers(self.settings.sql_answers_bytes)
+
     def in_force(self, name: str, version: int) -> tuple[Dataset, DatasetRecord]:
         """A dataset with the columns, and the names of keys, that a manifest version has; see `querier.Querier.in_force`."""
         dataset, record = self.resolve(name)
@@ -156,7 +164,16 @@ class Warehouse(
         timeout = self.settings.sql_timeout_seconds
         datasets = DatasetsAsOf(self.querier, self._registry.resolved(), None if as_of is None else parse_as_of_each(as_of))
         room = partial(InProcess, rooms=self._rooms)
-        return run_sql(self.querier, text, datasets, parameters=parameters or {}, timeout=timeout, began=began, room=room)
+        return run_sql(
+            self.querier,
+            text,
+            datasets,
+            parameters=parameters or {},
+            timeout=timeout,
+            began=began,
+            room=room,
+            answers=self.answers,
+        )
 
     def status(self, name: str, *, lags: Mapping[str, int | None] | None = None) -> DatasetStats:
         """How a dataset stands; empty for one that nobody has used yet where the catalog takes no writes.

@@ -76,10 +76,11 @@ class Erasures:
     def superseded(self, dataset_id: int) -> list[Segment]:
         """Segments that only older versions show, or that a version that is yet to come would: their rows are still there."""
         c = segments.c
-        wanted = select(c.id, c.removed_version).where(c.dataset_id == dataset_id, c.removed_version.is_not(None))
+        wanted = select(c.id, c.removed_version, c.partition_start)
+        wanted = wanted.where(c.dataset_id == dataset_id, c.removed_version.is_not(None))
 
         def read(connection: Connection) -> list[Segment]:
-            rows = [(row.id, row.removed_version) for row in connection.execute(wanted.order_by(c.id))]
+            rows = [tuple(row) for row in connection.execute(wanted.order_by(c.id))]
             return KnownSegments().get(connection, dataset_id, rows, with_stats=False)
 
         return self._database.read(read)

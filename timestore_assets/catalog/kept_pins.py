@@ -36,6 +36,10 @@ class HeldVersion:
     def confirm(self) -> None:
         self._pin.confirm()
 
+    def renew_if_due(self) -> None:
+        """See that it can still be read, as a reader does who goes on; errors as a `SnapshotPin`'s."""
+        self._pin.renew_if_due()
+
     def release(self) -> None:
         """Let go of it; doing it again is fine."""
         with self._lock:
@@ -74,6 +78,12 @@ class KeptPin(SnapshotPin):
             is_over = not self._users
         if is_over:
             self.release()
+
+    def renew_if_due(self) -> None:
+        """One of those who read it goes on."""
+        with self._counting:
+            self._used = self._clock()
+        super().renew_if_due()
 
     def _lasts_from(self, sent: float) -> None:
         if not hasattr(self, "_counting"):

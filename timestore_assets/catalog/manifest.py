@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,10 +12,11 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, sele
 from sqlalchemy.sql import ColumnElement
 
 from timestore_assets.catalog.database import Database
-from timestore_assets.catalog.instants import to_micros
+from timestore_assets.catalog.instants import optional_time, to_micros
+from timestore_assets.catalog.key_ranges import KeyRange, may_hold
 from timestore_assets.catalog.portable import chunked
 from timestore_assets.catalog.replica import Replica
-from timestore_assets.catalog.stored_segments import KnownSegments, ids_text, parse_ids, stats_text
+from timestore_assets.catalog.stored_segments import KnownSegments, Listed, ids_text, parse_ids, stats_text
 from timestore_assets.catalog.tables import datasets, retractions, segment_stats, segments
 from timestore_assets.model.errors import ConflictError, ForgottenError
 from timestore_assets.model.retraction import Retracted, Retraction
@@ -49,27 +51,35 @@ class Manifest:
         partition: Partition | None = None,
         with_stats: bool = True,
     ) -> list[Segment]:
-        """Live segments at a version (None = newest) whose [min_time, max_time] meets `[start, end)`, by partition and id.
+        """Live segments at a version (None = newest) whose [min_time, max_time] meets `[start, end)`, by partition and id."""
+        wanted = Wanted(start=start, end=end, partition_start=None if partition is None else partition.start)
+        return self.wanted(dataset_id, wanted, version=version, with_stats=with_stats)
 
-        Fast: 10,000 segments without stats in about 20 ms on SQLite.
-        """
-        first = None if partition is None else partition.start
+    def wanted(self, dataset_id: int, wanted: Wanted, *, version: int | None, with_stats: bool) -> list[Segment]:
+        """Live segments at a version (None = newest) that are wanted, by partition and id."""
 
         def read(c: Connection) -> list[Segment]:
-            conditions = matching(c, dataset_id, version=version, start=start, end=end, partition_start=first)
-            return self._known.get(c, dataset_id, conditions, with_stats=with_stats)
+            return self._known.get(c, dataset_id, matching(c, dataset_id, wanted, version=version), with_stats=with_stats)
 
         return self._read_at(dataset_id, version, read)
+
+    def listed(self, dataset_id: int, wanted: Wanted, *, version: int) -> list[Listed]:
+        """A version's live segments that are wanted, by partition and id: by an index alone, for who reads some of them after."""
+        return self._read_at(dataset_id, version, lambda c: matching(c, dataset_id, wanted, version=version))
+
+    def of(self, dataset_id: int, listed: Sequence[Listed], *, version: int, with_stats: bool) -> list[Segment]:
+        """The segments that were listed of a version, in their order."""
+        return self._read_at(dataset_id, version, lambda c: self._known.get(c, dataset_id, listed, with_stats=with_stats))
 
     def segments_of(self, dataset_id: int, partitions: Sequence[Partition]) -> dict[datetime, list[Segment]]:
         """Live segments of each of these partitions, by its start and in order of their ids, without stats."""
         c = segments.c
 
         def read(connection: Connection) -> list[Segment]:
-            found: list[tuple[int, int | None]] = []
+            found: list[Listed] = []
             for starts in chunked(sorted({to_micros(one.start) for one in partitions})):
                 here = c.dataset_id == dataset_id, c.partition_start.in_(starts), live(None)
-                found += [(row[0], row[1]) for row in _tuples(connection, select(c.id, c.removed_version).where(*here))]
+                found += _tuples(connection, select(c.id, c.removed_version, c.partition_start).where(*here))
             return self._known.get(connection, dataset_id, sorted(found), with_stats=False)
 
         held: dict[datetime, list[Segment]] = {one.start: [] for one in partitions}
@@ -82,11 +92,11 @@ class Manifest:
         c = segments.c
 
         def read(connection: Connection) -> list[Segment]:
-            found: list[tuple[int, int | None]] = []
+            found: list[Listed] = []
             for ids in chunked(source_partition_ids):
                 waiting = c.waiting_for.in_(ids), c.added_version.is_(None), c.removed_version.is_(None)
-                statement = select(c.id, c.removed_version).where(c.dataset_id == dataset_id, *waiting).order_by(c.id)
-                found += [(row.id, row.removed_version) for row in connection.execute(statement)]
+                statement = select(c.id, c.removed_version, c.partition_start).where(c.dataset_id == dataset_id, *waiting)
+                found += _tuples(connection, statement.order_by(c.id))
             # not kept: what waits is none of those that never change
             return KnownSegments().get(connection, dataset_id, found, with_stats=False)
 
@@ -96,6 +106,16 @@ class Manifest:
         """How many live segments a version (None = newest) has."""
         counted = select(func.count()).select_from(segments).where(segments.c.dataset_id == dataset_id, live(version))
         return self._read_at(dataset_id, version, lambda c: int(c.execute(counted).scalar_one()))
+
+    def extent(
+        self, dataset_id: int, *, version: int | None, start: datetime | None, end: datetime | None
+    ) -> tuple[int, datetime | None, datetime | None]:
+        """Rows, earliest and latest time of the live segments at a version (None = newest) whose times meet `[start, end)`."""
+        c = segments.c
+        found = select(func.coalesce(func.sum(c.rows), 0), func.min(c.min_time), func.max(c.max_time))
+        found = found.where(c.dataset_id == dataset_id, live(version), *_meets(Wanted(start=start, end=end)))
+        rows, first, last = self._read_at(dataset_id, version, lambda connection: tuple(connection.execute(found).one()))
+        return int(rows), optional_time(first), optional_time(last)
 
     def digests(self, segment_ids: Sequence[int]) -> dict[int, str]:
         """SHA-256 of these segments' bytes as they were committed, by id; those of before there were digests are left out."""
@@ -131,34 +151,51 @@ def live(version: int | None) -> ColumnElement[bool]:
     return and_(c.added_version <= version, or_(c.removed_version.is_(None), c.removed_version > version))
 
 
-def matching(
-    connection: Connection,
-    dataset_id: int,
-    *,
-    version: int | None,
-    start: datetime | None,
-    end: datetime | None,
-    partition_start: datetime | None,
-) -> list[tuple[int, int | None]]:
-    """Id and removed version of a version's segments whose times meet `[start, end)`, by partition and id."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which segments of a version: their times meet `[start, end)`, and their statistics allow keys in the `ranges`.
+
+    `partition_start`: of this partition alone. `first_partition`: no earlier one can meet the times.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+    partition_start: datetime | None = None
+    first_partition: datetime | None = None
+    ranges: tuple[KeyRange, ...] = ()
+
+
+def matching(connection: Connection, dataset_id: int, wanted: Wanted, *, version: int | None) -> list[Listed]:
+    """The segments of a version (None = newest) that are wanted, by partition and id."""
     c = segments.c
-    statement = select(c.id, c.removed_version, c.partition_start).where(c.dataset_id == dataset_id)
-    if partition_start is not None:
-        statement = statement.where(c.partition_start == to_micros(partition_start))
-    if start is not None:
-        statement = statement.where(c.max_time >= to_micros(start))
-    if end is not None:
-        statement = statement.where(c.min_time < to_micros(end))
+    statement = select(c.id, c.removed_version, c.partition_start).where(c.dataset_id == dataset_id, *_meets(wanted))
+    if wanted.ranges:
+        statement = statement.outerjoin_from(segments, segment_stats).where(*may_hold(connection, wanted.ranges))
     if version is None:
         ordered = statement.where(live(None)).order_by(c.partition_start, c.id)
-        return [(row[0], row[1]) for row in _tuples(connection, ordered)]
+        return _tuples(connection, ordered)
     # two ranges of one index, however many superseded segments wait for the collector
     then = statement.where(c.added_version <= version)
     still = _tuples(connection, then.where(c.removed_version.is_(None)).order_by(c.partition_start, c.id))
     since_gone = _tuples(connection, then.where(c.removed_version > version))
     if since_gone:
         still = sorted([*still, *since_gone], key=lambda row: (row[2], row[0]))
-    return [(row[0], row[1]) for row in still]
+    return still
+
+
+def _meets(wanted: Wanted) -> list[ColumnElement[bool]]:
+    c = segments.c
+    found: list[ColumnElement[bool]] = []
+    if wanted.partition_start is not None:
+        found.append(c.partition_start == to_micros(wanted.partition_start))
+    if wanted.first_partition is not None:
+        found.append(c.partition_start >= to_micros(wanted.first_partition))
+    if wanted.start is not None:
+        found.append(c.max_time >= to_micros(wanted.start))
+    if wanted.end is not None:
+        # no row is older than its partition; said as well, it is a range of the index
+        found += [c.min_time < to_micros(wanted.end), c.partition_start < to_micros(wanted.end)]
+    return found
 
 
 def _tuples(connection: Connection, statement: Select[Any]) -> list[tuple[Any, ...]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import ARRAY, BigInteger, Connection, Table, any_, bindparam, func, select
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql import ColumnElement
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -65,6 +67,13 @@ def chunked(values: Iterable[T], size: int = PARAMETERS) -> Iterator[list[T]]:
     rest = iter(values)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+def among(connection: Connection, column: ColumnElement[int], values: Sequence[int]) -> ColumnElement[bool]:
+    """Condition: the column is one of the values, thousands of them as one parameter, where `IN` names and binds each."""
+    if connection.dialect.name == "sqlite":
+        return column.in_(select(func.json_each(json.dumps(values)).table_valued("value").c.value))
+    return column == any_(bindparam(None, list(values), type_=ARRAY(BigInteger)))
 
 
 def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

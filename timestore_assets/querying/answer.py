@@ -137,6 +137,8 @@ class AnswerDetails:
     """What was merged in before it landed, None where nothing could be."""
     warnings: Sequence[str] = ()
     """What a reader should know of it."""
+    cached: bool = False
+    """Whether it was computed for somebody before, from the same versions."""
 
 
 class Answer:
@@ -161,6 +163,7 @@ class Answer:
         self.manifest_versions = dict(facts.manifest_versions)
         self.scanned, self.pruned = facts.scanned, facts.pruned
         self.series, self.streaming, self.warnings = facts.series, facts.streaming, tuple(facts.warnings)
+        self.cached = facts.cached
         self._batches, self._close = batches, close
         self._interrupt, self._lock = interrupt, threading.Lock()
         self._read = read

@@ -153,3 +153,17 @@ def test_what_was_erased_is_not_read_by_a_pin_of_before(warehouse: QueryWarehous
     with closing(sqlite3.connect(warehouse.folder / "catalog.sqlite")) as con, con:
         con.execute("UPDATE datasets SET floor_version = manifest_version + 1")
     assert warehouse.catalog.versions.newest(warehouse.record.id) is None
+
+
+def test_a_reader_that_goes_on_keeps_its_pin_for_longer_than_one_that_was_forgotten(warehouse: QueryWarehouse) -> None:
+    """I3: an answer of `ask` may be read for hours, as long as it is read."""
+    time = Time()
+    pin = kept_pins.KeptPin(warehouse.catalog, warehouse.record.id, version=None, holder="test", clock=time)
+    assert pin.enter()
+    for _ in range(8):
+        time.now += PIN_TTL.total_seconds() / 4
+        pin.renew_if_due()
+    assert pin.is_held and len(pins(warehouse)) == 1
+    pin.retire()
+    pin.leave()
+    assert pins(warehouse) == []

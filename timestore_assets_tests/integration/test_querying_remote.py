@@ -71,7 +71,7 @@ class Pair:
         before.close()
         self.cache.shelf.clear()
         self.remote.querier = Querier(before.catalog, before.storage, before.limits, holder="test")
-        self.remote.querier._plans = before._plans
+        self.remote.querier._planner = before._planner
 
     def fetched(self) -> int:
         return self.cache.counts.objects_fetched

@@ -36,19 +36,28 @@ def pins(warehouse: QueryWarehouse) -> int:
         return int(con.execute("SELECT count(*) FROM leases WHERE resource LIKE 'query:%'").fetchone()[0])
 
 
-def test_a_version_is_pinned_exactly_while_an_answer_is_open(warehouse: QueryWarehouse) -> None:
+def test_a_version_is_pinned_while_an_answer_is_open_and_by_one_pin_for_all(warehouse: QueryWarehouse) -> None:
     warehouse.land([row("a", 0, value=1.0)])
     answer = warehouse.ask()
-    assert pins(warehouse) == 1
+    warehouse.querier.let_go()
+    assert pins(warehouse) == 1, "it is being read"
     answer.close()
     answer.close()
     assert pins(warehouse) == 0
     warehouse.ask().table()
-    assert pins(warehouse) == 0
     with pytest.raises(InputError):
         warehouse.ask(columns=("nope",))
     with pytest.raises(InputError):
         warehouse.rows(where="value > 'warm'")
+    assert pins(warehouse) == 1, "kept for the next question"
+    warehouse.querier.let_go()
+    assert pins(warehouse) == 0, "nobody reads it"
+
+
+def test_an_answer_as_of_a_version_pins_it_exactly_while_it_is_open(warehouse: QueryWarehouse) -> None:
+    warehouse.land([row("a", 0, value=1.0)])
+    with warehouse.ask(as_of=warehouse.record.manifest_version):
+        assert pins(warehouse) == 1
     assert pins(warehouse) == 0
 
 
@@ -63,6 +72,7 @@ def test_builds_and_collection_do_not_disturb_an_answer_that_is_being_read(tmp_p
         warehouse.build(1)
         collect(warehouse.catalog, warehouse.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
         assert answer.table().num_rows == 1000
+    warehouse.querier.let_go()
     collect(warehouse.catalog, warehouse.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
     live = {segment.name for segment in warehouse.catalog.manifest.segments(warehouse.record.id)}
     assert {found.name for found in warehouse.store.list(warehouse.dataset.name)} == live
@@ -75,6 +85,7 @@ def test_an_answer_that_is_left_half_way_frees_its_connection(warehouse: QueryWa
     for _ in range(3):
         with warehouse.ask() as answer:
             next(answer.batches())
+    warehouse.querier.let_go()
     assert pins(warehouse) == 0
     assert len(warehouse.rows(limit=1)) == 1
 

@@ -192,6 +192,7 @@ def built(warehouse: Warehouse) -> None:
 
 
 def swept(warehouse: Warehouse) -> None:
+    warehouse.querier.let_go()
     collect(warehouse.catalog, warehouse.storage, intent_grace=timedelta(0), keep_versions=timedelta(0))
 
 

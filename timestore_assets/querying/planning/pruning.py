@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from timestore_assets.catalog.effective_declaration import is_widening
+from timestore_assets.catalog.key_ranges import KeyRange
 from timestore_assets.model.errors import InputError
 from timestore_assets.model.schema import Column, Schema
 from timestore_assets.model.segment import ColumnStats, Segment
@@ -100,6 +101,24 @@ class StatsNames:
         if written is None or written.origin != column.origin or not is_widening(written.type, column.type):
             return None
         return written.name
+
+
+def key_ranges(predicates: Sequence[Predicate], schema_version: int) -> tuple[KeyRange, ...]:
+    """What predicates say about texts, for the catalog to leave segments out by; of other types it would compare otherwise."""
+    found = []
+    for one in predicates:
+        if one.type.kind != "string" or not one.values:
+            continue
+        low = None if one.operator in ("<", "<=") else min(one.values)
+        high = None if one.operator in (">", ">=") else max(one.values)
+        wanted = KeyRange(column=one.column, schema_version=schema_version, low=low, high=high)
+        found += [wanted] if wanted.can_be_asked else []
+    return tuple(found)
+
+
+def is_decided_by(ranges: Sequence[KeyRange], predicates: Sequence[Predicate]) -> bool:
+    """Whether their `key_ranges` say all that statistics of segments under that schema version could."""
+    return len(ranges) == len(predicates) and all(one.operator in ("=", "<=", ">=") for one in predicates)
 
 
 def may_match(segment: Segment, predicates: Sequence[Predicate], names: StatsNames) -> bool:

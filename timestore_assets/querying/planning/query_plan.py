@@ -126,9 +126,7 @@ def plan(
     Key predicates prune everywhere. Value predicates prune only where no two rows can share their keys: elsewhere the
     segment they leave out could hold the row that supersedes one they let through.
     """
-    keys = frozenset(dataset.dedupe.keys) if dataset.dedupe else frozenset[str]()
-    on_keys = [predicate for predicate in predicates if predicate.column in keys]
-    on_values = [predicate for predicate in predicates if predicate.column not in keys]
+    on_keys, on_values = on_keys_and_values(dataset, predicates)
     candidates = [segment for segment in segments if may_match(segment, on_keys, names)] if on_keys else segments
     unique, overlapping = (candidates, ()) if dataset.dedupe is None else _divided(candidates)
     if on_values:
@@ -139,6 +137,17 @@ def plan(
         live=live,
         start=start if start and any(segment.min_time < start for segment in candidates) else None,
         end=end if end and any(segment.max_time >= end for segment in candidates) else None,
+    )
+
+
+def on_keys_and_values(dataset: Dataset, predicates: Sequence[Predicate]) -> tuple[list[Predicate], list[Predicate]]:
+    """Predicates that prune everywhere, and those that prune only where no two rows can share their keys."""
+    if dataset.dedupe is None:
+        return [], list(predicates)
+    keys = frozenset(dataset.dedupe.keys)
+    return (
+        [predicate for predicate in predicates if predicate.column in keys],
+        [predicate for predicate in predicates if predicate.column not in keys],
     )
 
 

@@ -87,6 +87,12 @@ TABLES = frozenset({"range", "generate_series", "unnest", "json_each"})
 """Functions that may stand in FROM: they make rows from their arguments and read nothing."""
 KEYWORDS = frozenset({"current_date", "current_timestamp", "current_time", "localtime", "localtimestamp"})
 """Words without parentheses that DuckDB takes for a function where no column has that name."""
+_UNREPEATABLE = """
+age ago current_localtime current_localtimestamp gen_random_uuid get_current_time get_current_timestamp now random
+reservoir_quantile today transaction_timestamp uuid uuidv4 uuidv7
+"""
+UNREPEATABLE = KEYWORDS | frozenset(_UNREPEATABLE.split())
+"""Functions and words whose value depends on more than their arguments: on the time, or on chance."""
 
 _TYPES = """
 tinyint smallint int integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint int1 int2 int4 int8 int16 int32 int64

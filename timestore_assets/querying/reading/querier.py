@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from timestore_assets.catalog.catalog import Catalog
 from timestore_assets.catalog.effective_declaration import named_as_then
 from timestore_assets.catalog.kept_pins import HeldVersion, KeptPins
-from timestore_assets.catalog.records import DatasetRecord
+from timestore_assets.catalog.records import DatasetRecord, TopicPartition
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.dataset import Dataset
 from timestore_assets.model.errors import MissingObjectError
@@ -25,11 +25,12 @@ from timestore_assets.model.retraction import Retracted
 from timestore_assets.model.schema import Schema
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import Answer, AnswerDetails, FreshRows, ReadSegments, UnlandedRows, in_utc
-from timestore_assets.querying.planning.pruning import StatsNames
-from timestore_assets.querying.planning.query_plan import Plan, Step, narrowed, plan, with_in_memory
+from timestore_assets.querying.planning.gradual_plan import GradualPlan
+from timestore_assets.querying.planning.query_plan import Plan, Step
 from timestore_assets.querying.planning.statement import Statement, no_rows, prepare
 from timestore_assets.querying.planning.where import Where
 from timestore_assets.querying.reading.connection_pool import Pool
+from timestore_assets.querying.reading.planner import Asking, Planner
 from timestore_assets.querying.reading.query_errors import explained, suspecting
 from timestore_assets.querying.reading.rows import EVERYTHING, Pinned, rows_of
 from timestore_assets.querying.reading.stepwise import Steps
@@ -39,16 +40,8 @@ from timestore_assets.storage.targets import Storage
 from timestore_assets.tracing import span
 
 _REMEMBERED = 16
-_REMEMBERED_SCHEMAS = 256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Planned:
-    """What the catalog listed for a plan, and the plan when there is nothing beside it."""
-
-    found: Sequence[Segment]
-    live: int
-    plan: Plan
+_FEW_ROWS = 100_000
+"""With a limit up to that many the first segments are probably all that is read."""
 
 
 class Querier:
@@ -57,11 +50,9 @@ class Querier:
     def __init__(self, catalog: Catalog, storage: Storage, limits: EngineLimits, *, holder: str) -> None:
         self.catalog, self.storage, self.limits, self.holder = catalog, storage, limits, holder
         self._pool = Pool(limits)
-        # what a version holds never changes, so a plan stays right for as long as the version can be pinned
-        self._plans: LRUCache[Hashable, _Planned] = LRUCache(_REMEMBERED)
+        self._planner = Planner(catalog)
         self._statements: LRUCache[Hashable, tuple[Statement, pa.Schema]] = LRUCache(_REMEMBERED)
         self._retracted: LRUCache[tuple[int, int], Retracted] = LRUCache(_REMEMBERED)
-        self._older_schemas: LRUCache[tuple[int, int, int], Schema] = LRUCache(_REMEMBERED_SCHEMAS)
         self._remembering = threading.Lock()
         self._kept = KeptPins(catalog, holder=holder)
 
@@ -126,6 +117,23 @@ class Querier:
         where, start, end = statement.where, statement.start, statement.end
         return self.planned(dataset, record, version=version, where=where, start=start, end=end, fresh=fresh)
 
+    def _chosen(
+        self,
+        dataset: Dataset,
+        record: DatasetRecord,
+        statement: Statement,
+        version: int,
+        limit: int | None,
+        rows: FreshRows,
+    ) -> Plan | GradualPlan:
+        """What is read for a question. `limit`: so many rows are wanted of its first segments, None for all of them."""
+        if limit is not None and limit <= _FEW_ROWS and not statement.aggregated:
+            wanted = Asking(version=version, where=statement.where, start=statement.start, end=statement.end)
+            gradual = self._planner.gradually(dataset, record, wanted)
+            if gradual is not None:
+                return gradual
+        return self._planned(dataset, record, statement, version, rows.segments)
+
     def planned(
         self,
         dataset: Dataset,
@@ -138,24 +146,8 @@ class Querier:
         fresh: Sequence[InMemorySegment] = (),
     ) -> Plan:
         """The segments of a version that can hold rows which the filter lets through. `fresh`: read beside them."""
-        start, end = narrowed(start, end, *where.bounds(dataset.time))
-        predicates = [one for one in where.predicates if one.column != dataset.time]
-        names = StatsNames(record.schema, self._schemas(record))
-        choose = partial(plan, dataset=dataset, version=version, start=start, end=end, predicates=predicates, names=names)
-        key = (record.id, version, record.schema.version, dataset.dedupe, start, end, tuple(predicates))
-        with self._remembering:
-            known = self._plans.get(key)
-        if known is None:
-            found = self.catalog.manifest.segments(record.id, version=version, start=start, end=end, with_stats=bool(predicates))
-            live = self.catalog.manifest.count(record.id, version=version)
-            alone = choose(found, live=live)
-            known = _Planned(found=found, live=live, plan=alone)
-            with self._remembering:
-                self._plans[key] = known
-        if not fresh:
-            return known.plan
-        segments = with_in_memory(known.found, fresh, start=start, end=end)
-        return choose(segments, live=known.live)
+        wanted = Asking(version=version, where=where, start=start, end=end)
+        return self._planner.planned(dataset, record, wanted, fresh=fresh)
 
     def ask(self, dataset: Dataset, record: DatasetRecord, question: Question, *, fresh: UnlandedRows | None = None) -> Answer:
         """Answer a question. `fresh`: rows that are not landed yet, for an answer from the newest version.
@@ -170,12 +162,13 @@ class Querier:
             planning = stack.enter_context(ExitStack())
             noting = planning.enter_context(span("plan", dataset=dataset.name))
             merging = fresh if question.as_of is None else None
-            claim = self.claim(record, question.as_of, with_topics=merging is not None)
+            claim, topics = self._claimed(record, question, with_topics=merging is not None)
             stack.callback(claim.release)
             dataset, record = self.in_force(dataset, record, claim.version)
             statement, schema = self._prepared(pooled.con, question, dataset, record)
-            rows = merging.beyond(claim.topics, start=statement.start, end=statement.end) if merging else FreshRows()
-            chosen = self._planned(dataset, record, statement, claim.version, rows.segments)
+            rows = merging.beyond(topics, start=statement.start, end=statement.end) if merging else FreshRows()
+            limit = None if rows.segments else question.limit
+            chosen = self._chosen(dataset, record, statement, claim.version, limit, rows)
             noting.note(manifest_version=claim.version, segments=chosen.scanned)
             planning.close()
             pinned = self.pinned(dataset, record, version=claim.version)
@@ -190,7 +183,7 @@ class Querier:
                 schema=schema,
                 limit=question.limit,
                 read=read,
-                is_remote=self.is_remote(chosen),
+                is_remote=self._remoteness(chosen),
                 relocated=partial(self.relocated, record, claim.version),
                 suspecting=self.suspecting,
             ).batches()
@@ -206,9 +199,18 @@ class Querier:
                 interrupt=pooled.con.interrupt,
             )
 
+    def _claimed(
+        self, record: DatasetRecord, question: Question, *, with_topics: bool
+    ) -> tuple[SnapshotPin | HeldVersion, Sequence[TopicPartition]]:
+        """What holds the version that a question is answered from, and the checkpoints of topics at it, if asked for."""
+        if question.as_of is None and not with_topics:
+            return self.newest(record), ()
+        claim = self.claim(record, question.as_of, with_topics=with_topics)
+        return claim, claim.topics
+
     def pinned(self, dataset: Dataset, record: DatasetRecord, *, version: int) -> Pinned:
         """What it takes to read the dataset's segments at a version."""
-        schema_of = self._schemas(record)
+        schema_of = self._planner.schemas(record)
         with self._remembering:
             retracted = self._retracted.get((record.id, version))
         if retracted is None:
@@ -217,27 +219,9 @@ class Querier:
                 self._retracted[record.id, version] = retracted
         return Pinned(dataset=dataset, schema=record.schema, schema_of=schema_of, retracted=retracted, storage=self.storage)
 
-    def _schemas(self, record: DatasetRecord) -> Callable[[int], Schema]:
-        """Schema of a version of the dataset's, each read once."""
-
-        def schema(wanted: int) -> Schema:
-            if wanted == record.schema.version:
-                return record.schema
-            key = (record.id, wanted, record.schema.version)
-            with self._remembering:
-                known = self._older_schemas.get(key)
-            if known is None:
-                known = self.catalog.datasets.schema(record.id, wanted)
-                with self._remembering:
-                    self._older_schemas[key] = known
-            return known
-
-        return schema
-
     def relocated(self, record: DatasetRecord, version: int, step: Step) -> Step | None:
         """A step with its objects where the catalog says they are now; None when that is where they were."""
-        with self._remembering:
-            self._plans.clear()
+        self._planner.forget()
         now = {one.id: one for one in self.catalog.manifest.segments(record.id, version=version, with_stats=False)}
         moved = replace(step, unique=_placed(step.unique, now), overlapping=_placed(step.overlapping, now))
         return None if moved == step else moved
@@ -246,10 +230,17 @@ class Querier:
         """Let a failure to read these segments, inside the `with`, say which of them is damaged."""
         return suspecting(self.catalog, self.storage, segments, their_sql=their_sql)
 
-    def is_remote(self, chosen: Plan) -> bool:
+    def is_remote(self, step: Step) -> bool:
         """Whether some of the objects are not on this machine."""
-        by_target = {one.storage: one for one in chosen.whole.segments if not isinstance(one, InMemorySegment)}
+        by_target = {one.storage: one for one in step.segments if not isinstance(one, InMemorySegment)}
         return any(self.storage.path(one) is None for one in by_target.values())
+
+    def _remoteness(self, chosen: Plan | GradualPlan) -> Callable[[Step], bool]:
+        """Of a step of the plan; where all of its segments are known that is looked up once."""
+        if isinstance(chosen, GradualPlan):
+            return self.is_remote
+        found = self.is_remote(chosen.whole)
+        return lambda _step: found
 
     @contextmanager
     def everything(self, con: duckdb.DuckDBPyConnection, dataset: Dataset, record: DatasetRecord, chosen: Plan) -> Iterator[str]:
@@ -285,7 +276,7 @@ def _schema(con: duckdb.DuckDBPyConnection, statement: Statement, schema: Schema
     return pa.schema(made)
 
 
-def _facts(dataset: Dataset, claim: SnapshotPin, chosen: Plan) -> AnswerDetails:
+def _facts(dataset: Dataset, claim: SnapshotPin | HeldVersion, chosen: Plan | GradualPlan) -> AnswerDetails:
     return AnswerDetails(
         manifest_versions={dataset.name: claim.version},
         scanned=chosen.scanned,

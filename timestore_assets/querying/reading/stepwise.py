@@ -16,10 +16,12 @@ from itertools import chain
 import duckdb
 import pyarrow as pa
 
+from timestore_assets.catalog.kept_pins import HeldVersion
 from timestore_assets.catalog.snapshot_pin import SnapshotPin
 from timestore_assets.model.errors import MissingObjectError, TimestoreError
 from timestore_assets.model.segment import Segment
 from timestore_assets.querying.answer import ReadSegments, typed
+from timestore_assets.querying.planning.gradual_plan import GradualPlan
 from timestore_assets.querying.planning.query_plan import OPEN_FILES, Plan, Step
 from timestore_assets.querying.planning.statement import Statement
 from timestore_assets.querying.reading.connection_pool import Pooled
@@ -116,15 +118,15 @@ class Steps:
     pooled: Pooled
     pinned: Pinned
     statement: Statement
-    plan: Plan
-    claim: SnapshotPin
+    plan: Plan | GradualPlan
+    claim: SnapshotPin | HeldVersion
     schema: pa.Schema
     #: Rows of the answer.
     limit: int | None
     #: Counts what has been opened.
     read: ReadSegments
-    #: Some objects are fetched first.
-    is_remote: bool
+    #: Some objects of a step are fetched first.
+    is_remote: Callable[[Step], bool]
     #: A step with its objects where the catalog says they are now, None when it says what it said before.
     relocated: Callable[[Step], Step | None]
     #: See `query_errors.suspecting`.
@@ -173,12 +175,13 @@ class Steps:
                 raise
 
     def _steps(self) -> Generator[Step, None, None]:
-        if self.statement.aggregated:
+        if self.statement.aggregated and isinstance(self.plan, Plan):
             yield self.plan.whole
             return
         selective = bool(self.statement.where.conjuncts)
         steps = self.plan.steps(selective=selective, limit=self.limit, descending=self.statement.descending)
-        if self.is_remote and (self.limit is None or self.limit >= _WORTH_PREFETCHING):
+        is_worth_it = self.limit is None or self.limit >= _WORTH_PREFETCHING
+        if is_worth_it and isinstance(self.plan, Plan) and self.is_remote(self.plan.whole):
             yield from fetched_ahead(steps, self._fetched)
         else:
             yield from steps
@@ -188,19 +191,26 @@ class Steps:
 
     def _opened(self, step: Step, stack: ExitStack) -> str:
         """A step's rows as a table expression, planned once more when an object has been moved since it was planned."""
-        whole = self.plan.whole
-        at_once = self.statement.aggregated or (self.limit is None and whole.open_files <= OPEN_FILES and not self.is_remote)
         try:
-            return self._rows(step, whole if at_once else step, stack)
+            return self._rows(step, self._attaching(step), stack)
         except MissingObjectError:
             moved = self.relocated(step)
             if moved is None:
                 raise
             return self._rows(moved, moved, stack)
 
+    def _attaching(self, step: Step) -> Step:
+        """Of which step the `.duckdb` files are opened for this one: of all together, where that is not too much."""
+        if not isinstance(self.plan, Plan):
+            return step
+        whole = self.plan.whole
+        if self.statement.aggregated or (self.limit is None and whole.open_files <= OPEN_FILES and not self.is_remote(whole)):
+            return whole
+        return step
+
     def _rows(self, step: Step, attaching: Step, stack: ExitStack) -> str:
         """Rows of a step, with the `.duckdb` files of `attaching` open."""
-        if self.is_remote:
+        if self.is_remote(step):
             # all of them in one go, before they are opened in groups
             stack.enter_context(self._fetched(step.segments, step))
         _attach(self.pooled, self.pinned, attaching)

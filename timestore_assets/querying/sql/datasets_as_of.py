@@ -23,12 +23,13 @@ class DatasetsAsOf(Mapping[str, tuple[Dataset, DatasetRecord]]):
     def __init__(self, querier: Querier, datasets: Datasets, as_of: AsOfEach | None) -> None:
         self._querier, self._datasets, self._as_of = querier, datasets, as_of
         self._named = {name.lower(): one for name, one in as_of.items()} if isinstance(as_of, Mapping) else {}
+        self._newest: dict[str, tuple[Dataset, DatasetRecord]] = {}
         self._then: dict[str, tuple[int, tuple[Dataset, DatasetRecord]]] = {}
 
     def __getitem__(self, name: str) -> tuple[Dataset, DatasetRecord]:
         """Raises InputError: what is meant is no version of that dataset."""
         meant = self._meant(name)
-        return self._datasets[name] if meant is None else self._found(name, meant)[1]
+        return self._now(name) if meant is None else self._found(name, meant)[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._datasets)
@@ -46,7 +47,7 @@ class DatasetsAsOf(Mapping[str, tuple[Dataset, DatasetRecord]]):
         try:
             return self[name][1].schema.names
         except InputError:
-            return self._datasets[name][1].schema.names
+            return self._now(name)[1].schema.names
 
     def require(self, read: Sequence[str]) -> None:
         """See that what is meant makes sense for a statement that reads these datasets.
@@ -74,9 +75,15 @@ class DatasetsAsOf(Mapping[str, tuple[Dataset, DatasetRecord]]):
     def _meant(self, name: str) -> AsOf | None:
         return self._named.get(name.lower()) if isinstance(self._as_of, Mapping) else self._as_of
 
+    def _now(self, name: str) -> tuple[Dataset, DatasetRecord]:
+        """The newest, looked up once."""
+        if name not in self._newest:
+            self._newest[name] = self._datasets[name]
+        return self._newest[name]
+
     def _found(self, name: str, meant: AsOf) -> tuple[int, tuple[Dataset, DatasetRecord]]:
         if name not in self._then:
-            dataset, record = self._datasets[name]
+            dataset, record = self._now(name)
             version = self._querier.catalog.in_time.find(record.id, meant)
             self._then[name] = version, self._querier.in_force(dataset, record, version)
         return self._then[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -31,6 +31,7 @@ from timestore_assets.querying.reading.query_errors import explained
 from timestore_assets.querying.reading.rows import Pinned
 from timestore_assets.querying.sql.check import NO_PARAMETERS
 from timestore_assets.querying.sql.datasets_as_of import Datasets, DatasetsAsOf, as_meant
+from timestore_assets.querying.sql.kept_answers import KeptAnswers
 from timestore_assets.querying.sql.parameter_places import sample_of
 from timestore_assets.querying.sql.room import View
 from timestore_assets.querying.sql.runner import Executor, InProcess, SqlJob
@@ -52,6 +53,7 @@ def run_sql(
     timeout: float = TIMEOUT_SECONDS,
     began: Callable[[Cancellable], object] | None = None,
     room: Callable[[EngineLimits], Executor] = InProcess,
+    answers: KeptAnswers | None = None,
 ) -> Answer:
     """Answer one SELECT in which each dataset is a view of its newest version, or of the one that is meant, in a query's form.
 
@@ -63,6 +65,7 @@ def run_sql(
         timeout: seconds that DuckDB may compute; the time in which nobody reads the answer does not count.
         began: is given what stops it, before anything is computed.
         room: where it is read and computed, with these limits.
+        answers: those that are known, and where this one is kept if it may be asked for again.
 
     Raises:
         InputError: the SQL does not parse, bind or compute, or such a version makes no sense for it. RefusedError: it asks for
@@ -74,6 +77,25 @@ def run_sql(
         return _tables(datasets)
     then = as_meant(querier, datasets)
     asked = _asked(form.text, then, parameters)
+    keeps = answers if form.kind == "select" and not is_shown(text) else None
+    if keeps is not None and (known := keeps.find(asked, lambda names: _standing(querier, then, names))) is not None:
+        return Answer(schema=known.schema, batches=iter(known.batches), facts=known.facts, close=nothing)
+    return _computed(querier, form, then, asked, timeout=timeout, began=began, room=room, keeps=keeps)
+
+
+def _computed(
+    querier: Querier,
+    form: Form,
+    then: DatasetsAsOf,
+    asked: Asked,
+    *,
+    timeout: float,
+    began: Callable[[Cancellable], object] | None,
+    room: Callable[[EngineLimits], Executor],
+    keeps: KeptAnswers | None,
+) -> Answer:
+    """The answer as it is computed, kept where it may be."""
+    parameters = asked.parameters or NO_PARAMETERS
     with ExitStack() as stack:
         chosen, stopper = _entered(room, querier.limits, began, stack)
         clock = TimeLimit(stopper.interrupt, timeout)
@@ -86,13 +108,46 @@ def run_sql(
             schema = _schema(chosen.open(job))
         source = _suspected(_batches(chosen.batches(), schema, clock), querier.suspecting(segments, their_sql=True))
         stack.callback(source.close)
+        facts = _facts(views, warnings)
+        rows: Iterator[pa.RecordBatch] = source
+        if keeps is not None and reading.is_repeatable and reading.datasets and not warnings:
+            versions = _versions(views, then)
+            rows = keeps.keeping(asked, reading.datasets, versions, schema=schema, facts=facts, batches=source)
         return Answer(
             schema=schema,
-            batches=source,
-            facts=_facts(views, warnings),
+            batches=rows,
+            facts=facts,
             close=stack.pop_all().close,
             interrupt=stopper.interrupt,
         )
+
+
+def _standing(querier: Querier, datasets: DatasetsAsOf, names: Sequence[str]) -> Hashable:
+    """Which version of each dataset an answer would be from, as `KeptAnswers` wants it; errors as pinning them has them."""
+    datasets.require(names)
+    found = []
+    for name in names:
+        dataset, record = datasets[name]
+        version = datasets.version(name)
+        if version is None:
+            version = querier.catalog.versions.newest(record.id)
+        else:
+            querier.catalog.versions.look(record.id, version=version)
+        if version is None:
+            return None
+        dataset, then = querier.in_force(dataset, record, version)
+        found.append(_told(dataset, record, then.schema, version))
+    return tuple(found)
+
+
+def _versions(views: Sequence[tuple[View, Plan]], datasets: DatasetsAsOf) -> Hashable:
+    """As `_standing`, of what is being read."""
+    read = ((view.pinned, plan.version, datasets[view.name][1]) for view, plan in views)
+    return tuple(_told(pinned.dataset, record, pinned.schema, version) for pinned, version, record in read)
+
+
+def _told(dataset: Dataset, record: DatasetRecord, schema: Schema, version: int) -> Hashable:
+    return record.id, version, schema.version, dataset.dedupe, dataset.time
 
 
 def _job(
@@ -277,7 +332,7 @@ def _view(
         step, files = moved, _files(moved, pinned, read, stack)
     # a job can go to another process, which has no catalog and no credentials
     ready = replace(pinned, schema_of=schemas.__getitem__, storage=files)
-    fetched = read if querier.is_remote(chosen) else None
+    fetched = read if querier.is_remote(step) else None
     return View(name=dataset.name, step=step, pinned=ready, fetched=fetched), chosen
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from timestore_assets.querying.planning import syntax
+from timestore_assets.querying.planning import sql_words, syntax
 from timestore_assets.querying.planning.syntax import Tree
 from timestore_assets.querying.sql.check import Checked, check_sql
 from timestore_assets.querying.sql.parameter_places import Parameter, parameters_of
@@ -101,22 +101,25 @@ class TablesRead:
     #: It asks for names and types alone, so that no row has to be there.
     is_description: bool = False
     parameters: tuple[Parameter, ...] = ()
+    #: The same rows always give the same answer.
+    is_repeatable: bool = False
 
     def to_json(self) -> bytes:
         columns = None if self.columns is None else sorted(self.columns)
         filters = {dataset: [one.name, one.conditions] for dataset, one in self.filters.items()}
         parameters = [[one.name, one.column, one.type] for one in self.parameters]
-        return json.dumps([self.datasets, columns, filters, self.is_description, parameters]).encode()
+        return json.dumps([self.datasets, columns, filters, self.is_description, parameters, self.is_repeatable]).encode()
 
     @classmethod
     def of_json(cls, data: bytes) -> TablesRead:
-        datasets, columns, filters, is_description, parameters = json.loads(data)
+        datasets, columns, filters, is_description, parameters, is_repeatable = json.loads(data)
         return cls(
             datasets=tuple(datasets),
             columns=None if columns is None else frozenset(columns),
             filters={dataset: Filtered(name=name, conditions=conditions) for dataset, (name, conditions) in filters.items()},
             parameters=tuple(Parameter(name=name, column=column, type=kind) for name, column, kind in parameters),
             is_description=is_description,
+            is_repeatable=is_repeatable,
         )
 
 
@@ -134,7 +137,20 @@ def read_sql(con: duckdb.DuckDBPyConnection, asked: Asked) -> TablesRead:
         filters={name: found for name in checked.datasets if (found := _filter(checked, name)) is not None},
         parameters=parameters_of(checked.statement) if checked.parameters else (),
         is_description=_is_description(checked.statement),
+        is_repeatable=_is_repeatable(checked.statement),
     )
+
+
+def _is_repeatable(statement: Tree) -> bool:
+    """Whether a statement asks neither what time it is nor for anything by chance."""
+    for node in syntax.nodes(statement):
+        if node.get("sample"):
+            return False
+        if node.get("class") in ("FUNCTION", "WINDOW") and syntax.function_path(node)[-1] in sql_words.UNREPEATABLE:
+            return False
+        if node.get("class") == "COLUMN_REF" and str(node["column_names"][-1]).lower() in sql_words.KEYWORDS:
+            return False
+    return True
 
 
 def _is_description(statement: Tree) -> bool:

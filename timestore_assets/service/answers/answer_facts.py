@@ -72,6 +72,7 @@ class SqlFacts(AnswerFacts):
     """What is said about an answer of SQL."""
 
     manifest_versions: dict[str, int] = Field(description="Version of each dataset that was read.", examples=[{"weather": 7}])
+    cached: bool = Field(False, description="Whether the answer had been computed before, from the same versions.")
 
 
 class QueryFacts(AnswerFacts):

@@ -72,6 +72,9 @@ class Metrics:
             "timestore_query_seconds", "Seconds from question to the last row of its answer.", "dataset", "kind"
         )
         self._query_rows = self._histogram("timestore_query_rows", "Rows of an answer.", "dataset", "kind", buckets=(0, *ROWS))
+        self._kept_answers = Counter(
+            "timestore_sql_kept_answers_total", "Answers of SQL that had been computed before.", registry=registry
+        )
         self._build_seconds = self._histogram(
             "timestore_build_seconds", "Seconds the service took to merge a partition's deltas.", "dataset", buckets=BUILD_SECONDS
         )
@@ -109,6 +112,10 @@ class Metrics:
             self._datasets.add(dataset)
         self._query_seconds.labels(dataset, kind).observe(seconds)
         self._query_rows.labels(dataset, kind).observe(rows)
+
+    def observe_kept_answer(self) -> None:
+        """SQL has been answered by what was computed before."""
+        self._kept_answers.inc()
 
     def observe_build(self, *, dataset: str, seconds: float) -> None:
         self._datasets.add(dataset)

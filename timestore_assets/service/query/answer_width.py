@@ -52,10 +52,12 @@ def check_width(
     Raises:
         TooWideError: it would be too much; says how much, and the finest length of bucket that stays below.
     """
+    few = paged or (question.limit is not None and question.limit <= limits.rows)
+    if few and not question.every and not question.group_by:
+        return
     extent = _extent(catalog, record, question)
     if question.every:
         _check_buckets(extent, question, limits)
-    few = paged or (question.limit is not None and question.limit <= limits.rows)
     if question.aggregates:
         _check_groups(ask, extent, question, limits, few=few)
     elif not few and extent.rows > limits.rows and (rows := _count(ask, question)) > limits.rows:
@@ -65,16 +67,14 @@ def check_width(
 
 def _extent(catalog: Catalog, record: DatasetRecord, question: Question) -> _Extent:
     """Of the segments that the range meets; with `fill` the range counts where it has an end."""
-    found = catalog.manifest.segments(record.id, version=question.as_of, start=question.start, end=question.end, with_stats=False)
-    start = min((one.min_time for one in found), default=None)
-    last = max((one.max_time for one in found), default=None)
+    rows, start, last = catalog.manifest.extent(record.id, version=question.as_of, start=question.start, end=question.end)
     # nothing comes after the last time there is
     end = last if last is None or last == LAST_TIME else last + _TICK
     if question.start and (question.fill or (start and start < question.start)):
         start = question.start
     if question.end and (question.fill or (end and end > question.end)):
         end = question.end
-    return _Extent(rows=sum(one.rows for one in found), start=start, end=end)
+    return _Extent(rows=rows, start=start, end=end)
 
 
 def _check_buckets(extent: _Extent, question: Question, limits: AnswerLimits) -> None:

@@ -113,15 +113,19 @@ def asking(
                 timeout=seconds,
                 began=stop.watch,
                 room=service.workers.room,
+                answers=service.warehouse.answers,
             )
         except UnreadableVersionError as error:
             raise unreadable(error) from None
+        if answer.cached:
+            service.metrics.observe_kept_answer()
         facts = SqlFacts(
             manifest_versions=answer.manifest_versions,
             scanned=answer.scanned,
             pruned=answer.pruned,
             warnings=list(answer.warnings),
             columns=columns_of(answer.schema),
+            cached=answer.cached,
         )
         return Answered(facts=facts, schema=answer.schema, batches=answer.batches(), close=answer.close)
 
