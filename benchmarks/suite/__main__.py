@@ -23,8 +23,10 @@ from benchmarks.suite.figures import Budget
 from benchmarks.suite.machine import load, machine
 from benchmarks.suite.workers import ROOT
 
-PARTS = ("queries", "loading", "windows", "stream", "ingest", "planning")
-SHARES = {"queries": 0.45, "loading": 0.4, "windows": 0.3, "stream": 0.5, "ingest": 0.5, "planning": 1.0}
+PARTS = ("queries", "loading", "stream", "ingest", "windows", "planning")
+SHARES = {"queries": 0.5, "loading": 0.6, "stream": 0.4, "ingest": 0.5, "windows": 0.7, "planning": 1.0}
+GROWING = ("timestore", "duckdb", "duckdb-parquet", "chdb", "delta-rs", "polars")
+"""Who is asked over more than the least rows too."""
 """Of the time that is left, what a part may take."""
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--engines", nargs="+", help="only these; all by default")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--load-rows", type=int, help="of the files that are landed in rounds; the least of --scale by default")
     parser.add_argument("--records", type=int, default=500_000, help="of the stream")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long requests are sent to a server in a round")
     parser.add_argument("--seed", type=int, default=1)
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="where figures go; figures.json in the cache by default")
     parser.add_argument("--page", type=Path, help="write tables and pictures into this page, and figures beside it")
     options = parser.parse_args()
+    options.cache = options.cache.resolve()
     options.cache.mkdir(parents=True, exist_ok=True)
     # written out before the clock starts
     names = dict.fromkeys((*asking.ENGINES, *loading.ENGINES, "quixstreams"))
@@ -60,7 +64,7 @@ def _measured(options: argparse.Namespace, peers: dict[str, Environment]) -> dic
     figures: dict[str, Any] = {"machine": machine(), "versions": {}, "missing": {}, "queries": {}, "loads": []}
     loads: list[loading.Load] = []
     with tempfile.TemporaryDirectory(dir=options.cache) as temporary:
-        folder = Path(temporary)
+        folder = Path(temporary).resolve()
         for part in PARTS:
             if part not in options.parts:
                 continue
@@ -83,10 +87,11 @@ def _queries(
     options: argparse.Namespace, peers: dict[str, Environment], folder: Path, budget: Budget, figures: dict[str, Any]
 ) -> list[loading.Load]:
     loads: list[loading.Load] = []
-    engines = {name: peers[name] for name in asking.ENGINES if name in peers}
+    everyone = {name: peers[name] for name in asking.ENGINES if name in peers}
     for number, scale in enumerate(sorted(options.scale)):
         data, file = CpuData(rows=int(scale * 1e6), seed=options.seed), folder / f"cpu-{scale:g}m.parquet"
         data.write(file, "parquet")
+        engines = {name: one for name, one in everyone.items() if number == 0 or name in GROWING}
         share = budget.part(1 / (len(options.scale) - number) if scale < max(options.scale) else 1.0)
         times, loaded, versions = asking.asked(
             engines, data, file, rounds=options.rounds, seed=options.seed, budget=share, missing=figures["missing"]
@@ -102,7 +107,7 @@ def _loading(
 ) -> list[loading.Load]:
     """Rounds at the smallest size; larger ones were loaded once for their queries."""
     engines = {name: peers[name] for name in loading.ENGINES if name in peers}
-    data = CpuData(rows=int(min(options.scale) * 1e6), seed=options.seed)
+    data = CpuData(rows=options.load_rows or int(min(options.scale) * 1e6), seed=options.seed)
     loads: list[loading.Load] = []
     for kind, share in (("parquet", 0.5), ("csv", 1.0)):
         file = folder / f"load.{kind}"
@@ -122,9 +127,9 @@ def _loading(
 def _windows(
     options: argparse.Namespace, peers: dict[str, Environment], folder: Path, budget: Budget, figures: dict[str, Any]
 ) -> list[loading.Load]:
-    """A hundred hosts that report once an hour, into 2,000 windows of an hour."""
+    """A hundred hosts that report once an hour, into 1,000 windows of an hour."""
     engines = {name: peers[name] for name in ("timestore", "duckdb-parquet", "delta-rs", "polars") if name in peers}
-    data, file = CpuData(rows=200_000, interval=timedelta(hours=1), seed=options.seed), folder / "hours.parquet"
+    data, file = CpuData(rows=100_000, interval=timedelta(hours=1), seed=options.seed), folder / "hours.parquet"
     data.write(file, "parquet")
     return loading.rounds_of(
         engines,

@@ -10,7 +10,7 @@ from benchmarks.suite.environments import Environment
 from benchmarks.suite.figures import Budget, median
 from benchmarks.suite.workers import MissingError, Worker, worker
 
-ENGINES = ("timestore", "timestore-parquet", "duckdb", "duckdb-parquet", "chdb", "delta-rs", "polars", "dlt")
+ENGINES = ("timestore", "duckdb", "duckdb-parquet", "chdb", "delta-rs", "polars", "dlt")
 
 
 @dataclass(frozen=True, kw_only=True)
