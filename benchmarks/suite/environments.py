@@ -15,7 +15,7 @@ PACKAGES = {
     "chdb": ("chdb", "pyarrow"),
     "delta-rs": ("deltalake", "pyarrow"),
     "polars": ("polars", "pyarrow"),
-    "dlt": ("dlt[duckdb,filesystem,parquet]", "pyarrow"),
+    "dlt": ("dlt[duckdb,filesystem,deltalake,parquet]", "pyarrow"),
     "quixstreams": ("quixstreams", "pyarrow"),
 }
 """What is installed into a peer's environment, newest as the package index has it. Others run in this project's own."""
