@@ -4,8 +4,8 @@
 * builds of one dataset's days by one process and by two, each with one thread;
 * sessions of a topic, one and two, each with half of its partitions.
 
-Printed are the times with one divided by those with more, of the wall clock: 2 is all that two cores can give, and on a machine that
-does other work it is less. The processor's time tells what working side by side costs: as much in all as one alone, or more.
+Printed are the times with one divided by those with more, of the wall clock: 2 is all that two cores can give, and less where the
+machine does other work. The processor's time tells what working side by side costs: as much in all as one alone, or more.
 """
 
 from __future__ import annotations
