@@ -50,16 +50,16 @@ def main() -> None:
     # written out before the clock starts
     names = dict.fromkeys((*asking.ENGINES, *loading.ENGINES, "quixstreams"))
     peers = {name: environment(options.cache, name) for name in names if not options.engines or name in options.engines}
-    figures = _measured(options, peers)
     target = options.figures or options.cache / "figures.json"
-    target.write_text(json.dumps(figures, indent=1) + "\n")
+    figures = _measured(options, peers, target)
     print(f"figures are in {target}")
     if options.page:
         page.write(options.page, figures)
         shutil.copy(target, options.page.with_suffix("") / "figures.json")
 
 
-def _measured(options: argparse.Namespace, peers: dict[str, Environment]) -> dict[str, Any]:
+def _measured(options: argparse.Namespace, peers: dict[str, Environment], target: Path) -> dict[str, Any]:
+    """All parts; figures are written after each, so that a run that is ended leaves what it has."""
     budget = Budget(seconds=options.minutes * 60)
     figures: dict[str, Any] = {"machine": machine(), "versions": {}, "missing": {}, "queries": {}, "loads": []}
     loads: list[loading.Load] = []
@@ -79,7 +79,8 @@ def _measured(options: argparse.Namespace, peers: dict[str, Environment]) -> dic
             else:
                 _other(part, options, peers, folder, share, figures)
             figures["loads"] = loading.summed(loads)
-    figures["ended"] = {"load": load(), "minutes": round((budget.seconds - budget.left) / 60, 1)}
+            figures["ended"] = {"load": load(), "minutes": round((budget.seconds - budget.left) / 60, 1)}
+            target.write_text(json.dumps(figures, indent=1) + "\n")
     return figures
 
 
