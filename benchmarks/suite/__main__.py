@@ -120,6 +120,7 @@ def _loading(
             rounds=options.rounds,
             budget=budget.part(share),
             missing=figures["missing"],
+            versions=figures["versions"],
             kind=kind,
         )
     return loads
@@ -139,6 +140,7 @@ def _windows(
         rounds=min(3, options.rounds),
         budget=budget,
         missing=figures["missing"],
+        versions=figures["versions"],
         window="hour",
     )
 

@@ -176,7 +176,9 @@ def _together(processes: list[subprocess.Popen[str]]) -> tuple[float, float]:
         if process.wait(timeout=600):
             raise SystemExit(f"a process ended with {process.returncode}")
     seconds = time.perf_counter() - began
-    return seconds, sum(float(process.stdout.read()) for process in processes if process.stdout is not None)
+    # DuckDB may have drawn its progress before the last line
+    texts = [process.stdout.read() for process in processes if process.stdout is not None]
+    return seconds, sum(float(text.split()[-1]) for text in texts)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {

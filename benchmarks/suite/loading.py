@@ -59,6 +59,7 @@ def rounds_of(
     rounds: int,
     budget: Budget,
     missing: dict[str, str],
+    versions: dict[str, str],
     kind: str = "parquet",
     window: str = "day",
 ) -> list[Load]:
@@ -71,11 +72,16 @@ def rounds_of(
                 continue
             try:
                 with worker(name, engines[name], within=file.parent) as engine:
+                    versions[name] = engine.version
                     loads.append(load_into(engine, file, rows=rows, kind=kind, window=window))
                     print(_line(loads[-1]), flush=True)
             except MissingError as error:
                 missing[f"{kind} by {window}/{name}"] = str(error)
                 print(f"  {name}: {error}", flush=True)
+    measured = {load.engine for load in loads}
+    for name in names:
+        if name not in measured:
+            missing.setdefault(f"{kind} by {window}/{name}", "the time was up before its first round")
     return loads
 
 
