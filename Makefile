@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # Containers tell Python to write no bytecode: then each of the many processes of a demo or a test would compile the package again.
 COMPILE := $(BIN)/python -m compileall -q
 
-.PHONY: demo test torture coverage dev lint format bench reference docs lock wheel clean browser
+.PHONY: demo test torture coverage dev lint format bench bench-check reference docs lock wheel clean browser
 .DEFAULT_GOAL := demo
 
 # One environment for running and testing, made from the lock; made again when the lock changes.
@@ -62,8 +62,18 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
+# Beside peers, which it installs below .bench: SCALE in millions of rows (`SCALE="1 10"` tells how times grow), PARTS some of
+# queries, loading, windows, stream, ingest and planning. `PAGE=docs/benchmarks.md` writes the tables and pictures of that page.
+SCALE   ?= 1
+ROUNDS  ?= 5
+MINUTES ?= 20
 bench: $(STAMP)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python -m benchmarks.suite --scale $(SCALE) --rounds $(ROUNDS) --minutes $(MINUTES) \
+	 $(if $(PARTS),--parts $(PARTS)) $(if $(PAGE),--page $(PAGE))
+
+# What fell by more than a quarter since the figures that are committed, by ratios to peers of the last run of `make bench`.
+bench-check: $(STAMP)
+	@$(BIN)/python -m benchmarks.suite.check docs/benchmarks/figures.json .bench/figures.json
 
 # The pages that are made from the code; a test compares.
 reference: $(STAMP)

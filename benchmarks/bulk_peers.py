@@ -17,18 +17,12 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
-PEERS = {
-    "copy": [],
-    "ducklake": [],
-    "delta-rs": ["deltalake", "pyarrow"],
-    "dlt": ["dlt[filesystem,deltalake,parquet]", "pyarrow"],
-}
+from suite.environments import environment
+
 DAYS = 30
 
 LAND = """
@@ -172,11 +166,15 @@ def _compare(options: argparse.Namespace, folder: Path) -> None:
     _make_input(file, options.rows)
     print(f"{options.rows:,} rows x 7 columns, {file.stat().st_size / 1e6:.0f} MB of Parquet, {DAYS} days", flush=True)
     names = [name for name in CONTENDERS if not options.only or name in options.only]
-    pythons = {name: _environment(options.environments or folder, name) for name in names}
+    made = {name: environment(options.environments or folder, name) for name in names}
+    for name, one in made.items():
+        if one.missing:
+            print(f"{name:9} left out: {one.missing}", flush=True)
+    names = [name for name in names if not made[name].missing]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for number in range(options.repetitions):
         for name in list(found):
-            result = _run(pythons[name], name, file, folder / f"{name}-{number}")
+            result = _run(made[name].python, name, file, folder / f"{name}-{number}")
             if "missing" in result:
                 print(f"{name:9} left out: {result['missing']}", flush=True)
                 del found[name]
@@ -194,20 +192,6 @@ def _report(options: argparse.Namespace, found: dict[str, list[dict[str, float]]
         ratio = f"landing is {seconds / land:.2f} times as fast" if land and name != "land" else ""
         peak = max(result["peak_mb"] for result in results)
         print(f"{name:9} {seconds:6.2f} s  {options.rows / seconds / 1e6:5.2f} M rows/s  peak {peak:5.0f} MB  {ratio} ({every})")
-
-
-def _environment(folder: Path, name: str) -> str:
-    """The Python that a contender runs in."""
-    needed = PEERS.get(name)
-    if not needed:
-        return sys.executable  # DuckDB is a dependency of this project
-    home = folder / f"venv-{name}"
-    python = str(home / "bin" / "python")
-    if home.exists():
-        return python
-    venv.create(home, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *needed], check=True, timeout=900)
-    return python
 
 
 def _run(python: str, name: str, file: Path, folder: Path) -> dict[str, float]:

@@ -114,7 +114,9 @@ class Settings(BaseModel):
         ge=64_000_000,
         description="Bytes that DuckDB may use in one landing, build or query before it spills to disk.",
     )
-    threads: int | None = Field(None, ge=1, description="Threads of one landing, build or query; the machine's cores by default.")
+    threads: int | None = Field(
+        None, ge=1, description="Threads of one landing, build or query; by default the cores that the process may run on."
+    )
     bulk_chunk_bytes: int = Field(
         2_000_000_000,
         ge=1_000_000,

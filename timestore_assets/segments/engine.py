@@ -35,8 +35,15 @@ class EngineLimits:
     def of(cls, settings: Settings) -> Self:
         """Those of the settings; spilled data goes below TIMESTORE_HOME."""
         return cls(
-            memory_bytes=settings.memory, threads=settings.threads or os.cpu_count() or 1, temp_dir=settings.home_folder / "spill"
+            memory_bytes=settings.memory, threads=settings.threads or usable_cores(), temp_dir=settings.home_folder / "spill"
         )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine's where it is bound to some, as containers are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def connect(limits: EngineLimits) -> duckdb.DuckDBPyConnection:

@@ -279,6 +279,12 @@ def test_rooms_that_are_closed_keep_nothing(door: Door) -> None:
     assert total(door) == 11 and door.waiting == []
 
 
+def test_closing_waits_for_the_connection_that_is_being_made(door: Door) -> None:
+    door("SELECT count(*) FROM meter")
+    door.rooms.close()
+    assert [thread.name for thread in threading.enumerate() if thread.name == "sql-rooms"] == []
+
+
 def test_a_room_that_can_not_be_made_leaves_no_connection(door: Door) -> None:
     con = blank(door.ground.limits)
     with pytest.raises(AttributeError):

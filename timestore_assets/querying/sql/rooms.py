@@ -28,6 +28,8 @@ MOST_STATEMENTS = 1_000
 """So many were in a room at most: whatever a DuckDB gathers in its life has an end."""
 IDLE_SECONDS = 60.0
 """After so long without a statement rooms let go of their files and their memory."""
+_MAKING_SECONDS = 10.0
+"""How long closing waits for a connection that is being made: an interpreter that ends meanwhile is aborted."""
 
 
 @dataclass(slots=True)
@@ -36,12 +38,20 @@ class _Waiting:
 
     rooms: list[tuple[Room, int]] = field(default_factory=list)
     blanks: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
+    making: threading.Thread | None = None
 
     def close(self) -> None:
+        self.wait()
         while self.rooms:
             self.rooms.pop()[0].close()
         while self.blanks:
             self.blanks.pop().close()
+
+    def wait(self) -> None:
+        """Until nothing is being made any more, if it takes no longer than it should."""
+        making = self.making
+        if making is not None and making is not threading.current_thread():
+            making.join(timeout=_MAKING_SECONDS)
 
 
 class Rooms:
@@ -129,6 +139,8 @@ class Rooms:
         self._require_own()
         with self._lock:
             self._closed = True
+        self._waiting.wait()  # without the lock, which whoever makes a connection takes at its end
+        with self._lock:
             self._finalizer()
 
     def __enter__(self) -> Self:
@@ -152,7 +164,8 @@ class Rooms:
             if self._most == 0 or self._closed or self._making or self._waiting.blanks:
                 return
             self._making = True
-        threading.Thread(target=self._make, name="sql-rooms", daemon=True).start()
+            self._waiting.making = threading.Thread(target=self._make, name="sql-rooms", daemon=True)
+            self._waiting.making.start()
 
     def _make(self) -> None:
         made: duckdb.DuckDBPyConnection | None = None
