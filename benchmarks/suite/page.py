@@ -71,7 +71,9 @@ def pictures(figures: dict[str, Any]) -> dict[str, str]:
     for size, part in figures.get("queries", {}).items():
         times = part["times"]
         shown = {engine: ratios(times, engine, "duckdb", "new", "cpu_ms") for engine in times}
-        values = [(NAMES[engine], geometric_mean(list(found.values()))) for engine, found in shown.items() if found]
+        values = [
+            (NAMES[engine] + _among(found), geometric_mean(list(found.values()))) for engine, found in shown.items() if found
+        ]
         made[f"queries-{size}"] = bars(
             "Processor time of the queries, of DuckDB's table", values, unit="×", marked=NAMES["timestore"]
         )
@@ -117,13 +119,17 @@ def _queries(figures: dict[str, Any]) -> str:
             means = []
             for engine in engines:
                 found = ratios(times, engine, "duckdb", text, what)
-                among = "" if len(found) == len(SHAPES) else f" ({len(found)})"
-                means.append(f"**{geometric_mean(list(found.values())):.2f}**{among}" if found else "–")
+                means.append(f"**{geometric_mean(list(found.values())):.2f}**{_among(found)}" if found else "–")
             rows.append([f"**{label}**", *means])
         least, most = _rounds(times)
         rounds = f"{least} to {most}" if least < most else f"{most}"
         blocks.append(f"{part['rows'] / 1e6:g} M rows, medians of {rounds} rounds:\n\n{_table(head, rows)}")
     return "\n\n".join(blocks) or "Not measured."
+
+
+def _among(ratios: dict[str, float]) -> str:
+    """Of how many queries, where not all could be asked."""
+    return "" if len(ratios) == len(SHAPES) else f" ({len(ratios)})"
 
 
 def _rounds(times: dict[str, Any]) -> tuple[int, int]:
