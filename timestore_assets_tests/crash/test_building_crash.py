@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -151,7 +152,10 @@ def test_a_builder_that_comes_back_from_the_dead_changes_nothing(tmp_path: Path,
         while not marker.exists():
             assert time.monotonic() < deadline and zombie.poll() is None
             time.sleep(0.01)
-        zombie.send_signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(folder / "catalog.sqlite", timeout=DEADLINE)) as catalog:
+            # so that it is not stopped in the middle of a transaction of its own, which would lock out everybody
+            catalog.execute("BEGIN IMMEDIATE")
+            zombie.send_signal(signal.SIGSTOP)
         wait_for_the_lease()
         assert built(warehouse) == clean
         version = warehouse.catalog.manifest.version(warehouse.dataset_id)

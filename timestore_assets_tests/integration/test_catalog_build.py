@@ -229,7 +229,7 @@ def test_only_asked_statistics_are_read(catalog_dataset: CatalogDataset) -> None
     assert [
         dict(segment.stats) for segment in catalog_dataset.catalog.manifest.segments(catalog_dataset.id, with_stats=False)
     ] == [{}, {}]
-    assert [len(segment.stats) for segment in catalog_dataset.catalog.manifest.segments(catalog_dataset.id)] == [1, 0]
+    assert sorted(len(segment.stats) for segment in catalog_dataset.catalog.manifest.segments(catalog_dataset.id)) == [0, 1]
 
 
 def test_a_huge_build_replaces_more_than_one_statement_can_name(catalog_dataset: CatalogDataset) -> None:

@@ -58,6 +58,9 @@ STEPS = st.lists(
     max_size=9,
 )
 
+ANSWERS = ("rows", "range", "sql")
+"""What the same rows answer, whatever was written anew."""
+
 
 @dataclass
 class Ground:
@@ -173,9 +176,14 @@ def test_partitions_in_one_file_answer_and_become_what_they_do_with_files_of_the
             own, shared = grounds
             for step in [("land", 0, first), *steps]:
                 assert shared.do(*step) == own.do(*step)
-                assert shared.seen() == own.seen(), step
-            for version in range(own.warehouse.resolve(NAME)[1].manifest_version):
-                assert shared.rows_of(version) == own.rows_of(version)
+                there, here = shared.seen(), own.seen()
+                assert {name: there[name] for name in ANSWERS} == {name: here[name] for name in ANSWERS}, step
+                if step[0] == "erase" and there != here:
+                    break  # all that share a file with what was erased are written anew, so they have other versions from here on
+                assert there == here, step
+            else:
+                for version in range(own.warehouse.resolve(NAME)[1].manifest_version):
+                    assert shared.rows_of(version) == own.rows_of(version)
             for ground in grounds:
                 report = ground.warehouse.verify(NAME)
                 assert report.ok, report.findings
