@@ -25,6 +25,9 @@ from timestore_assets.segments.reader import InMemorySegment
 
 _REMEMBERED = 16
 _REMEMBERED_SCHEMAS = 256
+_FEW = 500
+"""Segments of a version that are read once for whatever is asked of it: choosing from them takes less than asking the catalog."""
+_MOST_OF_FEW = 2_000
 _MOST_LISTED = 200_000
 """Segments in lists that are remembered, 140 bytes each."""
 
@@ -66,6 +69,7 @@ class Planner:
         self._catalog, self._remembering = catalog, threading.Lock()
         self._plans: LRUCache[Hashable, _Planned] = LRUCache(_REMEMBERED)
         self._listed: LRUCache[Hashable, Sequence[Listed]] = LRUCache(_MOST_LISTED, getsizeof=len)
+        self._few: LRUCache[tuple[int, int], Sequence[Segment]] = LRUCache(_MOST_OF_FEW, getsizeof=len)
         self._live: LRUCache[tuple[int, int], int] = LRUCache(_REMEMBERED)
         self._older_schemas: LRUCache[tuple[int, int, int], Schema] = LRUCache(_REMEMBERED_SCHEMAS)
 
@@ -73,6 +77,7 @@ class Planner:
         """Objects have been moved since the plans were made."""
         with self._remembering:
             self._plans.clear()
+            self._few.clear()
 
     def planned(
         self,
@@ -88,8 +93,8 @@ class Planner:
         with self._remembering:
             known = self._plans.get(key)
         if known is None:
-            found = self._found(record, choice, version)
             live = self._count(record, version)
+            found = self._found(record, choice, version) if live > _FEW else self._among_few(record, choice, version)
             known = _Planned(found=found, live=live, plan=choice.plan(found, live=live))
             with self._remembering:
                 self._plans[key] = known
@@ -108,6 +113,17 @@ class Planner:
             return read(with_stats=True)
         return found
 
+    def _among_few(self, record: DatasetRecord, choice: _Choice, version: int) -> Sequence[Segment]:
+        """The same of a version with few segments."""
+        with self._remembering:
+            few = self._few.get((record.id, version))
+        if few is None:
+            few = self._catalog.manifest.wanted(record.id, Wanted(), version=version, with_stats=True)
+            with self._remembering:
+                self._few[record.id, version] = few
+        start, end = choice.start, choice.end
+        return [one for one in few if (start is None or one.max_time >= start) and (end is None or one.min_time < end)]
+
     def _choice(self, dataset: Dataset, record: DatasetRecord, asking: Asking) -> _Choice:
         where = asking.where
         start, end = narrowed(asking.start, asking.end, *where.bounds(dataset.time))
@@ -125,7 +141,10 @@ class Planner:
 
     def gradually(self, dataset: Dataset, record: DatasetRecord, asking: Asking) -> GradualPlan | None:
         """The plan for who wants the first rows only; None where the segments are few."""
-        choice, version = self._choice(dataset, record, asking), asking.version
+        version = asking.version
+        if self._count(record, version) <= WORTH_IT:
+            return None
+        choice = self._choice(dataset, record, asking)
         key = (record.id, version, record.schema.version, dataset.dedupe, choice.wanted)
         with self._remembering:
             listed = self._listed.get(key)
