@@ -59,8 +59,14 @@ def shown(table: pa.Table) -> list[str]:
 
 
 def agree(con: duckdb.DuckDBPyConnection, documents: Sequence[bytes | None], names: Sequence[str]) -> bool:
-    """Whether the batch was read at once; then the careful way finds nothing wrong with it, and the same in it."""
-    found = at_once(documents, names)
+    """Whether the batch was read at once; see `is_right`."""
+    return is_right(con, at_once(documents, names), documents, names)
+
+
+def is_right(
+    con: duckdb.DuckDBPyConnection, found: pa.Table | None, documents: Sequence[bytes | None], names: Sequence[str]
+) -> bool:
+    """Whether a quick way found anything; then the careful way finds nothing wrong with the batch, and the same in it."""
     if found is None:
         return False
     table, wrong = carefully(con, documents, names)

@@ -15,7 +15,7 @@ from timestore_assets.decoding.json_documents import read_documents
 from timestore_assets.decoding.json_layout import FEWEST, read_alike
 from timestore_assets.decoding.rejections import RowMask
 from timestore_assets.model.record_form import PLAIN
-from timestore_assets_tests.property.test_json_at_once import NAMES, THOROUGH, TYPED, carefully, shown
+from timestore_assets_tests.property.test_json_at_once import NAMES, THOROUGH, TYPED, is_right
 from timestore_assets_tests.property.test_json_fast_path import KINDS, VALUES, all_values
 from timestore_assets_tests.support.landing_warehouse import columns
 
@@ -40,15 +40,8 @@ def by_layout(documents: Sequence[bytes | None], names: Sequence[str], *, fewest
 
 
 def agree(con: duckdb.DuckDBPyConnection, documents: Sequence[bytes], names: Sequence[str]) -> bool:
-    """Whether the batch was read by its layout; then the careful way finds nothing wrong with it, and the same in it."""
-    found = by_layout(documents, names)
-    if found is None:
-        return False
-    table, wrong = carefully(con, documents, names)
-    assert not wrong
-    assert found.schema.equals(table.schema)
-    assert shown(found) == shown(table)
-    return True
+    """Whether the batch was read by its layout; see `is_right`."""
+    return is_right(con, by_layout(documents, names), documents, names)
 
 
 def usual(rows: int, *, site: str = "Amsterdam") -> list[bytes]:
